@@ -1,0 +1,56 @@
+import dataclasses
+import json
+
+import pytest
+
+from medjax.config import PRESETS, AugmentConfig, DataConfig, TrainConfig, from_dict, require_valid
+from medjax.errors import RefusedError
+
+
+def test_the_report_preset_is_the_report():
+    config = PRESETS["report"]
+    assert (config.epochs, config.batch_size, config.learning_rate, config.dropout) == (20, 32, 1e-3, 0.5)
+    assert config.data.image_size == 28
+    assert config.augmentation == AugmentConfig(rotation=10.0, shift=0.1, zoom=0.1)
+    assert config.augment
+    assert config.fractions == (0.70, 0.15, 0.15)
+
+
+def test_every_preset_is_named_after_itself_and_valid():
+    for name, config in PRESETS.items():
+        assert config.preset == name
+        require_valid(config)
+
+
+def test_a_configuration_survives_json():
+    config = TrainConfig(seed=7, fractions=(0.8, 0.1, 0.1), data=DataConfig(ignore=("*.bmp",), color="rgb"))
+    assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (TrainConfig(epochs=0), "--epochs"),
+        (TrainConfig(batch_size=0), "--batch-size"),
+        (TrainConfig(learning_rate=float("nan")), "--learning-rate"),
+        (TrainConfig(learning_rate=-1.0), "--learning-rate"),
+        (TrainConfig(dropout=1.0), "--dropout"),
+        (TrainConfig(seed=-1), "--seed"),
+        (TrainConfig(fractions=(0.8, 0.1, 0.2)), "--fractions"),
+        (TrainConfig(fractions=(1.0, 0.0, 0.0)), "--fractions"),
+        (TrainConfig(data=DataConfig(image_size=0)), "--image-size"),
+        (TrainConfig(data=DataConfig(max_megapixels=0.0)), "--max-megapixels"),
+        (TrainConfig(augmentation=AugmentConfig(zoom=1.0)), "--zoom"),
+        (TrainConfig(augmentation=AugmentConfig(rotation=-1.0)), "--rotation"),
+        (TrainConfig(augmentation=AugmentConfig(shift=1.5)), "--shift"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_by_name(config, name):
+    with pytest.raises(RefusedError, match=f"^{name}: .* out of range"):
+        require_valid(config)
+
+
+def test_all_bad_settings_are_named_at_once():
+    with pytest.raises(RefusedError) as caught:
+        require_valid(TrainConfig(epochs=0, dropout=2.0))
+    assert [problem.name for problem in caught.value.problems] == ["--epochs", "--dropout"]
