@@ -1,0 +1,1 @@
+"""Training on the device: pure functions from states and batches to states."""

@@ -1,0 +1,56 @@
+"""Random affine changes of one image: first the exact operation, then its random twin.
+
+Images are floats of any range, (height, width, channel). Coordinates are in pixels, row before column, and
+rotation and zoom turn about the image's centre.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+
+def affine_warp(
+    image: Float[Array, "height width channel"],
+    matrix: Float[Array, "2 2"],
+    offset: Float[Array, "2"],
+) -> Float[Array, "height width channel"]:
+    """Each output pixel p takes the input at matrix · (p - centre) + centre + offset.
+
+    Bilinear; beyond the border the nearest pixel of the image counts.
+    """
+    height, width, _ = image.shape
+    centre = jnp.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
+    grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")) - centre
+    coordinates = list(jnp.einsum("ij,jhw->ihw", matrix, grid) + centre + offset[:, None, None])
+    return jax.vmap(
+        lambda channel: jax.scipy.ndimage.map_coordinates(channel, coordinates, order=1, mode="nearest"),
+        in_axes=-1,
+        out_axes=-1,
+    )(image)
+
+
+def random_affine(
+    key: Key[Array, ""],
+    image: Float[Array, "height width channel"],
+    *,
+    rotation: float,
+    shift: float,
+    zoom: float,
+) -> Float[Array, "height width channel"]:
+    """Turn by up to `rotation` degrees, shift by up to `shift` of each side, zoom each axis by up to `zoom`.
+
+    One resampling for all three. Each amount is uniform over its symmetric range, as in Keras's
+    ImageDataGenerator, which the report used, and the three are composed in its order: zoom, shift, rotation from
+    output to input coordinates. A zoom factor above 1 shrinks the content.
+    """
+    angle_key, shift_key, zoom_key = jax.random.split(key, 3)
+    largest = math.radians(rotation)
+    angle = jax.random.uniform(angle_key, minval=-largest, maxval=largest)
+    sides = jnp.array(image.shape[:2], jnp.float32)
+    offset = sides * jax.random.uniform(shift_key, (2,), minval=-shift, maxval=shift)
+    factors = jax.random.uniform(zoom_key, (2,), minval=1 - zoom, maxval=1 + zoom)
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    turn = jnp.array([[cosine, -sine], [sine, cosine]])
+    return affine_warp(image, turn * factors, turn @ offset)

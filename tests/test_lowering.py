@@ -1,0 +1,82 @@
+"""What the compiler is given, and what it makes of it: on a CPU here, and lowered for machines that are not here."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from medjax.metrics import zero_sums
+from medjax.models import CNN
+from medjax.training.augment import random_affine
+from medjax.training.fit import FoldPlan, evaluate_batch, finish_epoch, init_state, make_plan, run_steps
+from medjax.training.learner import make_learner
+from medjax.training.optimizers import make_adam
+from tests.tiny import make_images, make_split
+
+
+def make_programs():
+    """The three programs of the report's run, each with the shapes of its arguments."""
+    augment = functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1)
+    learner = make_learner(CNN(6), make_adam(1e-3), augment)
+    plan = make_plan([make_split(make_images()[1])], seed=0, batch_size=32)
+    state = jax.eval_shape(functools.partial(init_state, learner, image_shape=(28, 28, 1)), plan)
+    plan, state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), (plan, state))
+    images = jax.ShapeDtypeStruct((120, 28, 28, 1), jnp.uint8)
+    labels = jax.ShapeDtypeStruct((120,), jnp.int32)
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    sums = jax.eval_shape(lambda: zero_sums(6))
+    assert isinstance(plan, FoldPlan)
+    return {
+        "run_steps": (
+            functools.partial(run_steps, learner, 32),
+            (images, labels, step, step, plan, state, sums),
+        ),
+        "finish_epoch": (functools.partial(finish_epoch, learner), (images, labels, plan, state)),
+        "evaluate_batch": (
+            functools.partial(evaluate_batch, learner),
+            (state.learner.parameters, images, labels, plan.val, step),
+        ),
+    }
+
+
+PROGRAMS = make_programs()
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_it_lowers_for_accelerators_with_the_librarys_convolutions(name, platform):
+    function, arguments = PROGRAMS[name]
+    exported = jax.export.export(jax.jit(function), platforms=(platform,))(*arguments)
+    module = exported.mlir_module()
+    # Two layers forward; backward, the kernels of both and the images of the second.
+    assert module.count("stablehlo.convolution") == (5 if name == "run_steps" else 2)
+    assert "stablehlo.select_and_scatter" not in module
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_no_naive_convolution_is_left_in_the_cpu_program(name):
+    function, arguments = PROGRAMS[name]
+    compiled = jax.jit(function).lower(*arguments).compile().as_text()
+    assert "dot" in compiled
+    assert not re.findall(r" convolution\(", compiled)
+    assert "select-and-scatter" not in compiled
+
+
+def test_the_search_above_would_find_one():
+    def stock(images, kernel):
+        def step(_, total):
+            return total + jax.lax.conv(images, kernel, (1, 1), "VALID").sum()
+
+        return jax.lax.fori_loop(0, 3, step, 0.0)
+
+    compiled = jax.jit(stock).lower(jnp.ones((1, 1, 8, 8)), jnp.ones((2, 1, 3, 3))).compile().as_text()
+    assert re.findall(r" convolution\(", compiled)
+
+
+def test_memory_of_the_state_is_given_back_to_the_next_step():
+    function, arguments = PROGRAMS["run_steps"]
+    lowered = jax.jit(function, donate_argnums=(5, 6)).lower(*arguments).as_text()
+    num_leaves = len(jax.tree.leaves(arguments[5:7]))
+    assert lowered.count("tf.aliasing_output") >= num_leaves - 1
