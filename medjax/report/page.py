@@ -1,0 +1,100 @@
+"""A run directory as one self-contained HTML page: no script, no request, nothing the run does not hold."""
+
+import base64
+import math
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from medjax.errors import printable, refuse
+from medjax.report import wording
+from medjax.run import read_history, read_json, write_text
+
+FIGURE_SCALE = 96 / 160
+"""`plots.save_figure` draws 160 pixels an inch; a page has 96."""
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+"""How a PNG opens; width and height follow."""
+
+
+class Figure(NamedTuple):
+    """An image that is written into the page itself."""
+
+    uri: Markup
+    width: int  # of the figure on the page, in CSS pixels
+    height: int
+
+
+def render_page(run_dir: Path) -> str:
+    """The report of a finished training run, from its run.json, metrics.json, history.csv and figures/*.png.
+
+    A figure that is missing is left out. Raises `RefusedError` where one of the other files cannot be read.
+    """
+    run = read_json(run_dir / "run.json")
+    metrics = read_json(run_dir / "metrics.json")
+    history = read_history(run_dir / "history.csv")
+    counts = run["data"]["counts"].values()
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            run=run,
+            metrics=metrics,
+            parts=[part for part in ("test", "val", "train") if part in metrics],
+            history=history,
+            best=_lowest_loss(history),
+            totals={name: sum(c.get(name, 0) for c in counts) for name in run["class_names"]},
+            chance_loss=math.log(len(run["class_names"])),
+            figures={path.stem: _inline(path) for path in sorted(run_dir.glob("figures/*.png"))},
+        )
+    )
+
+
+def write_page(run_dir: Path) -> Path:
+    """Writes the page into the run directory, whole or not at all, and returns its path."""
+    path = run_dir / "report.html"
+    write_text(path, render_page(run_dir))
+    return path
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Names come from strangers: control, bidirectional and unpaired-surrogate characters become visible.
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+    for function in (
+        wording.counted,
+        wording.duration,
+        wording.loading,
+        wording.moment,
+        wording.number,
+        wording.percentages,
+        wording.settings,
+        wording.shape,
+        wording.share,
+    ):
+        environment.filters[function.__name__] = function
+    return environment
+
+
+def _lowest_loss(history: list[dict[str, float]]) -> dict[str, float] | None:
+    """The epoch with the lowest finite validation loss."""
+    finite = [row for row in history if math.isfinite(row["val_loss"])]
+    return min(finite, key=lambda row: row["val_loss"], default=None)
+
+
+def _inline(path: Path) -> Figure:
+    content = path.read_bytes()
+    if not content.startswith(PNG_SIGNATURE):
+        raise refuse(path.name, "is not a PNG image", "make the report again")
+    width, height = struct.unpack(">II", content[16:24])
+    uri = Markup("data:image/png;base64,") + base64.b64encode(content).decode("ascii")
+    return Figure(uri, round(width * FIGURE_SCALE), round(height * FIGURE_SCALE))
