@@ -1,0 +1,45 @@
+"""Train and honestly evaluate small medical-image classifiers in JAX.
+
+The names below are the public API. They load their module when first used, so that `import medjax` is quick and
+reading images does not wait for JAX.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_MODULE_OF = {
+    "CNN": "medjax.models",
+    "Dataset": "medjax.records",
+    "DivergedError": "medjax.errors",
+    "Learner": "medjax.training.learner",
+    "PRESETS": "medjax.config",
+    "Predictions": "medjax.records",
+    "RefusedError": "medjax.errors",
+    "Run": "medjax.jobs",
+    "Split": "medjax.records",
+    "TrainConfig": "medjax.config",
+    "fit": "medjax.training.fit",
+    "holdout": "medjax.data",
+    "load": "medjax.data",
+    "load_item": "medjax.checkpoint",
+    "load_run": "medjax.jobs",
+    "make_adam": "medjax.training.optimizers",
+    "make_learner": "medjax.training.learner",
+    "predict": "medjax.training.fit",
+    "random_affine": "medjax.training.augment",
+    "save_checkpoint": "medjax.checkpoint",
+    "score": "medjax.evaluation",
+    "train": "medjax.jobs",
+}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'medjax' has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

@@ -1,0 +1,6 @@
+"""`python -m medjax` is the command `medjax`."""
+
+from medjax.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Checkpoints by Orbax with a sha256 manifest, because Orbax has no checksum on array data.
+
+A checkpoint is a directory and, beside it, a manifest `<directory>.sha256` in the format of the `sha256sum`
+command. The manifest is written last, after the saved arrays were read back and compared: without one there is no
+checkpoint. Arrays are saved as host arrays, so that they load on any device.
+"""
+
+import hashlib
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+from orbax.checkpoint import v1 as ocp
+
+from medjax.errors import refuse
+
+_DAMAGED = "restore the file from a copy, or train again"
+
+
+def save_checkpoint(directory: Path, items: dict[str, PyTree]) -> None:
+    """Save named trees of arrays under a new directory, and its manifest; an existing one raises RefusedError.
+
+    Items are named apart so that `load_item` can read one without the others, say parameters without the
+    optimizer. An OSError (a full disk, say) leaves no manifest.
+    """
+    if directory.exists():
+        raise refuse(str(directory), "exists already", "checkpoints are never overwritten")
+    host = jax.tree.map(lambda leaf: np.array(leaf), items)
+    ocp.save_checkpointables(directory.absolute(), host)
+    saved = ocp.load_checkpointables(directory.absolute(), host)
+    if not jax.tree.all(jax.tree.map(_is_same, host, saved)):
+        raise OSError(f"{directory}: what was read back differs from what was saved")
+    temporary = _manifest_path(directory).with_suffix(".partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        for name, digest in _digest_files(directory).items():
+            file.write(f"{digest}  {directory.name}/{name}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(_manifest_path(directory))
+
+
+def load_item(directory: Path, name: str, like: PyTree | None = None) -> PyTree[np.ndarray]:
+    """One named tree of a checkpoint, after its files were checked against the manifest.
+
+    `like` gives the structure (arrays or shapes); without it the tree comes back as dicts of arrays. A missing,
+    damaged or foreign file raises RefusedError with the file's name.
+    """
+    verify_checkpoint(directory)
+    try:
+        return ocp.load_checkpointables(directory.absolute(), {name: like})[name]
+    # What Orbax raises on files it cannot read has many types, and no type of its own.
+    except Exception as error:
+        reason = f"cannot be read as {name!r} ({type(error).__name__}: {str(error)[:200]})"
+        raise refuse(
+            str(directory), reason, "it was written by another version, or for another model"
+        ) from error
+
+
+def verify_checkpoint(directory: Path) -> None:
+    """Raise RefusedError, naming the file, unless a checkpoint is whole and every byte is as it was saved."""
+    manifest = _manifest_path(directory)
+    try:
+        lines = manifest.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise refuse(
+            str(manifest), "the manifest cannot be read, so nothing vouches for the checkpoint", _DAMAGED
+        ) from error
+    expected = {}
+    for line in lines:
+        digest, _, name = line.partition(f"  {directory.name}/")
+        expected[name] = digest
+    found = _digest_files(directory)
+    for name in sorted(expected.keys() | found.keys()):
+        path = str(directory / name)
+        if name not in found:
+            raise refuse(path, "is missing from the checkpoint", _DAMAGED)
+        if name not in expected:
+            raise refuse(path, "is not in the checkpoint's manifest", "move it out of the checkpoint")
+        if found[name] != expected[name]:
+            raise refuse(path, "is damaged: its sha256 differs from the manifest's", _DAMAGED)
+
+
+def list_checkpoints(parent: Path) -> list[Path]:
+    """The finished checkpoints under a directory, oldest first (their names sort by age)."""
+    return sorted(path.with_suffix("") for path in parent.glob("*.sha256"))
+
+
+def delete_checkpoint(directory: Path) -> None:
+    """Remove a checkpoint: the manifest first, so that half of one is never taken for a whole."""
+    _manifest_path(directory).unlink()
+    shutil.rmtree(directory)
+
+
+def _manifest_path(directory: Path) -> Path:
+    return directory.with_name(directory.name + ".sha256")
+
+
+def _digest_files(directory: Path) -> dict[str, str]:
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {
+        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def _is_same(first: Any, second: Any) -> bool:
+    return first.dtype == second.dtype and np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
+
+
+class CheckpointWriter:
+    """Saves a series of checkpoints `epoch_<number>`, not too often, and keeps the newest two.
+
+    A state that comes too soon after a save waits: the next one takes its place, or `flush` saves it.
+    """
+
+    def __init__(self, parent: Path, *, seconds_between: float = 5.0) -> None:
+        self._parent = parent
+        self._seconds_between = seconds_between
+        self._last_save = -float("inf")
+        self._waiting: tuple[int, dict[str, PyTree]] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no state was offered yet."""
+        return self._waiting is None and not list_checkpoints(self._parent)
+
+    def offer(self, epoch: int, items: dict[str, PyTree]) -> None:
+        """Take the state after `epoch` epochs; it is copied, so its device memory may be reused."""
+        self._waiting = epoch, jax.tree.map(np.array, items)
+        if time.monotonic() - self._last_save >= self._seconds_between:
+            self.flush()
+
+    def flush(self) -> None:
+        """Save the state that waits, if one does, and delete all but the newest two."""
+        if self._waiting is None:
+            return
+        epoch, items = self._waiting
+        self._parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(self._parent / f"epoch_{epoch:04d}", items)
+        self._waiting = None
+        self._last_save = time.monotonic()
+        for old in list_checkpoints(self._parent)[:-2]:
+            delete_checkpoint(old)

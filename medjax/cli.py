@@ -1,0 +1,155 @@
+"""The command line: parse, call one job, print. Progress goes to stderr, results to stdout."""
+
+import argparse
+import csv
+import dataclasses
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from medjax.config import PRESETS, TrainConfig
+from medjax.errors import DivergedError, RefusedError, printable
+
+REFUSED, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 130, 143  # exit statuses
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train on a part of DATA, score the model on the rest, and report all of it."""
+
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
+    """Folder with a folder per class, or with train/ and test/ (and val/) of such; a .zip or .tar(.gz|.xz) of
+    either; a MedMNIST .npz; or the word phantom, the built-in synthetic data set."""
+    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """New directory for everything the run leaves. Default: runs/<data>-<preset>-<number>."""
+    json: bool = False
+    """Print metrics.json as one line, the last of stdout."""
+    config: tyro.conf.OmitArgPrefixes[TrainConfig] = dataclasses.field(default_factory=TrainConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Restore the model of RUN and score it again on the run's own data."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Directory that `medjax train` made."""
+    data: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[DATA]")] = None
+    """Where the run's data lie now, if they have moved."""
+    split: Literal["train", "val", "test"] = "test"
+    """Part to score."""
+    json: bool = False
+    """Print {part: metrics} as one line, the last of stdout."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """Print class probabilities of unlabelled images as CSV: id, predicted, p_<class>, …"""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Directory that `medjax train` made."""
+    images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES")]
+    """Image files, folders and archives of images."""
+
+
+Command = Train | Evaluate | Predict
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; always ends by SystemExit with the status that the README lists."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _run(_parse(arguments), shlex.join(["medjax", *arguments]))
+    except RefusedError as error:
+        _fail(REFUSED, error.lines())
+    except DivergedError as error:
+        _fail(DIVERGED, [str(error)])
+    except KeyboardInterrupt:
+        _fail(INTERRUPTED, ["interrupted; the last checkpoint is in the run directory"])
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell, and nothing more to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
+def _parse(arguments: Sequence[str]) -> Command:
+    """The command, its settings starting from the preset that the arguments name."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--preset", choices=list(PRESETS), default="report")
+    try:
+        preset = finder.parse_known_args(arguments)[0].preset
+    except argparse.ArgumentError:
+        preset = "report"  # Not a preset: tyro says so, and lists those there are.
+    # Built here because the defaults of `train` are those of the preset.
+    commands = (
+        Annotated[Train, tyro.conf.subcommand("train", default=Train(tyro.MISSING, config=PRESETS[preset]))]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Predict, tyro.conf.subcommand("predict")]
+    )
+    return tyro.cli(
+        commands,
+        prog="medjax",
+        description="Train and honestly evaluate small medical-image classifiers.",
+        args=arguments,
+        config=(tyro.conf.UseAppendAction,),
+    )
+
+
+def _run(command: Command, line: str) -> None:
+    # Imported here so that --help and usage errors do not wait for JAX.
+    from medjax import jobs
+
+    match command:
+        case Train(data=data, run=run, config=config):
+            _print_trained(jobs.train(data, config, run_dir=run, command=line, is_quiet=False), command.json)
+        case Evaluate():
+            scores = jobs.load_run(command.run).evaluate(command.data, part=command.split, is_quiet=False)
+            print(json.dumps(scores) if command.json else _describe_score(*next(iter(scores.items()))))
+        case Predict():
+            _print_probabilities(jobs.load_run(command.run), command.images)
+
+
+def _print_trained(trained: Any, as_json: bool) -> None:
+    scores = trained.metrics
+    directory = trained.directory
+    print(_describe_score("test", scores["test"]))
+    print(f"next: open {directory / 'report.html'}, or score it again with: medjax evaluate {directory}")
+    if as_json:
+        print(json.dumps(scores))
+
+
+def _describe_score(part: str, block: dict[str, Any]) -> str:
+    low, high = block["accuracy_ci95"]
+    return (
+        f"{part}: accuracy {block['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%}), "
+        f"{block['errors']} errors of {block['n']:,}, loss {block['loss']:.4f}"
+    )
+
+
+def _print_probabilities(trained: Any, images: Sequence[str]) -> None:
+    from medjax.run import exact_text
+
+    class_names = trained.record["class_names"]
+    ids, probabilities = trained.predict(images)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["id", "predicted", *(f"p_{name}" for name in class_names)])
+    for name, row in zip(ids, probabilities, strict=True):
+        writer.writerow([name, class_names[row.argmax()], *exact_text(row)])
+
+
+def _terminate(signal_number: int, frame: object) -> None:
+    print("medjax: terminated; the last checkpoint is in the run directory", file=sys.stderr)
+    sys.exit(TERMINATED)
+
+
+def _fail(status: int, lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"medjax: error: {printable(line)}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,59 @@
+"""What a person sees on stderr while medjax works: bars on a terminal, one line an epoch elsewhere."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class Display:
+    """A context in which progress is shown; `is_quiet` shows nothing."""
+
+    def __init__(self, *, is_quiet: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=is_quiet, highlight=False)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            disable=is_quiet or not self._console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._last = (0, time.monotonic())
+
+    def __enter__(self) -> "Display":
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar where there is one."""
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def start(self, description: str) -> None:
+        """Begin a new bar in place of the last."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(description, total=None, note="")
+        self._last = (0, time.monotonic())
+
+    def advance(self, done: int, total: int | None, note: str = "") -> None:
+        """Move the bar to `done` of `total` images; `note` stands beside it, with the images/s since the last."""
+        if self._task is None:
+            return
+        last_done, last_time = self._last
+        now = time.monotonic()
+        if done > last_done:
+            note = f"{note} {(done - last_done) / max(now - last_time, 1e-9):,.0f} images/s".strip()
+            self._last = (done, now)
+        self._bars.update(self._task, completed=done, total=total, note=note)

@@ -1,0 +1,157 @@
+"""The run directory: what a run leaves behind, file by file. Files appear whole or not at all."""
+
+import csv
+import io
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from medjax.errors import refuse
+from medjax.records import Dataset, Predictions
+
+HISTORY_FIELDS = (
+    "fold",
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+)
+
+
+def create_run_dir(requested: Path | None, name: str) -> Path:
+    """A new, empty run directory: the one requested, else the first free `runs/<name>-<number>`.
+
+    A requested directory that holds something raises RefusedError: runs never overwrite one another.
+    """
+    if requested is not None:
+        try:
+            requested.mkdir(parents=True, exist_ok=True)
+            is_taken = any(requested.iterdir())
+        except OSError as error:
+            raise refuse(
+                str(requested), f"cannot be made a run directory ({error.strerror})", "choose another --run"
+            ) from error
+        if is_taken:
+            raise refuse(str(requested), "is not empty", "choose another --run; runs are never overwritten")
+        return requested
+    number = 0
+    while True:
+        candidate = Path("runs") / f"{name}-{number:03d}"
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return candidate
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as JSON; NaN and infinity raise ValueError."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a run; RefusedError where there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise refuse(str(path), "not found", "name a run directory that `medjax train` made") from error
+    except (OSError, ValueError) as error:
+        raise refuse(
+            str(path), f"cannot be read ({type(error).__name__})", "restore it from a copy"
+        ) from error
+    if not isinstance(value, dict):
+        raise refuse(str(path), "does not hold a JSON object", "restore it from a copy")
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole: the old one stays until the new one is complete."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text, encoding="utf-8", newline="")
+    temporary.replace(path)
+
+
+def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write history.csv: a row for each fold and epoch; epochs count from 0, seconds are of the epoch."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, HISTORY_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of history.csv; a value that was not finite reads as such. RefusedError where there is no row."""
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+    except FileNotFoundError as error:
+        raise refuse(str(path), "not found", "train again") from error
+    except (OSError, TypeError, ValueError) as error:
+        raise refuse(
+            str(path), f"cannot be read ({type(error).__name__})", "restore it from a copy"
+        ) from error
+    if not rows:
+        raise refuse(str(path), "has no epoch", "train again")
+    return rows
+
+
+def write_predictions(
+    path: Path, dataset: Dataset, parts: Mapping[str, Predictions], *, fold: int = 0
+) -> None:
+    """Write predictions.csv: a row for each image of each part (val, test), in the order of the data set."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    header = ("id", "split", "fold", "repeat", "label", "predicted")
+    writer.writerow(header + tuple(f"p_{name}" for name in dataset.class_names))
+    for split, predictions in parts.items():
+        predicted = predictions.probabilities.argmax(axis=1)
+        for row, index in enumerate(predictions.indices):
+            names = dataset.class_names[predictions.labels[row]], dataset.class_names[predicted[row]]
+            probabilities = exact_text(predictions.probabilities[row])
+            writer.writerow([dataset.ids[index], split, fold, 0, *names, *probabilities])
+    write_text(path, buffer.getvalue())
+
+
+def exact_text(values: Float32[np.ndarray, "n"]) -> list[str]:
+    """The shortest decimals that read back as the same float32."""
+    return values.astype(str).tolist()
+
+
+def describe_environment(device: str) -> dict[str, Any]:
+    """Versions, and the machine with its `device`: what the last bits of a result depend on beside the seed."""
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                name: version(name)
+                for name in ("medjax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+            },
+            "orbax-checkpoint": version("orbax-checkpoint"),
+        },
+        "machine": {
+            "platform": f"{platform.system()} {platform.machine()}",
+            "processor": _processor_name(),
+            "device": device,
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        },
+    }
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,163 @@
+"""Checkpoints come back bit for bit, or not at all."""
+
+import subprocess
+import sys
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.checkpoint import (
+    CheckpointWriter,
+    delete_checkpoint,
+    list_checkpoints,
+    load_item,
+    save_checkpoint,
+    verify_checkpoint,
+)
+from medjax.errors import RefusedError
+
+
+class State(NamedTuple):
+    parameters: dict
+    moments: tuple
+    step: object
+
+
+def make_items(scale=1.0):
+    parameters = {"dense": {"kernel": jnp.arange(6.0).reshape(2, 3) * scale, "bias": jnp.ones(3)}}
+    state = State(parameters, (jnp.zeros(2), jnp.array([jnp.nan, -0.0])), jnp.array(7, jnp.int32))
+    return {"parameters": parameters, "state": state}
+
+
+def bits(tree):
+    import jax
+
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save_checkpoint(tmp_path / "epoch_0001", make_items())
+    return tmp_path / "epoch_0001"
+
+
+def test_a_state_comes_back_bit_for_bit_in_its_structure(saved):
+    state = load_item(saved, "state", make_items()["state"])
+    assert isinstance(state, State)
+    assert isinstance(state.moments, tuple)
+    assert bits(state) == bits(make_items()["state"])
+
+
+def test_parameters_load_alone_without_knowing_their_structure(saved):
+    parameters = load_item(saved, "parameters")
+    assert isinstance(parameters["dense"]["kernel"], np.ndarray)
+    assert bits(parameters) == bits(make_items()["parameters"])
+
+
+def test_an_existing_checkpoint_is_never_overwritten(saved):
+    with pytest.raises(RefusedError, match="exists already"):
+        save_checkpoint(saved, make_items())
+
+
+def test_the_manifest_is_readable_by_sha256sum(saved):
+    result = subprocess.run(
+        ["sha256sum", "--check", "--quiet", f"{saved.name}.sha256"], cwd=saved.parent, check=False
+    )
+    assert result.returncode == 0
+
+
+def files_of(saved):
+    return sorted(path for path in saved.rglob("*") if path.is_file())
+
+
+def test_one_flipped_bit_in_any_file_is_named_and_refused(saved):
+    generator = np.random.default_rng(0)
+    for path in files_of(saved):
+        content = path.read_bytes()
+        if not content:
+            continue
+        damaged = bytearray(content)
+        damaged[generator.integers(len(content))] ^= 1 << int(generator.integers(8))
+        path.write_bytes(damaged)
+        with pytest.raises(RefusedError, match=f"{path.name}: is damaged"):
+            load_item(saved, "parameters")
+        path.write_bytes(content)
+    verify_checkpoint(saved)
+
+
+def test_a_missing_file_is_named_and_refused(saved):
+    for path in files_of(saved):
+        content = path.read_bytes()
+        path.unlink()
+        with pytest.raises(RefusedError, match=f"{path.name}: is missing"):
+            load_item(saved, "parameters")
+        path.write_bytes(content)
+
+
+def test_a_foreign_file_is_named_and_refused(saved):
+    (saved / "extra").write_text("x")
+    with pytest.raises(RefusedError, match="extra: is not in the checkpoint's manifest"):
+        load_item(saved, "parameters")
+
+
+def test_without_a_manifest_there_is_no_checkpoint(saved):
+    manifest = saved.with_name("epoch_0001.sha256")
+    manifest.write_text(manifest.read_text()[5:])
+    with pytest.raises(RefusedError, match="is damaged"):
+        load_item(saved, "parameters")
+    manifest.unlink()
+    assert list_checkpoints(saved.parent) == []
+    with pytest.raises(RefusedError, match="manifest cannot be read"):
+        load_item(saved, "parameters")
+
+
+def test_a_checkpoint_of_another_shape_is_refused_by_name(saved):
+    with pytest.raises(RefusedError, match="cannot be read as 'nothing'"):
+        load_item(saved, "nothing")
+
+
+def test_the_writer_keeps_the_newest_two(tmp_path):
+    writer = CheckpointWriter(tmp_path, seconds_between=0)
+    assert writer.is_empty
+    for epoch in range(1, 5):
+        writer.offer(epoch, make_items(epoch))
+    assert not writer.is_empty
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["epoch_0003", "epoch_0004"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "epoch_0003",
+        "epoch_0003.sha256",
+        "epoch_0004",
+        "epoch_0004.sha256",
+    ]
+
+
+def test_the_writer_waits_between_saves_and_flushes_the_last(tmp_path):
+    writer = CheckpointWriter(tmp_path, seconds_between=1000)
+    for epoch in range(1, 5):
+        writer.offer(epoch, make_items(epoch))
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["epoch_0001"]
+    writer.flush()
+    writer.flush()
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["epoch_0001", "epoch_0004"]
+    kernel = load_item(tmp_path / "epoch_0004", "parameters")["dense"]["kernel"]
+    assert np.array_equal(kernel, np.arange(6.0).reshape(2, 3) * 4)
+
+
+def test_a_deleted_checkpoint_is_gone(saved):
+    delete_checkpoint(saved)
+    assert list(saved.parent.iterdir()) == []
+
+
+def test_it_loads_in_a_process_with_another_number_of_devices(saved):
+    code = f"""
+from pathlib import Path
+from medjax.checkpoint import load_item
+print(load_item(Path({str(saved)!r}), "parameters")["dense"]["kernel"].sum())
+"""
+    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "PATH": "/usr/bin:/bin"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert float(result.stdout) == 15.0

@@ -1,0 +1,223 @@
+"""One call each: train, load_run, evaluate, predict; and what they leave behind."""
+
+import csv
+import dataclasses
+import filecmp
+import json
+import shutil
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from medjax import checkpoint, jobs
+from medjax.config import DataConfig, TrainConfig
+from medjax.data import load
+from medjax.errors import DivergedError, RefusedError
+
+CONFIG = TrainConfig(epochs=2)
+
+
+def read_predictions(run):
+    with (run.directory / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def parameters_of(run):
+    saved = checkpoint.list_checkpoints(run.directory / "checkpoints" / "fold_00")
+    return jax.tree.leaves(checkpoint.load_item(saved[-1], "parameters"))
+
+
+def assert_same_result(first, second):
+    assert all(map(np.array_equal, parameters_of(first), parameters_of(second)))
+    assert filecmp.cmp(
+        first.directory / "predictions.csv", second.directory / "predictions.csv", shallow=False
+    )
+    scores = [{part: run.metrics[part] for part in ("train", "val", "test")} for run in (first, second)]
+    assert scores[0] == scores[1]
+
+
+def test_the_run_directory_holds_what_was_agreed(trained_run):
+    names = {path.relative_to(trained_run.directory).as_posix() for path in trained_run.directory.rglob("*")}
+    assert {
+        "run.json",
+        "metrics.json",
+        "history.csv",
+        "predictions.csv",
+        "report.html",
+        "checkpoints/fold_00/epoch_0002.sha256",
+        "figures/curves.png",
+        "figures/confusion_matrix.png",
+        "figures/samples.png",
+        "figures/augmented.png",
+        "figures/errors.png",
+    } <= names
+    assert not [name for name in names if "partial" in name or "tmp" in name]
+
+
+def test_run_json_says_how_to_repeat_the_run(trained_run, phantom_folder):
+    record = jobs.load_run(trained_run.directory).record
+    assert record["status"] == "done"
+    assert record["config"] == json.loads(json.dumps(dataclasses.asdict(CONFIG)))
+    assert record["data"]["path"] == str(phantom_folder)
+    assert record["data"]["n"] == 120
+    assert record["data"]["counts"]["test"] == dict.fromkeys(record["class_names"], 3)
+    assert record["data"]["loading"]["resized"] == 120
+    assert record["model"]["parameters"] == 224_518
+    assert record["strategy"] == "loop"
+    assert record["resumptions"] == []
+
+
+def test_metrics_json_has_the_agreed_keys(trained_run):
+    metrics = trained_run.metrics
+    assert set(metrics) == {"train", "val", "test", "seconds"}
+    assert set(metrics["seconds"]) == {"load", "compile", "train", "evaluate", "total"}
+    assert set(metrics["test"]) == {
+        "n",
+        "errors",
+        "accuracy",
+        "accuracy_ci95",
+        "loss",
+        "confusion_matrix",
+        "per_class",
+    }
+    assert (metrics["train"]["n"], metrics["val"]["n"], metrics["test"]["n"]) == (84, 18, 18)
+
+
+def test_every_val_and_test_image_is_predicted_once_and_metrics_follow(trained_run, phantom_folder):
+    rows = read_predictions(trained_run)
+    ids = load(phantom_folder).ids
+    split = jobs.split_dataset(load(phantom_folder), seed=0)
+    assert [row["id"] for row in rows] == ids[np.concatenate([split.val, split.test])].tolist()
+    test = [row for row in rows if row["split"] == "test"]
+    assert all(row["id"].startswith(row["label"] + "/") for row in rows)
+    errors = sum(row["label"] != row["predicted"] for row in test)
+    assert errors == trained_run.metrics["test"]["errors"]
+    losses = [-np.log(np.float32(row[f"p_{row['label']}"])) for row in test]
+    assert np.mean(losses) == pytest.approx(trained_run.metrics["test"]["loss"], rel=1e-4)
+
+
+def test_the_same_call_gives_the_same_bits(trained_run, phantom_folder, tmp_path):
+    assert_same_result(trained_run, jobs.train(phantom_folder, CONFIG, run_dir=tmp_path / "again"))
+
+
+def test_a_zip_gives_the_same_bits_as_its_folder(trained_run, phantom_folder, tmp_path):
+    archive = tmp_path / "phantoms.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(phantom_folder.rglob("*.png"), reverse=True):
+            file.write(path, f"wrapped/{path.relative_to(phantom_folder)}")
+    zipped = jobs.train(archive, CONFIG, run_dir=tmp_path / "zipped")
+    assert zipped.record["data"]["fingerprint"] == trained_run.record["data"]["fingerprint"]
+    assert_same_result(trained_run, zipped)
+
+
+def test_another_seed_gives_another_result(trained_run, phantom_folder, tmp_path):
+    other = jobs.train(phantom_folder, dataclasses.replace(CONFIG, seed=1), run_dir=tmp_path / "other")
+    assert not filecmp.cmp(
+        trained_run.directory / "predictions.csv", other.directory / "predictions.csv", shallow=False
+    )
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_evaluate_restores_the_very_same_numbers(trained_run, part):
+    restored = jobs.load_run(trained_run.directory)
+    assert restored.evaluate(part=part) == {part: trained_run.metrics[part]}
+
+
+def test_evaluate_needs_only_the_run_directory_and_the_data(trained_run, phantom_folder, tmp_path):
+    shutil.copytree(trained_run.directory, tmp_path / "moved_run")
+    shutil.copytree(phantom_folder, tmp_path / "moved_data")
+    moved = jobs.load_run(tmp_path / "moved_run")
+    assert moved.evaluate(tmp_path / "moved_data") == {"test": trained_run.metrics["test"]}
+
+
+def test_evaluate_refuses_other_data(trained_run, phantom_folder, tmp_path):
+    changed = tmp_path / "phantoms"
+    shutil.copytree(phantom_folder, changed)
+    next(changed.rglob("*.png")).unlink()
+    with pytest.raises(RefusedError, match="is not the data of this run: 119 images"):
+        trained_run.evaluate(changed)
+
+
+def test_predict_agrees_with_predictions_csv(trained_run, phantom_folder):
+    rows = read_predictions(trained_run)[:10]
+    paths = [phantom_folder / f"{row['id']}" for row in rows]
+    ids, probabilities = trained_run.predict(paths)
+    assert ids.tolist() == [str(path) for path in paths]
+    for row, given in zip(rows, probabilities, strict=True):
+        expected = [float(row[f"p_{name}"]) for name in trained_run.record["class_names"]]
+        np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_predict_without_images_is_refused(trained_run):
+    with pytest.raises(RefusedError, match="IMAGES"):
+        trained_run.predict([])
+
+
+def test_a_damaged_checkpoint_is_named_and_refused(trained_run, phantom_folder, tmp_path):
+    shutil.copytree(trained_run.directory, tmp_path / "run")
+    damaged = max((tmp_path / "run" / "checkpoints").rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    # Damage the newest one, which is what a restore reads.
+    newest = checkpoint.list_checkpoints(tmp_path / "run" / "checkpoints" / "fold_00")[-1]
+    if newest not in damaged.parents:
+        pytest.fail("the damage is not where the test wants it")
+    with pytest.raises(RefusedError, match=f"{damaged.name}: is damaged"):
+        jobs.load_run(tmp_path / "run").evaluate()
+
+
+def test_nothing_is_written_when_the_data_are_refused(tmp_path):
+    with pytest.raises(RefusedError):
+        jobs.train(tmp_path / "missing", run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_image_size_too_small_for_the_model_is_refused_before_anything_is_written(
+    phantom_folder, tmp_path
+):
+    with pytest.raises(RefusedError, match="too small"):
+        jobs.train(phantom_folder, TrainConfig(data=DataConfig(image_size=6)), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_divergence_keeps_a_finite_checkpoint(phantom_folder, tmp_path):
+    with pytest.raises(DivergedError, match="diverged in epoch 1"):
+        jobs.train(phantom_folder, dataclasses.replace(CONFIG, learning_rate=1e30), run_dir=tmp_path / "run")
+    assert jobs.load_run(tmp_path / "run").record["status"] == "diverged"
+    assert all(np.isfinite(leaf).all() for leaf in parameters_of(jobs.load_run(tmp_path / "run")))
+
+
+def test_an_interruption_keeps_the_last_epoch(phantom_folder, tmp_path, monkeypatch):
+    def interrupt(row, num_epochs):
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+        return ""
+
+    monkeypatch.setattr(jobs, "_describe_epoch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.train(phantom_folder, dataclasses.replace(CONFIG, epochs=5), run_dir=tmp_path / "run")
+    assert jobs.load_run(tmp_path / "run").record["status"] == "interrupted"
+    saved = checkpoint.list_checkpoints(tmp_path / "run" / "checkpoints" / "fold_00")
+    assert [path.name for path in saved] == ["epoch_0001"]
+
+
+def test_best_parameters_can_be_scored_instead_of_the_last(phantom_folder, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=6, learning_rate=0.02, keep="best")
+    run = jobs.train(phantom_folder, config, run_dir=tmp_path / "best")
+    with (run.directory / "history.csv").open(newline="") as file:
+        losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
+    assert run.metrics["val"]["loss"] == pytest.approx(min(losses), rel=1e-4)
+    assert run.evaluate() == {"test": run.metrics["test"]}
+
+
+def test_without_augmentation_no_augmented_figure_is_drawn(phantom_folder, tmp_path):
+    run = jobs.train(phantom_folder, dataclasses.replace(CONFIG, augment=False), run_dir=tmp_path / "plain")
+    assert not (run.directory / "figures" / "augmented.png").exists()
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RefusedError, match=r"run\.json: not found"):
+        jobs.load_run(tmp_path)
