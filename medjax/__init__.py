@@ -21,7 +21,7 @@ _MODULE_OF = {
     "fit": "medjax.training.fit",
     "holdout": "medjax.data",
     "load": "medjax.data",
-    "load_item": "medjax.checkpoint",
+    "load_checkpoint": "medjax.checkpoint",
     "load_run": "medjax.jobs",
     "make_adam": "medjax.training.optimizers",
     "make_learner": "medjax.training.learner",
@@ -29,6 +29,7 @@ _MODULE_OF = {
     "random_affine": "medjax.training.augment",
     "save_checkpoint": "medjax.checkpoint",
     "score": "medjax.evaluation",
+    "select_fold": "medjax.training.strategies",
     "train": "medjax.jobs",
 }
 

@@ -22,12 +22,13 @@ from medjax.errors import refuse
 _DAMAGED = "restore the file from a copy, or train again"
 
 
-def save_checkpoint(directory: Path, items: dict[str, PyTree]) -> None:
+def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
     """Save named trees of arrays under a new directory, and its manifest; an existing one raises RefusedError.
 
-    Items are named apart so that `load_item` can read one without the others, say parameters without the
+    Items are named apart so that `load_checkpoint` can read one without the others, say parameters without the
     optimizer. An OSError (a full disk, say) leaves no manifest.
     """
+    directory = Path(directory)
     if directory.exists():
         raise refuse(str(directory), "exists already", "checkpoints are never overwritten")
     host = jax.tree.map(lambda leaf: np.array(leaf), items)
@@ -44,15 +45,18 @@ def save_checkpoint(directory: Path, items: dict[str, PyTree]) -> None:
     temporary.replace(_manifest_path(directory))
 
 
-def load_item(directory: Path, name: str, like: PyTree | None = None) -> PyTree[np.ndarray]:
+def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None) -> PyTree[np.ndarray]:
     """One named tree of a checkpoint, after its files were checked against the manifest.
 
     `like` gives the structure (arrays or shapes); without it the tree comes back as dicts of arrays. A missing,
     damaged or foreign file raises RefusedError with the file's name.
     """
+    directory = Path(directory)
     verify_checkpoint(directory)
+    # NumPy leaves ask Orbax for NumPy arrays, whatever devices there are.
+    structure = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
     try:
-        return ocp.load_checkpointables(directory.absolute(), {name: like})[name]
+        return ocp.load_checkpointables(directory.absolute(), {name: structure})[name]
     # What Orbax raises on files it cannot read has many types, and no type of its own.
     except Exception as error:
         reason = f"cannot be read as {name!r} ({type(error).__name__}: {str(error)[:200]})"

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; always ends by SystemExit with the status that the README lists."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _warn
     try:
         _run(_parse(arguments), shlex.join(["medjax", *arguments]))
     except RefusedError as error:
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except DivergedError as error:
         _fail(DIVERGED, [str(error)])
     except KeyboardInterrupt:
-        _fail(INTERRUPTED, ["interrupted; the last checkpoint is in the run directory"])
+        _fail(INTERRUPTED, ["interrupted"])
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell, and nothing more to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -145,8 +147,12 @@ def _print_probabilities(trained: Any, images: Sequence[str]) -> None:
 
 
 def _terminate(signal_number: int, frame: object) -> None:
-    print("medjax: terminated; the last checkpoint is in the run directory", file=sys.stderr)
+    print("medjax: error: terminated", file=sys.stderr)
     sys.exit(TERMINATED)
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"medjax: warning: {printable(str(message))}", file=sys.stderr)
 
 
 def _fail(status: int, lines: Sequence[str]) -> None:

@@ -20,12 +20,13 @@ from medjax.evaluation import score
 from medjax.models import CNN, summarize_model
 from medjax.progress import Display
 from medjax.records import Dataset, Indices, Names, Probabilities, Split
-from medjax.report.figures import draw_figures
+from medjax.report import wording
 from medjax.report.page import write_page
 from medjax.training.augment import random_affine
 from medjax.training.fit import EpochInfo, FoldState, Progress, fit, predict
 from medjax.training.learner import Augment, Learner, make_learner
 from medjax.training.optimizers import make_adam
+from medjax.training.strategies import select_fold
 
 PARTS = ("train", "val", "test")
 
@@ -75,7 +76,7 @@ class Run:
         if not saved:
             raise refuse(str(_checkpoint_dir(self.directory)), "holds no finished checkpoint", "train again")
         learner = _make_learner(config, len(self.record["class_names"]))
-        return learner, checkpoint.load_item(saved[-1], "parameters")
+        return learner, checkpoint.load_checkpoint(saved[-1], "parameters")
 
     def _like_trained(self, config: TrainConfig) -> DataConfig:
         """The run's way of reading images, with its colour made explicit."""
@@ -120,6 +121,7 @@ def train(
             raise
         except (KeyboardInterrupt, SystemExit):
             run.write_json(directory / "run.json", {**record, "status": "interrupted"})
+            display.say(f"stopped; the last finished epoch is kept in {_checkpoint_dir(directory)}")
             raise
         seconds |= fit_seconds
         display.start("scoring")
@@ -136,6 +138,9 @@ def train(
         )
         record = {**record, "status": "done"}
         run.write_json(directory / "run.json", record)
+        # Imported here: Matplotlib takes a second, and refusals, restores and predictions need not wait for it.
+        from medjax.report.figures import draw_figures
+
         display.start("drawing")
         samples, augmented = _draw_samples(dataset, split, config)
         draw_figures(directory / "figures", dataset, samples, augmented, parts["test"], history)
@@ -145,7 +150,10 @@ def train(
 
 def _load(source: str | Path, config: TrainConfig, display: Display) -> Dataset:
     display.start("reading")
-    return load(source, config.data, on_progress=display.advance)
+    dataset = load(source, config.data, on_progress=display.advance)
+    found = f"{dataset.name}: {len(dataset.labels):,} images of {len(dataset.class_names)} classes"
+    display.say("; ".join([found, *wording.loading(dataset.counts._asdict())]))
+    return dataset
 
 
 def _make_learner(config: TrainConfig, num_classes: int) -> Learner:
@@ -203,7 +211,7 @@ def _fit(
             epoch_started = now
             run.write_history(directory / "history.csv", history)
             display.say(_describe_epoch(history[-1], config.epochs))
-            writer.offer(epoch + 1, {"parameters": parameters, "state": _first_fold(state)})
+            writer.offer(epoch + 1, {"parameters": parameters, "state": select_fold(state, 0)})
     finally:
         writer.flush()
     seconds = {"compile": compiled[0], "train": time.perf_counter() - started - compiled[0]}
@@ -215,23 +223,19 @@ def _stop_diverged(
 ) -> None:
     """Raise DivergedError; where no epoch ended well, the state before the bad step is what is kept."""
     if writer.is_empty:
-        writer.offer(epoch, {"parameters": parameters, "state": _first_fold(state)})
+        writer.offer(epoch, {"parameters": parameters, "state": select_fold(state, 0)})
     raise DivergedError(
         f"training diverged in epoch {epoch + 1}: the loss or its gradient is not finite; the last finite "
         "checkpoint is kept. Try a smaller --learning-rate"
     )
 
 
-def _first_fold(state: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf[0], state)
-
-
 def _scored_parameters(state: FoldState, config: TrainConfig) -> Any:
-    return _first_fold(state.best.parameters if config.keep == "best" else state.learner.parameters)
+    return select_fold(state.best.parameters if config.keep == "best" else state.learner.parameters, 0)
 
 
 def _history_row(epoch: int, info: EpochInfo, config: TrainConfig, seconds: float) -> dict[str, Any]:
-    train, val = _first_fold(info.train), _first_fold(info.val)
+    train, val = select_fold(info.train, 0), select_fold(info.val, 0)
     return {
         "fold": 0,
         "epoch": epoch,
@@ -260,7 +264,7 @@ def _draw_samples(
 
 
 def _describe_progress(progress: Progress, num_epochs: int) -> str:
-    train = _first_fold(progress.train)
+    train = select_fold(progress.train, 0)
     return (
         f"epoch {progress.epoch + 1}/{num_epochs} loss {metrics.mean_loss(train):.4f} "
         f"accuracy {metrics.accuracy(train):.4f}"

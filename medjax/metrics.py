@@ -18,7 +18,7 @@ class Sums(NamedTuple):
     confusion: Int32[Array, "*fold class class"]  # images by true class (row) and predicted class (column)
 
     @property
-    def num_images(self) -> Array:
+    def num_images(self) -> Int[Array | np.ndarray, "*fold"]:
         """Images in the set."""
         return self.confusion.sum((-2, -1))
 
@@ -46,12 +46,12 @@ def add_sums(first: Sums, second: Sums) -> Sums:
     return Sums(first.loss + second.loss, first.confusion + second.confusion)
 
 
-def mean_loss(sums: Sums) -> Array:
+def mean_loss(sums: Sums) -> Float[Array, "*fold"]:
     """Mean cross-entropy in nats; 0 over no image."""
     return sums.loss / jnp.maximum(sums.num_images, 1)
 
 
-def accuracy(sums: Sums) -> Array:
+def accuracy(sums: Sums) -> Float[Array, "*fold"]:
     """Share of images whose predicted class is the true one, 0 to 1; 0 over no image."""
     return jnp.trace(sums.confusion, axis1=-2, axis2=-1) / jnp.maximum(sums.num_images, 1)
 

@@ -1,9 +1,15 @@
-"""Fixtures that several test files share."""
+"""Shapes and types checked at run time, a cache of the tests' own, and the data that several test files read."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
+
+# Before anything imports medjax: every annotated function then checks its arguments' shapes and dtypes. All rooms but
+# the command line, where tyro's mark for a missing argument stands in for values of any type.
+ROOMS = [path.stem for path in (Path(__file__).parents[1] / "medjax").glob("[!_]*") if path.stem != "cli"]
+jaxtyping.install_import_hook([f"medjax.{room}" for room in ROOMS], "beartype.beartype")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -11,7 +17,7 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 def _shared(name: str) -> Path:
     path = SHARED_DATA / name
     if not path.exists():
-        pytest.skip(f"{name} is not at hand")
+        pytest.skip(f"{name}, real data that the repository does not hold, is not at hand")
     return path
 
 
@@ -33,3 +39,28 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDJAX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder per class of phantom images as PNG files, 20 of each."""
+    from PIL import Image
+
+    from medjax.data import make_phantom
+
+    folder = tmp_path_factory.mktemp("data") / "phantoms"
+    dataset = make_phantom(seed=1, images_per_class=20)
+    for image, name in zip(dataset.images, dataset.ids, strict=True):
+        path = folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A short run over the folder above; read it, do not write into it."""
+    from medjax.config import TrainConfig
+    from medjax.jobs import train
+
+    return train(phantom_folder, TrainConfig(epochs=2), run_dir=tmp_path_factory.mktemp("runs") / "trained")

@@ -12,7 +12,7 @@ from medjax.checkpoint import (
     CheckpointWriter,
     delete_checkpoint,
     list_checkpoints,
-    load_item,
+    load_checkpoint,
     save_checkpoint,
     verify_checkpoint,
 )
@@ -44,14 +44,14 @@ def saved(tmp_path):
 
 
 def test_a_state_comes_back_bit_for_bit_in_its_structure(saved):
-    state = load_item(saved, "state", make_items()["state"])
+    state = load_checkpoint(saved, "state", make_items()["state"])
     assert isinstance(state, State)
     assert isinstance(state.moments, tuple)
     assert bits(state) == bits(make_items()["state"])
 
 
 def test_parameters_load_alone_without_knowing_their_structure(saved):
-    parameters = load_item(saved, "parameters")
+    parameters = load_checkpoint(saved, "parameters")
     assert isinstance(parameters["dense"]["kernel"], np.ndarray)
     assert bits(parameters) == bits(make_items()["parameters"])
 
@@ -82,7 +82,7 @@ def test_one_flipped_bit_in_any_file_is_named_and_refused(saved):
         damaged[generator.integers(len(content))] ^= 1 << int(generator.integers(8))
         path.write_bytes(damaged)
         with pytest.raises(RefusedError, match=f"{path.name}: is damaged"):
-            load_item(saved, "parameters")
+            load_checkpoint(saved, "parameters")
         path.write_bytes(content)
     verify_checkpoint(saved)
 
@@ -92,34 +92,34 @@ def test_a_missing_file_is_named_and_refused(saved):
         content = path.read_bytes()
         path.unlink()
         with pytest.raises(RefusedError, match=f"{path.name}: is missing"):
-            load_item(saved, "parameters")
+            load_checkpoint(saved, "parameters")
         path.write_bytes(content)
 
 
 def test_a_foreign_file_is_named_and_refused(saved):
     (saved / "extra").write_text("x")
     with pytest.raises(RefusedError, match="extra: is not in the checkpoint's manifest"):
-        load_item(saved, "parameters")
+        load_checkpoint(saved, "parameters")
 
 
 def test_without_a_manifest_there_is_no_checkpoint(saved):
     manifest = saved.with_name("epoch_0001.sha256")
     manifest.write_text(manifest.read_text()[5:])
     with pytest.raises(RefusedError, match="is damaged"):
-        load_item(saved, "parameters")
+        load_checkpoint(saved, "parameters")
     manifest.unlink()
     assert list_checkpoints(saved.parent) == []
     with pytest.raises(RefusedError, match="manifest cannot be read"):
-        load_item(saved, "parameters")
+        load_checkpoint(saved, "parameters")
 
 
 def test_a_checkpoint_of_another_shape_is_refused_by_name(saved):
     with pytest.raises(RefusedError, match="cannot be read as 'nothing'"):
-        load_item(saved, "nothing")
+        load_checkpoint(saved, "nothing")
 
 
 def test_the_writer_keeps_the_newest_two(tmp_path):
-    writer = CheckpointWriter(tmp_path, seconds_between=0)
+    writer = CheckpointWriter(tmp_path, seconds_between=0.0)
     assert writer.is_empty
     for epoch in range(1, 5):
         writer.offer(epoch, make_items(epoch))
@@ -134,14 +134,14 @@ def test_the_writer_keeps_the_newest_two(tmp_path):
 
 
 def test_the_writer_waits_between_saves_and_flushes_the_last(tmp_path):
-    writer = CheckpointWriter(tmp_path, seconds_between=1000)
+    writer = CheckpointWriter(tmp_path, seconds_between=1000.0)
     for epoch in range(1, 5):
         writer.offer(epoch, make_items(epoch))
     assert [path.name for path in list_checkpoints(tmp_path)] == ["epoch_0001"]
     writer.flush()
     writer.flush()
     assert [path.name for path in list_checkpoints(tmp_path)] == ["epoch_0001", "epoch_0004"]
-    kernel = load_item(tmp_path / "epoch_0004", "parameters")["dense"]["kernel"]
+    kernel = load_checkpoint(tmp_path / "epoch_0004", "parameters")["dense"]["kernel"]
     assert np.array_equal(kernel, np.arange(6.0).reshape(2, 3) * 4)
 
 
@@ -153,8 +153,8 @@ def test_a_deleted_checkpoint_is_gone(saved):
 def test_it_loads_in_a_process_with_another_number_of_devices(saved):
     code = f"""
 from pathlib import Path
-from medjax.checkpoint import load_item
-print(load_item(Path({str(saved)!r}), "parameters")["dense"]["kernel"].sum())
+from medjax.checkpoint import load_checkpoint
+print(load_checkpoint(Path({str(saved)!r}), "parameters")["dense"]["kernel"].sum())
 """
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "PATH": "/usr/bin:/bin"}
     result = subprocess.run(

@@ -26,7 +26,7 @@ def read_predictions(run):
 
 def parameters_of(run):
     saved = checkpoint.list_checkpoints(run.directory / "checkpoints" / "fold_00")
-    return jax.tree.leaves(checkpoint.load_item(saved[-1], "parameters"))
+    return jax.tree.leaves(checkpoint.load_checkpoint(saved[-1], "parameters"))
 
 
 def assert_same_result(first, second):

@@ -30,7 +30,7 @@ def test_every_number_is_scikit_learns(seed):
     assert block["n"] == 200
     assert block["errors"] == (labels != predicted).sum()
     assert block["accuracy"] == sklearn_metrics.accuracy_score(labels, predicted)
-    assert block["accuracy_ci95"] == list(wilson_interval((labels == predicted).sum(), 200))
+    assert block["accuracy_ci95"] == list(wilson_interval(int((labels == predicted).sum()), 200))
     assert block["loss"] == pytest.approx(sklearn_metrics.log_loss(labels, probabilities), rel=1e-6)
     assert block["confusion_matrix"] == sklearn_metrics.confusion_matrix(labels, predicted).tolist()
     precision, recall, f1, support = sklearn_metrics.precision_recall_fscore_support(labels, predicted)

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax.training.strategies import loop
+from medjax.training.strategies import loop, select_fold
 
 
 def test_each_fold_gets_its_slice_and_shares_the_rest():
@@ -29,3 +29,10 @@ def test_donating_spares_the_callers_arrays():
     states = jnp.arange(4.0).reshape(2, 2)
     loop(lambda state: state + 1, num_shared=0, donate=(0,))(states)
     assert jax.block_until_ready(states).sum() == 6
+
+
+def test_a_fold_is_its_slice_of_every_leaf():
+    tree = {"a": jnp.arange(6).reshape(3, 2), "b": jnp.arange(3)}
+    chosen = select_fold(tree, 1)
+    assert chosen["a"].tolist() == [2, 3]
+    assert chosen["b"] == 1

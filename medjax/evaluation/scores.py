@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from medjax.evaluation.intervals import wilson_interval
 from medjax.metrics import class_rates
@@ -18,6 +17,9 @@ def score(predictions: Predictions, class_names: tuple[str, ...]) -> dict[str, A
     true, columns predicted), per_class (n, precision, recall, f1, specificity, auc: one class against the others,
     from probabilities).
     """
+    # Imported here: it takes over a second, and only scoring needs it.
+    from sklearn.metrics import confusion_matrix
+
     labels, predicted = predictions.labels, predictions.probabilities.argmax(axis=1)
     num_classes = len(class_names)
     confusion = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
@@ -42,6 +44,8 @@ def score(predictions: Predictions, class_names: tuple[str, ...]) -> dict[str, A
 
 
 def _area_under_curve(is_class: np.ndarray, probabilities: np.ndarray) -> float | None:
+    from sklearn.metrics import roc_auc_score
+
     if is_class.all() or not is_class.any():
         return None
     return float(roc_auc_score(is_class, probabilities))

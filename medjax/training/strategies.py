@@ -7,6 +7,11 @@ import jax
 import jax.numpy as jnp
 
 
+def select_fold(tree: Any, fold: int) -> Any:
+    """One fold of a tree whose leaves have a leading axis of folds."""
+    return jax.tree.map(lambda leaf: leaf[fold], tree)
+
+
 def loop(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Callable[..., Any]:
     """Compile `one_fold` once and call it a fold at a time.
 
@@ -19,10 +24,7 @@ def loop(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int]
     def all_folds(*arguments: Any) -> Any:
         shared, per_fold = arguments[:num_shared], arguments[num_shared:]
         num_folds = jax.tree.leaves(per_fold)[0].shape[0]
-        results = [
-            program(*shared, *jax.tree.map(lambda leaf, fold=fold: leaf[fold], per_fold))
-            for fold in range(num_folds)
-        ]
+        results = [program(*shared, *select_fold(per_fold, fold)) for fold in range(num_folds)]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
     return all_folds

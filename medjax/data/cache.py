@@ -1,0 +1,126 @@
+"""Decoded images on disk, so that the second load of a source takes a moment.
+
+An entry is one file: the sha256 of all that follows, in hexadecimal and a newline; then plain .npy arrays one after
+another. It is named after everything that the result depends on, and verified when it is read. What is damaged,
+foreign or unsafe is passed over; nothing that goes wrong here stops a load.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import PIL
+import platformdirs
+
+from medjax.config import DataConfig
+from medjax.records import Dataset, LoadCounts
+
+FORMAT = 1
+"""Raised whenever the same source would give another `Dataset`, or the file another layout."""
+
+_CHECKSUM_BYTES = 65
+_PIECE = 2**20
+_ARRAYS = ("images", "labels", "ids", "digests", "split")
+
+
+def cache_folder() -> Path:
+    """Where entries are kept: MEDJAX_CACHE_DIR if it is set, else the user's cache folder."""
+    return Path(os.environ.get("MEDJAX_CACHE_DIR") or platformdirs.user_cache_dir("medjax"))
+
+
+def cache_key(stamp: str, config: DataConfig) -> str:
+    """The name of an entry: a hash of the source's stamp, the settings, and the programs that decode."""
+    settings = {**dataclasses.asdict(config), "cache": None}
+    return hashlib.sha256(json.dumps([FORMAT, PIL.__version__, stamp, settings]).encode()).hexdigest()
+
+
+def file_stamp(path: Path) -> str:
+    """The sha256 of a file."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_cached(key: str) -> Dataset | None:
+    """The data set that was kept under `key`, or None. Says nothing: whoever then writes will say what is wrong."""
+    folder = cache_folder()
+    try:
+        if not _is_private(folder):
+            return None
+        with open(folder / key, "rb") as handle:
+            if handle.read(_CHECKSUM_BYTES) != _checksum(handle):
+                return None
+            handle.seek(_CHECKSUM_BYTES)
+            return _read_dataset(handle)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):
+        return None
+
+
+def write_cached(key: str, dataset: Dataset) -> None:
+    """Keep `dataset` under `key`; whoever reads meanwhile sees all of it or nothing. Warns where that cannot be."""
+    folder = cache_folder()
+    temporary = None
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_private(folder):
+            _warn(f"{folder} is not used, as others can write there: chmod 700 it, or set MEDJAX_CACHE_DIR")
+            return
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".")  # mode 0600
+        with open(descriptor, "w+b") as handle:
+            handle.write(bytes(_CHECKSUM_BYTES))
+            _write_dataset(handle, dataset)
+            handle.seek(_CHECKSUM_BYTES)
+            checksum = _checksum(handle)
+            handle.seek(0)
+            handle.write(checksum)
+        os.replace(temporary, folder / key)
+        temporary = None
+    except OSError as error:
+        _warn(f"cannot write to {folder}: {error.strerror or error}")
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _checksum(handle: BinaryIO) -> bytes:
+    state = hashlib.sha256()
+    while piece := handle.read(_PIECE):
+        state.update(piece)
+    return state.hexdigest().encode() + b"\n"
+
+
+def _write_dataset(handle: BinaryIO, dataset: Dataset) -> None:
+    text = {
+        "class_names": dataset.class_names,
+        "counts": dataset.counts._asdict(),
+        "has_split": dataset.split is not None,
+    }
+    np.save(handle, np.array(json.dumps(text)), allow_pickle=False)
+    for name in _ARRAYS:
+        array = getattr(dataset, name)
+        np.save(handle, np.empty(0) if array is None else array, allow_pickle=False)
+
+
+def _read_dataset(handle: BinaryIO) -> Dataset:
+    text = json.loads(str(np.load(handle, allow_pickle=False)))
+    arrays = {name: np.load(handle, allow_pickle=False) for name in _ARRAYS}
+    if not text["has_split"]:
+        arrays["split"] = None
+    return Dataset(
+        **arrays, class_names=tuple(text["class_names"]), name="", counts=LoadCounts(**text["counts"])
+    )
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can have written there."""
+    status = folder.stat()
+    return os.name != "posix" or (status.st_uid == os.geteuid() and not status.st_mode & 0o022)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(f"cache: {text}", stacklevel=2)

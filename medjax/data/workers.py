@@ -1,0 +1,198 @@
+"""Many images decoded at once, in processes when there are enough of them to pay for the start.
+
+Threads would not do: Pillow holds the interpreter lock so much that two of them are slower than one. A worker is a
+fresh interpreter that reads batches from its stdin and answers on its stdout. So the caller's script is not imported
+again and needs no `if __name__ == "__main__"`; nothing is pickled; and a worker ends when its caller does, however
+that ended. (The pools of multiprocessing need the guard, and those of joblib outlive a caller that is killed.)
+"""
+
+import json
+import struct
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, replace
+from queue import SimpleQueue
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from medjax.config import DataConfig
+from medjax.data.decode import DecodedImage, decode_image
+from medjax.data.listing import Fault, Key, UnfitError
+
+# Below this many images a process, starting it costs more than it gains.
+FEWEST_IMAGES_PER_WORKER = 2_000
+# A batch is handed over when it holds this many images or bytes, whichever comes first.
+_BATCH_IMAGES = 128
+_BATCH_BYTES = 4 * 2**20
+# Each worker has one batch in hand and one waiting; the third may be answered already.
+_BATCHES_PER_WORKER = 3
+# Larger images are decoded in the calling process, one by one, so that memory does not grow with the cores.
+_MOST_WORKER_BYTES = 8 * 2**20
+_MOST_WORKER_MEGAPIXELS = 16.0
+
+_PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from medjax.data.workers import serve; serve(sys.argv[1])"
+_CHANGES = ("resized", "reshaped", "reoriented", "recolored", "rescaled")
+_DIGEST_BYTES = 32
+
+Progress = Callable[[int, int | None], None]
+Encoded = tuple[Key, bytes | Fault]
+Decoded = tuple[Key, DecodedImage | Fault]
+
+
+class Worker(NamedTuple):
+    """The two ends that a worker is spoken to by."""
+
+    questions: IO[bytes]
+    answers: IO[bytes]
+
+
+def decode_all(
+    encoded: Iterable[Encoded], total: int, config: DataConfig, on_progress: Progress | None = None
+) -> Iterator[Decoded]:
+    """The key of each image with its pixels or with what is wrong with it, in the order they came.
+
+    `on_progress(done, total)` is called after every batch.
+    """
+    workers = 1
+    if total >= 2 * FEWEST_IMAGES_PER_WORKER and sys.executable:
+        from joblib import cpu_count  # it knows of containers; small sets do without
+
+        workers = min(cpu_count(), total // FEWEST_IMAGES_PER_WORKER)
+    batches = _in_batches(encoded)
+    done = 0
+    for batch in _in_processes(batches, workers, config) if workers > 1 else _inline(batches, config):
+        yield from batch
+        done += len(batch)
+        if on_progress is not None:
+            on_progress(done, total)
+
+
+def serve(settings: str) -> None:
+    """What a worker does: answer batches until there are no more. `settings` is a DataConfig as JSON."""
+    values = json.loads(settings)
+    config = DataConfig(**{**values, "ignore": tuple(values["ignore"])})
+    while images := _receive(sys.stdin.buffer):
+        _send(sys.stdout.buffer, [_packed(_decode(data, config)) for data in images])
+
+
+def _in_batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
+    batch: list[Encoded] = []
+    size = 0
+    for item in encoded:
+        batch.append(item)
+        size += len(item[1]) if isinstance(item[1], bytes) else 0
+        if len(batch) == _BATCH_IMAGES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _inline(batches: Iterable[list[Encoded]], config: DataConfig) -> Iterator[list[Decoded]]:
+    for batch in batches:
+        yield [(key, _decode(data, config)) for key, data in batch]
+
+
+def _in_processes(
+    batches: Iterable[list[Encoded]], count: int, config: DataConfig
+) -> Iterator[list[Decoded]]:
+    modest = replace(config, max_megapixels=min(config.max_megapixels, _MOST_WORKER_MEGAPIXELS))
+    free: SimpleQueue[Worker] = SimpleQueue()
+    waiting: deque[tuple[list[Encoded], Future[dict[Key, DecodedImage]]]] = deque()
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(count))  # these only wait for workers
+        for _ in range(count):
+            free.put(stack.enter_context(_started(modest)))
+        for batch in batches:
+            waiting.append((batch, threads.submit(_ask, free, batch, config.image_size)))
+            if len(waiting) > _BATCHES_PER_WORKER * count:
+                yield _completed(*waiting.popleft(), config)
+        while waiting:
+            yield _completed(*waiting.popleft(), config)
+
+
+@contextmanager
+def _started(config: DataConfig) -> Iterator[Worker]:
+    command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(asdict(config)), *sys.path]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        try:
+            yield Worker(worker.stdin, worker.stdout)
+        finally:
+            worker.kill()
+            with suppress(OSError):  # of what it had no time to read
+                worker.stdin.close()
+
+
+def _ask(free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int) -> dict[Key, DecodedImage]:
+    """What the next free worker makes of the smaller images; what it refuses is left out."""
+    small = [
+        (key, data) for key, data in batch if isinstance(data, bytes) and len(data) <= _MOST_WORKER_BYTES
+    ]
+    if not small:
+        return {}
+    worker = free.get()
+    try:
+        _send(worker.questions, [data for _, data in small])
+        answers = _receive(worker.answers)
+    except (OSError, struct.error):  # it has been killed, perhaps for want of memory
+        return {}
+    finally:
+        free.put(worker)
+    return {
+        key: _unpacked(answer, image_size) for (key, _), answer in zip(small, answers, strict=False) if answer
+    }
+
+
+def _completed(
+    batch: list[Encoded], answers: "Future[dict[Key, DecodedImage]]", config: DataConfig
+) -> list[Decoded]:
+    """A worker's answers. What it left out is decoded here: it may only have been too large for it."""
+    decoded = answers.result()
+    return [(key, decoded[key] if key in decoded else _decode(data, config)) for key, data in batch]
+
+
+def _decode(data: bytes | Fault, config: DataConfig) -> DecodedImage | Fault:
+    if isinstance(data, Fault):
+        return data
+    try:
+        return decode_image(data, config)
+    except UnfitError as error:
+        return error.fault
+
+
+def _packed(answer: DecodedImage | Fault) -> bytes:
+    """Changes as a bit each, digest and pixels; nothing for a fault."""
+    if isinstance(answer, Fault):
+        return b""
+    changes = sum(1 << _CHANGES.index(change) for change in answer.changes)
+    return bytes([changes]) + answer.digest.tobytes() + answer.pixels.tobytes()
+
+
+def _unpacked(data: bytes, image_size: int) -> DecodedImage:
+    values = np.frombuffer(data, np.uint8)
+    changes = tuple(change for bit, change in enumerate(_CHANGES) if data[0] >> bit & 1)
+    digest, pixels = values[1 : 1 + _DIGEST_BYTES], values[1 + _DIGEST_BYTES :]
+    return DecodedImage(pixels.reshape(image_size, image_size, -1), digest, changes)
+
+
+def _send(stream: IO[bytes], parts: Sequence[bytes]) -> None:
+    """Write how many parts there are, how long each is, and the parts."""
+    stream.write(struct.pack(f"<{1 + len(parts)}Q", len(parts), *map(len, parts)))
+    for part in parts:
+        stream.write(part)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> list[bytes]:
+    """The parts that the other side sends; none at the end of the stream. Raises struct.error where it breaks off."""
+    count = int.from_bytes(stream.read(8), "little")
+    lengths = struct.unpack(f"<{count}Q", stream.read(8 * count))
+    return [*struct.unpack("".join(f"{length}s" for length in lengths), stream.read(sum(lengths)))]

@@ -1,0 +1,44 @@
+"""Arrays from decoded images, and what only all of them together show."""
+
+from collections import Counter
+
+import numpy as np
+
+from medjax.data.assembly import assemble, conflict_problems, conflicting, mixed_colors
+from medjax.data.decode import DecodedImage
+
+
+def decoded(value, channels=1, changes=()):
+    return DecodedImage(np.full((2, 2, channels), value, np.uint8), np.full(32, value, np.uint8), changes)
+
+
+def test_images_go_to_their_positions():
+    assembled = assemble([(2, decoded(3, changes=("resized",))), (0, decoded(1)), (1, decoded(2))], 3, 2)
+    assert assembled.images[:, 0, 0, 0].tolist() == assembled.digests[:, 5].tolist() == [1, 2, 3]
+    assert assembled.changes == {"resized": 1}
+    assert assembled.channels == {1: 3}
+
+
+def test_mixed_colours_are_counted_with_an_example_of_each():
+    assembled = assemble([(2, decoded(3, 3)), (1, decoded(1, 3)), (0, decoded(2))], 3, 2)
+    problem = mixed_colors(assembled.channels, {n: "abc"[i] for n, i in assembled.examples.items()})[0]
+    assert problem.name == "b"
+    assert "2 images" in problem.reason
+    assert "1 are gray, such as a" in problem.reason
+    assert mixed_colors(Counter({3: 5}), {3: "a"}) == []
+
+
+def test_conflicts_are_found_and_named():
+    digests = np.repeat(np.array([[1], [2], [1], [2], [1], [0], [0]], np.uint8), 32, axis=1)
+    labels = np.array([0, 0, 1, 0, 0, 0, 1], np.int32)
+    groups = conflicting(digests, labels)
+    assert groups == [[0, 2, 4]]
+    problems = conflict_problems(groups, list("abcdefg"), labels, ("cat", "dog"))
+    assert [problem.name for problem in problems] == ["c"]
+    assert "same pixels as a" in problems[0].reason
+    assert "dog and cat" in problems[0].reason
+
+
+def test_nothing_at_all():
+    assert assemble([], 0, 28).images.shape == (0, 28, 28, 1)
+    assert conflicting(np.zeros((0, 32), np.uint8), np.zeros(0, np.int32)) == []

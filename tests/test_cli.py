@@ -1,0 +1,149 @@
+"""The command line from outside: what it prints where, and how it ends."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from medjax import cli
+
+
+def run_cli(*arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    return caught.value.code, output.out, output.err
+
+
+def test_train_prints_the_score_the_next_step_and_json_last(phantom_folder, tmp_path, capsys):
+    status, out, err = run_cli(
+        "train", phantom_folder, "--run", tmp_path / "run", "--epochs", 1, "--json", capsys=capsys
+    )
+    assert status == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("test: accuracy ")
+    assert f"medjax evaluate {tmp_path / 'run'}" in lines[1]
+    assert json.loads(lines[-1]) == json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert "120 images of 6 classes; 120 images resized" in err
+    assert len([line for line in err.splitlines() if line.startswith("epoch 1/1: train loss")]) == 1
+
+
+def test_evaluate_prints_the_same_block(trained_run, capsys):
+    status, out, _ = run_cli("evaluate", trained_run.directory, "--json", capsys=capsys)
+    assert status == 0
+    assert json.loads(out.splitlines()[-1]) == {"test": trained_run.metrics["test"]}
+
+
+def test_evaluate_of_another_split_reads_as_a_sentence(trained_run, capsys):
+    status, out, _ = run_cli("evaluate", trained_run.directory, "--split", "val", capsys=capsys)
+    assert status == 0
+    assert out.startswith("val: accuracy ")
+
+
+def test_predict_prints_csv(trained_run, phantom_folder, capsys):
+    status, out, _ = run_cli("predict", trained_run.directory, phantom_folder / "Hand", capsys=capsys)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert status == 0
+    assert len(rows) == 20
+    names = trained_run.record["class_names"]
+    assert list(rows[0]) == ["id", "predicted", *(f"p_{name}" for name in names)]
+    for row in rows:
+        probabilities = {name: float(row[f"p_{name}"]) for name in names}
+        assert row["predicted"] == max(probabilities, key=probabilities.get)
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["train", "missing.zip"], "medjax: error: missing.zip: "),
+        (["train", "phantom", "--epochs", "0"], "medjax: error: --epochs: 0 is out of range (at least 1)"),
+        (["evaluate", "missing"], "medjax: error: missing/run.json: not found"),
+        (["predict", "missing", "a.png"], "medjax: error: missing/run.json: not found"),
+    ],
+)
+def test_refusals_end_with_status_2_and_one_line(arguments, line, capsys):
+    status, out, err = run_cli(*arguments, capsys=capsys)
+    assert status == 2
+    assert out == ""
+    assert err.startswith(line)
+    assert len(err.splitlines()) == 1
+
+
+def test_a_used_run_directory_is_refused(trained_run, phantom_folder, capsys):
+    before = sorted(trained_run.directory.rglob("*"))
+    status, _, err = run_cli("train", phantom_folder, "--run", trained_run.directory, capsys=capsys)
+    assert status == 2
+    assert "is not empty" in err
+    assert sorted(trained_run.directory.rglob("*")) == before
+
+
+def test_usage_errors_end_with_status_2(capsys):
+    for arguments in (["train"], ["nothing"], ["train", "phantom", "--preset", "nothing"]):
+        assert run_cli(*arguments, capsys=capsys)[0] == 2
+
+
+def test_divergence_ends_with_status_3(phantom_folder, tmp_path, capsys):
+    status, _, err = run_cli(
+        "train", phantom_folder, "--run", tmp_path / "run", "--learning-rate", "1e30", capsys=capsys
+    )
+    assert status == 3
+    assert "medjax: error: training diverged" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+def test_help_reads_well(command, capsys):
+    status, out, _ = run_cli(command, "--help", capsys=capsys)
+    assert status == 0
+    assert "tyro" not in out
+    assert "STR" not in out.splitlines()[0]
+
+
+def test_the_preset_gives_the_defaults_and_flags_override_it():
+    command = cli._parse(
+        ["train", "x", "--preset", "report", "--epochs", "3", "--fractions", "0.8", "0.1", "0.1"]
+    )
+    assert command.config.epochs == 3
+    assert command.config.batch_size == 32
+    assert command.config.fractions == (0.8, 0.1, 0.1)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_with_its_status_and_the_checkpoint_kept(number, status, phantom_folder, tmp_path):
+    command = [sys.executable, "-m", "medjax", "train", str(phantom_folder), "--epochs", "100000"]
+    command += ["--run", str(tmp_path / "run")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith("epoch 2/"):
+                break
+        sent = time.monotonic()
+        process.send_signal(number)
+        rest = process.stderr.read()
+    assert process.returncode == status
+    assert time.monotonic() - sent < 20  # five seconds are promised; a busy machine gets more
+    assert "the last finished epoch is kept in" in rest
+    assert "Traceback" not in rest
+    assert list((tmp_path / "run" / "checkpoints" / "fold_00").glob("*.sha256"))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
+
+
+def test_a_reader_that_leaves_early_is_no_error(trained_run, phantom_folder):
+    command = [
+        sys.executable,
+        "-m",
+        "medjax",
+        "predict",
+        str(trained_run.directory),
+        *[str(phantom_folder)] * 200,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        error = process.stderr.read()
+    assert error == ""
+    assert process.returncode == 0

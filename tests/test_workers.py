@@ -1,0 +1,152 @@
+"""Decoding inline and in processes: the same answers, in the same order."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medjax.config import DataConfig
+from medjax.data import workers
+from medjax.data.decode import decode_image
+from medjax.data.listing import Fault
+from medjax.data.workers import decode_all
+from medjax.records import LoadCounts
+from tests.sample_files import png, raw_png, small_set, write_folder
+
+CONFIG = DataConfig(image_size=6)
+
+
+def encoded(n):
+    return [(f"{i}", png(i)) for i in range(n)]
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """Start workers for a handful of images."""
+    monkeypatch.setattr(workers, "FEWEST_IMAGES_PER_WORKER", 5)
+    monkeypatch.setattr(workers, "_BATCH_IMAGES", 3)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+
+
+@pytest.fixture(params=["inline", "processes"])
+def either(request):
+    if request.param == "processes":
+        request.getfixturevalue("two_processes")
+    return request.param
+
+
+def test_answers_come_in_order(either):
+    calls = []
+    answers = list(decode_all(encoded(20), 20, CONFIG, lambda *call: calls.append(call)))
+    assert [key for key, _ in answers] == [str(i) for i in range(20)]
+    for key, answer in answers:
+        np.testing.assert_array_equal(answer.pixels, decode_image(png(int(key)), CONFIG).pixels)
+    assert calls[-1] == (20, 20)
+    assert calls == sorted(calls)
+
+
+def test_faults_are_passed_on_and_found(either):
+    fault = Fault("cannot be read", "check")
+    items = [*encoded(15), ("bad", b"noise"), ("gone", fault)]
+    answers = dict(decode_all(items, len(items), CONFIG))
+    assert answers["gone"] == fault
+    assert "not a PNG" in answers["bad"].reason
+    assert sum(isinstance(answer, Fault) for answer in answers.values()) == 2
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_large_images_are_left_to_this_process(monkeypatch):
+    monkeypatch.setattr(workers, "_MOST_WORKER_MEGAPIXELS", 0.001)
+    monkeypatch.setattr(workers, "_MOST_WORKER_BYTES", 5_000)
+    items = [*encoded(15), ("wide", raw_png(200, 200)), ("long", png(99, (100, 100)))]
+    answers = dict(decode_all(items, len(items), CONFIG))
+    assert not any(isinstance(answer, Fault) for answer in answers.values())
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_reading_runs_only_a_little_ahead():
+    taken = []
+
+    def reading():
+        for item in encoded(60):
+            taken.append(item)
+            yield item
+
+    answers = decode_all(reading(), 60, CONFIG)
+    next(answers)
+    assert len(taken) <= 3 * (workers._BATCHES_PER_WORKER * 2 + 1)
+    assert len(list(answers)) == 59
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_a_worker_that_dies_is_done_without(monkeypatch):
+    cut_off = "sys.stdout.buffer.write(struct.pack('<4Q', 3, 900, 900, 900) + b'half')"
+    monkeypatch.setattr(workers, "_PROGRAM", f"import struct, sys; sys.stdin.buffer.read(9); {cut_off}")
+    answers = dict(decode_all(encoded(20), 20, CONFIG))
+    assert len(answers) == 20
+    assert not any(isinstance(answer, Fault) for answer in answers.values())
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_workers_end_when_the_work_is_broken_off(monkeypatch):
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    answers = decode_all(encoded(60), 60, CONFIG)
+    next(answers)
+    answers.close()
+    assert len(started) == 2
+    assert all(worker.poll() is not None for worker in started)
+
+
+def test_a_worker_answers_until_its_stdin_ends():
+    with workers._started(CONFIG) as worker:
+        workers._send(worker.questions, [png(0), b"noise"])
+        answers = workers._receive(worker.answers)
+        np.testing.assert_array_equal(
+            workers._unpacked(answers[0], 6).pixels, decode_image(png(0), CONFIG).pixels
+        )
+        assert answers[1] == b""
+        worker.questions.close()
+        assert worker.answers.read() == b""
+
+
+def test_every_change_survives_the_way():
+    for changes in ((), ("resized",), ("resized", "reshaped", "reoriented", "recolored", "rescaled")):
+        image = decode_image(png(0, (9, 9, 3)), CONFIG)._replace(changes=changes)
+        again = workers._unpacked(workers._packed(image), 6)
+        np.testing.assert_array_equal(again.pixels, image.pixels)
+        np.testing.assert_array_equal(again.digest, image.digest)
+        assert again.changes == changes
+    assert set(workers._CHANGES) < set(LoadCounts._fields)
+
+
+SCRIPT = """
+import warnings; warnings.simplefilter("error")
+import sys
+import medjax.data.workers as workers
+from medjax.config import DataConfig
+from medjax.data import load
+workers.FEWEST_IMAGES_PER_WORKER = 5
+dataset = load(sys.argv[1], DataConfig(cache=False))
+print(len(dataset.labels), "joblib" in sys.modules, "jax" in sys.modules)
+"""
+
+
+def test_an_unguarded_script_may_load(tmp_path: Path):
+    """No `if __name__ == "__main__"`, no output from workers, nothing left behind, and no JAX."""
+    root = write_folder(tmp_path / "set", small_set(20))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+        env={"PYTHONPATH": ".", "PATH": "", "TMPDIR": str(tmp_path)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["40", "True", "False"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["script.py", "set"]

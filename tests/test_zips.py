@@ -1,0 +1,63 @@
+"""Zip archives as listings; what is refused is in test_hostile.py."""
+
+import struct
+import zipfile
+
+import pytest
+
+from medjax.data import zips
+from medjax.data.listing import UnfitError
+from medjax.data.zips import opened_zip
+from tests.sample_files import small_set, write_zip
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_are_read_in_place(tmp_path, method):
+    path = write_zip(tmp_path / "set.zip", {"cat/": b"", **small_set()}, method)
+    with opened_zip(path) as listing:
+        assert [entry.name for entry in listing.entries] == ["cat", *small_set()]
+        assert [entry.is_folder for entry in listing.entries] == [True, *[False] * 4]
+        read = dict(listing.read([3, 1]))
+    assert list(read) == [1, 3]
+    assert read[1] == small_set()["cat/0.png"]
+
+
+def test_names_in_utf8_without_the_flag(tmp_path):
+    """As macOS and many Unix programs write them."""
+    path = write_zip(tmp_path / "set.zip", {"cat/\u00e9.png": b"x"})
+    data = path.read_bytes()
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        position = data.index(signature) + offset
+        data = data[:position] + b"\0\0" + data[position + 2 :]
+    path.write_bytes(data)
+    with opened_zip(path) as listing:
+        assert listing.entries[0].name == "cat/\u00e9.png"
+        assert dict(listing.read([0])) == {0: b"x"}
+
+
+def test_an_archive_behind_other_bytes_and_with_a_comment(tmp_path):
+    path = write_zip(tmp_path / "set.zip", small_set())
+    path.write_bytes(b"program" * 100 + path.read_bytes())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"PK " * 100
+    with opened_zip(path) as listing:
+        assert all(entry.fault is None for entry in listing.entries)
+        assert [data for _, data in listing.read(range(4))] == list(small_set().values())
+
+
+@pytest.mark.parametrize("is_zip64", [False, True])
+def test_the_table_of_members_is_measured_before_it_is_read(tmp_path, monkeypatch, is_zip64):
+    path = write_zip(tmp_path / "set.zip", small_set())
+    if is_zip64:
+        data = path.read_bytes()
+        end = data.rindex(b"PK\x05\x06")
+        count, size, start = struct.unpack_from("<HLL", data, end + 10)
+        record = struct.pack("<4sQHHLLQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, size, start)
+        locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
+        tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, 2**32 - 1, 2**32 - 1, 0)
+        path.write_bytes(data[:end] + record + locator + tail)
+    with opened_zip(path) as listing:
+        assert len(listing.entries) == 4
+    monkeypatch.setattr(zips, "MOST_DIRECTORY_BYTES", 100)
+    with pytest.raises(UnfitError, match="too many members"), opened_zip(path):
+        pass
