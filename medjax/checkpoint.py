@@ -145,7 +145,10 @@ class CheckpointWriter:
             return
         epoch, items = self._waiting
         self._parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(self._parent / f"epoch_{epoch:04d}", items)
+        directory = self._parent / f"epoch_{epoch:04d}"
+        if directory.exists() and not _manifest_path(directory).exists():
+            shutil.rmtree(directory)  # what a save left that a signal cut short
+        save_checkpoint(directory, items)
         self._waiting = None
         self._last_save = time.monotonic()
         for old in list_checkpoints(self._parent)[:-2]:

@@ -19,7 +19,7 @@ from medjax.errors import DivergedError, refuse
 from medjax.evaluation import score
 from medjax.models import CNN, summarize_model
 from medjax.progress import Display
-from medjax.records import Dataset, Indices, Names, Probabilities, Split
+from medjax.records import Dataset, Images, Names, Predictions, Probabilities, Split
 from medjax.report import wording
 from medjax.report.page import write_page
 from medjax.training.augment import random_affine
@@ -114,37 +114,33 @@ def train(
         )
         run.write_json(directory / "run.json", record)
         seconds = {"load": time.perf_counter() - started}
+        images, labels = jax.device_put((dataset.images, dataset.labels))
         try:
-            parameters, history, fit_seconds = _fit(directory, dataset, split, learner, config, display)
-        except DivergedError:
-            run.write_json(directory / "run.json", {**record, "status": "diverged"})
+            parameters, history, fit_seconds = _fit(
+                directory, (images, labels), split, learner, config, display
+            )
+            display.start("scoring")
+            before = time.perf_counter()
+            predictions = {
+                part: predict(learner, parameters, images, labels, getattr(split, part))
+                for part in reversed(PARTS)
+            }
+            scores = {part: score(predictions[part], dataset.class_names) for part in predictions}
+            seconds |= fit_seconds | {"evaluate": time.perf_counter() - before}
+        except (DivergedError, KeyboardInterrupt, SystemExit) as error:
+            status = "diverged" if isinstance(error, DivergedError) else "interrupted"
+            run.write_json(directory / "run.json", {**record, "status": status})
+            display.say(f"stopped; what was finished is kept in {directory}")
             raise
-        except (KeyboardInterrupt, SystemExit):
-            run.write_json(directory / "run.json", {**record, "status": "interrupted"})
-            display.say(f"stopped; the last finished epoch is kept in {_checkpoint_dir(directory)}")
-            raise
-        seconds |= fit_seconds
-        display.start("scoring")
-        before = time.perf_counter()
-        parts = {
-            part: predict(learner, parameters, dataset.images, dataset.labels, getattr(split, part))
-            for part in reversed(PARTS)
-        }
-        scores = {part: score(predictions, dataset.class_names) for part, predictions in parts.items()}
-        seconds |= {"evaluate": time.perf_counter() - before, "total": time.perf_counter() - started}
+        seconds["total"] = time.perf_counter() - started
         run.write_json(directory / "metrics.json", {**scores, "seconds": seconds})
         run.write_predictions(
-            directory / "predictions.csv", dataset, {part: parts[part] for part in ("val", "test")}
+            directory / "predictions.csv", dataset, {part: predictions[part] for part in ("val", "test")}
         )
-        record = {**record, "status": "done"}
+        record["status"] = "done"
         run.write_json(directory / "run.json", record)
-        # Imported here: Matplotlib takes a second, and refusals, restores and predictions need not wait for it.
-        from medjax.report.figures import draw_figures
-
         display.start("drawing")
-        samples, augmented = _draw_samples(dataset, split, config)
-        draw_figures(directory / "figures", dataset, samples, augmented, parts["test"], history)
-        write_page(directory)
+        _illustrate(directory, dataset, split, predictions["test"], history, config)
     return Run(directory, record)
 
 
@@ -170,7 +166,7 @@ def _make_augment(config: TrainConfig) -> Augment | None:
 
 def _fit(
     directory: Path,
-    dataset: Dataset,
+    arrays: tuple[jax.Array, jax.Array],
     split: Split,
     learner: Learner,
     config: TrainConfig,
@@ -193,8 +189,7 @@ def _fit(
 
     steps = fit(
         learner,
-        dataset.images,
-        dataset.labels,
+        *arrays,
         [split],
         seed=config.seed,
         num_epochs=config.epochs,
@@ -248,19 +243,32 @@ def _history_row(epoch: int, info: EpochInfo, config: TrainConfig, seconds: floa
     }
 
 
-def _draw_samples(
-    dataset: Dataset, split: Split, config: TrainConfig, num_twins: int = 6
-) -> tuple[Indices, np.ndarray | None]:
-    """The first training image of each class, and random twins of them if training uses any."""
+def _illustrate(
+    directory: Path,
+    dataset: Dataset,
+    split: Split,
+    predictions: Predictions,
+    history: list[dict[str, Any]],
+    config: TrainConfig,
+) -> None:
+    # Imported here: Matplotlib takes a second, and refusals, restores and predictions need not wait for it.
+    from medjax.report.figures import draw_figures
+
     labels = dataset.labels[split.train]
     samples = split.train[[int(np.argmax(labels == label)) for label in range(len(dataset.class_names))]]
+    twins = _make_twins(dataset.images[samples], config)
+    draw_figures(directory / "figures", dataset, samples, twins, predictions, history)
+    write_page(directory)
+
+
+def _make_twins(originals: Images, config: TrainConfig, num_twins: int = 6) -> np.ndarray | None:
+    """Random twins of images as training sees them (0 to 1), or None if it sees the images unchanged."""
     augment = _make_augment(config)
     if augment is None:
-        return samples, None
-    originals = jax.numpy.asarray(dataset.images[samples], jax.numpy.float32) / 255
-    keys = jax.random.split(jax.random.key(config.seed), (len(samples), num_twins))
-    twins = jax.jit(jax.vmap(jax.vmap(augment, in_axes=(0, None))))(keys, originals)
-    return samples, np.asarray(twins)
+        return None
+    keys = jax.random.split(jax.random.key(config.seed), (len(originals), num_twins))
+    twins = jax.jit(jax.vmap(jax.vmap(augment, in_axes=(0, None))))(keys, originals.astype(np.float32) / 255)
+    return np.asarray(twins)
 
 
 def _describe_progress(progress: Progress, num_epochs: int) -> str:
@@ -283,10 +291,9 @@ def _describe(
     source: str | Path, dataset: Dataset, split: Split, config: TrainConfig, command: str
 ) -> dict[str, Any]:
     """run.json as it stands before training."""
-    image_shape = dataset.images.shape[1:]
-    layers = summarize_model(CNN(len(dataset.class_names)), image_shape)
     device = jax.devices()[0]
     environment = run.describe_environment(f"{device.platform} ({device.device_kind})")
+    layers = summarize_model(CNN(len(dataset.class_names)), dataset.images.shape[1:])
     return {
         "medjax": environment["versions"]["medjax"],
         "command": command,
@@ -297,17 +304,7 @@ def _describe(
         "strategy": "loop",
         "resumptions": [],
         "class_names": list(dataset.class_names),
-        "data": {
-            "name": dataset.name,
-            "path": str(source) if dataset.is_synthetic else str(Path(source).absolute()),
-            "fingerprint": fingerprint(dataset),
-            "n": len(dataset.labels),
-            "image_shape": list(image_shape),
-            "is_synthetic": dataset.is_synthetic,
-            "parts": "random, stratified by class" if dataset.split is None else "as the source fixes them",
-            "counts": {part: _count_classes(dataset, getattr(split, part)) for part in PARTS},
-            "loading": dataset.counts._asdict(),
-        },
+        "data": run.describe_data(source, dataset, split),
         "model": {
             "name": "cnn",
             "parameters": sum(layer.parameters for layer in layers),
@@ -315,11 +312,6 @@ def _describe(
         },
         **environment,
     }
-
-
-def _count_classes(dataset: Dataset, indices: np.ndarray) -> dict[str, int]:
-    counts = np.bincount(dataset.labels[indices], minlength=len(dataset.class_names))
-    return dict(zip(dataset.class_names, counts.tolist(), strict=True))
 
 
 def _require_same_data(dataset: Dataset, record: dict[str, Any]) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from medjax.data import fingerprint
 from medjax.errors import refuse
-from medjax.records import Dataset, Predictions
+from medjax.records import Dataset, Indices, Predictions, Split
 
 HISTORY_FIELDS = (
     "fold",
@@ -127,6 +128,34 @@ def write_predictions(
 def exact_text(values: Float32[np.ndarray, "n"]) -> list[str]:
     """The shortest decimals that read back as the same float32."""
     return values.astype(str).tolist()
+
+
+def describe_data(source: str | Path, dataset: Dataset, split: Split) -> dict[str, Any]:
+    """Where the data lie, what identifies them, and how many images of each class each part has."""
+    if dataset.split is None:
+        parts = "random, stratified by class"
+    elif (dataset.split == "val").any():
+        parts = "as the source fixes them"
+    else:
+        parts = "train and test as the source fixes them, val drawn from train"
+    return {
+        "name": dataset.name,
+        "path": str(source) if dataset.is_synthetic else str(Path(source).absolute()),
+        "fingerprint": fingerprint(dataset),
+        "n": len(dataset.labels),
+        "image_shape": list(dataset.images.shape[1:]),
+        "is_synthetic": dataset.is_synthetic,
+        "parts": parts,
+        "counts": {
+            part: dict(zip(dataset.class_names, _count_classes(dataset, indices), strict=True))
+            for part, indices in split._asdict().items()
+        },
+        "loading": dataset.counts._asdict(),
+    }
+
+
+def _count_classes(dataset: Dataset, indices: Indices) -> list[int]:
+    return np.bincount(dataset.labels[indices], minlength=len(dataset.class_names)).tolist()
 
 
 def describe_environment(device: str) -> dict[str, Any]:

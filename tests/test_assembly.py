@@ -23,7 +23,7 @@ def test_mixed_colours_are_counted_with_an_example_of_each():
     assembled = assemble([(2, decoded(3, 3)), (1, decoded(1, 3)), (0, decoded(2))], 3, 2)
     problem = mixed_colors(assembled.channels, {n: "abc"[i] for n, i in assembled.examples.items()})[0]
     assert problem.name == "b"
-    assert "2 images" in problem.reason
+    assert "one of 2 RGB images" in problem.reason
     assert "1 are gray, such as a" in problem.reason
     assert mixed_colors(Counter({3: 5}), {3: "a"}) == []
 

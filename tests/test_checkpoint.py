@@ -161,3 +161,10 @@ print(load_checkpoint(Path({str(saved)!r}), "parameters")["dense"]["kernel"].sum
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert float(result.stdout) == 15.0
+
+
+def test_what_an_interrupted_save_left_does_not_stop_the_next(tmp_path):
+    (tmp_path / "epoch_0003").mkdir()
+    writer = CheckpointWriter(tmp_path)
+    writer.offer(3, make_items())
+    assert bits(load_checkpoint(tmp_path / "epoch_0003", "parameters")) == bits(make_items()["parameters"])

@@ -7,12 +7,23 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medjax.config import DataConfig
 from medjax.data import load, load_images
 from medjax.errors import RefusedError, printable
 from tests.hostile_cases import CASES, PNG, Case
-from tests.sample_files import png, small_set, snapshot, write_folder
+from tests.sample_files import (
+    medmnist_arrays,
+    png,
+    small_set,
+    snapshot,
+    write_folder,
+    write_npz,
+    write_tar,
+    write_zip,
+)
 
 MOST_SECONDS = 5.0
 MOST_RESIDENT_BYTES = 2**30
@@ -113,6 +124,25 @@ def test_prediction_refuses_archives_alike(case: Case, tmp_path: Path) -> None:
     with pytest.raises(RefusedError) as refusal:
         load_images([case.make(tmp_path)])
     assert case.reason in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["set.zip", "set.tar", "set.tar.gz", "set.tar.xz", "set.npz"])
+@given(data=st.data())
+@settings(deadline=None)
+def test_mutated_archives_are_read_or_refused(kind, data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("mutated") / kind
+    write = {".zip": write_zip, ".npz": lambda path, _: write_npz(path, medmnist_arrays())}.get(
+        path.suffix, write_tar
+    )
+    broken = bytearray(write(path, small_set()).read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        # From the end, where a zip keeps its table, or from the start.
+        broken[data.draw(st.integers(-400, 400))] = data.draw(st.integers(0, 255))
+    path.write_bytes(broken[: data.draw(st.integers(1, len(broken)))] if data.draw(st.booleans()) else broken)
+    try:
+        assert load(path, DataConfig(cache=False)).images.shape[1:] == (28, 28, 1)
+    except RefusedError as refusal:
+        assert all(line.isprintable() for line in refusal.lines())  # noqa: PT017
 
 
 @pytest.mark.slow

@@ -90,6 +90,20 @@ def test_a_worker_that_dies_is_done_without(monkeypatch):
 
 
 @pytest.mark.usefixtures("two_processes")
+@pytest.mark.parametrize("fewer", [1, 2])
+def test_processes_that_may_not_start_are_done_without(monkeypatch, fewer):
+    popen, failures = subprocess.Popen, iter([None] * fewer)
+
+    def start(*arguments, **options):
+        if next(failures, "none left") is None:
+            raise OSError(11, "Resource temporarily unavailable")
+        return popen(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert len(list(decode_all(encoded(20), 20, CONFIG))) == 20
+
+
+@pytest.mark.usefixtures("two_processes")
 def test_workers_end_when_the_work_is_broken_off(monkeypatch):
     started = []
     popen = subprocess.Popen

@@ -50,9 +50,7 @@ def mixed_colors(channels: Counter[int], examples: Mapping[int, str]) -> list[Pr
     """The problem that some images are gray and some RGB, if so; `examples` holds an id by number of channels."""
     if len(channels) < 2:
         return []
-    reason = (
-        f"is RGB like {channels[3]:,} images in all, while {channels[1]:,} are gray, such as {examples[1]}"
-    )
+    reason = f"is one of {channels[3]:,} RGB images, while {channels[1]:,} are gray, such as {examples[1]}"
     return [Problem(examples[3], reason, "choose --color gray or --color rgb")]
 
 

@@ -53,8 +53,17 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
         warnings.simplefilter("ignore")  # Pillow's, of large images and broken EXIF: both are dealt with here
         try:
             return _decode(data, config)
+        except UnfitError:
+            raise
+        except Image.DecompressionBombError:
+            raise UnfitError("has more megapixels than Pillow opens, 178", "make it smaller") from None
         except MemoryError:
             raise UnfitError("does not fit into memory", "make it smaller") from None
+        # Pillow meets damage with any of a dozen types, SyntaxError, struct.error and AssertionError among them.
+        except Exception as error:
+            is_unclear = isinstance(error, Image.UnidentifiedImageError) or not str(error)
+            text = "Pillow cannot read it" if is_unclear else str(error)
+            raise UnfitError(f"is damaged or truncated: {text}", "copy or export it again") from None
 
 
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
@@ -131,19 +140,10 @@ def check_size(width: int, height: int, max_megapixels: float) -> None:
 
 def _open(data: bytes, max_megapixels: float) -> Image.Image:
     """The decoded image. Only the PNG and JPEG readers are asked, so no other program can ever be started."""
-    try:
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-        _check_kind(image)
-        check_size(*image.size, max_megapixels)
-        image.load()
-    except (UnfitError, MemoryError):
-        raise
-    except Image.DecompressionBombError:
-        raise UnfitError("has more megapixels than Pillow opens, 178", "make it smaller") from None
-    # Damage shows as any of a dozen types, SyntaxError and struct.error among them.
-    except Exception as error:
-        text = "Pillow cannot read it" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise UnfitError(f"is damaged or truncated: {text}", "copy or export it again") from None
+    image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+    _check_kind(image)
+    check_size(*image.size, max_megapixels)
+    image.load()
     return image
 
 
@@ -152,6 +152,8 @@ def _check_kind(image: Image.Image) -> None:
         raise UnfitError(f"holds {image.n_frames} images", "export the one that is meant")  # type: ignore[attr-defined]
     if image.mode == "CMYK":
         raise UnfitError("is in CMYK, the colours of print", "convert it to gray or RGB")
+    if image.mode == "P" and image.palette is None:
+        raise UnfitError("is damaged: its palette is missing", "copy or export it again")
     if image.mode not in _OPAQUE_MODES and image.mode != "I;16":
         raise UnfitError(f"has colour mode {image.mode}", "convert it to 8-bit gray or RGB")
 

@@ -107,7 +107,11 @@ def _in_processes(
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(count))  # these only wait for workers
         for _ in range(count):
-            free.put(stack.enter_context(_started(modest)))
+            with suppress(OSError):  # where no more processes may start, fewer will do
+                free.put(stack.enter_context(_started(modest)))
+        if free.empty():
+            yield from _inline(batches, config)
+            return
         for batch in batches:
             waiting.append((batch, threads.submit(_ask, free, batch, config.image_size)))
             if len(waiting) > _BATCHES_PER_WORKER * count:
