@@ -51,8 +51,9 @@ class Run:
         Returns {part: metrics}, the block of metrics.json. Data that differ from the run's raise RefusedError.
         """
         config = from_dict(self.record["config"])
+        source = self._own_data() if source is None else source
         with Display(is_quiet=is_quiet) as display:
-            dataset = _load(self.record["data"]["path"] if source is None else source, config, display)
+            dataset = _load(source, config, display)
         _require_same_data(dataset, self.record)
         indices = getattr(split_dataset(dataset, config.fractions, seed=config.seed), part)
         learner, parameters = self._restore()
@@ -69,6 +70,14 @@ class Run:
         nothing = np.zeros(len(images), np.int32)
         predictions = predict(learner, parameters, images, nothing, np.arange(len(images)))
         return ids, predictions.probabilities
+
+    def _own_data(self) -> str:
+        path = self.record["data"]["path"]
+        if not self.record["data"]["is_synthetic"] and not Path(path).exists():
+            raise refuse(
+                path, "is not there any more", f"name its place: medjax evaluate {self.directory} DATA"
+            )
+        return path
 
     def _restore(self) -> tuple[Learner, Any]:
         config = from_dict(self.record["config"])

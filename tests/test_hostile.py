@@ -27,19 +27,7 @@ from tests.sample_files import (
 
 MOST_SECONDS = 5.0
 MOST_RESIDENT_BYTES = 2**30
-PROGRAM = (
-    sys.executable,
-    "-c",
-    "import sys\n"
-    "from medjax.config import DataConfig\n"
-    "from medjax.data import load\n"
-    "from medjax.errors import RefusedError\n"
-    "try:\n"
-    "    load(sys.argv[1], DataConfig(follow_links=sys.argv[2] == 'follow'))\n"
-    "except RefusedError as error:\n"
-    "    print(*error.lines(), sep='\\n', file=sys.stderr)\n"
-    "    sys.exit(2)\n",
-)
+PROGRAM = (sys.executable, "-m", "medjax", "train")
 
 IDS = [case.id for case in CASES]
 # 150,000 headers, each of which runs through type checks here: left to the program of its own, which has none.
@@ -151,7 +139,8 @@ def test_refused_by_a_program_of_its_own(case: Case, tmp_path: Path) -> None:
     source = case.make(tmp_path)
     if "\0" in str(source):
         pytest.skip("no argument of a program can hold a NUL")
-    arguments = [*PROGRAM, str(source), "follow" if case.follow_links else "-"]
+    run = tmp_path / "run"
+    arguments = [*PROGRAM, str(source), "--run", str(run), *["--follow-links"] * case.follow_links]
     with open(tmp_path / "stderr", "wb") as stderr:
         started = time.monotonic()
         process = subprocess.Popen(arguments, stderr=stderr)
@@ -160,7 +149,8 @@ def test_refused_by_a_program_of_its_own(case: Case, tmp_path: Path) -> None:
         process.returncode = os.waitstatus_to_exitcode(status)
     text = (tmp_path / "stderr").read_text()
     assert process.returncode == 2, text
-    assert "Traceback" not in text
+    assert all(line.startswith("medjax: error: ") for line in text.splitlines())
     assert case.reason in text
+    assert not run.exists()
     assert seconds < MOST_SECONDS
     assert usage.ru_maxrss * 1024 < MOST_RESIDENT_BYTES

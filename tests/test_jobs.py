@@ -132,6 +132,14 @@ def test_evaluate_needs_only_the_run_directory_and_the_data(trained_run, phantom
     assert moved.evaluate(tmp_path / "moved_data") == {"test": trained_run.metrics["test"]}
 
 
+def test_evaluate_says_how_to_name_data_that_have_moved(trained_run):
+    record = {**trained_run.record, "data": {**trained_run.record["data"], "path": "/gone"}}
+    with pytest.raises(
+        RefusedError, match=r"/gone: is not there any more \(name its place: medjax evaluate .* DATA"
+    ):
+        dataclasses.replace(trained_run, record=record).evaluate()
+
+
 def test_evaluate_refuses_other_data(trained_run, phantom_folder, tmp_path):
     changed = tmp_path / "phantoms"
     shutil.copytree(phantom_folder, changed)
