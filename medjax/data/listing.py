@@ -16,7 +16,7 @@ from medjax.errors import Problem
 MOST_FILE_BYTES = 256 * 2**20
 # Images hardly compress a second time: what unpacks to much more is a bomb. A small archive may do as it likes.
 MOST_UNPACKED_TIMES = 20
-ALWAYS_UNPACKED_BYTES = 64 * 2**20
+ALWAYS_UNPACKED_BYTES = 32 * 2**20
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 
