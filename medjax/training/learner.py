@@ -18,8 +18,8 @@ Augment = Callable[
 ]
 
 # A CPU works through a batch in blocks of this many images and adds up their gradients: the patches of a block
-# stay in a core's cache. Measured for the report's network at batch 32 and 128: 1.4 and 1.3 times faster than the
-# whole batch at once (benchmarks/throughput.py).
+# stay in a core's cache. Measured for the report's network, augmented, at batch 32 and 128: 1.07 and 1.31 times faster
+# than the whole batch at once (python -m benchmarks.throughput --block-sizes 0 32).
 _BLOCK_SIZE = 16
 
 
