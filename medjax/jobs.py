@@ -28,8 +28,6 @@ from medjax.training.learner import Augment, Learner, make_learner
 from medjax.training.optimizers import make_adam
 from medjax.training.strategies import select_fold
 
-PARTS = ("train", "val", "test")
-
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -132,7 +130,7 @@ def train(
             before = time.perf_counter()
             predictions = {
                 part: predict(learner, parameters, images, labels, getattr(split, part))
-                for part in reversed(PARTS)
+                for part in reversed(Split._fields)
             }
             scores = {part: score(predictions[part], dataset.class_names) for part in predictions}
             seconds |= fit_seconds | {"evaluate": time.perf_counter() - before}

@@ -8,8 +8,6 @@ from jaxtyping import Int
 from medjax.errors import Problem, RefusedError
 from medjax.records import Dataset, Labels, Split
 
-PARTS = ("train", "val", "test")
-
 
 def holdout(
     labels: Labels, fractions: tuple[float, float, float] = (0.70, 0.15, 0.15), *, seed: int = 0
@@ -33,7 +31,7 @@ def split_dataset(
     """
     if dataset.split is None:
         return holdout(dataset.labels, fractions, seed=seed)
-    train, val, test = (np.flatnonzero(dataset.split == part) for part in PARTS)
+    train, val, test = (np.flatnonzero(dataset.split == part) for part in Split._fields)
     if len(val) == 0:
         share = fractions[1] / (fractions[0] + fractions[1])
         train, val = _split_stratified(train, dataset.labels[train], (share,), seed)
