@@ -24,7 +24,8 @@ from medjax.models import CNN
 from medjax.run import describe_environment
 from medjax.training import learner as learner_module
 from medjax.training.augment import random_affine
-from medjax.training.fit import init_state, make_plan, run_steps
+from medjax.training.fit import init_state
+from medjax.training.folds import make_plan, run_steps
 from medjax.training.learner import make_learner
 from medjax.training.optimizers import make_adam
 

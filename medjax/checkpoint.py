@@ -8,7 +8,6 @@ checkpoint. Arrays are saved as host arrays, so that they load on any device.
 import hashlib
 import os
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +90,13 @@ def verify_checkpoint(directory: Path) -> None:
 
 def list_checkpoints(parent: Path) -> list[Path]:
     """The finished checkpoints under a directory, oldest first (their names sort by age)."""
-    return sorted(path.with_suffix("") for path in parent.glob("*.sha256"))
+    return sorted(path.with_suffix("") for path in parent.glob("epoch_[0-9][0-9][0-9][0-9].sha256"))
 
 
 def delete_checkpoint(directory: Path) -> None:
-    """Remove a checkpoint: the manifest first, so that half of one is never taken for a whole."""
-    _manifest_path(directory).unlink()
-    shutil.rmtree(directory)
+    """Remove a checkpoint or what is left of one: the manifest first, so that half is never taken for a whole."""
+    _manifest_path(directory).unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=not directory.exists())
 
 
 def _manifest_path(directory: Path) -> Path:
@@ -114,42 +113,3 @@ def _digest_files(directory: Path) -> dict[str, str]:
 
 def _is_same(first: Any, second: Any) -> bool:
     return first.dtype == second.dtype and np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
-
-
-class CheckpointWriter:
-    """Saves a series of checkpoints `epoch_<number>`, not too often, and keeps the newest two.
-
-    A state that comes too soon after a save waits: the next one takes its place, or `flush` saves it.
-    """
-
-    def __init__(self, parent: Path, *, seconds_between: float = 5.0) -> None:
-        self._parent = parent
-        self._seconds_between = seconds_between
-        self._last_save = -float("inf")
-        self._waiting: tuple[int, dict[str, PyTree]] | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no state was offered yet."""
-        return self._waiting is None and not list_checkpoints(self._parent)
-
-    def offer(self, epoch: int, items: dict[str, PyTree]) -> None:
-        """Take the state after `epoch` epochs; it is copied, so its device memory may be reused."""
-        self._waiting = epoch, jax.tree.map(np.array, items)
-        if time.monotonic() - self._last_save >= self._seconds_between:
-            self.flush()
-
-    def flush(self) -> None:
-        """Save the state that waits, if one does, and delete all but the newest two."""
-        if self._waiting is None:
-            return
-        epoch, items = self._waiting
-        self._parent.mkdir(parents=True, exist_ok=True)
-        directory = self._parent / f"epoch_{epoch:04d}"
-        if directory.exists() and not _manifest_path(directory).exists():
-            shutil.rmtree(directory)  # what a save left that a signal cut short
-        save_checkpoint(directory, items)
-        self._waiting = None
-        self._last_save = time.monotonic()
-        for old in list_checkpoints(self._parent)[:-2]:
-            delete_checkpoint(old)

@@ -133,7 +133,7 @@ def test_the_best_parameters_are_those_of_the_lowest_val_loss():
     best = int(np.argmin(losses))
     final = epochs[-1][1]
     assert final.best.epoch[0] == best
-    assert final.best.loss[0] == pytest.approx(losses[best])
+    assert final.controls.best.value[0] == pytest.approx(losses[best])
     assert_same(final.best.parameters, epochs[best][1].learner.parameters)
 
 
@@ -142,7 +142,8 @@ def test_a_diverged_fold_is_frozen_in_its_last_finite_state():
     epochs = train(learner=learner, num_epochs=5)
     _, state, info = epochs[-1]
     assert len(epochs) == 1
-    assert info.diverged[0]
+    assert state.diverged[0]
+    assert not info.took_part[0]
     assert not state.active[0]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.learner.parameters))
 

@@ -10,7 +10,8 @@ import pytest
 from medjax.metrics import zero_sums
 from medjax.models import CNN
 from medjax.training.augment import random_affine
-from medjax.training.fit import FoldPlan, evaluate_batch, finish_epoch, init_state, make_plan, run_steps
+from medjax.training.fit import init_state
+from medjax.training.folds import Controls, FoldPlan, evaluate_batch, finish_epoch, make_plan, run_steps
 from medjax.training.learner import make_learner
 from medjax.training.optimizers import make_adam
 from tests.tiny import make_images, make_split
@@ -33,7 +34,7 @@ def make_programs():
             functools.partial(run_steps, learner, 32),
             (images, labels, step, step, plan, state, sums),
         ),
-        "finish_epoch": (functools.partial(finish_epoch, learner), (images, labels, plan, state)),
+        "finish_epoch": (functools.partial(finish_epoch, learner, Controls()), (images, labels, plan, state)),
         "evaluate_batch": (
             functools.partial(evaluate_batch, learner),
             (state.learner.parameters, images, labels, plan.val, step),

@@ -1,10 +1,35 @@
-"""How a function of one fold becomes a function of k folds. Per-fold arrays carry a leading axis of folds."""
+"""How a function of one fold becomes a function of k folds. Per-fold arrays carry a leading axis of folds.
 
+All strategies compute the same numbers, to rounding: a batched matrix product may differ from a single one in its
+last bits. Only under `loop` does a fold not depend, in any bit, on how many folds there are beside it.
+"""
+
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+StrategyName = Literal["loop", "map", "vmap", "devices"]
+
+
+class Strategy(Protocol):
+    """Lifts `one_fold` to all folds.
+
+    The first `num_shared` arguments are the same for every fold; of the others each fold gets its slice. `donate`
+    are the positions of arguments whose memory a call may reuse.
+    """
+
+    def __call__(
+        self, one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()
+    ) -> Callable[..., Any]:
+        """The function of all folds, compiled at its first call."""
+        ...
 
 
 def select_fold(tree: Any, fold: int) -> Any:
@@ -12,19 +37,112 @@ def select_fold(tree: Any, fold: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[fold], tree)
 
 
-def loop(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Callable[..., Any]:
-    """Compile `one_fold` once and call it a fold at a time.
+def stack_folds(trees: Sequence[Any]) -> Any:
+    """The inverse of `select_fold`: trees of one fold each, in order, under a leading axis of folds."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
-    The first `num_shared` arguments are the same for every fold; of the others each fold gets its slice. What a
-    fold computes does not depend on the folds beside it. `donate` are the positions of arguments whose memory
-    the call may reuse.
-    """
+
+def loop(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Callable[..., Any]:
+    """Compile `one_fold` once and call it a fold at a time; memory for the work of one fold."""
     program = jax.jit(one_fold, donate_argnums=tuple(donate))
 
     def all_folds(*arguments: Any) -> Any:
         shared, per_fold = arguments[:num_shared], arguments[num_shared:]
-        num_folds = jax.tree.leaves(per_fold)[0].shape[0]
-        results = [program(*shared, *select_fold(per_fold, fold)) for fold in range(num_folds)]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+        return stack_folds(
+            [program(*shared, *select_fold(per_fold, fold)) for fold in range(_num_folds(per_fold))]
+        )
 
     return all_folds
+
+
+def map_folds(
+    one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()
+) -> Callable[..., Any]:
+    """One program that takes the folds in turn: a single call for all of them."""
+
+    def all_folds(*arguments: Any) -> Any:
+        shared, per_fold = arguments[:num_shared], arguments[num_shared:]
+        return lax.map(lambda slices: one_fold(*shared, *slices), per_fold)
+
+    return jax.jit(all_folds, donate_argnums=tuple(donate))
+
+
+def vmap_folds(
+    one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()
+) -> Callable[..., Any]:
+    """One program that works on all folds at once, each operation batched over them; memory for k folds' work."""
+
+    def all_folds(*arguments: Any) -> Any:
+        axes = [None] * num_shared + [0] * (len(arguments) - num_shared)
+        return jax.vmap(one_fold, in_axes=axes)(*arguments)
+
+    return jax.jit(all_folds, donate_argnums=tuple(donate))
+
+
+def lay_over_devices(
+    one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()
+) -> Callable[..., Any]:
+    """One program over all devices: each takes its share of the folds in turn, beside the others.
+
+    Where the devices do not divide the folds, the first folds are worked on again to fill up, and left out of the
+    result. Arguments should be on all devices already (see `place`), and results are:
+    states are small beside the images, and any number of folds can be spread anew from there.
+    """
+    mesh = _fold_mesh()
+
+    def on_one_device(*arguments: Any) -> Any:
+        shared, per_fold = arguments[:num_shared], arguments[num_shared:]
+        return lax.map(lambda slices: one_fold(*shared, *slices), per_fold)
+
+    def all_folds(*arguments: Any) -> Any:
+        shared, per_fold = arguments[:num_shared], arguments[num_shared:]
+        num_folds = _num_folds(per_fold)
+        filled = np.resize(np.arange(num_folds), -(-num_folds // mesh.size) * mesh.size)
+        specs = [PartitionSpec()] * num_shared + [PartitionSpec("fold")] * len(per_fold)
+        spread = jax.shard_map(
+            on_one_device,
+            mesh=mesh,
+            in_specs=tuple(specs),
+            out_specs=PartitionSpec("fold"),
+            # Constants that a scan carries are the same on all devices at first and differ later.
+            check_vma=False,
+        )
+        results = spread(*shared, *jax.tree.map(lambda leaf: leaf[filled], per_fold))
+        return jax.tree.map(lambda leaf: leaf[:num_folds], results)
+
+    return jax.jit(
+        all_folds, donate_argnums=tuple(donate), out_shardings=NamedSharding(mesh, PartitionSpec())
+    )
+
+
+STRATEGIES: dict[StrategyName, Strategy] = {
+    "loop": loop,
+    "map": map_folds,
+    "vmap": vmap_folds,
+    "devices": lay_over_devices,
+}
+
+
+def choose_strategy(num_folds: int) -> StrategyName:
+    """What `auto` stands for: `devices` where there are several for several folds, else `loop`.
+
+    The table behind it is benchmarks/FOLDS.md (`python -m benchmarks.folds`): on one device `loop` is as fast as any,
+    needs the least memory, and gives the same bits for a fold alone. Nothing was measured on accelerators.
+    """
+    return "devices" if num_folds > 1 and len(jax.devices()) > 1 else "loop"
+
+
+def place(strategy: StrategyName, tree: PyTree) -> PyTree:
+    """Arrays moved once to where the strategy works; per-fold ones too, so that no call finds them elsewhere."""
+    if strategy == "devices":
+        return jax.device_put(tree, NamedSharding(_fold_mesh(), PartitionSpec()))
+    return jax.device_put(tree)
+
+
+@functools.cache
+def _fold_mesh() -> Mesh:
+    return jax.make_mesh((jax.device_count(),), ("fold",), axis_types=(AxisType.Auto,))
+
+
+def _num_folds(per_fold: Any) -> int:
+    return jax.tree.leaves(per_fold)[0].shape[0]

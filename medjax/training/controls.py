@@ -1,0 +1,179 @@
+"""What an epoch's metric decides: when to stop, when to lower the learning rate, which weights are the best.
+
+The rules are those of Keras 3, quirks included, as pure functions from one epoch's state to the next. Each is
+written for one fold; `jax.vmap` and `jax.lax.map` make it one state per fold.
+
+Two habits of Keras hold throughout. The first epoch improves on nothing, whatever its metric is; a NaN there is
+therefore the best value for good, because no comparison with NaN is true, while a later NaN is an epoch without
+improvement. And an improvement of exactly `min_delta` is none. What is an improvement is worked out in float32;
+Keras subtracts `min_delta` in float64 and then rounds, so the two may differ only where a metric has changed by
+`min_delta` to the last bit, and not even there if `min_delta` is zero or a power of two.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Int32
+
+Mode = Literal["min", "max"]  # whether a lower or a higher metric is better
+
+_WORST = {"min": jnp.inf, "max": -jnp.inf}
+
+
+class StoppingState(NamedTuple):
+    """What early stopping knows of a fold."""
+
+    best: Float32[
+        Array, "*fold"
+    ]  # best metric so far, in its own unit; the worst infinity before the first epoch
+    wait: Int32[Array, "*fold"]  # epochs since one last beat both the best metric and the baseline
+    epoch: Int32[Array, "*fold"]  # epochs seen
+    is_best: Bool[Array, "*fold"]  # the last epoch's weights are those to restore, should no better come
+    has_stopped: Bool[Array, "*fold"]  # then no update changes anything
+
+
+class PlateauState(NamedTuple):
+    """What the rule for the learning rate knows of a fold."""
+
+    best: Float32[
+        Array, "*fold"
+    ]  # best metric so far, in its own unit; the worst infinity before the first epoch
+    wait: Int32[Array, "*fold"]  # epochs without improvement, those of a cooldown not counted
+    cooldown: Int32[Array, "*fold"]  # epochs left in which none is counted
+    scale: Float32[Array, "*fold"]  # factor on the learning rate, 0 to 1; 1 until a plateau lowers it
+    epoch: Int32[Array, "*fold"]  # epochs seen
+
+
+class BestState(NamedTuple):
+    """What is known of a fold's best epoch."""
+
+    value: Float32[
+        Array, "*fold"
+    ]  # best metric so far, in its own unit; the worst infinity before the first epoch
+    is_best: Bool[Array, "*fold"]  # the last epoch's metric is that one
+    epoch: Int32[Array, "*fold"]  # epochs seen
+
+
+class Control(NamedTuple):
+    """Two pure functions over an explicit state: the state before the first epoch, and after one more."""
+
+    init: Callable[[], Any]
+    update: Callable[[Any, Float32[Array, ""]], Any]  # the metric is that of the epoch just finished
+
+
+def early_stopping(
+    *, mode: Mode = "min", min_delta: float = 0.0, patience: int = 0, baseline: float | None = None
+) -> Control:
+    """Stop after `patience` (0 or more) epochs without improvement, as Keras's EarlyStopping does.
+
+    An improvement is larger than `min_delta` (0 or more, in the metric's unit). One that leaves the metric no more
+    than `min_delta` better than `baseline` does not restart the wait, but it neither stops the fold: only an epoch
+    without improvement does, be the wait ever so long. A patience of 0 and of 1 are the same, and neither stops at
+    the first epoch. `is_best` marks the weights that `restore_best_weights=True` would restore, which no baseline
+    keeps from being the best.
+
+    References:
+        Keras team: EarlyStopping. Keras 3 API documentation, 2026. https://keras.io/api/callbacks/early_stopping/
+    """
+
+    def init() -> StoppingState:
+        return StoppingState(_worst(mode), _zero(), _zero(), jnp.zeros((), bool), jnp.zeros((), bool))
+
+    def update(state: StoppingState, value: Float32[Array, ""]) -> StoppingState:
+        is_best = (state.epoch == 0) | _beats(value, state.best, mode, min_delta)
+        restarts = is_best if baseline is None else is_best & _beats(value, baseline, mode, min_delta)
+        wait = jnp.where(restarts, 0, state.wait + 1)
+        updated = StoppingState(
+            best=jnp.where(is_best, value, state.best),
+            wait=wait,
+            epoch=state.epoch + 1,
+            is_best=is_best,
+            has_stopped=~is_best & (wait >= patience),
+        )
+        return jax.tree.map(lambda old, new: jnp.where(state.has_stopped, old, new), state, updated)
+
+    return Control(init, update)
+
+
+def reduce_on_plateau(
+    *,
+    learning_rate: float,
+    mode: Mode = "min",
+    factor: float = 0.1,
+    patience: int = 10,
+    min_delta: float = 1e-4,
+    cooldown: int = 0,
+    min_lr: float = 0.0,
+) -> Control:
+    """Lower the learning rate after `patience` epochs without improvement, as Keras's ReduceLROnPlateau does.
+
+    The rate in force is `learning_rate` times the state's scale. A plateau multiplies the scale by `factor` (0 to
+    below 1), never to under `min_lr` (0 or more; a learning rate that starts there or below stays as it is), and
+    the next `cooldown` (0 or more) epochs count for nothing. An improvement is larger than `min_delta` (0 or more,
+    in the metric's unit). A patience of 0 and of 1 are the same. At `min_lr` nothing is lowered, so that the wait
+    goes on growing and no cooldown begins.
+
+    Keras rounds the rate and not a scale, so the two rates differ by float32's rounding. Where a reduction is to
+    end at `min_lr` itself, Keras may end a rounding error above it, and go through one more wait and cooldown
+    before it takes that last step.
+
+    References:
+        Keras team: ReduceLROnPlateau. Keras 3 API documentation, 2026.
+        https://keras.io/api/callbacks/reduce_lr_on_plateau/
+    """
+    min_scale = min_lr / learning_rate
+
+    def init() -> PlateauState:
+        return PlateauState(_worst(mode), _zero(), _zero(), jnp.ones((), jnp.float32), _zero())
+
+    def update(state: PlateauState, value: Float32[Array, ""]) -> PlateauState:
+        improves = (state.epoch == 0) | _beats(value, state.best, mode, min_delta)
+        # An epoch is first taken off the cooldown, so that the last one of it is counted again.
+        remaining = jnp.maximum(state.cooldown - 1, 0)
+        is_counted = ~improves & (remaining == 0)
+        wait = jnp.where(improves | (state.cooldown > 0), 0, state.wait) + is_counted
+        reduces = is_counted & (wait >= patience) & (state.scale > min_scale)
+        return PlateauState(
+            best=jnp.where(improves, value, state.best),
+            wait=jnp.where(reduces, 0, wait),
+            cooldown=jnp.where(reduces, cooldown, remaining),
+            scale=jnp.where(reduces, jnp.maximum(state.scale * factor, min_scale), state.scale),
+            epoch=state.epoch + 1,
+        )
+
+    return Control(init, update)
+
+
+def best_so_far(*, mode: Mode = "min") -> Control:
+    """Mark each epoch that is better than all before, as Keras's ModelCheckpoint(save_best_only=True) does.
+
+    References:
+        Keras team: ModelCheckpoint. Keras 3 API documentation, 2026.
+        https://keras.io/api/callbacks/model_checkpoint/
+    """
+
+    def init() -> BestState:
+        return BestState(_worst(mode), jnp.zeros((), bool), _zero())
+
+    def update(state: BestState, value: Float32[Array, ""]) -> BestState:
+        is_best = (state.epoch == 0) | _beats(value, state.value, mode, 0.0)
+        return BestState(jnp.where(is_best, value, state.value), is_best, state.epoch + 1)
+
+    return Control(init, update)
+
+
+def _beats(
+    value: Float32[Array, ""], reference: Float32[Array, ""] | float, mode: Mode, min_delta: float
+) -> Bool[Array, ""]:
+    """Whether `value` is better than `reference` by more than `min_delta`."""
+    return value + min_delta < reference if mode == "min" else value - min_delta > reference
+
+
+def _worst(mode: Mode) -> Float32[Array, ""]:
+    return jnp.array(_WORST[mode], jnp.float32)
+
+
+def _zero() -> Int32[Array, ""]:
+    return jnp.zeros((), jnp.int32)

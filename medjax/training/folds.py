@@ -1,0 +1,226 @@
+"""One fold: its plan, its state, and its epoch as pure functions. `fit` compiles them and a strategy lifts them to k.
+
+Every key is a pure function of (seed, fold, epoch, step), so neither the length of a chunk nor an interruption
+changes a bit of the result.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float32, Int32, Key, PyTree, UInt8
+
+from medjax.metrics import Sums, add_sums, mean_loss, sum_batch, zero_sums
+from medjax.records import Indices, Split
+from medjax.training.batching import PADDING, pad_indices, shuffle_indices, take_batch
+from medjax.training.controls import Control, best_so_far
+from medjax.training.learner import Learner, LearnerState
+
+EVALUATION_BATCH = 128
+
+
+class Watch(NamedTuple):
+    """A control and the number it follows, computed of the validation part at the end of each epoch."""
+
+    control: Control
+    monitor: Callable[[Sums], Float32[Array, ""]]
+
+
+class Controls(NamedTuple):
+    """What is decided by looking at the validation part; the parts that are None decide nothing."""
+
+    best: Watch = Watch(best_so_far(mode="min"), mean_loss)  # which parameters are kept as the best
+    stopping: Watch | None = None
+    plateau: Watch | None = None
+    is_best_by_stopping: bool = False  # keep as the best what `stopping` counts as such, in place of `best`
+
+    @property
+    def need_validation(self) -> bool:
+        """Whether training itself depends on them."""
+        return self.stopping is not None or self.plateau is not None
+
+
+class ControlStates(NamedTuple):
+    """The state of each control; an empty tuple for one that is not there."""
+
+    best: Any
+    stopping: Any
+    plateau: Any
+
+
+class Best(NamedTuple):
+    """The parameters that did best on the validation part so far."""
+
+    parameters: PyTree[Float32[Array, "..."]]
+    epoch: Int32[Array, "*fold"]  # from 0; -1 before the first epoch ends
+
+
+class FoldState(NamedTuple):
+    """Everything that decides a fold's future. Outside a strategy every leaf has a leading axis of folds."""
+
+    learner: LearnerState
+    controls: ControlStates
+    best: Best
+    epoch: Int32[Array, "*fold"]  # epochs finished
+    active: Bool[Array, "*fold"]  # false once the fold has stopped; it then stays as it is
+    diverged: Bool[Array, "*fold"]  # stopped by a loss or gradient that was not finite
+
+
+class FoldPlan(NamedTuple):
+    """What makes a fold different from the others."""
+
+    key: Key[Array, "*fold"]
+    train: Int32[Array, "*fold train"]  # indices of images, padded
+    val: Int32[Array, "*fold val"]
+
+
+def make_plan(
+    splits: Sequence[Split], *, seed: int, batch_size: int, folds: Sequence[int] | None = None
+) -> FoldPlan:
+    """The plans of some folds of these splits (all, by default), with a leading axis of folds.
+
+    The number of a fold, which seeds it, is its place in `splits`. All are padded to the longest of all splits, so
+    that a fold's plan does not depend on which others are chosen with it.
+    """
+    root = jax.random.key(seed)
+    plan = FoldPlan(
+        key=jnp.stack([jax.random.fold_in(root, fold) for fold in range(len(splits))]),
+        train=_pad_folds([split.train for split in splits], batch_size),
+        val=_pad_folds([split.val for split in splits], EVALUATION_BATCH),
+    )
+    chosen = np.arange(len(splits)) if folds is None else np.array(folds)
+    return jax.tree.map(lambda leaf: leaf[chosen], plan)
+
+
+def init_fold(
+    learner: Learner, controls: Controls, image_shape: tuple[int, ...], key: Key[Array, ""]
+) -> FoldState:
+    """The state before the first epoch; images are (height, width, channel)."""
+    init_key, _ = jax.random.split(key)
+    state = learner.init(init_key, image_shape)
+    return FoldState(
+        learner=state,
+        controls=ControlStates(
+            *(
+                () if watch is None else watch.control.init()
+                for watch in (controls.best, controls.stopping, controls.plateau)
+            )
+        ),
+        # A copy, as the memory of both is given away in the first step.
+        best=Best(jax.tree.map(jnp.copy, state.parameters), epoch=jnp.full((), -1, jnp.int32)),
+        epoch=jnp.zeros((), jnp.int32),
+        active=jnp.ones((), bool),
+        diverged=jnp.zeros((), bool),
+    )
+
+
+def run_steps(
+    learner: Learner,
+    batch_size: int,
+    images: UInt8[Array, "n height width channel"],
+    labels: Int32[Array, "n"],
+    start: Int32[Array, ""],
+    stop: Int32[Array, ""],
+    plan: FoldPlan,
+    state: FoldState,
+    sums: Sums,
+) -> tuple[FoldState, Sums]:
+    """Steps `start` to `stop` of the epoch that one fold is in. The bounds are traced: any chunk, one program."""
+
+    def step(index: Array, carry: tuple[FoldState, Sums, Any, Any]) -> tuple[FoldState, Sums, Any, Any]:
+        state, sums, steps_key, order = carry
+        batch = take_batch(images, labels, order, index, batch_size)
+        batch = batch._replace(mask=batch.mask & state.active)
+        learner_state, info = learner.train_step(jax.random.fold_in(steps_key, index), state.learner, batch)
+        state = state._replace(
+            learner=learner_state,
+            active=state.active & info.is_finite,
+            diverged=state.diverged | (state.active & ~info.is_finite),
+        )
+        return state, add_sums(sums, info.sums), steps_key, order
+
+    def work(state: FoldState, sums: Sums) -> tuple[FoldState, Sums]:
+        _, train_key = jax.random.split(plan.key)
+        order_key, steps_key = jax.random.split(jax.random.fold_in(train_key, state.epoch))
+        order = shuffle_indices(order_key, plan.train)
+        return lax.fori_loop(start, stop, step, (state, sums, steps_key, order))[:2]
+
+    return lax.cond(state.active, work, lambda state, sums: (state, sums), state, sums)
+
+
+def finish_epoch(
+    learner: Learner,
+    controls: Controls,
+    images: UInt8[Array, "n height width channel"],
+    labels: Int32[Array, "n"],
+    plan: FoldPlan,
+    state: FoldState,
+) -> tuple[FoldState, Sums]:
+    """Score one fold on its validation part, let the controls decide, count the epoch; return the scores too.
+
+    A fold that is not active stays as it is, and its scores are of no image.
+    """
+
+    def score(state: FoldState) -> Sums:
+        def add_batch(index: Array, sums: Sums) -> Sums:
+            batch = take_batch(images, labels, plan.val, index, EVALUATION_BATCH)
+            logits, losses = learner.eval_step(state.learner.parameters, batch)
+            return add_sums(sums, sum_batch(losses, logits, batch.labels, batch.mask))
+
+        num_batches = plan.val.shape[0] // EVALUATION_BATCH
+        return lax.fori_loop(0, num_batches, add_batch, zero_sums(learner.num_classes))
+
+    def work(state: FoldState) -> tuple[FoldState, Sums]:
+        val = score(state)
+        if plan.val.shape[0] > 0:
+            state = apply_controls(controls, state, val)
+        return state._replace(epoch=state.epoch + 1), val
+
+    return lax.cond(state.active, work, lambda state: (state, zero_sums(learner.num_classes)), state)
+
+
+def apply_controls(controls: Controls, state: FoldState, val: Sums) -> FoldState:
+    """The state of one fold after its controls have seen the scores of its validation part."""
+    states = ControlStates(
+        *(
+            () if watch is None else watch.control.update(old, watch.monitor(val))
+            for watch, old in zip(
+                (controls.best, controls.stopping, controls.plateau), state.controls, strict=True
+            )
+        )
+    )
+    is_best = (states.stopping if controls.is_best_by_stopping else states.best).is_best
+    candidate = Best(state.learner.parameters, state.epoch)
+    best = jax.tree.map(lambda new, old: jnp.where(is_best, new, old), candidate, state.best)
+    learner_state, active = state.learner, state.active
+    if controls.plateau is not None:
+        learner_state = learner_state._replace(learning_rate_scale=states.plateau.scale)
+    if controls.stopping is not None:
+        active = active & ~states.stopping.has_stopped
+    return state._replace(learner=learner_state, controls=states, best=best, active=active)
+
+
+def evaluate_batch(
+    learner: Learner,
+    parameters: PyTree[Float32[Array, "..."]],
+    images: UInt8[Array, "n height width channel"],
+    labels: Int32[Array, "n"],
+    indices: Int32[Array, "padded"],
+    step: Int32[Array, ""],
+) -> tuple[Float32[Array, "batch class"], Float32[Array, "batch"]]:
+    """Probabilities and losses of batch number `step` of the images at `indices`."""
+    batch = take_batch(images, labels, indices, step, EVALUATION_BATCH)
+    logits, losses = learner.eval_step(parameters, batch)
+    return jax.nn.softmax(logits), losses
+
+
+def _pad_folds(parts: Sequence[Indices], batch_size: int) -> Int32[Array, "fold padded"]:
+    longest = max(len(part) for part in parts)
+    length = len(pad_indices(np.arange(longest), batch_size))
+    return jnp.asarray(
+        np.stack([np.pad(part, (0, length - len(part)), constant_values=PADDING) for part in parts]),
+        jnp.int32,
+    )
