@@ -9,6 +9,8 @@ from typing import Any
 
 _MODULE_OF = {
     "CNN": "medjax.models",
+    "CROSSVAL_PRESETS": "medjax.config",
+    "CrossvalConfig": "medjax.config",
     "Dataset": "medjax.records",
     "DivergedError": "medjax.errors",
     "Learner": "medjax.training.learner",
@@ -18,8 +20,11 @@ _MODULE_OF = {
     "Run": "medjax.jobs",
     "Split": "medjax.records",
     "TrainConfig": "medjax.config",
+    "cross_validate": "medjax.jobs",
     "fit": "medjax.training.fit",
+    "fold_splits": "medjax.data",
     "holdout": "medjax.data",
+    "k_fold": "medjax.data",
     "load": "medjax.data",
     "load_checkpoint": "medjax.checkpoint",
     "load_run": "medjax.jobs",

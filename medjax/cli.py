@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from medjax.config import PRESETS, TrainConfig
+from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, DataConfig, TrainConfig
 from medjax.errors import DivergedError, RefusedError, printable
 
 REFUSED, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 130, 143  # exit statuses
@@ -30,9 +30,30 @@ class Train:
     either; a MedMNIST .npz; or the word phantom, the built-in synthetic data set."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """New directory for everything the run leaves. Default: runs/<data>-<preset>-<number>."""
+    resume: bool = False
+    """Continue the run in --run, exactly, from its last checkpoint; a finished one is left as it is."""
+    allow_version_change: bool = False
+    """Continue under other versions than the run began with, though not exactly."""
     json: bool = False
     """Print metrics.json as one line, the last of stdout."""
     config: tyro.conf.OmitArgPrefixes[TrainConfig] = dataclasses.field(default_factory=TrainConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossval:
+    """Cross-validate: score every image of DATA by a model that was not trained on it."""
+
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
+    """As for train; parts that the data fix are pooled, unless --keep-test."""
+    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """New directory for everything the run leaves. Default: runs/<data>-<preset>-<number>."""
+    resume: bool = False
+    """Continue the run in --run, exactly, from its last checkpoints; a finished one is left as it is."""
+    allow_version_change: bool = False
+    """Continue under other versions than the run began with, though not exactly."""
+    json: bool = False
+    """Print metrics.json as one line, the last of stdout."""
+    config: tyro.conf.OmitArgPrefixes[CrossvalConfig] = dataclasses.field(default_factory=CrossvalConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,26 +61,56 @@ class Evaluate:
     """Restore the model of RUN and score it again on the run's own data."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory that `medjax train` made."""
+    """Directory that `medjax train` or `medjax crossval` made."""
     data: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[DATA]")] = None
     """Where the run's data lie now, if they have moved."""
     split: Literal["train", "val", "test"] = "test"
     """Part to score."""
+    fold: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
+    """Of a cross-validation, score the model of this fold, on its out-of-fold images. Default: all folds."""
     json: bool = False
     """Print {part: metrics} as one line, the last of stdout."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Predict:
-    """Print class probabilities of unlabelled images as CSV: id, predicted, p_<class>, …"""
+    """Print class probabilities of unlabelled images as CSV: id, predicted, p_<class>, …
+
+    The models of a cross-validation answer together: p_<class> is the mean over them, sd_<class> their spread.
+    """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory that `medjax train` made."""
+    """Directory that `medjax train` or `medjax crossval` made."""
     images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES")]
     """Image files, folders and archives of images."""
 
 
-Command = Train | Evaluate | Predict
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Copy the images of DATA into OUT/train and OUT/test, a folder a class in each."""
+
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
+    """Folder with a folder per class, or a .zip or .tar(.gz|.xz) of one. It is only read."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """New or empty directory."""
+    test: float = 0.2
+    """Share of the images that go to test, of each class alike."""
+    seed: int = 0
+    """Which ones they are follows from it."""
+    config: tyro.conf.OmitArgPrefixes[DataConfig] = dataclasses.field(default_factory=DataConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fetch:
+    """Download a published data set and verify its checksum."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
+    """medical-mnist, or a set of MedMNIST such as retinamnist."""
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[DIR]")] = Path("data")
+    """Where to put the file."""
+
+
+Command = Train | Crossval | Evaluate | Predict | Split | Fetch
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -92,8 +143,17 @@ def _parse(arguments: Sequence[str]) -> Command:
     # Built here because the defaults of `train` are those of the preset.
     commands = (
         Annotated[Train, tyro.conf.subcommand("train", default=Train(tyro.MISSING, config=PRESETS[preset]))]
+        | Annotated[
+            Crossval,
+            tyro.conf.subcommand(
+                "crossval",
+                default=Crossval(tyro.MISSING, config=CrossvalConfig(training=CROSSVAL_PRESETS[preset])),
+            ),
+        ]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Split, tyro.conf.subcommand("split")]
+        | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     )
     return tyro.cli(
         commands,
@@ -109,19 +169,54 @@ def _run(command: Command, line: str) -> None:
     from medjax import jobs
 
     match command:
-        case Train(data=data, run=run, config=config):
-            _print_trained(jobs.train(data, config, run_dir=run, command=line, is_quiet=False), command.json)
+        case Train(config=config):
+            _print_trained(jobs.train(command.data, config, **_options(command, line)), command.json)
+        case Crossval(config=config):
+            _print_trained(jobs.cross_validate(command.data, config, **_options(command, line)), command.json)
         case Evaluate():
-            scores = jobs.load_run(command.run).evaluate(command.data, part=command.split, is_quiet=False)
+            scores = jobs.load_run(command.run).evaluate(
+                command.data, part=command.split, fold=command.fold, is_quiet=False
+            )
             print(json.dumps(scores) if command.json else _describe_score(*next(iter(scores.items()))))
         case Predict():
             _print_probabilities(jobs.load_run(command.run), command.images)
+        case Split():
+            jobs.split_data(
+                command.data,
+                command.out,
+                test_share=command.test,
+                seed=command.seed,
+                config=command.config,
+                is_quiet=False,
+            )
+            print(f"next: medjax train {command.out}")
+        case Fetch():
+            print(f"next: medjax train {jobs.fetch_data(command.name, command.directory, is_quiet=False)}")
+
+
+def _options(command: Train | Crossval, line: str) -> dict[str, Any]:
+    return {
+        "run_dir": command.run,
+        "resume": command.resume,
+        "allow_version_change": command.allow_version_change,
+        "command": line,
+        "is_quiet": False,
+    }
 
 
 def _print_trained(trained: Any, as_json: bool) -> None:
     scores = trained.metrics
     directory = trained.directory
-    print(_describe_score("test", scores["test"]))
+    for name in ("pooled", "test"):
+        if scores.get(name) is not None:
+            print(_describe_score("out of fold" if name == "pooled" else name, scores[name]))
+    if len(scores.get("folds", ())) > 1:
+        mean = scores["mean"]
+        print(
+            f"over {len(scores['folds'])} folds: accuracy {mean['accuracy']:.2%} ± {mean['accuracy_sd']:.2%}, loss "
+            f"{mean['loss']:.4f} ± {mean['loss_sd']:.4f} (mean ± sd: the spread of folds that share training "
+            "images, not a confidence interval)"
+        )
     print(f"next: open {directory / 'report.html'}, or score it again with: medjax evaluate {directory}")
     if as_json:
         print(json.dumps(scores))
@@ -139,11 +234,18 @@ def _print_probabilities(trained: Any, images: Sequence[str]) -> None:
     from medjax.run import exact_text
 
     class_names = trained.record["class_names"]
-    ids, probabilities = trained.predict(images)
+    ids, each = trained.predict_folds(images)
+    mean = each.mean(axis=0)
+    header = ["id", "predicted", *(f"p_{name}" for name in class_names)]
+    columns = [mean]
+    if len(each) > 1:
+        header += [f"sd_{name}" for name in class_names]
+        columns.append(each.std(axis=0, ddof=1))
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["id", "predicted", *(f"p_{name}" for name in class_names)])
-    for name, row in zip(ids, probabilities, strict=True):
-        writer.writerow([name, class_names[row.argmax()], *exact_text(row)])
+    writer.writerow(header)
+    for name, *row in zip(ids, *columns, strict=True):
+        texts = [text for values in row for text in exact_text(values)]
+        writer.writerow([name, class_names[row[0].argmax()], *texts])
 
 
 def _terminate(signal_number: int, frame: object) -> None:

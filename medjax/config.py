@@ -29,6 +29,8 @@ class DataConfig:
     """Refuse images with more than this many million pixels, before decoding them."""
     cache: bool = True
     """Keep decoded images in your private cache folder, so that the next load is quick."""
+    groups: str | None = None
+    """CSV of id,group (patient, lesion, scan): images of a group stay together in splits and folds."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,14 @@ CROSSVAL_PRESETS: dict[PresetName, TrainConfig] = {
 }
 
 
-def from_dict(values: dict) -> TrainConfig:
+def from_dict(values: dict) -> TrainConfig | CrossvalConfig:
     """The inverse of `dataclasses.asdict`, for run.json; names it does not know raise TypeError."""
+    if "training" in values:
+        return CrossvalConfig(**{**values, "training": _training_from_dict(values["training"])})
+    return _training_from_dict(values)
+
+
+def _training_from_dict(values: dict) -> TrainConfig:
     return TrainConfig(
         **{
             **values,

@@ -56,6 +56,33 @@ def accuracy(sums: Sums) -> Float[Array, "*fold"]:
     return jnp.trace(sums.confusion, axis1=-2, axis2=-1) / jnp.maximum(sums.num_images, 1)
 
 
+def balanced_accuracy(sums: Sums) -> Float[Array, "*fold"]:
+    """Mean recall of the classes that have images, 0 to 1; 0 over no image.
+
+    References:
+        scikit-learn developers: sklearn.metrics.balanced_accuracy_score, 2026.
+        https://scikit-learn.org/stable/modules/generated/sklearn.metrics.balanced_accuracy_score.html
+    """
+    hits, actual = _hits(sums), sums.confusion.sum(-1)
+    return (hits / jnp.maximum(actual, 1)).sum(-1) / jnp.maximum((actual > 0).sum(-1), 1)
+
+
+def macro_f1(sums: Sums) -> Float[Array, "*fold"]:
+    """Mean F1 score of the classes that have images or are called, 0 to 1; 0 over no image.
+
+    References:
+        scikit-learn developers: sklearn.metrics.f1_score with average="macro", 2026.
+        https://scikit-learn.org/stable/modules/generated/sklearn.metrics.f1_score.html
+    """
+    hits, occurrences = _hits(sums), sums.confusion.sum(-1) + sums.confusion.sum(-2)
+    return (2 * hits / jnp.maximum(occurrences, 1)).sum(-1) / jnp.maximum((occurrences > 0).sum(-1), 1)
+
+
+def _hits(sums: Sums) -> Int[Array, "*fold class"]:
+    """Images of each class that are called so."""
+    return jnp.diagonal(sums.confusion, axis1=-2, axis2=-1)
+
+
 class ClassRates(NamedTuple):
     """Rates of each class against all others, 0 to 1; NaN where the denominator is zero."""
 

@@ -1,6 +1,7 @@
 """What a person sees on stderr while medjax works: bars on a terminal, one line an epoch elsewhere."""
 
 import time
+import warnings
 from types import TracebackType
 
 from rich.console import Console
@@ -39,6 +40,10 @@ class Display:
     def say(self, line: str) -> None:
         """Print a line, above the bar where there is one."""
         self._console.print(line, markup=False, soft_wrap=True)
+
+    def warn(self, line: str) -> None:
+        """Print a warning, whether the display is quiet or not."""
+        warnings.warn(line, stacklevel=3)
 
     def start(self, description: str) -> None:
         """Begin a new bar in place of the last."""

@@ -1,6 +1,7 @@
 """The run directory: what a run leaves behind, file by file. Files appear whole or not at all."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -8,14 +9,14 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
 from medjax.data import fingerprint
 from medjax.errors import refuse
-from medjax.records import Dataset, Indices, Predictions, Split
+from medjax.records import Dataset, Indices, Names, Predictions
 
 HISTORY_FIELDS = (
     "fold",
@@ -27,6 +28,15 @@ HISTORY_FIELDS = (
     "learning_rate",
     "seconds",
 )
+
+
+class PredictedPart(NamedTuple):
+    """Predictions that go into predictions.csv together."""
+
+    split: str
+    predictions: Predictions
+    folds: Int[np.ndarray, "m"]  # the fold whose model made each prediction
+    repeat: int
 
 
 def create_run_dir(requested: Path | None, name: str) -> Path:
@@ -108,20 +118,18 @@ def read_history(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def write_predictions(
-    path: Path, dataset: Dataset, parts: Mapping[str, Predictions], *, fold: int = 0
-) -> None:
-    """Write predictions.csv: a row for each image of each part (val, test), in the order of the data set."""
+def write_predictions(path: Path, dataset: Dataset, parts: Sequence[PredictedPart]) -> None:
+    """Write predictions.csv: a row for each image of each part, in the order of its predictions."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     header = ("id", "split", "fold", "repeat", "label", "predicted")
     writer.writerow(header + tuple(f"p_{name}" for name in dataset.class_names))
-    for split, predictions in parts.items():
+    for split, predictions, folds, repeat in parts:
         predicted = predictions.probabilities.argmax(axis=1)
         for row, index in enumerate(predictions.indices):
             names = dataset.class_names[predictions.labels[row]], dataset.class_names[predicted[row]]
             probabilities = exact_text(predictions.probabilities[row])
-            writer.writerow([dataset.ids[index], split, fold, 0, *names, *probabilities])
+            writer.writerow([dataset.ids[index], split, folds[row], repeat, *names, *probabilities])
     write_text(path, buffer.getvalue())
 
 
@@ -130,14 +138,14 @@ def exact_text(values: Float32[np.ndarray, "n"]) -> list[str]:
     return values.astype(str).tolist()
 
 
-def describe_data(source: str | Path, dataset: Dataset, split: Split) -> dict[str, Any]:
-    """Where the data lie, what identifies them, and how many images of each class each part has."""
-    if dataset.split is None:
-        parts = "random, stratified by class"
-    elif (dataset.split == "val").any():
-        parts = "as the source fixes them"
-    else:
-        parts = "train and test as the source fixes them, val drawn from train"
+def describe_data(
+    source: str | Path, dataset: Dataset, parts: str, indices: Mapping[str, Indices]
+) -> dict[str, Any]:
+    """Where the data lie, what identifies them, and how many images of each class each part (`indices`) has.
+
+    `parts` says in words how they were parted.
+    """
+    groups = dataset.groups
     return {
         "name": dataset.name,
         "path": str(source) if dataset.is_synthetic else str(Path(source).absolute()),
@@ -146,12 +154,19 @@ def describe_data(source: str | Path, dataset: Dataset, split: Split) -> dict[st
         "image_shape": list(dataset.images.shape[1:]),
         "is_synthetic": dataset.is_synthetic,
         "parts": parts,
+        "groups": None if groups is None else len(np.unique(groups)),
+        "groups_fingerprint": None if groups is None else _fingerprint_names(groups),
         "counts": {
-            part: dict(zip(dataset.class_names, _count_classes(dataset, indices), strict=True))
-            for part, indices in split._asdict().items()
+            part: dict(zip(dataset.class_names, _count_classes(dataset, chosen), strict=True))
+            for part, chosen in indices.items()
         },
         "loading": dataset.counts._asdict(),
     }
+
+
+def _fingerprint_names(names: Names) -> str:
+    """sha256 of names in their order."""
+    return hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _count_classes(dataset: Dataset, indices: Indices) -> list[int]:

@@ -12,14 +12,15 @@ HISTORY = [
 ]
 
 
-def draw(directory, *, num_errors=2, is_augmented=True):
+def draw(directory, *, num_errors=2, is_augmented=True, repeats=1, history=HISTORY):
     dataset = make_phantom(images_per_class=3)
     samples = np.arange(0, 18, 3)
     probabilities = np.eye(6, dtype=np.float32)[dataset.labels]
     probabilities[:num_errors] = np.roll(probabilities[:num_errors], 1, axis=1)
-    predictions = Predictions(np.arange(18), dataset.labels, probabilities, np.zeros(18, np.float32))
+    once = Predictions(np.arange(18), dataset.labels, probabilities, np.zeros(18, np.float32))
+    predictions = Predictions(*(np.concatenate([part] * repeats) for part in once)) if repeats else None
     augmented = np.zeros((6, 2, 64, 64, 1), np.float32) if is_augmented else None
-    draw_figures(directory / "figures", dataset, samples, augmented, predictions, HISTORY)
+    draw_figures(directory / "figures", dataset, samples, augmented, predictions, history)
     return sorted(path.name for path in (directory / "figures").iterdir())
 
 
@@ -34,3 +35,12 @@ def test_every_figure_is_drawn_and_is_a_picture(tmp_path, num_errors):
 
 def test_without_augmentation_its_figure_is_left_out(tmp_path):
     assert "augmented.png" not in draw(tmp_path, is_augmented=False)
+
+
+def test_predictions_of_all_folds_and_repeats_are_drawn_as_those_of_a_test_part_are(tmp_path):
+    history = [{**row, "fold": fold} for fold in range(6) for row in HISTORY]
+    assert len(draw(tmp_path, repeats=2, history=history)) == 5
+
+
+def test_without_predictions_what_needs_them_is_left_out(tmp_path):
+    assert draw(tmp_path, repeats=0) == ["augmented.png", "curves.png", "samples.png"]

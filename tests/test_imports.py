@@ -17,6 +17,7 @@ LEVELS = {
     "training": 3,
     "evaluation": 3,
     "checkpoint": 4,
+    "checkpoint_series": 5,
     "run": 4,
     "progress": 4,
     "report": 5,

@@ -13,7 +13,7 @@ import pytest
 
 from medjax import checkpoint, jobs
 from medjax.config import DataConfig, TrainConfig
-from medjax.data import load
+from medjax.data import load, split_dataset
 from medjax.errors import DivergedError, RefusedError
 
 CONFIG = TrainConfig(epochs=2)
@@ -88,7 +88,7 @@ def test_metrics_json_has_the_agreed_keys(trained_run):
 def test_every_val_and_test_image_is_predicted_once_and_metrics_follow(trained_run, phantom_folder):
     rows = read_predictions(trained_run)
     ids = load(phantom_folder).ids
-    split = jobs.split_dataset(load(phantom_folder), seed=0)
+    split = split_dataset(load(phantom_folder), seed=0)
     assert [row["id"] for row in rows] == ids[np.concatenate([split.val, split.test])].tolist()
     test = [row for row in rows if row["split"] == "test"]
     assert all(row["id"].startswith(row["label"] + "/") for row in rows)

@@ -1,13 +1,30 @@
 """Metrics against scikit-learn, and the arithmetic of merging."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+)
 
-from medjax.metrics import Sums, accuracy, add_sums, class_rates, mean_loss, sum_batch, zero_sums
+from medjax.metrics import (
+    Sums,
+    accuracy,
+    add_sums,
+    balanced_accuracy,
+    class_rates,
+    macro_f1,
+    mean_loss,
+    sum_batch,
+    zero_sums,
+)
 
 
 def random_batch(seed, n=50, num_classes=4):
@@ -54,14 +71,58 @@ def test_masked_images_count_for_nothing_even_if_their_loss_is_nan():
     assert clean.loss == dirty.loss
 
 
-def test_nothing_has_loss_and_accuracy_zero():
-    assert mean_loss(zero_sums(3)) == accuracy(zero_sums(3)) == 0
+def sums_of(truth, predicted, num_classes):
+    """Sums without a loss."""
+    return Sums(
+        jnp.float32(0), jnp.asarray(confusion_matrix(truth, predicted, labels=range(num_classes)), jnp.int32)
+    )
 
 
-def test_leading_axes_are_folds():
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("true_classes", "called_classes"),
+    [
+        pytest.param([0, 1, 2, 3], [0, 1, 2, 3], id="all classes"),
+        pytest.param([0, 1, 3], [0, 1, 2, 3], id="a class without images is called"),
+        pytest.param([0, 1, 2, 3], [0, 3], id="classes with images are never called"),
+        pytest.param([1, 2], [1, 2], id="classes that do not occur"),
+        pytest.param([2], [2], id="one class, always right"),
+        pytest.param([2], [0, 1], id="one class, never right"),
+    ],
+)
+# scikit-learn warns of what the cases are about: classes called that have no images, and a single class.
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true", "ignore:A single label was found")
+def test_means_over_classes_agree_with_scikit_learn(true_classes, called_classes, seed):
+    generator = np.random.default_rng(seed)
+    truth = generator.choice(true_classes, 40)
+    predicted = np.where(generator.random(40) < 0.5, truth, generator.choice(called_classes, 40))
+    predicted = np.where(np.isin(predicted, called_classes), predicted, called_classes[0])
+    sums = sums_of(truth, predicted, num_classes=4)
+    assert balanced_accuracy(sums) == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert macro_f1(sums) == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0))
+
+
+METRICS = [accuracy, balanced_accuracy, macro_f1, mean_loss]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_of_nothing_is_zero(metric):
+    assert metric(zero_sums(3)) == 0
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_leading_axes_are_folds(metric):
+    sums = [sum_batch(*map(jnp.asarray, random_batch(seed)[:4])) for seed in range(5)]
+    sums.append(zero_sums(4))
+    stacked = Sums(*(jnp.stack(leaves).reshape(2, 3, *leaves[0].shape) for leaves in zip(*sums, strict=True)))
+    alone = np.reshape([metric(each) for each in sums], (2, 3))
+    np.testing.assert_allclose(metric(stacked), alone, rtol=1e-6)
+    assert np.array_equal(jax.vmap(jax.vmap(metric))(stacked), metric(stacked))
+
+
+def test_leading_axes_of_the_number_of_images_are_folds():
     sums = [sum_batch(*map(jnp.asarray, random_batch(seed)[:4])) for seed in range(2)]
     stacked = Sums(*(jnp.stack(leaves) for leaves in zip(*sums, strict=True)))
-    assert np.array_equal(accuracy(stacked), [accuracy(each) for each in sums])
     assert np.array_equal(stacked.num_images, [each.num_images for each in sums])
 
 

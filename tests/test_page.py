@@ -1,134 +1,16 @@
 """The report page: complete, self-contained, and harmless whatever the names in a run say."""
 
 import copy
-import io
-import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from medjax.errors import RefusedError
 from medjax.report.page import render_page, write_page
-
-CLASSES = ["AbdomenCT", "CXR", "Hand"]
-FIGURES = ("curves", "confusion_matrix", "samples", "augmented", "errors")
-MEASURES = ("n", "precision", "recall", "f1", "specificity", "auc")
-PER_CLASS = {
-    "AbdomenCT": (180, 1.0, 0.99444, 0.99721, 1.0, 0.99998),
-    "CXR": (181, 0.98901, 1.0, 0.99448, 0.99444, 0.9987),
-    "Hand": (179, None, 0.0, None, 0.00001, None),
-}
-SCORES = {
-    "n": 540,
-    "errors": 2,
-    "accuracy": 538 / 540,
-    "accuracy_ci95": [0.98659, 0.99898],
-    "loss": 0.0123456,
-    "confusion_matrix": [[179, 1, 0], [0, 180, 0], [0, 1, 179]],
-    "per_class": {name: dict(zip(MEASURES, row, strict=True)) for name, row in PER_CLASS.items()},
-}
-RUN = {
-    "medjax": "0.1.0",
-    "command": "medjax train phantom",
-    "status": "done",
-    "started": "2026-11-22T10:30:00+01:00",
-    "seed": 7,
-    "strategy": "loop",
-    "resumptions": [],
-    "class_names": CLASSES,
-    "config": {
-        "preset": "report",
-        "seed": 7,
-        "epochs": 2,
-        "batch_size": 32,
-        "learning_rate": 0.001,
-        "dropout": 0.5,
-        "augment": True,
-        "fractions": [0.7, 0.15, 0.15],
-        "keep": "last",
-        "data": {"image_size": 28, "ignore": [], "cache": True, "max_megapixels": 64.0},
-        "augmentation": {"rotation": 10.0, "shift": 0.1, "zoom": 0.1},
-    },
-    "data": {
-        "name": "phantom",
-        "path": "/home/someone/secret/phantom",
-        "fingerprint": "0123456789abcdef" * 4,
-        "n": 3600,
-        "image_shape": [28, 28, 1],
-        "is_synthetic": True,
-        "parts": "random, stratified by class",
-        "counts": {
-            part: dict.fromkeys(CLASSES, n) for part, n in (("train", 840), ("val", 180), ("test", 181))
-        },
-        "loading": {"resized": 3600, "reshaped": 0, "reoriented": 1, "recolored": 0, "skipped": 2},
-    },
-    "model": {
-        "name": "cnn",
-        "parameters": 225034,
-        "layers": [
-            {"layer": "convolution 3×3, 32", "output_shape": [26, 26, 32], "parameters": 320},
-            {"layer": "head/hidden", "kind": "Dense", "output_shape": [128], "parameters": 204928},
-        ],
-    },
-    "versions": {"python": "3.11.7", "jax": "0.10.2"},
-    "machine": {"platform": "Linux x86_64", "processor": "AMD EPYC", "device": "cpu", "cores": 2},
-}
-METRICS = {
-    "test": SCORES,
-    "val": {**SCORES, "errors": 1, "accuracy": 539 / 540, "accuracy_ci95": [0.98957, 0.99967], "loss": 0.25},
-    "train": {
-        **SCORES,
-        "n": 2520,
-        "errors": 0,
-        "accuracy": 1.0,
-        "accuracy_ci95": [0.99848, 1.0],
-        "loss": 3.2e-6,
-    },
-    "seconds": {"load": 2.314, "compile": 3.02, "train": 245.4, "evaluate": 0.61, "total": 7381.0},
-}
-HISTORY = """fold,epoch,train_loss,train_accuracy,val_loss,val_accuracy,learning_rate,seconds
-0,0,0.9,0.7,0.0555,0.98,0.001,1
-0,1,0.1,0.9,nan,0.99,0.001,2
-"""
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page; fails on tags that do not match."""
-
-    VOID = frozenset({"meta", "link", "img", "br"})
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-        self.text = " ".join("".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.words.append(data)
-
-    def values(self, tag: str, attribute: str) -> list[str | None]:
-        return [
-            attributes[attribute] for name, attributes in self.tags if name == tag and attribute in attributes
-        ]
+from tests.pages import FIGURES, HOSTILE, METRICS, RUN, Page, rename, rendered, spaced, write_run
 
 
 @pytest.fixture
@@ -139,38 +21,6 @@ def run() -> dict:
 @pytest.fixture
 def metrics() -> dict:
     return copy.deepcopy(METRICS)
-
-
-def png(width: int = 640, height: int = 320) -> bytes:
-    stream = io.BytesIO()
-    Image.new("L", (width, height), 200).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def write_run(run_dir: Path, run: dict, metrics: dict, figures: tuple[str, ...] = FIGURES) -> Path:
-    (run_dir / "figures").mkdir(parents=True, exist_ok=True)
-    (run_dir / "run.json").write_text(json.dumps(run))
-    (run_dir / "metrics.json").write_text(json.dumps(metrics))
-    (run_dir / "history.csv").write_text(HISTORY)
-    for name in figures:
-        (run_dir / "figures" / f"{name}.png").write_bytes(png())
-    return run_dir
-
-
-def rendered(run_dir: Path, run: dict, metrics: dict, figures: tuple[str, ...] = FIGURES) -> Page:
-    return Page(render_page(write_run(run_dir, run, metrics, figures)))
-
-
-def rename(run: dict, metrics: dict, names: list[str]) -> None:
-    """Gives the classes other names, everywhere."""
-    new = dict(zip(CLASSES, names, strict=True))
-    run["class_names"] = names
-    for counts in run["data"]["counts"].values():
-        for old in CLASSES:
-            counts[new[old]] = counts.pop(old)
-    for part in ("test", "val", "train"):
-        per_class = metrics[part]["per_class"]
-        metrics[part]["per_class"] = {new[old]: scores for old, scores in per_class.items()}
 
 
 def test_page_is_one_document_with_a_contents_list_that_leads_somewhere(tmp_path, run, metrics) -> None:
@@ -226,11 +76,6 @@ def test_every_number_of_the_metrics_is_shown(tmp_path, run, metrics) -> None:
         assert seconds in text
 
 
-def spaced(run_dir: Path) -> str:
-    """The page's text with a space where a table cell ends."""
-    return Page(re.sub(r"(</t[dh]>)", r" \1", render_page(run_dir))).text
-
-
 def test_undefined_is_said_and_never_zero(tmp_path, run, metrics) -> None:
     write_run(tmp_path, run, metrics)
     assert "Hand 179 undefined 0.0000 < 0.0001 undefined undefined" in spaced(tmp_path)
@@ -245,6 +90,29 @@ def test_history_is_shown_with_what_is_not_finite(tmp_path, run, metrics) -> Non
     assert "1 0.900 0.7000 0.0555 0.9800 0.001 1.00 s 2 0.100 0.9000 undefined 0.9900 0.001 2.00 s" in text
     assert "Validation loss was lowest after epoch 1: 0.0555." in text
     assert "the parameters after the last epoch" in text
+
+
+def test_the_epoch_that_is_scored_and_an_early_stop_are_said(tmp_path, run, metrics) -> None:
+    run["config"].update(epochs=5, keep="best")
+    text = rendered(tmp_path, run, metrics).text
+    assert "Scored here: the parameters after epoch 1." in text  # as before metrics.json said so
+    run["config"]["early_stopping"] = True
+    metrics["training"] = {"epochs": 2, "best_epoch": 0}
+    text = rendered(tmp_path, run, metrics).text
+    assert "Training stopped early, after 2 of at most 5 epochs." in text
+    assert "Scored here: the parameters after epoch 1." in text
+    assert "decided which epoch's parameters are scored and when training stopped, and the training" in text
+    metrics["training"]["best_epoch"] = None
+    assert "the parameters after the last epoch" in rendered(tmp_path, run, metrics).text
+
+
+def test_groups_that_were_kept_together_are_counted(tmp_path, run, metrics) -> None:
+    run["data"]["groups"] = {"path": "/home/someone/secret/groups.csv", "n": 300}
+    html = render_page(write_run(tmp_path, run, metrics))
+    assert "Images of one group were kept together: 300 groups." in Page(html).text
+    assert "secret" not in html
+    run["data"]["groups"] = None
+    assert "The split is at image level." in rendered(tmp_path, run, metrics).text
 
 
 def test_run_is_described(tmp_path, run, metrics) -> None:
@@ -279,9 +147,6 @@ def test_path_of_the_data_is_not_shown(tmp_path, run, metrics) -> None:
     html = render_page(write_run(tmp_path, run, metrics))
     assert "secret" not in html
     assert str(tmp_path) not in html
-
-
-HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(2)'>", "{{ 7*7 }} & {% raw %} ]]>"]
 
 
 def test_names_of_strangers_stay_text(tmp_path, run, metrics) -> None:
@@ -344,7 +209,7 @@ def test_a_run_without_errors_says_so(tmp_path, run, metrics) -> None:
     metrics["test"].update(errors=0, accuracy=1.0, accuracy_ci95=[0.9929, 1.0])
     page = rendered(tmp_path, run, metrics)
     assert "the model made no error: an accuracy of 100.00 %" in page.text
-    assert "The model made no error on the 540 test images." in page.text
+    assert "None of the 540 test images was wrong." in page.text
     assert len(page.values("img", "src")) == 4
 
 

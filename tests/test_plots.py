@@ -17,7 +17,6 @@ from medjax.report.plots import (
     SYNTHETIC_NOTE,
     plot_augmented,
     plot_confusion_matrix,
-    plot_curves,
     plot_errors,
     plot_samples,
     save_figure,
@@ -25,23 +24,6 @@ from medjax.report.plots import (
 from medjax.report.style import wrapped
 
 LONG_NAME = "squamous cell carcinoma of the lung, stage 3"
-
-
-def history(epochs: int, **columns: float) -> list[dict[str, float]]:
-    """Losses that halve every epoch from 1, accuracies that approach 1."""
-    row = {"learning_rate": 1e-3, "seconds": 1.0}
-    return [
-        {
-            **row,
-            "epoch": epoch,
-            "train_loss": 0.5**epoch,
-            "val_loss": 1.1 * 0.5**epoch,
-            "train_accuracy": 1 - 0.5 ** (epoch + 1),
-            "val_accuracy": 1 - 0.5 ** (epoch + 1.1),
-            **columns,
-        }
-        for epoch in range(epochs)
-    ]
 
 
 def images(n: int, side: int = 28, channels: int = 1) -> np.ndarray:
@@ -74,15 +56,6 @@ def augmented_figure(rows: int, twins: int, channels: int = 1) -> Figure:
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "curves of 1 epoch": lambda: plot_curves(history(1)),
-    "curves of 20 epochs": lambda: plot_curves(history(20)),
-    "curves of 100 epochs": lambda: plot_curves(history(100)),
-    "curves with one NaN": lambda: plot_curves([*history(3), *history(1, epoch=3, val_loss=np.nan)]),
-    "curves with inf": lambda: plot_curves([*history(3), *history(1, epoch=3, train_loss=np.inf)]),
-    "curves without a finite value": lambda: plot_curves(
-        history(3, train_loss=np.nan, val_loss=np.nan, train_accuracy=np.nan, val_accuracy=np.nan)
-    ),
-    "curves of a loss of zero": lambda: plot_curves([*history(5), *history(1, epoch=5, train_loss=0.0)]),
     "confusion of 2": lambda: plot_confusion_matrix(confusion(2), names(2)),
     "confusion of 14": lambda: plot_confusion_matrix(confusion(14), names(14)),
     "confusion with an empty class": lambda: plot_confusion_matrix(np.diag([3, 0, 2]), names(3)),
@@ -119,7 +92,7 @@ def test_same_input_same_bytes_whatever_the_users_settings(name: str, tmp_path: 
 
 def test_matplotlib_is_left_as_it_was(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
-    for name in ("curves of 20 epochs", "confusion of 2", "samples of 2", "1 error"):
+    for name in ("confusion of 14", "confusion of 2", "samples of 2", "1 error"):
         png(FIGURES[name](), tmp_path / "figure.png")
     assert dict(matplotlib.rcParams) == before
 
@@ -127,45 +100,6 @@ def test_matplotlib_is_left_as_it_was(tmp_path: Path) -> None:
 def test_pyplot_is_not_imported() -> None:
     code = "import sys, medjax.report.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_curves_show_epochs_from_one() -> None:
-    for axes in plot_curves(history(7)).axes:
-        assert [line.get_label() for line in axes.lines] == ["train", "val"]
-        assert list(axes.lines[0].get_xdata()) == [1, 2, 3, 4, 5, 6, 7]
-        assert axes.get_xlabel() == "epoch"
-
-
-def test_loss_is_on_a_log_scale_only_where_it_spans_more_than_ten() -> None:
-    assert plot_curves(history(2)).axes[0].get_yscale() == "linear"
-    wide = plot_curves(history(20))
-    assert wide.axes[0].get_yscale() == "log"
-    assert any("log scale" in text for text in texts(wide))
-
-
-def test_accuracy_is_stretched_only_where_good_epochs_follow_bad_ones() -> None:
-    assert plot_curves(history(20)).axes[1].get_yscale() == "function"
-    good = plot_curves(history(20, train_accuracy=0.98, val_accuracy=1.0))
-    assert good.axes[1].get_yscale() == "linear"
-    assert plot_curves(history(2)).axes[1].get_yscale() == "linear"
-
-
-def test_stretched_accuracy_shows_every_value_and_a_tick_at_one() -> None:
-    axes = plot_curves([*history(12), *history(1, epoch=12, val_accuracy=1.0)]).axes[1]
-    low, high = axes.get_ylim()
-    values = np.concatenate([line.get_ydata() for line in axes.lines])
-    assert low < values.min()
-    assert values.max() <= 1 < high
-    heights = axes.transData.transform(np.column_stack([[1, 1, 1], [0.99, 0.999, 1]]))[:, 1]
-    assert (np.diff(heights) > 0.05 * axes.bbox.height).all()
-    assert 1 in axes.get_yticks()
-
-
-def test_a_value_that_is_not_finite_leaves_a_gap() -> None:
-    loss = plot_curves([*history(3), *history(1, epoch=3, val_loss=np.inf)]).axes[0]
-    assert list(np.isnan(loss.lines[1].get_ydata())) == [False, False, False, True]
-    assert "no finite value" not in texts(loss.figure)
-    assert texts(FIGURES["curves without a finite value"]()).count("no finite value") == 2
 
 
 def test_confusion_matrix_shows_counts_names_and_totals() -> None:

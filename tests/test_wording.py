@@ -38,8 +38,38 @@ def test_durations_are_in_the_units_they_need() -> None:
 
 
 def test_settings_of_later_versions_are_shown_too() -> None:
-    config = {"augment": False, "new_thing": 3, "augmentation": {"rotation": 1.0}, "room": {"is_warm": True}}
+    config = {"augment": False, "new_thing": None, "augmentation": {"zoom": 1.0}, "room": {"is_warm": True}}
     assert wording.settings(config) == {
-        "training": [("augment", "no"), ("new thing", "3")],
+        "training": [("augment", "no"), ("new thing", "none")],
         "room": [("is warm", "yes")],
     }
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_groups_of_settings_are_shown_where_they_are_switched_on(is_on) -> None:
+    switches = {"augment": is_on, "early_stopping": is_on, "reduce_on_plateau": is_on}
+    groups = {"augmentation": {"zoom": 0.1}, "stopping": {"patience": 3}, "plateau": {"factor": 0.5}}
+    training = {**switches, "data": {"cache": True}, **groups}
+    shown = wording.settings({"folds": 5, "only_fold": None, "training": training})
+    assert shown["cross-validation"] == [("folds", "5"), ("only fold", "none")]
+    assert list(shown)[:3] == ["cross-validation", "training", "data"]
+    assert list(shown)[3:] == (list(groups) if is_on else [])
+    assert wording.settings(training) == {name: shown[name] for name in list(shown)[1:]}
+
+
+def test_what_is_chosen_on_validation_images_is_named() -> None:
+    assert wording.chosen({"keep": "last"}) == []
+    training = {"keep": "best", "early_stopping": True, "reduce_on_plateau": False}
+    assert wording.listed(wording.chosen(training)) == (
+        "which epoch's parameters are scored and when training stopped"
+    )
+    assert wording.listed([1, 3, 4]) == "1, 3 and 4"
+    assert wording.listed([1]) == "1"
+
+
+def test_a_spread_has_the_decimals_of_its_mean_and_neither_is_rounded_to_certainty() -> None:
+    shown = [wording.percent(*case) for case in ((0.99634, 720, 0.00206), (0.99999, 720, 0.0), (0.5, 99))]
+    assert shown == ["99.63 ± 0.21 %", "99.999 ± 0.000 %", "50.0 %"]
+    assert wording.percent(0.9, 720, 0.00001) == "90.000 ± 0.001 %"
+    assert wording.percent(0.9, 720, 1e-17) == "90.00 ± 0.00 %"
+    assert wording.percent(None, 720) == "undefined"

@@ -36,7 +36,7 @@ def cache_folder() -> Path:
 
 def cache_key(stamp: str, config: DataConfig) -> str:
     """The name of an entry: a hash of the source's stamp, the settings, and the programs that decode."""
-    settings = {**dataclasses.asdict(config), "cache": None}
+    settings = {**dataclasses.asdict(config), "cache": None, "groups": None}  # which do not change an image
     return hashlib.sha256(json.dumps([FORMAT, PIL.__version__, stamp, settings]).encode()).hexdigest()
 
 

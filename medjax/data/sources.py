@@ -19,6 +19,7 @@ from medjax.data.assembly import Assembled, assemble, conflict_problems, conflic
 from medjax.data.cache import cache_key, file_stamp, read_cached, write_cached
 from medjax.data.decode import DecodedImage, decode_pixels
 from medjax.data.folders import list_folder, read_file
+from medjax.data.groups import read_groups
 from medjax.data.layout import LabelledImage, Layout, arrange, gather
 from medjax.data.listing import ARCHIVE_SUFFIXES, Fault, Listing, UnfitError, problem_of
 from medjax.data.npz import load_npz, warn_of_conflicts
@@ -41,24 +42,36 @@ def load(
 ) -> Dataset:
     """Read the data set at `source`, or make the built-in one for the word "phantom".
 
-    Images are decoded on all cores, and kept in a private cache unless `config.cache` is false.
-    `on_progress(done, total)` is called now and then, in this process. Raises RefusedError with a problem for each
-    file that cannot be used.
+    Images are decoded on all cores, and kept in a private cache unless `config.cache` is false. Groups are those of
+    the file `config.groups`, if it is given. `on_progress(done, total)` is called now and then, in this process.
+    Raises RefusedError with a problem for each file that cannot be used.
     """
-    if source == PHANTOM:
-        return _load_phantom(config)
+    dataset = _load_phantom(config) if source == PHANTOM else _load_source(source, config, on_progress)
+    warn_of_conflicts(dataset)
+    if config.groups is None:
+        return dataset
+    return dataset._replace(groups=read_groups(Path(config.groups), dataset.ids))
+
+
+def _load_source(source: str | os.PathLike, config: DataConfig, on_progress: Progress | None) -> Dataset:
     path = _existing(source)
     try:
         listing = list_folder(path, follow_links=config.follow_links) if path.is_dir() else None
         if config.cache:
-            dataset = _load_cached(path, listing, config, on_progress)
-        else:
-            dataset = _load(path, listing, config, on_progress)
+            return _load_cached(path, listing, config, on_progress)
+        return _load(path, listing, config, on_progress)
     except UnfitError as error:
         raise RefusedError(problem_of(os.fspath(source), error.fault, can_ignore=False)) from None
-    if _suffix_of(path) == ".npz":
-        warn_of_conflicts(dataset)
-    return dataset
+
+
+@contextmanager
+def opened_source(path: Path, config: DataConfig) -> Iterator[Listing]:
+    """The listing of a folder or an archive, which can be read while the context lasts. Raises UnfitError."""
+    if path.is_dir():
+        yield list_folder(path, follow_links=config.follow_links)
+    else:
+        with _opened_archive(path) as listing:
+            yield listing
 
 
 def fingerprint(dataset: Dataset) -> str:

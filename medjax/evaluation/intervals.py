@@ -5,8 +5,10 @@ import math
 _NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
-def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+def wilson_interval(successes: float, n: int) -> tuple[float, float]:
     """95 % interval of a proportion, from `successes` of `n` independent trials; n is at least 1.
+
+    `successes` may be a fraction, where it is the mean over several counts of the same trials.
 
     Unlike the usual p ± 1.96 standard errors it stays inside [0, 1] and keeps its coverage near 0 and 1.
 

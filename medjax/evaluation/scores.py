@@ -10,8 +10,13 @@ from medjax.metrics import class_rates
 from medjax.records import Predictions
 
 
-def score(predictions: Predictions, class_names: tuple[str, ...]) -> dict[str, Any]:
+def score(
+    predictions: Predictions, class_names: tuple[str, ...], *, num_distinct: int | None = None
+) -> dict[str, Any]:
     """Metrics of at least one prediction, as JSON values; None where a metric is undefined.
+
+    `num_distinct` is the number of images where some were predicted more than once: the interval is of that many,
+    because predicting an image again makes nothing surer.
 
     Keys: n, errors, accuracy, accuracy_ci95 (Wilson), loss (mean cross-entropy in nats), confusion_matrix (rows
     true, columns predicted), per_class (n, precision, recall, f1, specificity, auc: one class against the others,
@@ -24,12 +29,13 @@ def score(predictions: Predictions, class_names: tuple[str, ...]) -> dict[str, A
     num_classes = len(class_names)
     confusion = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
     n, correct = len(labels), int(np.trace(confusion))
+    num_images = n if num_distinct is None else num_distinct
     rates = class_rates(confusion)
     return {
         "n": n,
         "errors": n - correct,
         "accuracy": correct / n,
-        "accuracy_ci95": list(wilson_interval(correct, n)),
+        "accuracy_ci95": list(wilson_interval(correct * num_images / n, num_images)),
         "loss": float(predictions.losses.astype(np.float64).mean()),
         "confusion_matrix": confusion.tolist(),
         "per_class": {

@@ -3,8 +3,9 @@
 import base64
 import math
 import struct
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -20,6 +21,12 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 """How a PNG opens; width and height follow."""
 
 
+TEMPLATES = {"train": "holdout.html.jinja", "crossval": "crossval.html.jinja"}
+
+PARTS = ("pooled", "test", "val", "train")
+"""What a metrics.json may hold the scores of, in the order of the page."""
+
+
 class Figure(NamedTuple):
     """An image that is written into the page itself."""
 
@@ -28,24 +35,33 @@ class Figure(NamedTuple):
     height: int
 
 
-def render_page(run_dir: Path) -> str:
-    """The report of a finished training run, from its run.json, metrics.json, history.csv and figures/*.png.
+def render_page(run_dir: Path, record: Mapping[str, Any] | None = None) -> str:
+    """The report of a finished run, from its run.json, metrics.json, history.csv and figures/*.png.
 
-    A figure that is missing is left out. Raises `RefusedError` where one of the other files cannot be read.
+    `record` stands in for a run.json that is not written yet as it will be. A figure that is missing is left out. Raises `RefusedError` where one of the other files cannot be read.
     """
-    run = read_json(run_dir / "run.json")
+    run = read_json(run_dir / "run.json") if record is None else record
     metrics = read_json(run_dir / "metrics.json")
     history = read_history(run_dir / "history.csv")
+    job = run.get("job", "train")
+    if job not in TEMPLATES:
+        raise refuse(str(run_dir / "run.json"), f"is of a job {job!r} without a report", "update medjax")
+    config = run["config"]
+    training = config["training"] if job == "crossval" else config
     counts = run["data"]["counts"].values()
+    best = _lowest_loss(history)
     return (
         _environment()
-        .get_template("page.html.jinja")
+        .get_template(TEMPLATES[job])
         .render(
             run=run,
             metrics=metrics,
-            parts=[part for part in ("test", "val", "train") if part in metrics],
+            training=training,
+            parts=[part for part in PARTS if metrics.get(part)],
             history=history,
-            best=_lowest_loss(history),
+            has_val=best is not None,
+            best=best,
+            best_epoch=_scored_epoch(metrics, training, best),
             totals={name: sum(c.get(name, 0) for c in counts) for name in run["class_names"]},
             chance_loss=math.log(len(run["class_names"])),
             figures={path.stem: _inline(path) for path in sorted(run_dir.glob("figures/*.png"))},
@@ -53,10 +69,10 @@ def render_page(run_dir: Path) -> str:
     )
 
 
-def write_page(run_dir: Path) -> Path:
-    """Writes the page into the run directory, whole or not at all, and returns its path."""
+def write_page(run_dir: Path, record: Mapping[str, Any] | None = None) -> Path:
+    """Writes the page (see `render_page`) into the run directory, whole or not at all, and returns its path."""
     path = run_dir / "report.html"
-    write_text(path, render_page(run_dir))
+    write_text(path, render_page(run_dir, record))
     return path
 
 
@@ -71,11 +87,14 @@ def _environment() -> Environment:
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
     for function in (
+        wording.chosen,
         wording.counted,
         wording.duration,
+        wording.listed,
         wording.loading,
         wording.moment,
         wording.number,
+        wording.percent,
         wording.percentages,
         wording.settings,
         wording.shape,
@@ -89,6 +108,15 @@ def _lowest_loss(history: list[dict[str, float]]) -> dict[str, float] | None:
     """The epoch with the lowest finite validation loss."""
     finite = [row for row in history if math.isfinite(row["val_loss"])]
     return min(finite, key=lambda row: row["val_loss"], default=None)
+
+
+def _scored_epoch(
+    metrics: Mapping[str, Any], training: Mapping[str, Any], best: dict[str, float] | None
+) -> int | None:
+    """The epoch, from 0, whose parameters a holdout scores, or None for the last one."""
+    if "training" in metrics:
+        return metrics["training"]["best_epoch"]
+    return int(best["epoch"]) if best is not None and training["keep"] == "best" else None
 
 
 def _inline(path: Path) -> Figure:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from medjax.errors import printable
 from medjax.report.style import (
@@ -31,24 +30,6 @@ SYNTHETIC_NOTE = "synthetic phantom images, no patient data"
 ERRORS_SHOWN = 24
 
 Texts = Sequence[str] | Shaped[np.ndarray, "n"]
-
-
-@styled
-def plot_curves(history: Sequence[Mapping[str, float | int]]) -> Figure:
-    """Loss and accuracy of train and val against the epoch, shown from 1.
-
-    `history` has one row an epoch with `epoch` (from 0), `train_loss`, `val_loss` (nats),
-    `train_accuracy` and `val_accuracy` (0 to 1). A value that is not finite leaves a gap.
-    """
-    figure = Figure(figsize=(8, 3.3), layout="constrained")
-    loss_axes, accuracy_axes = figure.subplots(1, 2)
-    losses = _draw_curves(loss_axes, history, "loss")
-    accuracies = _draw_curves(accuracy_axes, history, "accuracy")
-    _scale_loss(loss_axes, losses)
-    _scale_accuracy(accuracy_axes, accuracies)
-    # Beside the title, where no curve can run through it.
-    loss_axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0, columnspacing=1)
-    return figure
 
 
 @styled
@@ -180,69 +161,6 @@ def save_figure(figure: Figure, path: Path) -> None:
         # A class name in a script that the font lacks shows as boxes; one warning a letter helps nobody.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(path, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
-
-
-def _draw_curves(
-    axes: Axes, history: Sequence[Mapping[str, float | int]], quantity: str
-) -> Float[np.ndarray, "value"]:
-    """Draws train and val; returns their finite values."""
-    epochs = np.array([row["epoch"] + 1 for row in history])
-    size = 3 if len(epochs) <= 30 else 1.5
-    finite = []
-    for part, color, dashes in (("train", BLUE, (0, (3, 1.5))), ("val", VERMILION, "solid")):
-        values = np.array([row[f"{part}_{quantity}"] for row in history], dtype=float)
-        values[~np.isfinite(values)] = np.nan
-        axes.plot(
-            epochs, values, color=color, linestyle=dashes, linewidth=1.3, marker="o", ms=size, label=part
-        )
-        finite.append(values[np.isfinite(values)])
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    if len(epochs):
-        margin = max(0.5, 0.03 * len(epochs))
-        axes.set_xlim(max(0.5, epochs.min() - margin), epochs.max() + margin)
-    axes.grid(axis="y")
-    if not any(map(len, finite)):
-        axes.set_yticks([])
-        axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=MUTED)
-    return np.concatenate(finite)
-
-
-def _scale_loss(axes: Axes, losses: Float[np.ndarray, "value"]) -> None:
-    """A log scale where the losses span more than a factor of ten."""
-    positive = losses[losses > 0]
-    ratio = positive.max() / positive.min() if len(positive) else 1.0
-    if ratio > 10:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 300 else (1,)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_title("Loss (nats, log scale)" if ratio > 10 else "Loss (nats)")
-
-
-def _scale_accuracy(axes: Axes, accuracies: Float[np.ndarray, "value"]) -> None:
-    """A linear scale, stretched towards 1 where it would press the last, good epochs flat against the top."""
-    is_stretched = len(accuracies) > 0 and accuracies.min() < 0.9 and accuracies.max() > 0.97
-    axes.set_title("Accuracy" + ", scale stretched towards 1" * bool(is_stretched))
-    if not is_stretched:
-        axes.ticklabel_format(axis="y", useOffset=False)
-        return
-    axes.set_yscale("function", functions=(_stretch, _relax))
-    lowest = max(0.0, 1 - 1.3 * (1 - accuracies.min()))
-    axes.set_ylim(lowest, 1.0002)
-    ticks = [0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1]
-    axes.set_yticks([tick for tick in ticks if tick >= lowest])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _stretch(accuracy: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """A log scale of errors, upside down; a thousandth is added so that an accuracy of 1 has a place."""
-    return -np.log10(np.maximum(1.001 - accuracy, 1e-9))
-
-
-def _relax(height: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """The inverse of `_stretch`."""
-    return 1.001 - 10.0**-height
 
 
 def _confusion_shades(confusion: Integer[np.ndarray, "class class"]) -> Float[np.ndarray, "class class"]:

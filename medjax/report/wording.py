@@ -1,7 +1,7 @@
 """Numbers and facts of a run as a reader sees them: text, and nothing that a browser would interpret."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -26,10 +26,14 @@ UNITS = {
     "fractions": "(train, val, test)",
     "image_size": "pixels a side",
     "max_megapixels": "million pixels",
+    "patience": "epochs",
     "rotation": "degrees either way",
     "shift": "of each side, either way",
     "zoom": "either way on each axis",
 }
+
+SWITCHES = {"augmentation": "augment", "stopping": "early_stopping", "plateau": "reduce_on_plateau"}
+"""Groups of settings that count only where a setting of training is on."""
 
 
 def decimals(n: int) -> int:
@@ -51,9 +55,28 @@ def percentages(scores: Mapping) -> Percentages:
         return Percentages(UNDEFINED, UNDEFINED, UNDEFINED)
     values = [scores["accuracy"], *scores["accuracy_ci95"]]
     places = decimals(scores["n"])
-    while places < 6 and any(round(100 * value, places) == 100 for value in values if value < 1 - 1e-9):
+    while places < 6 and any(_hides_errors(value, places) for value in values):
         places += 1
     return Percentages(*(f"{100 * value:.{places}f}" for value in values))
+
+
+def percent(value: float | None, n: int, deviation: float | None = None) -> str:
+    """An accuracy over `n` images, alone or with the standard deviation of several: "99.63 ± 0.21 %"."""
+    if value is None:
+        return UNDEFINED
+    places = decimals(n)
+    while places < 6 and (_hides_errors(value, places) or _hides_spread(deviation or 0.0, places)):
+        places += 1
+    spread = "" if deviation is None else f" ± {100 * deviation:.{places}f}"
+    return f"{100 * value:.{places}f}{spread} %"
+
+
+def _hides_errors(value: float, places: int) -> bool:
+    return value < 1 - 1e-9 and round(100 * value, places) == 100
+
+
+def _hides_spread(deviation: float, places: int) -> bool:
+    return deviation > 1e-9 and round(100 * deviation, places) == 0
 
 
 def share(value: float | None, n: int) -> str:
@@ -81,6 +104,12 @@ def number(value: float | None) -> str:
 def counted(n: int, noun: str) -> str:
     """The number and its noun: "1 error", "2,520 errors"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def listed(words: Iterable[object]) -> str:
+    """Words of a sentence: "1", "1 and 3", "1, 3 and 4"."""
+    *first, last = map(str, words)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def duration(seconds: float | None) -> str:
@@ -113,13 +142,31 @@ def loading(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
+def chosen(training: Mapping) -> list[str]:
+    """What training decides by its scores on validation images; empty where it never looks at them."""
+    decisions = {
+        "which epoch's parameters are scored": training["keep"] != "last",
+        "when training stopped": training.get("early_stopping"),
+        "when the learning rate was reduced": training.get("reduce_on_plateau"),
+    }
+    return [decision for decision, is_made in decisions.items() if is_made]
+
+
 def settings(config: Mapping) -> dict[str, list[tuple[str, str]]]:
-    """The settings in groups: title -> (name, value with unit). Augmentation only where it was on."""
-    groups = {"training": {name: value for name, value in config.items() if not isinstance(value, Mapping)}}
-    groups |= {name: dict(value) for name, value in config.items() if isinstance(value, Mapping)}
-    if not config["augment"]:
-        groups.pop("augmentation", None)
-    return {title: [_setting(*item) for item in group.items()] for title, group in groups.items()}
+    """The settings in groups: title -> (name, value with unit). A group that is switched off is left out.
+
+    The settings of a cross-validation hold those of training as a group; its own come first.
+    """
+    own = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
+    if "training" in config:
+        own_group = {"cross-validation": [_setting(*item) for item in own.items()]}
+        return own_group | settings(config["training"])
+    groups = {"training": own} | {name: value for name, value in config.items() if isinstance(value, Mapping)}
+    return {
+        title: [_setting(*item) for item in group.items()]
+        for title, group in groups.items()
+        if title not in SWITCHES or config.get(SWITCHES[title])
+    }
 
 
 def _setting(name: str, value: object) -> tuple[str, str]:
@@ -129,6 +176,8 @@ def _setting(name: str, value: object) -> tuple[str, str]:
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "none"
     if isinstance(value, list):
         return ", ".join(map(_plain, value)) or "none"
     return f"{value:.12g}" if isinstance(value, float) else str(value)

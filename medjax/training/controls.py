@@ -3,11 +3,11 @@
 The rules are those of Keras 3, quirks included, as pure functions from one epoch's state to the next. Each is
 written for one fold; `jax.vmap` and `jax.lax.map` make it one state per fold.
 
-Two habits of Keras hold throughout. The first epoch improves on nothing, whatever its metric is; a NaN there is
-therefore the best value for good, because no comparison with NaN is true, while a later NaN is an epoch without
-improvement. And an improvement of exactly `min_delta` is none. What is an improvement is worked out in float32;
-Keras subtracts `min_delta` in float64 and then rounds, so the two may differ only where a metric has changed by
-`min_delta` to the last bit, and not even there if `min_delta` is zero or a power of two.
+As in Keras, the first epoch counts as an improvement whatever its metric is. A NaN there is never improved
+on, because no comparison with NaN is true; a NaN later on is an epoch without improvement. A metric that is
+better by exactly `min_delta` has not improved. Metrics are compared in float32. Keras subtracts `min_delta`
+in float64 before it rounds, so the two can part where a metric has changed by `min_delta` to the last bit;
+not so where float32 holds `min_delta` exactly, as it does zero.
 """
 
 from collections.abc import Callable
@@ -19,15 +19,15 @@ from jaxtyping import Array, Bool, Float32, Int32
 
 Mode = Literal["min", "max"]  # whether a lower or a higher metric is better
 
+State = Any  # one of the three below; beartype knows no NamedTuple that is generic
+
 _WORST = {"min": jnp.inf, "max": -jnp.inf}
 
 
 class StoppingState(NamedTuple):
     """What early stopping knows of a fold."""
 
-    best: Float32[
-        Array, "*fold"
-    ]  # best metric so far, in its own unit; the worst infinity before the first epoch
+    best: Float32[Array, "*fold"]  # best metric so far; before the first epoch the worst infinity
     wait: Int32[Array, "*fold"]  # epochs since one last beat both the best metric and the baseline
     epoch: Int32[Array, "*fold"]  # epochs seen
     is_best: Bool[Array, "*fold"]  # the last epoch's weights are those to restore, should no better come
@@ -37,11 +37,9 @@ class StoppingState(NamedTuple):
 class PlateauState(NamedTuple):
     """What the rule for the learning rate knows of a fold."""
 
-    best: Float32[
-        Array, "*fold"
-    ]  # best metric so far, in its own unit; the worst infinity before the first epoch
-    wait: Int32[Array, "*fold"]  # epochs without improvement, those of a cooldown not counted
-    cooldown: Int32[Array, "*fold"]  # epochs left in which none is counted
+    best: Float32[Array, "*fold"]  # best metric so far; before the first epoch the worst infinity
+    wait: Int32[Array, "*fold"]  # epochs without improvement, but for those of a cooldown
+    cooldown: Int32[Array, "*fold"]  # epochs left of it; the last of them counts again
     scale: Float32[Array, "*fold"]  # factor on the learning rate, 0 to 1; 1 until a plateau lowers it
     epoch: Int32[Array, "*fold"]  # epochs seen
 
@@ -49,9 +47,7 @@ class PlateauState(NamedTuple):
 class BestState(NamedTuple):
     """What is known of a fold's best epoch."""
 
-    value: Float32[
-        Array, "*fold"
-    ]  # best metric so far, in its own unit; the worst infinity before the first epoch
+    value: Float32[Array, "*fold"]  # best metric so far; before the first epoch the worst infinity
     is_best: Bool[Array, "*fold"]  # the last epoch's metric is that one
     epoch: Int32[Array, "*fold"]  # epochs seen
 
@@ -59,8 +55,8 @@ class BestState(NamedTuple):
 class Control(NamedTuple):
     """Two pure functions over an explicit state: the state before the first epoch, and after one more."""
 
-    init: Callable[[], Any]
-    update: Callable[[Any, Float32[Array, ""]], Any]  # the metric is that of the epoch just finished
+    init: Callable[[], State]
+    update: Callable[[State, Float32[Array, ""]], State]  # the metric is that of the epoch just finished
 
 
 def early_stopping(
@@ -68,14 +64,15 @@ def early_stopping(
 ) -> Control:
     """Stop after `patience` (0 or more) epochs without improvement, as Keras's EarlyStopping does.
 
-    An improvement is larger than `min_delta` (0 or more, in the metric's unit). One that leaves the metric no more
-    than `min_delta` better than `baseline` does not restart the wait, but it neither stops the fold: only an epoch
-    without improvement does, be the wait ever so long. A patience of 0 and of 1 are the same, and neither stops at
-    the first epoch. `is_best` marks the weights that `restore_best_weights=True` would restore, which no baseline
-    keeps from being the best.
+    An improvement is larger than `min_delta` (0 or more, in the metric's unit). With a `baseline`, the wait
+    restarts only at an improvement that is also better than the baseline by more than `min_delta`. Only an
+    epoch without improvement stops a fold: one that improves every epoch goes on for good, even if it never
+    reaches the baseline. A patience of 0 means the same as 1, and the first epoch never stops. `is_best`
+    marks the weights that `restore_best_weights=True` would restore; the baseline has no say in them.
 
     References:
-        Keras team: EarlyStopping. Keras 3 API documentation, 2026. https://keras.io/api/callbacks/early_stopping/
+        Keras team: EarlyStopping. Keras 3 API documentation, 2026.
+        https://keras.io/api/callbacks/early_stopping/
     """
 
     def init() -> StoppingState:
@@ -109,15 +106,15 @@ def reduce_on_plateau(
 ) -> Control:
     """Lower the learning rate after `patience` epochs without improvement, as Keras's ReduceLROnPlateau does.
 
-    The rate in force is `learning_rate` times the state's scale. A plateau multiplies the scale by `factor` (0 to
-    below 1), never to under `min_lr` (0 or more; a learning rate that starts there or below stays as it is), and
-    the next `cooldown` (0 or more) epochs count for nothing. An improvement is larger than `min_delta` (0 or more,
-    in the metric's unit). A patience of 0 and of 1 are the same. At `min_lr` nothing is lowered, so that the wait
-    goes on growing and no cooldown begins.
+    The rate in force is `learning_rate` times the state's scale. A plateau multiplies it by `factor` (0 to
+    below 1), never takes it below `min_lr` (0 or more), and begins `cooldown` (0 or more) epochs that count for
+    nothing, but for the last: a cooldown of 1 means the same as none. A rate that is at `min_lr`, or started
+    below, stays as it is: then the wait goes on growing and no cooldown begins. An improvement is larger than
+    `min_delta` (0 or more, in the metric's unit). A patience of 0 means the same as 1.
 
-    Keras rounds the rate and not a scale, so the two rates differ by float32's rounding. Where a reduction is to
-    end at `min_lr` itself, Keras may end a rounding error above it, and go through one more wait and cooldown
-    before it takes that last step.
+    Keras rounds the rate where this rounds a scale, so the two rates differ by float32's rounding. What is
+    within a millionth of `min_lr` is taken for `min_lr`. Keras sometimes ends a rounding error above it, and
+    then goes through one more wait and cooldown to take that last step.
 
     References:
         Keras team: ReduceLROnPlateau. Keras 3 API documentation, 2026.
@@ -130,16 +127,19 @@ def reduce_on_plateau(
 
     def update(state: PlateauState, value: Float32[Array, ""]) -> PlateauState:
         improves = (state.epoch == 0) | _beats(value, state.best, mode, min_delta)
-        # An epoch is first taken off the cooldown, so that the last one of it is counted again.
+        # Keras takes the epoch off a cooldown before it asks whether one is left: the last epoch counts.
         remaining = jnp.maximum(state.cooldown - 1, 0)
         is_counted = ~improves & (remaining == 0)
-        wait = jnp.where(improves | (state.cooldown > 0), 0, state.wait) + is_counted
+        wait = jnp.where(improves, 0, state.wait + is_counted)
         reduces = is_counted & (wait >= patience) & (state.scale > min_scale)
+        lowered = state.scale * factor
+        # Rounding must not leave a rate that divides evenly (0.01 to 0.0001 by tenths) just above its bound.
+        lowered = jnp.where(lowered > min_scale * (1 + 1e-6), lowered, min_scale)
         return PlateauState(
             best=jnp.where(improves, value, state.best),
             wait=jnp.where(reduces, 0, wait),
             cooldown=jnp.where(reduces, cooldown, remaining),
-            scale=jnp.where(reduces, jnp.maximum(state.scale * factor, min_scale), state.scale),
+            scale=jnp.where(reduces, lowered, state.scale),
             epoch=state.epoch + 1,
         )
 

@@ -164,26 +164,26 @@ def finish_epoch(
     A fold that is not active stays as it is, and its scores are of no image.
     """
 
-    def score(state: FoldState) -> Sums:
+    num_batches = plan.val.shape[0] // EVALUATION_BATCH
+    none = zero_sums(learner.num_classes)
+
+    def work(state: FoldState) -> tuple[FoldState, Sums]:
         def add_batch(index: Array, sums: Sums) -> Sums:
             batch = take_batch(images, labels, plan.val, index, EVALUATION_BATCH)
             logits, losses = learner.eval_step(state.learner.parameters, batch)
             return add_sums(sums, sum_batch(losses, logits, batch.labels, batch.mask))
 
-        num_batches = plan.val.shape[0] // EVALUATION_BATCH
-        return lax.fori_loop(0, num_batches, add_batch, zero_sums(learner.num_classes))
+        finished = state._replace(epoch=state.epoch + 1)
+        if num_batches == 0:
+            return finished, none
+        val = lax.fori_loop(0, num_batches, add_batch, none)
+        return apply_controls(controls, finished, val), val
 
-    def work(state: FoldState) -> tuple[FoldState, Sums]:
-        val = score(state)
-        if plan.val.shape[0] > 0:
-            state = apply_controls(controls, state, val)
-        return state._replace(epoch=state.epoch + 1), val
-
-    return lax.cond(state.active, work, lambda state: (state, zero_sums(learner.num_classes)), state)
+    return lax.cond(state.active, work, lambda state: (state, none), state)
 
 
 def apply_controls(controls: Controls, state: FoldState, val: Sums) -> FoldState:
-    """The state of one fold after its controls have seen the scores of its validation part."""
+    """The state of one fold, an epoch finished, after its controls have seen the scores of its validation part."""
     states = ControlStates(
         *(
             () if watch is None else watch.control.update(old, watch.monitor(val))
@@ -193,7 +193,7 @@ def apply_controls(controls: Controls, state: FoldState, val: Sums) -> FoldState
         )
     )
     is_best = (states.stopping if controls.is_best_by_stopping else states.best).is_best
-    candidate = Best(state.learner.parameters, state.epoch)
+    candidate = Best(state.learner.parameters, state.epoch - 1)
     best = jax.tree.map(lambda new, old: jnp.where(is_best, new, old), candidate, state.best)
     learner_state, active = state.learner, state.active
     if controls.plateau is not None:

@@ -1,0 +1,204 @@
+"""Published data sets by name: downloaded once, checked by their MD5, never put over another file."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from medjax.errors import RefusedError, refuse
+
+
+class Published(NamedTuple):
+    """A data set that somebody else publishes as one file."""
+
+    address: str  # https
+    md5: str  # 32 hexadecimal digits, as published
+    file_name: str
+    terms: str  # licence, and whom to name
+
+
+_MEDMNIST = "Yang et al., MedMNIST v2, Scientific Data 2023"
+_MEDMNIST_FILES = {
+    "pathmnist": ("a8b06965200029087d5bd730944a56c1", "CC BY 4.0"),
+    "dermamnist": ("0744692d530f8e62ec473284d019b0c7", "CC BY-NC 4.0"),
+    "octmnist": ("c68d92d5b585d8d81f7112f81e2d0842", "CC BY 4.0"),
+    "pneumoniamnist": ("28209eda62fecd6e6a2d98b1501bb15f", "CC BY 4.0"),
+    "retinamnist": ("bd4c0672f1bba3e3a89f0e4e876791e4", "CC BY 4.0"),
+    "breastmnist": ("750601b1f35ba3300ea97c75c52ff8f6", "CC BY 4.0"),
+    "bloodmnist": ("7053d0359d879ad8a5505303e11de1dc", "CC BY 4.0"),
+    "tissuemnist": ("ebe78ee8b05294063de985d821c1c34b", "CC BY 4.0"),
+    "organamnist": ("68e3f8846a6bd62f0c9bf841c0d9eacc", "CC BY 4.0"),
+    "organcmnist": ("b9ceb9546e10131b32923c5bbeaea2b1", "CC BY 4.0"),
+    "organsmnist": ("9ab87b696fb54e2a387ebe992d6ed5f1", "CC BY 4.0"),
+}
+
+PUBLISHED = {
+    "medical-mnist": Published(
+        "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/MedNIST.tar.gz",
+        "0bc7306e7427e00ad1c5526a6677552d",
+        "MedNIST.tar.gz",
+        "CC BY-SA 4.0; Bradley J. Erickson, Mayo Clinic, from TCIA, RSNA Bone Age Challenge, NIH Chest X-ray",
+    ),
+    **{
+        name: Published(
+            f"https://zenodo.org/records/10519652/files/{name}.npz?download=1",
+            md5,
+            f"{name}.npz",
+            f"{licence}; {_MEDMNIST}",
+        )
+        for name, (md5, licence) in _MEDMNIST_FILES.items()
+    },
+}
+"""What `fetch` knows, by name: Medical MNIST (MedNIST), and the sets of MedMNIST v2 that are 2D at 28 by 28,
+with one label an image. Addresses and MD5 as MONAI's tutorials and the package medmnist 3.0.2 have them."""
+
+_TIMEOUTS = (15.0, 60.0)
+"""Seconds to wait for a connection, and for the next bytes."""
+_PIECE_BYTES = 2**18
+_HEADERS = {
+    # Zenodo answers 403 to programs that do not name themselves (fatiando/pooch issue 502).
+    "User-Agent": "medjax",
+    # A .tar.gz that is unpacked on the way has neither the published MD5 nor the announced length.
+    "Accept-Encoding": "identity",
+}
+
+
+def fetch(
+    name: str, directory: str | Path = "data", *, on_progress: Callable[[int, int | None], None] | None = None
+) -> Path:
+    """Download the published data set `name` into `directory`, unless it lies there; returns its path.
+
+    `on_progress(done, total)` is called with bytes, now and then; `total` is None where the server does not
+    say, `done` then is up to a piece too high, and there is no call at all where nothing is downloaded. The
+    directory is made if it is missing. Raises RefusedError for a name that is not in `PUBLISHED`, for another
+    file of that name in `directory`, and for a download that fails, of which nothing is left behind.
+    """
+    if name not in PUBLISHED:
+        raise refuse(name, "is not a data set that medjax can fetch", f"give one of {', '.join(PUBLISHED)}")
+    published = PUBLISHED[name]
+    target = Path(directory) / published.file_name
+    try:
+        if not _lies_there(target, published):
+            _download(target, published, on_progress)
+    except RefusedError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _failed(target, published, error) from error
+    return target
+
+
+def _lies_there(target: Path, published: Published) -> bool:
+    """Whether the published file is at `target` already; refuses anything else that is."""
+    if not os.path.lexists(target):
+        return False
+    # Imported here, as it takes a while that the rest of medjax need not wait for.
+    import pooch  # type: ignore[import-untyped]
+
+    remedy = "move it away or delete it, then fetch again, or give another directory"
+    if not target.is_file():
+        raise refuse(target, "something that is not a file is in the way", remedy)
+    md5 = pooch.file_hash(target, "md5")
+    if md5 != published.md5:
+        raise refuse(target, f"not the published file: its MD5 is {md5}, not {published.md5}", remedy)
+    return True
+
+
+def _download(
+    target: Path, published: Published, on_progress: Callable[[int, int | None], None] | None
+) -> None:
+    import pooch
+
+    # Not pooch.retrieve: that writes over what lies there, and lets nobody but the owner read what it wrote.
+    with ExitStack() as stack:
+        stack.enter_context(_directory(target.parent))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=target.parent, prefix=".medjax-fetch-"))
+        partial = Path(folder) / target.name
+
+        def close_at_the_end(response: Any, *_: object, **__: object) -> None:
+            stack.callback(response.close)  # pooch leaves it open where the download fails
+
+        get = pooch.HTTPDownloader(
+            progressbar=False if on_progress is None else _Bar(on_progress),
+            chunk_size=_PIECE_BYTES,
+            timeout=_TIMEOUTS,
+            headers=_HEADERS,
+            hooks={"response": close_at_the_end},
+        )
+        get(published.address, str(partial), None)
+        md5 = pooch.file_hash(partial, "md5")
+        if md5 != published.md5:
+            reason = f"not kept: what came from {_host(published)} has MD5 {md5}, not {published.md5}"
+            raise refuse(target, reason, f"try again, or {_by_hand(target, published)}")
+        os.replace(partial, target)
+
+
+class _Bar:
+    """What pooch asks of a progress bar, as calls of `on_progress`."""
+
+    total = 0  # bytes; pooch sets it, to 0 where the server does not say
+
+    def __init__(self, on_progress: Callable[[int, int | None], None]) -> None:
+        self._on_progress = on_progress
+        self._done = 0
+
+    def update(self, num_bytes: int) -> None:
+        # pooch counts every piece as a whole one, also the last, and at the end all of them again.
+        self._done += num_bytes
+        self._on_progress(min(self._done, self.total or self._done), self.total or None)
+
+    def reset(self) -> None:
+        """Nothing: what is done stays done."""
+
+    def close(self) -> None:
+        """Nothing: whoever gave `on_progress` has the bar."""
+
+
+@contextmanager
+def _directory(directory: Path) -> Iterator[None]:
+    """Make a directory and its parents; those that are new and still empty at the end are removed again."""
+    missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _failed(target: Path, published: Published, error: OSError | ValueError) -> RefusedError:
+    """The refusal that says why the download failed and how to do without it."""
+    import requests
+
+    host, by_hand = _host(published), _by_hand(target, published)
+    match error:
+        case requests.HTTPError(response=requests.Response(status_code=status)):
+            reason = f"{host} answered with HTTP status {status}"
+        case requests.ConnectTimeout() | requests.ReadTimeout():
+            reason = f"{host} did not answer in time"
+        case requests.exceptions.SSLError():
+            reason = f"the certificate of {host} cannot be verified"
+        case requests.exceptions.ProxyError():
+            reason = f"the proxy did not let the connection to {host} through"
+        case requests.exceptions.ChunkedEncodingError():
+            reason = f"the connection to {host} broke off"
+        case requests.ConnectionError():
+            reason = f"there is no connection to {host}, or it stalled"
+        case requests.RequestException() | ValueError():
+            reason = f"the answer of {host} makes no sense"
+        case _:
+            reason = f"it cannot be read or written: {error.strerror or error}"
+            by_hand = f"make room and access there, give another directory, or {by_hand}"
+    return refuse(target, f"not fetched: {reason}", by_hand)
+
+
+def _host(published: Published) -> str:
+    return urlsplit(published.address).netloc
+
+
+def _by_hand(target: Path, published: Published) -> str:
+    path = target.absolute()
+    return f"download {published.address} by hand and put it at {path}; its MD5 is {published.md5}"

@@ -1,0 +1,35 @@
+"""Data sets before any training: fetched, and laid out in train and test folders."""
+
+from pathlib import Path
+from typing import Any
+
+from medjax.config import DataConfig
+from medjax.data import export_split, fetch
+from medjax.progress import Display
+
+_DEFAULT = DataConfig()
+
+
+def fetch_data(name: str, directory: str | Path = "data", *, is_quiet: bool = True) -> Path:
+    """Download a published data set by name, verify its checksum, and return the file's path.
+
+    A file that is there already is verified and left alone. RefusedError says what to download by hand.
+    """
+    with Display(is_quiet=is_quiet) as display:
+        display.start("fetching")
+        return fetch(name, directory, on_progress=display.advance)
+
+
+def split_data(
+    source: str | Path,
+    target: str | Path,
+    *,
+    test_share: float = 0.2,
+    seed: int = 0,
+    config: DataConfig = _DEFAULT,
+    is_quiet: bool = True,
+) -> Any:
+    """Copy the images of `source` into train and test folders under `target`, stratified by class."""
+    with Display(is_quiet=is_quiet) as display:
+        display.start("copying")
+        return export_split(source, target, test_share, seed=seed, config=config, on_progress=display.advance)

@@ -1,0 +1,35 @@
+"""Words for what a job does with its data."""
+
+import re
+
+from medjax.config import CrossvalConfig
+from medjax.jobs.building import Config
+from medjax.records import Dataset
+
+
+def file_name(name: str) -> str:
+    """`name` with what a file system may not take replaced."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "data"
+
+
+def describe_parts(config: Config, dataset: Dataset) -> str:
+    """How the images are parted."""
+    groups = "" if dataset.groups is None else ", groups kept whole"
+    if isinstance(config, CrossvalConfig):
+        return _describe_folds(config, dataset, groups)
+    if dataset.split is None:
+        return f"random, stratified by class{groups}"
+    if (dataset.split == "val").any():
+        return "as the source fixes them"
+    return f"train and test as the source fixes them, val drawn from train{groups}"
+
+
+def _describe_folds(config: CrossvalConfig, dataset: Dataset, groups: str) -> str:
+    repeats = f", {config.repeats} times over" if config.repeats > 1 else ""
+    folds = f"{config.folds} folds{repeats}, stratified by class{groups}"
+    if dataset.split is None:
+        return folds
+    parts = [part for part in ("train", "val", "test") if (dataset.split == part).any()]
+    if config.keep_test:
+        return f"{folds}; the source's test images left out of all folds and scored apart"
+    return f"{folds}; the source's parts ({', '.join(parts)}) pooled"

@@ -1,0 +1,134 @@
+"""A finished run, restored from its directory alone."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from medjax import run
+from medjax.checkpoint import list_checkpoints, load_checkpoint
+from medjax.checkpoint_series import fold_directory
+from medjax.config import CrossvalConfig, DataConfig, from_dict
+from medjax.data import fingerprint, load, load_images
+from medjax.errors import refuse
+from medjax.jobs.building import Config, folds_of, make_fold_learner, make_splits, training_of
+from medjax.jobs.scoring import merge_predictions, score_pooled
+from medjax.progress import Display
+from medjax.records import Dataset, Names, Probabilities
+from medjax.training.fit import predict
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run, from its directory alone."""
+
+    directory: Path
+    record: dict[str, Any]  # run.json
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json: what the run scored when it was trained."""
+        return run.read_json(self.directory / "metrics.json")
+
+    def evaluate(
+        self,
+        source: str | Path | None = None,
+        *,
+        part: str = "test",
+        fold: int | None = None,
+        is_quiet: bool = True,
+    ) -> dict[str, Any]:
+        """Restore the model and score one part of the run's own data, wherever they lie now.
+
+        Returns {part: metrics}, the block of metrics.json. Of a cross-validation, `fold` names the fold whose model
+        is scored; "test" is its out-of-fold part, and of all folds together without `fold`. Data that differ from
+        the run's raise RefusedError.
+        """
+        config = from_dict(self.record["config"])
+        folds = self._chosen_folds(config, part, fold)
+        dataset = self._load(config, self._own_data() if source is None else source, is_quiet=is_quiet)
+        splits = make_splits(config, dataset)
+        learner = make_fold_learner(training_of(config), len(dataset.class_names), splits)
+        each = []
+        for number in folds:
+            indices = getattr(splits[number], part)
+            if len(indices) == 0:
+                raise refuse(f"--split {part}", "this run held no such part back", "score its test part")
+            each.append(predict(learner, self._restore(number), dataset.images, dataset.labels, indices))
+        return {part: score_pooled(merge_predictions(each), dataset)}
+
+    def predict(self, paths: Sequence[str | Path]) -> tuple[Names, Probabilities]:
+        """Ids and class probabilities of unlabelled images: files, folders and archives.
+
+        Of a cross-validation the probabilities are the mean over the models of its folds.
+        """
+        ids, probabilities = self.predict_folds(paths)
+        return ids, probabilities.mean(axis=0)
+
+    def predict_folds(self, paths: Sequence[str | Path]) -> tuple[Names, Float32[np.ndarray, "fold m class"]]:
+        """Ids and class probabilities of unlabelled images, by the model of each fold."""
+        if not paths:
+            raise refuse("IMAGES", "none given", "name image files, folders or archives")
+        config = from_dict(self.record["config"])
+        images, ids = load_images(paths, self._like_trained(training_of(config).data))
+        learner = make_fold_learner(training_of(config), len(self.record["class_names"]), [])
+        nothing, all_images = np.zeros(len(images), np.int32), np.arange(len(images))
+        each = [
+            predict(learner, self._restore(fold), images, nothing, all_images).probabilities
+            for fold in folds_of(config)
+        ]
+        return ids, np.stack(each)
+
+    def _chosen_folds(self, config: Config, part: str, fold: int | None) -> Sequence[int]:
+        trained = folds_of(config)
+        if fold is not None:
+            if fold not in trained:
+                numbers = f"{trained[0]} to {trained[-1]}" if len(trained) > 1 else str(trained[0])
+                raise refuse(f"--fold {fold}", "no such fold in this run", f"it has {numbers}")
+            return [fold]
+        if isinstance(config, CrossvalConfig) and part != "test":
+            raise refuse(f"--split {part}", "differs from fold to fold", "name one: --fold K")
+        return trained
+
+    def _load(self, config: Config, source: str | Path, *, is_quiet: bool) -> Dataset:
+        with Display(is_quiet=is_quiet) as display:
+            display.start("reading")
+            dataset = load(source, training_of(config).data, on_progress=display.advance)
+        data = self.record["data"]
+        if fingerprint(dataset) != data["fingerprint"]:
+            raise refuse(
+                dataset.name,
+                f"is not the data of this run: {len(dataset.labels)} images with another fingerprint than its "
+                f"{data['n']}",
+                f"give the {data['name']} it was trained on",
+            )
+        return dataset
+
+    def _own_data(self) -> str:
+        path = self.record["data"]["path"]
+        if not self.record["data"]["is_synthetic"] and not Path(path).exists():
+            raise refuse(
+                path, "is not there any more", f"name its place: medjax evaluate {self.directory} DATA"
+            )
+        return path
+
+    def _restore(self, fold: int) -> Any:
+        """The parameters of one fold that are scored."""
+        directory = fold_directory(self.directory / "checkpoints", fold)
+        saved = list_checkpoints(directory)
+        if not saved:
+            raise refuse(str(directory), "holds no finished checkpoint", "train again")
+        return load_checkpoint(saved[-1], "parameters")
+
+    def _like_trained(self, config: DataConfig) -> DataConfig:
+        """The run's way of reading images, with its colour made explicit."""
+        is_gray = self.record["data"]["image_shape"][-1] == 1
+        return dataclasses.replace(config, color="gray" if is_gray else "rgb")
+
+
+def load_run(directory: str | Path) -> Run:
+    """Open a run directory; RefusedError where it is none."""
+    return Run(Path(directory), run.read_json(Path(directory) / "run.json"))

@@ -1,0 +1,238 @@
+"""Folds in training: watched, recorded in history.csv, checkpointed, and taken up again where they were."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from medjax import metrics, run
+from medjax.checkpoint import load_checkpoint
+from medjax.checkpoint_series import CheckpointWriter, checkpoint_path, find_newest, keep_until
+from medjax.config import TrainConfig
+from medjax.jobs.building import make_controls, make_fold_learner, make_rate
+from medjax.progress import Display
+from medjax.records import Dataset, Split
+from medjax.training.fit import EpochInfo, Progress, fit, init_state
+from medjax.training.folds import FoldState, make_plan
+from medjax.training.learner import Learner
+from medjax.training.strategies import StrategyName, select_fold, stack_folds
+
+
+class TrainedFolds(NamedTuple):
+    """What training leaves; the state has a leading axis of the folds that were trained."""
+
+    learner: Learner
+    state: FoldState
+    history: list[dict[str, Any]]  # rows of history.csv
+    compile_seconds: float
+
+    def parameters(self, index: int, config: TrainConfig) -> Any:
+        """The parameters of one fold that are scored."""
+        return select_fold(_scored_parameters(self.state, config), index)
+
+
+def train_folds(
+    directory: Path,
+    dataset: Dataset,
+    arrays: tuple[jax.Array, jax.Array],
+    splits: Sequence[Split],
+    folds: Sequence[int],
+    config: TrainConfig,
+    strategy: StrategyName,
+    display: Display,
+) -> TrainedFolds:
+    """Train `folds` of `splits`, from their checkpoints where there are any; `arrays` are the images and labels.
+
+    history.csv and the checkpoints are kept up to date; an interruption saves the last epoch that was finished.
+    """
+    learner = make_fold_learner(config, len(dataset.class_names), splits)
+    controls = make_controls(config)
+    watcher = _Watcher(directory, splits, folds, config, display)
+    state = _restore(directory, learner, splits, folds, dataset, config, display)
+    if state is not None:
+        watcher.history = _read_history(directory, int(state.epoch.max()))
+    else:
+        keep_until(directory / "checkpoints", folds, None)
+    display.start("compiling")
+    epochs = fit(
+        learner,
+        *arrays,
+        splits,
+        seed=config.seed,
+        num_epochs=config.epochs,
+        batch_size=config.batch_size,
+        controls=controls,
+        strategy=strategy,
+        folds=folds,
+        state=state,
+        on_progress=watcher.show,
+    )
+    with CheckpointWriter(directory / "checkpoints") as writer:
+        for epoch, state, info in epochs:
+            watcher.record(epoch, state, info)
+            parameters = _scored_parameters(state, config)
+            writer.offer(
+                epoch + 1,
+                {
+                    fold: {"parameters": select_fold(parameters, index), "state": select_fold(state, index)}
+                    for index, fold in enumerate(folds)
+                },
+            )
+    assert state is not None
+    return TrainedFolds(learner, state, watcher.history, watcher.compile_seconds)
+
+
+def _scored_parameters(state: FoldState, config: TrainConfig) -> Any:
+    return state.learner.parameters if config.keep == "last" else state.best.parameters
+
+
+def _restore(
+    directory: Path,
+    learner: Learner,
+    splits: Sequence[Split],
+    folds: Sequence[int],
+    dataset: Dataset,
+    config: TrainConfig,
+    display: Display,
+) -> FoldState | None:
+    """The folds' states after the newest epoch that all have an intact checkpoint of, if there is one."""
+    parent = directory / "checkpoints"
+    epoch = find_newest(
+        parent, folds, lambda error: display.warn(f"{error}; the checkpoint before it is used")
+    )
+    if epoch is None:
+        return None
+    keep_until(parent, folds, epoch)
+
+    def init() -> FoldState:
+        plan = make_plan(splits[:1], seed=config.seed, batch_size=config.batch_size)
+        return select_fold(init_state(learner, plan, dataset.images.shape[1:], make_controls(config)), 0)
+
+    like = jax.eval_shape(init)
+    display.say(f"continuing after epoch {epoch} of {config.epochs}")
+    return stack_folds(
+        [load_checkpoint(checkpoint_path(parent, fold, epoch), "state", like) for fold in folds]
+    )
+
+
+def _read_history(directory: Path, epoch: int) -> list[dict[str, Any]]:
+    """The rows of history.csv before `epoch`."""
+    if epoch == 0:  # every fold diverged in its first
+        return []
+    rows = run.read_history(directory / "history.csv")
+    return [
+        {**row, "fold": int(row["fold"]), "epoch": int(row["epoch"])} for row in rows if row["epoch"] < epoch
+    ]
+
+
+class _Watcher:
+    """Shows and records what happens; decides nothing."""
+
+    def __init__(
+        self,
+        directory: Path,
+        splits: Sequence[Split],
+        folds: Sequence[int],
+        config: TrainConfig,
+        display: Display,
+    ) -> None:
+        self.history: list[dict[str, Any]] = []
+        self.compile_seconds = 0.0
+        self._directory = directory
+        self._folds = folds
+        self._config = config
+        self._rate = make_rate(config, splits)
+        self._display = display
+        self._is_compiled = False
+        self._epoch_started = time.perf_counter()
+
+    def show(self, progress: Progress) -> None:
+        """Move the bar."""
+        if not self._is_compiled:
+            self._is_compiled = True
+            now = time.perf_counter()
+            self.compile_seconds, self._epoch_started = now - self._epoch_started, now
+            self._display.start("training")
+        images = self._config.batch_size * len(self._folds)
+        done = (progress.epoch * progress.num_steps + progress.step) * images
+        total = self._config.epochs * progress.num_steps * images
+        loss, accuracy = (
+            float(np.mean(measure(progress.train))) for measure in (metrics.mean_loss, metrics.accuracy)
+        )
+        note = f"epoch {progress.epoch + 1}/{self._config.epochs} loss {loss:.4f} accuracy {accuracy:.4f}"
+        self._display.advance(done, total, note)
+
+    def record(self, epoch: int, state: FoldState, info: EpochInfo) -> None:
+        """Write the rows of an epoch, and say how it went and what the controls did."""
+        now = time.perf_counter()
+        took_part = np.flatnonzero(info.took_part).tolist()
+        seconds = (now - self._epoch_started) / max(len(took_part), 1)
+        self._epoch_started = now
+        rows = [self._row(index, epoch, state, info, seconds) for index in took_part]
+        self.history += rows
+        run.write_history(self._directory / "history.csv", self.history)
+        if rows:
+            self._display.say(_describe_epoch(rows, self._config.epochs))
+        for index, fold in enumerate(self._folds):
+            name = f"fold {fold}: " if len(self._folds) > 1 else ""
+            for event in self._events(index, epoch, state, info):
+                self._display.say(f"  {name}{event}")
+
+    def _row(
+        self, index: int, epoch: int, state: FoldState, info: EpochInfo, seconds: float
+    ) -> dict[str, Any]:
+        train, val = select_fold(info.train, index), select_fold(info.val, index)
+        has_val = int(val.num_images) > 0
+        last_step = int(state.learner.step[index]) - 1
+        return {
+            "fold": self._folds[index],
+            "epoch": epoch,
+            "train_loss": float(metrics.mean_loss(train)),
+            "train_accuracy": float(metrics.accuracy(train)),
+            "val_loss": float(metrics.mean_loss(val)) if has_val else float("nan"),
+            "val_accuracy": float(metrics.accuracy(val)) if has_val else float("nan"),
+            "learning_rate": self._rate(last_step) * float(info.learning_rate_scale[index]),
+            "seconds": round(seconds, 3),
+        }
+
+    def _events(self, index: int, epoch: int, state: FoldState, info: EpochInfo) -> list[str]:
+        """What happened to one fold at the end of an epoch."""
+        config, events = self._config, []
+        if state.diverged[index] and int(state.epoch[index]) == epoch:
+            events.append(f"diverged in epoch {epoch + 1}: the loss or its gradient is not finite")
+        if not info.took_part[index]:
+            return events
+        best = int(state.best.epoch[index])
+        if config.keep != "last" and best == epoch:
+            events.append(f"best so far ({config.best_monitor})")
+        before, after = (
+            float(info.learning_rate_scale[index]),
+            float(state.learner.learning_rate_scale[index]),
+        )
+        if after < before:
+            monitor = config.plateau.plateau_monitor
+            events.append(
+                f"learning rate lowered from {before * config.learning_rate:.3g} to "
+                f"{after * config.learning_rate:.3g}: {monitor} is on a plateau"
+            )
+        if not state.active[index]:
+            events.append(
+                f"stopped early: {config.stopping.stop_monitor} no better for "
+                f"{int(state.controls.stopping.wait[index])} epochs"
+            )
+        return events
+
+
+def _describe_epoch(rows: Sequence[dict[str, Any]], num_epochs: int) -> str:
+    """One line of an epoch; of several folds, the means."""
+    mean = {name: float(np.mean([row[name] for row in rows])) for name in run.HISTORY_FIELDS[2:]}
+    folds = f"mean of {len(rows)} folds: " if len(rows) > 1 else ""
+    val = f", val loss {mean['val_loss']:.4f} accuracy {mean['val_accuracy']:.4f}"
+    return (
+        f"epoch {rows[0]['epoch'] + 1}/{num_epochs}: {folds}train loss {mean['train_loss']:.4f} "
+        f"accuracy {mean['train_accuracy']:.4f}{'' if np.isnan(mean['val_loss']) else val}, "
+        f"{sum(row['seconds'] for row in rows):.1f} s"
+    )
