@@ -1,9 +1,10 @@
 PYTHON ?= python3
 DATA ?= phantom
 ARGS ?=
+TRIALS ?= 8
 BIN := .venv/bin
 
-.PHONY: install train test test-slow test-gpu check clean
+.PHONY: install train test test-slow test-gpu test-kill test-faults check clean
 
 install: .venv/installed
 
@@ -24,6 +25,12 @@ test-slow: install
 
 test-gpu: install
 	$(BIN)/pytest -m gpu $(ARGS)
+
+test-kill: install
+	TRIALS=$(TRIALS) $(BIN)/pytest -m kill $(ARGS)
+
+test-faults: install
+	$(BIN)/pytest -m faults $(ARGS)
 
 check: install
 	$(BIN)/ruff format --check .

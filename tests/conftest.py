@@ -64,3 +64,13 @@ def trained_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory):
     from medjax.jobs import train
 
     return train(phantom_folder, TrainConfig(epochs=2), run_dir=tmp_path_factory.mktemp("runs") / "trained")
+
+
+@pytest.fixture(scope="session")
+def crossval_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A short cross-validation over the same folder; read it, do not write into it."""
+    from medjax.config import CrossvalConfig, TrainConfig
+    from medjax.jobs import cross_validate
+
+    config = CrossvalConfig(folds=3, training=TrainConfig(epochs=2))
+    return cross_validate(phantom_folder, config, run_dir=tmp_path_factory.mktemp("runs") / "crossval")

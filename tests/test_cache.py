@@ -96,9 +96,10 @@ def test_other_settings_have_other_keys(change):
     assert cache_key("stamp", DataConfig(**change)) != cache_key("stamp", DataConfig())
 
 
-def test_keys_depend_on_source_format_and_pillow_but_not_on_the_switch(monkeypatch):
+def test_keys_depend_on_source_format_and_pillow_but_not_on_switch_or_groups(monkeypatch):
     key = cache_key("stamp", DataConfig())
     assert cache_key("stamp", DataConfig(cache=False)) == key
+    assert cache_key("stamp", DataConfig(groups="patients.csv")) == key
     assert cache_key("other", DataConfig()) != key
     monkeypatch.setattr(cache, "FORMAT", -1)
     assert cache_key("stamp", DataConfig()) != key

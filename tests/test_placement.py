@@ -83,7 +83,7 @@ def test_groups_are_numbered_by_value():
 
 @pytest.mark.parametrize("values", [["a", ""], [1.0, float("nan")], np.array(["a", None], object)])
 def test_a_missing_group_is_refused(values):
-    with pytest.raises(RefusedError, match="^groups: 1 of 2 images have none, the first is image 1"):
+    with pytest.raises(RefusedError, match=r"^groups: 1 of 2 images have none, the first is image 1"):
         number_groups(np.array(values))
 
 
@@ -104,6 +104,6 @@ def test_a_class_that_its_groups_keep_together_is_named():
     labels = np.array([0, 0, 1, 1], np.int32)
     require_everywhere(labels, np.array([0, 1, 1, 0]), 2, "folds", ())
     with pytest.raises(
-        RefusedError, match="^class b: its groups could not be spread over 2 folds .try another"
+        RefusedError, match=r"^class b: its groups could not be spread over 2 folds .try another"
     ):
         require_everywhere(labels, np.array([0, 1, 1, 1]), 2, "folds", ("a", "b"))

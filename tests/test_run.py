@@ -8,6 +8,7 @@ from medjax.errors import RefusedError
 from medjax.records import Dataset, Predictions
 from medjax.run import (
     HISTORY_FIELDS,
+    PredictedPart,
     create_run_dir,
     describe_environment,
     read_json,
@@ -87,7 +88,8 @@ def test_predictions_read_back_as_the_same_floats(tmp_path):
     )
     indices = generator.permutation(50)
     predictions = Predictions(indices, dataset.labels[indices], probabilities, np.zeros(50, np.float32))
-    write_predictions(tmp_path / "predictions.csv", dataset, {"test": predictions})
+    part = PredictedPart("test", predictions, np.zeros(50, int), 0)
+    write_predictions(tmp_path / "predictions.csv", dataset, [part])
     with (tmp_path / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import filelock
 import numpy as np
 
 from medjax.config import DataConfig
@@ -37,22 +36,24 @@ def export_split(
     config: DataConfig = _DEFAULTS,
     on_progress: Progress | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Copy the images of `source`, a folder or archive with a folder per class, into a new folder with two parts.
+    """Copy the images of `source`, a folder or archive of class folders, into a new folder of two parts.
 
     Each part holds every class; test holds `test_share` of the images, drawn by `seed`, stratified, groups of
-    `config.groups` kept whole. The bytes of an image are copied as they are; of the settings only those matter that
-    decide which images are read. Returns the number of images by part and class name.
+    `config.groups` kept whole. The bytes of an image are copied as they are; of the settings only those
+    matter that decide which images are read. Returns the number of images by part and class name.
 
-    All images are read and checked first, as `load` does; then copied, into a folder beside `target` that takes its
-    name when it is complete. Both times `on_progress(done, total)` is called. Raises RefusedError before anything
-    is written for a target that is in use or inside the source, for a source without a folder per class or with
-    parts of its own, and for whatever `load` refuses.
+    All images are read and checked first, as `load` does; then copied, into a folder beside `target` that
+    takes its name when it is complete. Both times `on_progress(done, total)` is called. Raises RefusedError
+    before anything is written for a target that is in use or inside the source, for a source without a folder
+    per class or with parts of its own, and for whatever `load` refuses.
     """
     if not 0 < test_share < 1:
         raise refuse("--test", f"{test_share} is out of range", "more than 0, less than 1, such as 0.2")
     if source == PHANTOM:
-        raise refuse(PHANTOM, "is made anew each time, not copied", "train on it: medjax train phantom")
-    origin, target = Path(source), Path(target)
+        raise refuse(PHANTOM, "is made anew each time: it has no files to copy", "train on it as it is")
+    origin, target = Path(source), Path(os.path.abspath(target))
+    if origin.suffix.lower() == ".npz" and not origin.is_dir():
+        raise refuse(origin, "holds arrays and no image files, in parts of its own", "train on it as it is")
     _require_free(target, origin)
     dataset = load(origin, config, on_progress=on_progress)
     _require_no_parts(origin, dataset)
@@ -80,12 +81,18 @@ def _require_free(target: Path, source: Path) -> None:
             if any(target.iterdir()):
                 raise refuse(target, "is not empty", "give the name of a new folder")
         for path in (target, _unfinished(target)):
-            if path.resolve().is_relative_to(source.resolve()):
+            if _is_within(path, source):
                 raise refuse(path, f"lies inside the source {source}", "give a folder outside of it")
-            if source.resolve().is_relative_to(path.resolve()):
+            if _is_within(source, path):
                 raise refuse(path, f"would replace the source {source}", "give another folder")
     except OSError as error:
-        raise _unwritable(target, error) from None
+        raise _failed(target, error) from None
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    """Whether `path` is `folder` or lies in it, by whatever name: cases, links and mounts give it several."""
+    path = path.resolve()
+    return folder.exists() and any(each.exists() and each.samefile(folder) for each in (path, *path.parents))
 
 
 def _require_no_parts(source: Path, dataset: Dataset) -> None:
@@ -98,7 +105,7 @@ def _require_no_parts(source: Path, dataset: Dataset) -> None:
 def _require_portable(dataset: Dataset) -> None:
     """Raise RefusedError where two names would be one on a file system that does not tell cases apart.
 
-    They are compared whichever part they fall into, so that the seed does not decide whether a source will do.
+    They are compared whichever part they fall into: the seed must not decide whether a source will do.
     """
     names = [*dataset.class_names, *map(str, dataset.ids)]
     alike = defaultdict(list)
@@ -115,7 +122,7 @@ def _require_portable(dataset: Dataset) -> None:
 
 @contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` to write into; it becomes `target` at the end, and goes if something fails."""
+    """A new folder beside `target` to write into; in the end it becomes `target`, or goes on failure."""
     folder = _unfinished(target)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -131,29 +138,30 @@ def _appearing(target: Path) -> Iterator[Path]:
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-        # Only now: a run killed just before leaves a hidden file in a complete folder, which `load` passes over.
+        # Only now: a run killed just before leaves a complete folder, and in it a hidden file that `load`
+        # skips.
         (target / MARKER).unlink()
     except OSError as error:
-        raise _unwritable(target, error) from None
+        raise _failed(target, error) from None
 
 
 def _remove_leftover(folder: Path) -> None:
-    """Remove what a killed run has left; raise RefusedError where it may be anything else, or the run is alive."""
-    is_ours = (
-        stat.S_ISDIR(folder.lstat().st_mode)
-        and {path.name for path in folder.iterdir()} <= {MARKER, *PARTS}
-        and stat.S_ISREG((folder / MARKER).lstat().st_mode)
-        if os.path.lexists(folder / MARKER)
-        else False
-    )
-    if not is_ours:
-        raise refuse(folder, "is in the way, and not known to be left by medjax", "remove or rename it")
+    """Remove what a killed run has left; RefusedError where it may be anything else, or the run is alive."""
+    is_folder = stat.S_ISDIR(folder.lstat().st_mode)
+    names = {path.name for path in folder.iterdir()} if is_folder else {""}
+    if not names:
+        folder.rmdir()
+        return
+    if not {MARKER} <= names <= {MARKER, *PARTS} or not stat.S_ISREG((folder / MARKER).lstat().st_mode):
+        raise refuse(folder, "is in the way, and nothing that medjax left", "remove or rename it")
     with _locked(folder):
         shutil.rmtree(folder)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    import filelock  # it brings asyncio, which nothing else here needs
+
     try:
         with filelock.FileLock(folder / MARKER, timeout=0):
             yield
@@ -172,7 +180,7 @@ def _copy_images(
             id_of = {
                 image.key: image.id for image in arrange(listing.entries, str(source), config.ignore).images
             }
-            if id_of.keys() and set(id_of.values()) != part_of.keys():
+            if set(id_of.values()) != part_of.keys():
                 raise refuse(source, "has changed while it was read", "run it again")
             for done, (key, data) in enumerate(listing.read(id_of), start=1):
                 id = id_of[key]
@@ -189,7 +197,7 @@ def _copy_images(
 
 
 def _place_of(folder: Path, id: str) -> Path:
-    """The path of an image below the `folder` of its part. Listing has refused such names already; this must hold."""
+    """The path of an image below the `folder` of its part; no name that got this far may lead out of it."""
     names = id.split("/")
     is_plain = all(name not in ("", ".", "..") and not {"\\", "\0"} & set(name) for name in names)
     path = folder.joinpath(*names)
@@ -202,8 +210,6 @@ def _unfinished(target: Path) -> Path:
     return target.with_name(target.name + ".partial")
 
 
-def _unwritable(target: Path, error: OSError) -> RefusedError:
-    name = error.filename or target
-    return refuse(
-        name, f"cannot be written: {error.strerror or error}", "check its permissions and the space left"
-    )
+def _failed(target: Path, error: OSError) -> RefusedError:
+    reason = f"the copy failed: {error.strerror or error}"
+    return refuse(error.filename or target, reason, "check permissions, names and the space left")

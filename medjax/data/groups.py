@@ -1,4 +1,4 @@
-"""Which images belong together: a CSV of image and group (patient, lesion, scan), matched to a data set's ids."""
+"""Which images belong together: a CSV of image and group (patient, lesion, scan), matched by id."""
 
 import csv
 import io
@@ -32,9 +32,9 @@ class Table(NamedTuple):
 def read_groups(path: Path, ids: Names) -> Names:
     """The group of each image of `ids`, in that order.
 
-    The file at `path` is UTF-8 with a header that names the columns `id` and `group`, in any order; ids are written
-    as the data set writes them (a path below the source, `cat/0001.png`). Raises RefusedError with all that is wrong.
-    Ids that the data set lacks are counted in a warning.
+    The file at `path` is UTF-8 with a header that names the columns `id` and `group`, in any order; ids are
+    written as the data set writes them (a path below the source, `cat/0001.png`). Raises RefusedError with
+    all that is wrong. Ids that the data set lacks are counted in a warning.
     """
     wanted = [str(id) for id in ids]
     table = _read_table(path, set(wanted))
@@ -63,7 +63,7 @@ def read_groups(path: Path, ids: Names) -> Names:
 
 
 def _read_table(path: Path, wanted: set[str]) -> Table:
-    # Without translation of line ends, as the csv module asks; it takes a newline inside quotes for part of a name.
+    # Without translation of line ends, as the csv module asks: a name in quotes may hold one.
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     table, unknown = Table({}, [], [], [], 0), 0
     try:

@@ -1,9 +1,10 @@
 """Images into parts, close to what each part should hold of each class, groups of images whole.
 
-One measure decides everything: the chi-squared distance Σ (held - quota)² / quota over parts and classes. For single
-images it is Webster's method of apportionment, which fills parts in proportion and meets whole quotas exactly. Groups
-go first, largest first, each to the part where the distance grows least; single images fill up what is left. So no
-part is handed the large groups or the small ones by preference, and rare classes count as much as common ones.
+One measure decides everything: the chi-squared distance Σ (held - quota)² / quota over parts and classes. For
+single images it is Webster's method of apportionment, which fills parts in proportion and meets whole quotas
+exactly. Groups go first, largest first, each to the part where the distance grows least; single images fill
+up what is left. So no part is handed the large groups or the small ones by preference, and a rare class
+counts as much as a common one.
 
 Reference: Balinski and Young, "Fair Representation: Meeting the Ideal of One Man, One Vote", 2001.
 """
@@ -26,9 +27,8 @@ def place(
 ) -> Placement:
     """The part of each image; `quotas` is how many of each class each part should hold, all above 0.
 
-    `groups` numbers the group of each image from 0 (see `number_groups`). Without groups a class differs from a
-    whole quota by nothing, and from equal quotas by less than one image; the sums of parts with equal quotas then
-    differ by one image at most.
+    `groups` numbers the group of each image from 0 (see `number_groups`). Without groups, whole quotas are
+    met exactly, and parts of equal quotas differ by at most one image in each class and in all.
     """
     parts = np.full(len(labels), -1)
     held = np.zeros(quotas.shape, np.int64)
@@ -86,14 +86,14 @@ def require_enough(
                 f"{counts[label]} {things} cannot be split into {needed} {unit}",
                 f"each class needs at least {needed}",
             )
-            for label in small
+            for label in small.tolist()
         )
 
 
 def require_everywhere(
     labels: Labels, parts: Placement, num_parts: int, unit: str, class_names: Sequence[str]
 ) -> None:
-    """Raise RefusedError for every class that is missing in a part: groups that span classes can force that."""
+    """Raise RefusedError for every class that a part lacks: groups that span classes can bring that about."""
     held = np.zeros((num_parts, labels.max() + 1), np.int64)
     np.add.at(held, (parts, labels), 1)
     lacking = np.flatnonzero((held == 0).any(axis=0))
@@ -104,7 +104,7 @@ def require_everywhere(
                 f"its groups could not be spread over {num_parts} {unit}",
                 f"try another seed, or fewer {unit}",
             )
-            for label in lacking
+            for label in lacking.tolist()
         )
 
 
@@ -138,9 +138,9 @@ def _fill(
 ) -> Int[np.ndarray, "part"]:
     """How many of `count` single images of one class each part takes on top of the `held` ones.
 
-    The i-th image of a part makes the distance grow by (2 i - 1) / quota, so the `count` cheapest are taken, but
-    before all others the first ones of parts that have none. None beyond the next whole number over a quota is
-    cheaper than what another part still lacks.
+    The i-th image of a part makes the distance grow by (2 i - 1) / quota, so the `count` cheapest are taken,
+    but before all others the first ones of parts that have none. None beyond the next whole number over a
+    quota is cheaper than what another part still lacks.
     """
     lengths = np.maximum(np.ceil(quotas).astype(np.int64) + 1 - held, 0)
     part = np.repeat(np.arange(len(held)), lengths)

@@ -42,9 +42,9 @@ def load(
 ) -> Dataset:
     """Read the data set at `source`, or make the built-in one for the word "phantom".
 
-    Images are decoded on all cores, and kept in a private cache unless `config.cache` is false. Groups are those of
-    the file `config.groups`, if it is given. `on_progress(done, total)` is called now and then, in this process.
-    Raises RefusedError with a problem for each file that cannot be used.
+    Images are decoded on all cores, and kept in a private cache unless `config.cache` is false. Groups are
+    those of the file `config.groups`, if it is given. `on_progress(done, total)` is called now and then, in
+    this process. Raises RefusedError with a problem for each file that cannot be used.
     """
     dataset = _load_phantom(config) if source == PHANTOM else _load_source(source, config, on_progress)
     warn_of_conflicts(dataset)

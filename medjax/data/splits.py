@@ -1,7 +1,7 @@
 """From labels to index arrays: which images train, which choose, which are scored.
 
-Images of one group (a patient, a lesion, a scan) never lie in two parts or folds that are drawn here. Parts that the
-source itself fixes are taken as they are, even where a group lies across them.
+Images of one group (a patient, a lesion, a scan) never lie in two parts or folds that are drawn here. Parts
+that the source itself fixes are taken as they are, even where a group lies across them.
 """
 
 import math
@@ -28,8 +28,9 @@ def holdout(
     """A random split into train, val and test, stratified.
 
     Val and test hold `fractions` of all images, rounded up, and in each the share of a class is its share of
-    all images to within one image; with `groups`, as nearly so as whole groups allow. Every part holds every class:
-    one with fewer than three images, or groups, raises RefusedError, by its name if `class_names` tells it.
+    all images to within one image; with `groups`, as nearly so as a greedy search gets with whole groups.
+    Every part holds every class: one with fewer than three images, or groups, raises RefusedError, by its
+    name if `class_names` tells it.
     """
     return Split(*divide(np.arange(len(labels)), labels, fractions[1:], seed, groups, class_names))
 
@@ -40,7 +41,7 @@ def split_dataset(
     """The parts that the source fixes, or a holdout where it fixes none.
 
     A source that fixes only train and test gives up a stratified share of its train images as val:
-    fractions[1] / (fractions[0] + fractions[1]) of them. The data set's groups are kept whole in what is drawn.
+    fractions[1] / (fractions[0] + fractions[1]) of them. The data set's groups stay whole in what is drawn.
     """
     names = dataset.class_names
     if dataset.split is None:
@@ -63,10 +64,11 @@ def k_fold(
 ) -> list[Indices]:
     """The images that each fold is scored on: disjoint, each sorted, every image in one of them; stratified.
 
-    Without `groups`, folds differ by at most one image in each class, and by at most one in all. With them no group
-    lies in two folds, and the folds are as alike as a greedy search makes them: within one image again where single
-    images are there to fill up. Every fold holds every class: one with fewer images, or groups, than folds raises
-    RefusedError, by its name if `class_names` tells it. Repeats of one seed are independent of one another.
+    Without `groups`, folds differ by at most one image in each class, and by at most one in all. With them no
+    group lies in two folds, and the folds are as alike as a greedy search makes them: within one image a
+    class again where enough single images are there to fill up. Every fold holds every class: one with fewer
+    images, or groups, than folds raises RefusedError, by its name if `class_names` tells it. Repeats of one
+    seed are independent of one another.
     """
     if num_folds < 2:
         raise refuse("--folds", f"{num_folds} is out of range", "at least 2")
@@ -87,11 +89,11 @@ def fold_splits(
     seed: int = 0,
     pool: Indices | None = None,
 ) -> list[Split]:
-    """Cross-validation: fold f of repeat r is element r * num_folds + f, its test part is what the fold scores.
+    """Cross-validation: fold f of repeat r is element r * num_folds + f, and scored on its test part.
 
-    Train is all the rest, and val is empty; with `inner_share`, val is a stratified share of the rest and taken out
-    of train. Groups of the data set are kept whole throughout. `pool` restricts everything to those images; parts
-    that the source fixes do not matter here. Raises as `k_fold` does.
+    Train is all the rest, and val is empty; with `inner_share`, val is a stratified share of the rest and
+    taken out of train. Groups of the data set stay whole throughout. `pool` restricts everything to those
+    images; parts that the source fixes do not matter here. Raises as `k_fold` does.
     """
     if repeats < 1:
         raise refuse("--repeats", f"{repeats} is out of range", "at least 1")
@@ -106,7 +108,8 @@ def fold_splits(
             rest = np.setdiff1d(np.arange(len(pool)), scored, assume_unique=True)
             train, val = pool[rest], pool[:0]
             if inner_share is not None:
-                # One more than the fold: trailing zeros in a seed change nothing, so 0 would repeat the folds' own.
+                # Not the fold itself: a trailing zero changes no seed, and 0 would repeat the draw of the
+                # folds.
                 inner_seed = [seed, repeat, fold + 1]
                 train, val = divide(
                     train, dataset.labels[train], (inner_share,), inner_seed, _among(dataset, train), names
@@ -123,7 +126,10 @@ def divide(
     groups: Names | None = None,
     class_names: Sequence[str] = (),
 ) -> list[Int[np.ndarray, "part"]]:
-    """`indices`, whose labels and groups are given, in one more part than `shares`; the first is what these leave."""
+    """`indices`, of these labels and groups, in one more part than `shares`; the first is what they leave.
+
+    Every part holds every class, groups stay whole; RefusedError where that cannot be.
+    """
     numbers = None if groups is None else number_groups(groups)
     num_parts = len(shares) + 1
     require_enough(labels, numbers, num_parts, "parts", class_names)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -40,6 +41,16 @@ def folds_of(config: Config) -> Sequence[int]:
     if not isinstance(config, CrossvalConfig):
         return [0]
     return range(config.folds * config.repeats) if config.only_fold is None else [config.only_fold]
+
+
+def with_whole_paths(config: Config) -> Config:
+    """The configuration as it can be used from any working directory."""
+    training = training_of(config)
+    if training.data.groups is None:
+        return config
+    groups = str(Path(training.data.groups).absolute())
+    training = dataclasses.replace(training, data=dataclasses.replace(training.data, groups=groups))
+    return dataclasses.replace(config, training=training) if isinstance(config, CrossvalConfig) else training
 
 
 def make_splits(config: Config, dataset: Dataset) -> list[Split]:

@@ -14,14 +14,14 @@ from medjax.records import Dataset, Images, Predictions, Split
 
 def illustrate(
     directory: Path,
-    record: Mapping[str, Any],
+    status: str,
     config: Config,
     dataset: Dataset,
     splits: Sequence[Split],
     predictions: Predictions | None,
     history: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Draw the figures of a scored run and write its page."""
+    """Draw the figures of a scored run and write its page, which tells its `status`."""
     # Imported here: Matplotlib takes a second, and refusals, restores and predictions need not wait for it.
     from medjax.report.figures import draw_figures
     from medjax.report.page import write_page
@@ -31,7 +31,7 @@ def illustrate(
     samples = train[[int(np.argmax(labels == label)) for label in range(len(dataset.class_names))]]
     twins = make_twins(dataset.images[samples], training_of(config))
     draw_figures(directory / "figures", dataset, samples, twins, predictions, history)
-    write_page(directory, record)
+    write_page(directory, status)
 
 
 def make_twins(originals: Images, config: TrainConfig, num_twins: int = 6) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from medjax.config import CrossvalConfig, require_valid
 from medjax.data import load
 from medjax.errors import DivergedError, listed, refuse
 from medjax.jobs import opening
-from medjax.jobs.building import Config, folds_of, make_model, make_splits, training_of
+from medjax.jobs.building import Config, folds_of, make_model, make_splits, training_of, with_whole_paths
 from medjax.jobs.illustrating import illustrate
 from medjax.jobs.naming import describe_parts, file_name
 from medjax.jobs.restoring import Run
@@ -138,7 +138,10 @@ def _take_directory(
     ):
         display.warn(warning)
     resumption = {name: record[name] for name in ("started", "command", "versions", "machine")}
-    record |= {name: previous[name] for name in ("started", "command", "strategy", "versions", "machine")}
+    kept = ["started", "strategy", "versions", "machine"]
+    if record["config"] == previous["config"]:
+        kept.append("command")  # of more epochs than before, the new one is the command that repeats the run
+    record |= {name: previous[name] for name in kept}
     record["resumptions"] = [*previous["resumptions"], resumption]
     return directory
 
@@ -181,10 +184,8 @@ def _work(
     run.write_json(directory / "metrics.json", {**scores.metrics, "seconds": seconds})
     display.start("drawing")
     status = "diverged" if np.any(trained.state.diverged) else "done"
-    # The page tells the status, so it is drawn from a record that has it; only then the record itself is written.
-    illustrate(
-        directory, {**record, "status": status}, config, dataset, splits, scores.shown, trained.history
-    )
+    # The status is written last: a run that is done has its page.
+    illustrate(directory, status, config, dataset, splits, scores.shown, trained.history)
     run.write_json(directory / "run.json", {**record, "status": status})
     return trained
 
@@ -233,7 +234,7 @@ def _describe(config: Config, request: Request, dataset: Dataset, splits: Sequen
         "command": request.command,
         "status": "running",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": dataclasses.asdict(config),
+        "config": dataclasses.asdict(with_whole_paths(config)),
         "seed": training.seed,
         "strategy": strategy,
         "resumptions": [],

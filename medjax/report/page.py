@@ -35,12 +35,13 @@ class Figure(NamedTuple):
     height: int
 
 
-def render_page(run_dir: Path, record: Mapping[str, Any] | None = None) -> str:
+def render_page(run_dir: Path, status: str | None = None) -> str:
     """The report of a finished run, from its run.json, metrics.json, history.csv and figures/*.png.
 
-    `record` stands in for a run.json that is not written yet as it will be. A figure that is missing is left out. Raises `RefusedError` where one of the other files cannot be read.
+    `status` stands in for that of run.json, which is written after the page. A figure that is missing is left out. Raises `RefusedError` where one of the other files cannot be read.
     """
-    run = read_json(run_dir / "run.json") if record is None else record
+    run = read_json(run_dir / "run.json")
+    run["status"] = run["status"] if status is None else status
     metrics = read_json(run_dir / "metrics.json")
     history = read_history(run_dir / "history.csv")
     job = run.get("job", "train")
@@ -69,10 +70,10 @@ def render_page(run_dir: Path, record: Mapping[str, Any] | None = None) -> str:
     )
 
 
-def write_page(run_dir: Path, record: Mapping[str, Any] | None = None) -> Path:
+def write_page(run_dir: Path, status: str | None = None) -> Path:
     """Writes the page (see `render_page`) into the run directory, whole or not at all, and returns its path."""
     path = run_dir / "report.html"
-    write_text(path, render_page(run_dir, record))
+    write_text(path, render_page(run_dir, status))
     return path
 
 

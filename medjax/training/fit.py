@@ -23,12 +23,13 @@ from medjax.training.folds import (
     init_fold,
     make_plan,
     run_steps,
+    shuffle_epoch,
 )
 from medjax.training.learner import Learner
 from medjax.training.strategies import STRATEGIES, StrategyName, place
 
 # Long enough that the calls cost nothing beside the work, short enough that a bar moves and a signal is seen.
-_CHUNK_SECONDS = 0.5
+_CHUNK_SECONDS = 1.0
 _NO_CONTROLS = Controls()
 
 
@@ -85,19 +86,19 @@ def fit(
     # A copy, as the first step gives the memory away.
     state = jax.tree.map(jnp.copy, place(strategy, state))
     num_steps = plan.train.shape[1] // batch_size
-    run_chunk, end_epoch = _compile_epoch(learner, batch_size, controls, strategy)
+    begin_epoch, run_chunk, end_epoch = _compile_epoch(learner, batch_size, controls, strategy)
     no_sums = jax.device_get(jax.vmap(lambda _: zero_sums(learner.num_classes))(plan.key))
     chunk = 0  # The first call takes no step: it compiles, and what follows can be timed.
     # Folds that have stopped keep the epoch they stopped in; the others are all in the same.
     for epoch in range(int(state.epoch.max()), num_epochs):
         if not state.active.any():
             return
-        sums = place(strategy, no_sums)
+        shuffled, sums = begin_epoch(plan, state), place(strategy, no_sums)
         step = 0
         while step < num_steps and state.active.any():
             started = time.perf_counter()
             stop = min(step + chunk, num_steps)
-            state, sums = run_chunk(images, labels, *jax.device_put((step, stop)), plan, state, sums)
+            state, sums = run_chunk(images, labels, *jax.device_put((step, stop)), shuffled, state, sums)
             jax.block_until_ready(sums)
             chunk = _next_chunk(stop - step, time.perf_counter() - started)
             step = stop
@@ -112,7 +113,7 @@ def init_state(
     learner: Learner, plan: FoldPlan, image_shape: tuple[int, ...], controls: Controls = _NO_CONTROLS
 ) -> FoldState:
     """Fresh states for the folds of a plan; images are (height, width, channel)."""
-    one_fold = functools.partial(init_fold, learner, controls, image_shape)
+    one_fold = functools.partial(init_fold, learner=learner, controls=controls, image_shape=image_shape)
     # Always by `loop`: fresh parameters are the same bits under every strategy.
     return STRATEGIES["loop"](one_fold, num_shared=0)(plan.key)
 
@@ -144,9 +145,10 @@ def predict(
 @functools.lru_cache(maxsize=8)
 def _compile_epoch(
     learner: Learner, batch_size: int, controls: Controls, strategy: StrategyName
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
     lift = STRATEGIES[strategy]
     return (
+        lift(shuffle_epoch, num_shared=0),
         lift(functools.partial(run_steps, learner, batch_size), num_shared=4, donate=(5, 6)),
         lift(functools.partial(finish_epoch, learner, controls), num_shared=2, donate=(3,)),
     )

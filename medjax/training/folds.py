@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float32, Int32, Key, PyTree, UInt8
+from jaxtyping import Array, Bool, Float32, Int32, Int64, Key, PyTree, UInt8
 
 from medjax.metrics import Sums, add_sums, mean_loss, sum_batch, zero_sums
-from medjax.records import Indices, Split
+from medjax.records import Split
 from medjax.training.batching import PADDING, pad_indices, shuffle_indices, take_batch
 from medjax.training.controls import Control, best_so_far
 from medjax.training.learner import Learner, LearnerState
@@ -96,7 +96,7 @@ def make_plan(
 
 
 def init_fold(
-    learner: Learner, controls: Controls, image_shape: tuple[int, ...], key: Key[Array, ""]
+    key: Key[Array, ""], learner: Learner, controls: Controls, image_shape: tuple[int, ...]
 ) -> FoldState:
     """The state before the first epoch; images are (height, width, channel)."""
     init_key, _ = jax.random.split(key)
@@ -117,6 +117,12 @@ def init_fold(
     )
 
 
+def shuffle_epoch(plan: FoldPlan, state: FoldState) -> FoldPlan:
+    """The plan of one fold with its training images in the order of the epoch that it is in."""
+    order_key, _ = _epoch_keys(plan, state)
+    return plan._replace(train=shuffle_indices(order_key, plan.train))
+
+
 def run_steps(
     learner: Learner,
     batch_size: int,
@@ -128,11 +134,14 @@ def run_steps(
     state: FoldState,
     sums: Sums,
 ) -> tuple[FoldState, Sums]:
-    """Steps `start` to `stop` of the epoch that one fold is in. The bounds are traced: any chunk, one program."""
+    """Steps `start` to `stop` of the epoch that one fold is in, its plan shuffled for it.
 
-    def step(index: Array, carry: tuple[FoldState, Sums, Any, Any]) -> tuple[FoldState, Sums, Any, Any]:
-        state, sums, steps_key, order = carry
-        batch = take_batch(images, labels, order, index, batch_size)
+    The bounds are traced: any chunk of the epoch is the same program.
+    """
+
+    def step(index: Array, carry: tuple[FoldState, Sums, Any]) -> tuple[FoldState, Sums, Any]:
+        state, sums, steps_key = carry
+        batch = take_batch(images, labels, plan.train, index, batch_size)
         batch = batch._replace(mask=batch.mask & state.active)
         learner_state, info = learner.train_step(jax.random.fold_in(steps_key, index), state.learner, batch)
         state = state._replace(
@@ -140,13 +149,11 @@ def run_steps(
             active=state.active & info.is_finite,
             diverged=state.diverged | (state.active & ~info.is_finite),
         )
-        return state, add_sums(sums, info.sums), steps_key, order
+        return state, add_sums(sums, info.sums), steps_key
 
     def work(state: FoldState, sums: Sums) -> tuple[FoldState, Sums]:
-        _, train_key = jax.random.split(plan.key)
-        order_key, steps_key = jax.random.split(jax.random.fold_in(train_key, state.epoch))
-        order = shuffle_indices(order_key, plan.train)
-        return lax.fori_loop(start, stop, step, (state, sums, steps_key, order))[:2]
+        _, steps_key = _epoch_keys(plan, state)
+        return lax.fori_loop(start, stop, step, (state, sums, steps_key))[:2]
 
     return lax.cond(state.active, work, lambda state, sums: (state, sums), state, sums)
 
@@ -217,7 +224,14 @@ def evaluate_batch(
     return jax.nn.softmax(logits), losses
 
 
-def _pad_folds(parts: Sequence[Indices], batch_size: int) -> Int32[Array, "fold padded"]:
+def _epoch_keys(plan: FoldPlan, state: FoldState) -> tuple[Key[Array, ""], Key[Array, ""]]:
+    """Keys of the order of an epoch's images and of its steps."""
+    _, train_key = jax.random.split(plan.key)
+    order_key, steps_key = jax.random.split(jax.random.fold_in(train_key, state.epoch))
+    return order_key, steps_key
+
+
+def _pad_folds(parts: Sequence[Int64[np.ndarray, "_"]], batch_size: int) -> Int32[Array, "fold padded"]:
     longest = max(len(part) for part in parts)
     length = len(pad_indices(np.arange(longest), batch_size))
     return jnp.asarray(

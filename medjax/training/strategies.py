@@ -45,12 +45,13 @@ def stack_folds(trees: Sequence[Any]) -> Any:
 def loop(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Callable[..., Any]:
     """Compile `one_fold` once and call it a fold at a time; memory for the work of one fold."""
     program = jax.jit(one_fold, donate_argnums=tuple(donate))
+    # Compiled too: states have many leaves, and a call for each leaf and fold would cost more than the copies.
+    unstack = jax.jit(lambda tree: [select_fold(tree, fold) for fold in range(_num_folds(tree))])
+    stack = jax.jit(stack_folds)
 
     def all_folds(*arguments: Any) -> Any:
         shared, per_fold = arguments[:num_shared], arguments[num_shared:]
-        return stack_folds(
-            [program(*shared, *select_fold(per_fold, fold)) for fold in range(_num_folds(per_fold))]
-        )
+        return stack([program(*shared, *slices) for slices in unstack(per_fold)])
 
     return all_folds
 

@@ -1,41 +1,21 @@
-"""One call each: train, load_run, evaluate, predict; and what they leave behind."""
+"""Training on a holdout: one call, and what it leaves behind."""
 
 import csv
 import dataclasses
 import filecmp
 import json
-import shutil
 import zipfile
 
-import jax
 import numpy as np
 import pytest
 
-from medjax import checkpoint, jobs
+from medjax import jobs
 from medjax.config import DataConfig, TrainConfig
 from medjax.data import load, split_dataset
 from medjax.errors import DivergedError, RefusedError
+from tests.runs import assert_same_result, parameters_of, read_predictions
 
 CONFIG = TrainConfig(epochs=2)
-
-
-def read_predictions(run):
-    with (run.directory / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def parameters_of(run):
-    saved = checkpoint.list_checkpoints(run.directory / "checkpoints" / "fold_00")
-    return jax.tree.leaves(checkpoint.load_checkpoint(saved[-1], "parameters"))
-
-
-def assert_same_result(first, second):
-    assert all(map(np.array_equal, parameters_of(first), parameters_of(second)))
-    assert filecmp.cmp(
-        first.directory / "predictions.csv", second.directory / "predictions.csv", shallow=False
-    )
-    scores = [{part: run.metrics[part] for part in ("train", "val", "test")} for run in (first, second)]
-    assert scores[0] == scores[1]
 
 
 def test_the_run_directory_holds_what_was_agreed(trained_run):
@@ -71,7 +51,8 @@ def test_run_json_says_how_to_repeat_the_run(trained_run, phantom_folder):
 
 def test_metrics_json_has_the_agreed_keys(trained_run):
     metrics = trained_run.metrics
-    assert set(metrics) == {"train", "val", "test", "seconds"}
+    assert set(metrics) == {"train", "val", "test", "training", "seconds"}
+    assert metrics["training"] == {"epochs": 2, "best_epoch": None}
     assert set(metrics["seconds"]) == {"load", "compile", "train", "evaluate", "total"}
     assert set(metrics["test"]) == {
         "n",
@@ -119,61 +100,6 @@ def test_another_seed_gives_another_result(trained_run, phantom_folder, tmp_path
     )
 
 
-@pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_evaluate_restores_the_very_same_numbers(trained_run, part):
-    restored = jobs.load_run(trained_run.directory)
-    assert restored.evaluate(part=part) == {part: trained_run.metrics[part]}
-
-
-def test_evaluate_needs_only_the_run_directory_and_the_data(trained_run, phantom_folder, tmp_path):
-    shutil.copytree(trained_run.directory, tmp_path / "moved_run")
-    shutil.copytree(phantom_folder, tmp_path / "moved_data")
-    moved = jobs.load_run(tmp_path / "moved_run")
-    assert moved.evaluate(tmp_path / "moved_data") == {"test": trained_run.metrics["test"]}
-
-
-def test_evaluate_says_how_to_name_data_that_have_moved(trained_run):
-    record = {**trained_run.record, "data": {**trained_run.record["data"], "path": "/gone"}}
-    with pytest.raises(
-        RefusedError, match=r"/gone: is not there any more \(name its place: medjax evaluate .* DATA"
-    ):
-        dataclasses.replace(trained_run, record=record).evaluate()
-
-
-def test_evaluate_refuses_other_data(trained_run, phantom_folder, tmp_path):
-    changed = tmp_path / "phantoms"
-    shutil.copytree(phantom_folder, changed)
-    next(changed.rglob("*.png")).unlink()
-    with pytest.raises(RefusedError, match="is not the data of this run: 119 images"):
-        trained_run.evaluate(changed)
-
-
-def test_predict_agrees_with_predictions_csv(trained_run, phantom_folder):
-    rows = read_predictions(trained_run)[:10]
-    paths = [phantom_folder / f"{row['id']}" for row in rows]
-    ids, probabilities = trained_run.predict(paths)
-    assert ids.tolist() == [str(path) for path in paths]
-    for row, given in zip(rows, probabilities, strict=True):
-        expected = [float(row[f"p_{name}"]) for name in trained_run.record["class_names"]]
-        np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-7)
-
-
-def test_predict_without_images_is_refused(trained_run):
-    with pytest.raises(RefusedError, match="IMAGES"):
-        trained_run.predict([])
-
-
-def test_a_damaged_checkpoint_is_named_and_refused(trained_run, phantom_folder, tmp_path):
-    shutil.copytree(trained_run.directory, tmp_path / "run")
-    newest = checkpoint.list_checkpoints(tmp_path / "run" / "checkpoints" / "fold_00")[-1]
-    damaged = max(newest.rglob("*"), key=lambda path: path.stat().st_size)
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
-    damaged.write_bytes(content)
-    with pytest.raises(RefusedError, match=f"{damaged.name}: is damaged"):
-        jobs.load_run(tmp_path / "run").evaluate()
-
-
 def test_nothing_is_written_when_the_data_are_refused(tmp_path):
     with pytest.raises(RefusedError):
         jobs.train(tmp_path / "missing", run_dir=tmp_path / "run")
@@ -195,20 +121,6 @@ def test_divergence_keeps_a_finite_checkpoint(phantom_folder, tmp_path):
     assert all(np.isfinite(leaf).all() for leaf in parameters_of(jobs.load_run(tmp_path / "run")))
 
 
-def test_an_interruption_keeps_the_last_epoch(phantom_folder, tmp_path, monkeypatch):
-    def interrupt(row, num_epochs):
-        if row["epoch"] == 1:
-            raise KeyboardInterrupt
-        return ""
-
-    monkeypatch.setattr(jobs, "_describe_epoch", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        jobs.train(phantom_folder, dataclasses.replace(CONFIG, epochs=5), run_dir=tmp_path / "run")
-    assert jobs.load_run(tmp_path / "run").record["status"] == "interrupted"
-    saved = checkpoint.list_checkpoints(tmp_path / "run" / "checkpoints" / "fold_00")
-    assert [path.name for path in saved] == ["epoch_0001"]
-
-
 def test_best_parameters_can_be_scored_instead_of_the_last(phantom_folder, tmp_path):
     config = dataclasses.replace(CONFIG, epochs=6, learning_rate=0.02, keep="best")
     run = jobs.train(phantom_folder, config, run_dir=tmp_path / "best")
@@ -221,8 +133,3 @@ def test_best_parameters_can_be_scored_instead_of_the_last(phantom_folder, tmp_p
 def test_without_augmentation_no_augmented_figure_is_drawn(phantom_folder, tmp_path):
     run = jobs.train(phantom_folder, dataclasses.replace(CONFIG, augment=False), run_dir=tmp_path / "plain")
     assert not (run.directory / "figures" / "augmented.png").exists()
-
-
-def test_a_directory_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(RefusedError, match=r"run\.json: not found"):
-        jobs.load_run(tmp_path)

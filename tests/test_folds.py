@@ -1,0 +1,110 @@
+"""One fold's plan and epoch, and what its controls do to it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax import metrics
+from medjax.records import Split
+from medjax.training.batching import PADDING
+from medjax.training.controls import best_so_far, early_stopping, reduce_on_plateau
+from medjax.training.fit import fit
+from medjax.training.folds import Controls, Watch, make_plan
+from tests.tiny import make_images, make_split, tiny_learner
+
+IMAGES, LABELS = make_images()
+SPLIT = make_split(LABELS)
+OTHER = make_split(LABELS, seed=5)
+
+
+def train(controls, num_epochs, splits=(SPLIT,), **options):
+    steps = fit(
+        tiny_learner(),
+        IMAGES,
+        LABELS,
+        list(splits),
+        num_epochs=num_epochs,
+        batch_size=16,
+        controls=controls,
+        **options,
+    )
+    return [
+        (epoch, jax.tree.map(np.array, state), jax.tree.map(np.array, info)) for epoch, state, info in steps
+    ]
+
+
+def never_better(mode="min"):
+    """A monitor that stands still."""
+    return lambda sums: jnp.zeros(()) * sums.loss
+
+
+def test_plans_do_not_depend_on_which_folds_are_chosen():
+    short = Split(SPLIT.train[:40], SPLIT.val[:3], SPLIT.test)
+    whole = make_plan([short, SPLIT], seed=3, batch_size=16)
+    first = make_plan([short, SPLIT], seed=3, batch_size=16, folds=[0])
+    assert first.train.shape == (1, 96)
+    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda leaf: leaf[:1], whole.train), first.train)
+    assert (jax.random.key_data(whole.key[0]) == jax.random.key_data(first.key[0])).all()
+    assert sorted(np.array(first.train[0])) == [PADDING] * 56 + sorted(short.train)
+
+
+def test_early_stopping_stops_a_fold_and_it_stays_put():
+    controls = Controls(stopping=Watch(early_stopping(patience=2), never_better()))
+    epochs = train(controls, 10)
+    assert len(epochs) == 3  # the first is the best, then two without improvement
+    _, state, info = epochs[-1]
+    assert info.took_part[0]
+    assert not state.active[0]
+    assert not state.diverged[0]
+    assert state.epoch[0] == 3
+    continued = train(controls, 10, state=jax.tree.map(jnp.asarray, state))
+    assert continued == []
+
+
+def test_one_stopped_fold_waits_while_the_other_goes_on():
+    def monitor(sums):
+        # Of the two validation parts only the second gets better.
+        return jnp.where(sums.num_images == len(SPLIT.val), 0.0, sums.loss)
+
+    smaller = Split(OTHER.train, OTHER.val[:-4], OTHER.test)
+    controls = Controls(stopping=Watch(early_stopping(patience=2), monitor))
+    epochs = train(controls, 5, splits=(SPLIT, smaller))
+    assert [info.took_part.tolist() for _, _, info in epochs][:4] == [[True, True]] * 3 + [[False, True]]
+    at_stop, final = epochs[2][1], epochs[-1][1]
+    frozen = jax.tree.map(lambda leaf: leaf[0], (at_stop, final))
+    jax.tree.map(np.testing.assert_array_equal, *frozen)
+    assert final.epoch.tolist() == [3, 5]
+    assert epochs[-1][2].val.num_images.tolist() == [0, len(smaller.val)]
+
+
+def test_a_plateau_lowers_the_scale_and_the_scale_scales_the_steps():
+    plateau = reduce_on_plateau(learning_rate=1e-2, factor=0.5, patience=1)
+    epochs = train(Controls(plateau=Watch(plateau, never_better())), 4)
+    assert [float(info.learning_rate_scale[0]) for _, _, info in epochs] == [1.0, 1.0, 0.5, 0.25]
+    assert epochs[-1][1].learner.learning_rate_scale[0] == 0.125
+    still = reduce_on_plateau(learning_rate=1e-2, factor=1e-30, patience=1)
+    states = [state for _, state, _ in train(Controls(plateau=Watch(still, never_better())), 3)]
+    kernels = [state.learner.parameters["head"]["logits"]["kernel"] for state in states]
+    assert not np.array_equal(kernels[0], kernels[1])
+    np.testing.assert_allclose(kernels[1], kernels[2], atol=1e-20)  # the last epoch's rate is as good as none
+
+
+def test_the_best_parameters_are_those_of_the_best_monitor_or_of_early_stopping():
+    highest = Controls(best=Watch(best_so_far(mode="max"), metrics.mean_loss))
+    epochs = train(highest, 4)
+    losses = [float(metrics.mean_loss(info.val)[0]) for _, _, info in epochs]
+    assert epochs[-1][1].best.epoch[0] == int(np.argmax(losses))
+    stopping = Watch(early_stopping(patience=9, min_delta=1e6), metrics.mean_loss)
+    by_stopping = train(Controls(stopping=stopping, is_best_by_stopping=True), 4)[-1][1]
+    assert by_stopping.best.epoch[0] == 0  # nothing after the first improves by a million
+
+
+def test_without_a_validation_part_nothing_is_chosen_and_controls_refuse():
+    bare = Split(SPLIT.train, SPLIT.val[:0], SPLIT.test)
+    _, state, info = train(Controls(), 2, splits=(bare,))[-1]
+    assert info.val.num_images[0] == 0
+    assert state.best.epoch[0] == -1
+    controls = Controls(stopping=Watch(early_stopping(), metrics.mean_loss))
+    with pytest.raises(ValueError, match="need a validation part"):
+        train(controls, 2, splits=(SPLIT, bare))
