@@ -16,7 +16,7 @@ from jaxtyping import Float32, Int
 
 from medjax.data import fingerprint
 from medjax.errors import refuse
-from medjax.records import Dataset, Indices, Names, Predictions
+from medjax.records import Dataset, Indices, Predictions
 
 HISTORY_FIELDS = (
     "fold",
@@ -155,7 +155,7 @@ def describe_data(
         "is_synthetic": dataset.is_synthetic,
         "parts": parts,
         "groups": None if groups is None else len(np.unique(groups)),
-        "groups_fingerprint": None if groups is None else _fingerprint_names(groups),
+        "groups_fingerprint": fingerprint_groups(dataset),
         "counts": {
             part: dict(zip(dataset.class_names, _count_classes(dataset, chosen), strict=True))
             for part, chosen in indices.items()
@@ -164,9 +164,11 @@ def describe_data(
     }
 
 
-def _fingerprint_names(names: Names) -> str:
-    """sha256 of names in their order."""
-    return hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
+def fingerprint_groups(dataset: Dataset) -> str | None:
+    """sha256 of the group of each image in order; None where there are no groups."""
+    if dataset.groups is None:
+        return None
+    return hashlib.sha256("\0".join(dataset.groups).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _count_classes(dataset: Dataset, indices: Indices) -> list[int]:

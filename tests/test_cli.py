@@ -62,7 +62,7 @@ def test_predict_prints_csv(trained_run, phantom_folder, capsys):
     ("arguments", "line"),
     [
         (["train", "missing.zip"], "medjax: error: missing.zip: "),
-        (["train", "phantom", "--epochs", "0"], "medjax: error: --epochs: 0 is out of range (at least 1)"),
+        (["train", "phantom", "--epochs", "0"], "medjax: error: --epochs: 0 is out of range (1 to 9999)"),
         (["evaluate", "missing"], "medjax: error: missing/run.json: not found"),
         (["predict", "missing", "a.png"], "medjax: error: missing/run.json: not found"),
     ],
@@ -96,12 +96,61 @@ def test_divergence_ends_with_status_3(phantom_folder, tmp_path, capsys):
     assert "medjax: error: training diverged" in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize("command", ["train", "crossval", "evaluate", "predict", "split", "fetch"])
 def test_help_reads_well(command, capsys):
     status, out, _ = run_cli(command, "--help", capsys=capsys)
     assert status == 0
     assert "tyro" not in out
     assert "STR" not in out.splitlines()[0]
+
+
+def test_crossval_prints_pooled_and_mean_scores_and_evaluate_one_fold(phantom_folder, tmp_path, capsys):
+    line = ["crossval", phantom_folder, "--folds", 2, "--epochs", 1, "--run", tmp_path / "run", "--json"]
+    status, out, err = run_cli(*line, capsys=capsys)
+    assert status == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("out of fold: accuracy ")
+    assert lines[1].startswith("over 2 folds: accuracy ")
+    assert "not a confidence interval" in lines[1]
+    metrics = json.loads(lines[-1])
+    assert [fold["n"] for fold in metrics["folds"]] == [60, 60]
+    assert "epoch 1/1: mean of 2 folds: train loss" in err
+    status, out, _ = run_cli("evaluate", tmp_path / "run", "--fold", 1, "--json", capsys=capsys)
+    assert json.loads(out.splitlines()[-1])["test"]["errors"] == metrics["folds"][1]["errors"]
+
+
+def test_a_cross_validation_predicts_with_the_spread_of_its_folds(crossval_run, phantom_folder, capsys):
+    status, out, _ = run_cli("predict", crossval_run.directory, phantom_folder / "Hand", capsys=capsys)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert status == 0
+    names = crossval_run.record["class_names"]
+    assert list(rows[0])[2:] == [f"{kind}_{name}" for kind in ("p", "sd") for name in names]
+    _, each = crossval_run.predict_folds([phantom_folder / "Hand"])
+    for row, values in zip(rows, each.std(axis=0, ddof=1), strict=True):
+        assert [float(row[f"sd_{name}"]) for name in names] == pytest.approx(values.tolist())
+
+
+def test_split_lays_out_what_train_then_takes(phantom_folder, tmp_path, capsys):
+    status, out, _ = run_cli("split", phantom_folder, tmp_path / "out", "--test", 0.25, capsys=capsys)
+    assert (status, out) == (0, f"next: medjax train {tmp_path / 'out'}\n")
+    assert len(list((tmp_path / "out" / "test").rglob("*.png"))) == 30
+    status, _, err = run_cli("split", phantom_folder, tmp_path / "out", capsys=capsys)
+    assert status == 2
+    assert err.startswith(f"medjax: error: {tmp_path / 'out'}: ")
+
+
+def test_fetch_of_an_unknown_name_lists_the_names(capsys):
+    status, _, err = run_cli("fetch", "nothing", capsys=capsys)
+    assert status == 2
+    assert "medical-mnist, " in err
+    assert "retinamnist" in err
+
+
+def test_crossval_has_the_defaults_of_the_reports_second_phase():
+    command = cli._parse(["crossval", "x", "--preset", "report", "--folds", "4", "--seed", "2"])
+    assert (command.config.folds, command.config.training.seed) == (4, 2)
+    assert command.config.training.epochs == 10
+    assert cli._parse(["crossval", "x", "--preset", "article"]).config.training.hidden_units == 0
 
 
 def test_the_preset_gives_the_defaults_and_flags_override_it():
@@ -115,7 +164,7 @@ def test_the_preset_gives_the_defaults_and_flags_override_it():
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_with_its_status_and_the_checkpoint_kept(number, status, phantom_folder, tmp_path):
-    command = [sys.executable, "-m", "medjax", "train", str(phantom_folder), "--epochs", "100000"]
+    command = [sys.executable, "-m", "medjax", "train", str(phantom_folder), "--epochs", "9999"]
     command += ["--run", str(tmp_path / "run")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
@@ -126,7 +175,8 @@ def test_a_signal_ends_it_with_its_status_and_the_checkpoint_kept(number, status
         rest = process.stderr.read()
     assert process.returncode == status
     assert time.monotonic() - sent < 20  # five seconds are promised; a busy machine gets more
-    assert "what was finished is kept in" in rest
+    assert "every epoch that was finished is kept in" in rest
+    assert f"continue with: medjax train {phantom_folder}" in rest
     assert "Traceback" not in rest
     assert list((tmp_path / "run" / "checkpoints" / "fold_00").glob("*.sha256"))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"

@@ -74,7 +74,9 @@ def test_a_directory_that_holds_something_else_is_refused(tmp_path):
 
 
 def test_the_same_configuration_continues_and_indifferent_settings_may_change(tmp_path):
-    other = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, cache=False, groups="moved.csv"))
+    other = dataclasses.replace(
+        CONFIG, data=dataclasses.replace(CONFIG.data, cache=False, groups="moved.csv")
+    )
     require_same_job(tmp_path, record_of(), "train", CONFIG)
     require_same_job(tmp_path, record_of(), "train", other)
 
@@ -97,13 +99,13 @@ def test_more_epochs_continue_where_no_schedule_depends_on_them(tmp_path):
     longer = dataclasses.replace(CONFIG, epochs=9)
     require_same_job(tmp_path, record_of(), "train", longer)
     crossval = CrossvalConfig(training=CONFIG)
-    require_same_job(
-        tmp_path, record_of(crossval, "crossval"), "crossval", CrossvalConfig(training=longer)
-    )
+    require_same_job(tmp_path, record_of(crossval, "crossval"), "crossval", CrossvalConfig(training=longer))
     with pytest.raises(RefusedError, match="epochs was 3, is 2"):
         require_same_job(tmp_path, record_of(), "train", dataclasses.replace(CONFIG, epochs=2))
     scheduled = dataclasses.replace(CONFIG, schedule="cosine")
-    with pytest.raises(RefusedError, match="epochs was 3, is 9, and the learning-rate schedule depends on it"):
+    with pytest.raises(
+        RefusedError, match="epochs was 3, is 9, and the learning-rate schedule depends on it"
+    ):
         require_same_job(tmp_path, record_of(scheduled), "train", dataclasses.replace(scheduled, epochs=9))
 
 

@@ -105,6 +105,11 @@ class Run:
                 f"{data['n']}",
                 f"give the {data['name']} it was trained on",
             )
+        if run.fingerprint_groups(dataset) != data["groups_fingerprint"]:
+            groups = training_of(config).data.groups
+            raise refuse(
+                str(groups), "is not the groups of this run any more", "restore the file from a copy"
+            )
         return dataset
 
     def _own_data(self) -> str:

@@ -207,7 +207,8 @@ class _Watcher:
             return events
         best = int(state.best.epoch[index])
         if config.keep != "last" and best == epoch:
-            events.append(f"best so far ({config.best_monitor})")
+            monitor = config.stopping.stop_monitor if config.keep == "stopping" else config.best_monitor
+            events.append(f"best so far ({monitor})")
         before, after = (
             float(info.learning_rate_scale[index]),
             float(state.learner.learning_rate_scale[index]),
