@@ -23,6 +23,7 @@ class Display:
             disable=is_quiet or not self._console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._unit = "images"
         self._last = (0, time.monotonic())
 
     def __enter__(self) -> "Display":
@@ -45,20 +46,21 @@ class Display:
         """Print a warning, whether the display is quiet or not."""
         warnings.warn(line, stacklevel=3)
 
-    def start(self, description: str) -> None:
-        """Begin a new bar in place of the last."""
+    def start(self, description: str, unit: str = "images") -> None:
+        """Begin a new bar in place of the last, of so many of a unit."""
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(description, total=None, note="")
         self._last = (0, time.monotonic())
+        self._unit = unit
 
     def advance(self, done: int, total: int | None, note: str = "") -> None:
-        """Move the bar to `done` of `total` images; `note` stands beside it, with the images/s since the last."""
+        """Move the bar to `done` of `total` units; `note` stands beside it, with the units/s since the last."""
         if self._task is None:
             return
         last_done, last_time = self._last
         now = time.monotonic()
         if done > last_done:
-            note = f"{note} {(done - last_done) / max(now - last_time, 1e-9):,.0f} images/s".strip()
+            note = f"{note} {(done - last_done) / max(now - last_time, 1e-9):,.0f} {self._unit}/s".strip()
             self._last = (done, now)
         self._bars.update(self._task, completed=done, total=total, note=note)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from medjax import metrics
-from medjax.records import Split
+from medjax.data.splits import fold_splits
+from medjax.records import Dataset, Split
 from medjax.training.batching import PADDING
 from medjax.training.controls import best_so_far, early_stopping, reduce_on_plateau
 from medjax.training.fit import fit
@@ -98,6 +99,32 @@ def test_the_best_parameters_are_those_of_the_best_monitor_or_of_early_stopping(
     stopping = Watch(early_stopping(patience=9, min_delta=1e6), metrics.mean_loss)
     by_stopping = train(Controls(stopping=stopping, is_best_by_stopping=True), 4)[-1][1]
     assert by_stopping.best.epoch[0] == 0  # nothing after the first improves by a million
+
+
+def test_the_scored_images_of_a_fold_decide_nothing_about_it():
+    digests, groups = np.zeros((120, 32), np.uint8), np.arange(120) // 2
+    ids = np.arange(120).astype(str)
+    dataset = Dataset(IMAGES, LABELS, ("level", "upright"), ids, digests, "tiny", groups=groups.astype(str))
+    splits = fold_splits(dataset, 3, inner_share=0.2)
+    controls = Controls(
+        stopping=Watch(early_stopping(patience=1, min_delta=0.02), metrics.mean_loss),
+        plateau=Watch(reduce_on_plateau(learning_rate=1e-2, patience=1), metrics.mean_loss),
+    )
+    noisy = IMAGES.copy()
+    noisy[splits[1].test] = np.random.default_rng(3).integers(0, 256, noisy[splits[1].test].shape)
+    options = {"num_epochs": 4, "batch_size": 16, "controls": controls, "folds": [1]}
+    clean, disturbed = (
+        [
+            jax.tree.map(np.array, state)
+            for _, state, _ in fit(tiny_learner(), images, LABELS, splits, **options)
+        ]
+        for images in (IMAGES, noisy)
+    )
+    jax.tree.map(np.testing.assert_array_equal, clean, disturbed)
+    for split in splits:
+        train, val, test = ({*groups[part]} for part in split)
+        assert train.isdisjoint(val | test)
+        assert val.isdisjoint(test)
 
 
 def test_without_a_validation_part_nothing_is_chosen_and_controls_refuse():

@@ -1,7 +1,6 @@
 """Data sets before any training: fetched, and laid out in train and test folders."""
 
 from pathlib import Path
-from typing import Any
 
 from medjax.config import DataConfig
 from medjax.data import export_split, fetch
@@ -16,8 +15,12 @@ def fetch_data(name: str, directory: str | Path = "data", *, is_quiet: bool = Tr
     A file that is there already is verified and left alone. RefusedError says what to download by hand.
     """
     with Display(is_quiet=is_quiet) as display:
-        display.start("fetching")
-        return fetch(name, directory, on_progress=display.advance)
+        display.start("fetching", unit="MB")
+
+        def show(done: int, total: int | None) -> None:
+            display.advance(done // 10**6, None if total is None else total // 10**6)
+
+        return fetch(name, directory, on_progress=show)
 
 
 def split_data(
@@ -28,8 +31,11 @@ def split_data(
     seed: int = 0,
     config: DataConfig = _DEFAULT,
     is_quiet: bool = True,
-) -> Any:
-    """Copy the images of `source` into train and test folders under `target`, stratified by class."""
+) -> dict[str, dict[str, int]]:
+    """Copy the images of `source` into train and test folders under `target`, stratified by class.
+
+    Returns the number of images by part and class name. RefusedError says what cannot be copied, before anything is.
+    """
     with Display(is_quiet=is_quiet) as display:
         display.start("copying")
         return export_split(source, target, test_share, seed=seed, config=config, on_progress=display.advance)
