@@ -5,6 +5,7 @@ command. The manifest is written last, after the saved arrays were read back and
 checkpoint. Arrays are saved as host arrays, so that they load on any device.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -31,8 +32,14 @@ def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
     if directory.exists():
         raise refuse(str(directory), "exists already", "checkpoints are never overwritten")
     host = jax.tree.map(lambda leaf: np.array(leaf), items)
-    ocp.save_checkpointables(directory.absolute(), host)
-    saved = ocp.load_checkpointables(directory.absolute(), host)
+    try:
+        ocp.save_checkpointables(directory.absolute(), host)
+        saved = ocp.load_checkpointables(directory.absolute(), host)
+    except OSError:
+        raise
+    # A full disk reaches us as a ValueError of the library that writes the arrays.
+    except Exception as error:
+        raise OSError(errno.EIO, str(error)[:200], str(directory)) from error
     if not jax.tree.all(jax.tree.map(_is_same, host, saved)):
         raise OSError(f"{directory}: what was read back differs from what was saved")
     temporary = _manifest_path(directory).with_suffix(".partial")
@@ -105,10 +112,14 @@ def _manifest_path(directory: Path) -> Path:
 
 def _digest_files(directory: Path) -> dict[str, str]:
     files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {
-        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
+    return {path.relative_to(directory).as_posix(): _digest_file(path) for path in files}
+
+
+def _digest_file(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise refuse(str(path), f"cannot be read ({error.strerror})", _DAMAGED) from error
 
 
 def _is_same(first: Any, second: Any) -> bool:

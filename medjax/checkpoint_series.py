@@ -6,7 +6,7 @@ So whenever a process dies, all folds have an epoch in common.
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -36,26 +36,24 @@ def checkpoint_path(parent: Path, fold: int, epoch: int) -> Path:
     return fold_directory(parent, fold) / f"epoch_{epoch:04d}"
 
 
-def find_newest(
-    parent: Path, folds: Sequence[int], on_damage: Callable[[RefusedError], None] | None = None
-) -> int | None:
-    """The newest epoch that every fold has an intact checkpoint of, or None.
+def list_epochs(parent: Path, folds: Sequence[int]) -> list[int]:
+    """The epochs that every fold has a finished checkpoint of, newest first."""
+    finished = [{path.name for path in list_checkpoints(fold_directory(parent, fold))} for fold in folds]
+    return sorted((int(name.removeprefix("epoch_")) for name in set.intersection(*finished)), reverse=True)
 
-    `on_damage` is told of each newer checkpoint that is damaged.
-    """
-    finished = [list_checkpoints(fold_directory(parent, fold)) for fold in folds]
-    in_common = set.intersection(*({path.name for path in paths} for paths in finished))
-    for name in sorted(in_common, reverse=True):
-        epoch = int(name.removeprefix("epoch_"))
+
+def find_newest(parent: Path, folds: Sequence[int]) -> tuple[int | None, list[RefusedError]]:
+    """The newest epoch that every fold has an intact checkpoint of, or None; and what is wrong with newer ones."""
+    damages = []
+    for epoch in list_epochs(parent, folds):
         try:
             for fold in folds:
                 verify_checkpoint(checkpoint_path(parent, fold, epoch))
         except RefusedError as error:
-            if on_damage is not None:
-                on_damage(error)
+            damages.append(error)
         else:
-            return epoch
-    return None
+            return epoch, damages
+    return None, damages
 
 
 def keep_until(parent: Path, folds: Sequence[int], epoch: int | None) -> None:
@@ -119,9 +117,9 @@ class CheckpointWriter:
 
     def _start(self) -> None:
         self._finish()
-        waiting, self._waiting = self._waiting, None
-        assert waiting is not None
-        self._saving = self._thread.submit(self._save, *waiting)
+        assert self._waiting is not None
+        self._saving = self._thread.submit(self._save, *self._waiting)
+        self._waiting = None
 
     def _finish(self) -> None:
         saving, self._saving = self._saving, None

@@ -117,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; always ends by SystemExit with the status that the README lists."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _interrupt)
     warnings.showwarning = _warn
     try:
         _run(_parse(arguments), shlex.join(["medjax", *arguments]))
@@ -126,6 +127,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(DIVERGED, [str(error)])
     except KeyboardInterrupt:
         _fail(INTERRUPTED, ["interrupted"])
+    except SystemExit as error:
+        if error.code == TERMINATED:
+            _fail(TERMINATED, ["terminated"])
+        raise
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell, and nothing more to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -214,7 +219,7 @@ def _print_trained(trained: Any, as_json: bool) -> None:
         mean = scores["mean"]
         print(
             f"over {len(scores['folds'])} folds: accuracy {mean['accuracy']:.2%} ± {mean['accuracy_sd']:.2%}, loss "
-            f"{mean['loss']:.4f} ± {mean['loss_sd']:.4f} (mean ± sd: the spread of folds that share training "
+            f"{_number(mean['loss'])} ± {_number(mean['loss_sd'])} (mean ± sd: the spread of folds that share training "
             "images, not a confidence interval)"
         )
     print(f"next: open {directory / 'report.html'}, or score it again with: medjax evaluate {directory}")
@@ -226,8 +231,12 @@ def _describe_score(part: str, block: dict[str, Any]) -> str:
     low, high = block["accuracy_ci95"]
     return (
         f"{part}: accuracy {block['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%}), "
-        f"{block['errors']} errors of {block['n']:,}, loss {block['loss']:.4f}"
+        f"{block['errors']} errors of {block['n']:,}, loss {_number(block['loss'])}"
     )
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 def _print_probabilities(trained: Any, images: Sequence[str]) -> None:
@@ -249,8 +258,19 @@ def _print_probabilities(trained: Any, images: Sequence[str]) -> None:
 
 
 def _terminate(signal_number: int, frame: object) -> None:
-    print("medjax: error: terminated", file=sys.stderr)
+    _ignore_signals()
     sys.exit(TERMINATED)
+
+
+def _interrupt(signal_number: int, frame: object) -> None:
+    _ignore_signals()
+    raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    """From here on: what is saved while a run ends must not be stopped by the impatient."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:

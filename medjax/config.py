@@ -130,7 +130,7 @@ class CrossvalConfig:
     repeats: int = 1
     """Times to do so, each with another division. Fold numbers run on through the repeats."""
     only_fold: int | None = None
-    """Train and score this fold alone, exactly as it would be among all."""
+    """Train and score this fold alone; by loop, it is the very same as among all."""
     fold_strategy: StrategyChoice = "auto"
     """How folds are worked on: one after the other (loop, map), at once (vmap), or over the devices."""
     keep_test: bool = False
@@ -239,6 +239,20 @@ def _training_limits(config: TrainConfig) -> list[_Limit]:
         ("--shift", augmentation.shift, 0 <= augmentation.shift <= 1, "0 to 1"),
         ("--zoom", augmentation.zoom, 0 <= augmentation.zoom < 1, "0 to less than 1"),
         *_control_limits(config.stopping, config.plateau),
+        *_unused_settings(config),
+    ]
+
+
+def _unused_settings(config: TrainConfig) -> list[_Limit]:
+    """Settings of a control that is off, which somebody gave and would wait for in vain."""
+    preset = PRESETS[config.preset]
+    stopping = config.early_stopping or config.stopping in (StoppingConfig(), preset.stopping)
+    plateau = config.reduce_on_plateau or config.plateau in (PlateauConfig(), preset.plateau)
+    best = config.keep == "best" or config.best_monitor in ("val_loss", preset.best_monitor)
+    return [
+        ("--stop-…", "a setting without its control", stopping, "it needs --early-stopping"),
+        ("--plateau-…", "a setting without its control", plateau, "it needs --reduce-on-plateau"),
+        ("--best-monitor", config.best_monitor, best, "it needs --keep best"),
     ]
 
 

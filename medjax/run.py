@@ -53,7 +53,10 @@ def create_run_dir(requested: Path | None, name: str) -> Path:
                 str(requested), f"cannot be made a run directory ({error.strerror})", "choose another --run"
             ) from error
         if is_taken:
-            raise refuse(str(requested), "is not empty", "choose another --run; runs are never overwritten")
+            remedy = (
+                "choose another --run, or continue the run in it with --resume; runs are never overwritten"
+            )
+            raise refuse(str(requested), "is not empty", remedy)
         return requested
     number = 0
     while True:
@@ -62,6 +65,9 @@ def create_run_dir(requested: Path | None, name: str) -> Path:
             candidate.mkdir(parents=True)
         except FileExistsError:
             number += 1
+        except OSError as error:
+            reason = f"cannot be made a run directory ({error.strerror})"
+            raise refuse(str(candidate), reason, "name another: --run DIR") from error
         else:
             return candidate
 
@@ -89,8 +95,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole: the old one stays until the new one is complete."""
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -145,7 +154,6 @@ def describe_data(
 
     `parts` says in words how they were parted.
     """
-    groups = dataset.groups
     return {
         "name": dataset.name,
         "path": str(source) if dataset.is_synthetic else str(Path(source).absolute()),
@@ -154,8 +162,7 @@ def describe_data(
         "image_shape": list(dataset.images.shape[1:]),
         "is_synthetic": dataset.is_synthetic,
         "parts": parts,
-        "groups": None if groups is None else len(np.unique(groups)),
-        "groups_fingerprint": fingerprint_groups(dataset),
+        "groups": describe_groups(dataset),
         "counts": {
             part: dict(zip(dataset.class_names, _count_classes(dataset, chosen), strict=True))
             for part, chosen in indices.items()
@@ -164,11 +171,12 @@ def describe_data(
     }
 
 
-def fingerprint_groups(dataset: Dataset) -> str | None:
-    """sha256 of the group of each image in order; None where there are no groups."""
+def describe_groups(dataset: Dataset) -> dict[str, Any] | None:
+    """How many groups there are, and the sha256 of the group of each image in order; None without groups."""
     if dataset.groups is None:
         return None
-    return hashlib.sha256("\0".join(dataset.groups).encode("utf-8", "surrogatepass")).hexdigest()
+    text = "\0".join(dataset.groups).encode("utf-8", "surrogatepass")
+    return {"n": len(np.unique(dataset.groups)), "fingerprint": hashlib.sha256(text).hexdigest()}
 
 
 def _count_classes(dataset: Dataset, indices: Indices) -> list[int]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -92,11 +93,11 @@ def test_settings_reach_the_controls():
     controls = make_controls(config)
     state = controls.stopping.control.init()
     for accuracy in (0.5, 0.6, 0.55):
-        state = controls.stopping.control.update(state, np.float32(accuracy))
+        state = controls.stopping.control.update(state, jnp.float32(accuracy))
     assert state.has_stopped
     state = controls.plateau.control.init()
     for _ in range(10):
-        state = controls.plateau.control.update(state, np.float32(1.0))
+        state = controls.plateau.control.update(state, jnp.float32(1.0))
     assert state.scale * config.learning_rate == pytest.approx(1e-4)
 
 

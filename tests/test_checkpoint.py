@@ -154,3 +154,13 @@ print(load_checkpoint(Path({str(saved)!r}), "parameters")["dense"]["kernel"].sum
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert float(result.stdout) == 15.0
+
+
+def test_what_the_writing_library_raises_on_a_full_disk_is_an_oserror_with_the_place(tmp_path, monkeypatch):
+    def full(*_):
+        raise ValueError("RESOURCE_EXHAUSTED: no space left on device")
+
+    monkeypatch.setattr("medjax.checkpoint.ocp.save_checkpointables", full)
+    with pytest.raises(OSError, match="no space left on device") as caught:
+        save_checkpoint(tmp_path / "epoch_0001", make_items())
+    assert caught.value.filename == str(tmp_path / "epoch_0001")

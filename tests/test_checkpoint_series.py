@@ -87,24 +87,24 @@ def test_a_save_that_fails_says_so_and_leaves_nothing_that_counts(tmp_path, monk
     writer.offer(1, items(1))
     with pytest.raises(OSError, match="No space left"):
         writer.flush()
-    assert find_newest(tmp_path, FOLDS) is None
+    assert find_newest(tmp_path, FOLDS) == (None, [])
 
 
 def test_the_newest_epoch_in_common_is_found(saved):
-    assert find_newest(saved, FOLDS) == 4
+    assert find_newest(saved, FOLDS) == (4, [])
     keep_until(saved, [3], 3)  # as if the fold's save of epoch 4 had been cut short
     assert names(saved, 3) == ["epoch_0003"]
-    assert find_newest(saved, FOLDS) == 3
-    assert find_newest(saved, [0]) == 4
-    assert find_newest(saved, [0, 9]) is None
+    assert find_newest(saved, FOLDS) == (3, [])
+    assert find_newest(saved, [0]) == (4, [])
+    assert find_newest(saved, [0, 9]) == (None, [])
 
 
 def test_a_damaged_newest_is_named_and_the_one_before_it_found(saved):
     files = [path for path in checkpoint_path(saved, 3, 4).rglob("*") if path.is_file()]
     damaged = max(files, key=lambda path: path.stat().st_size)
     damaged.write_bytes(b"x" * damaged.stat().st_size)
-    told = []
-    assert find_newest(saved, FOLDS, told.append) == 3
+    epoch, told = find_newest(saved, FOLDS)
+    assert epoch == 3
     assert isinstance(told[0], RefusedError)
     assert "fold_03/epoch_0004" in str(told[0])
     assert "is damaged" in str(told[0])

@@ -94,3 +94,10 @@ def test_it_has_a_features_and_a_head_part(setting):
     features = bound.features(images)
     assert features.shape == (8, 5, 5, 64)
     assert np.array_equal(bound.head(features), bound(images))
+
+
+def test_without_a_hidden_layer_it_is_the_articles_network():
+    model = CNN(6, hidden_units=0)
+    parameters = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 1)))["params"]
+    assert set(parameters["head"]) == {"logits"}
+    assert sum(leaf.size for leaf in jax.tree.leaves(parameters)) == 32_646

@@ -3,7 +3,18 @@ import json
 
 import pytest
 
-from medjax.config import PRESETS, AugmentConfig, DataConfig, TrainConfig, from_dict, require_valid
+from medjax.config import (
+    CROSSVAL_PRESETS,
+    PRESETS,
+    AugmentConfig,
+    CrossvalConfig,
+    DataConfig,
+    PlateauConfig,
+    StoppingConfig,
+    TrainConfig,
+    from_dict,
+    require_valid,
+)
 from medjax.errors import RefusedError
 
 
@@ -17,14 +28,29 @@ def test_the_report_preset_is_the_report():
 
 
 def test_every_preset_is_named_after_itself_and_valid():
-    for name, config in PRESETS.items():
+    for name, config in [*PRESETS.items(), *CROSSVAL_PRESETS.items()]:
         assert config.preset == name
         require_valid(config)
+        require_valid(CrossvalConfig(training=config))
+        require_valid(dataclasses.replace(config, early_stopping=False, reduce_on_plateau=False))
+
+
+def test_the_article_preset_has_its_three_callbacks():
+    config = PRESETS["article"]
+    assert (config.data.image_size, config.hidden_units, config.augment) == (32, 0, False)
+    assert (config.keep, config.early_stopping, config.reduce_on_plateau) == ("best", True, True)
+
+
+def test_the_reports_second_phase_trains_ten_epochs():
+    assert CROSSVAL_PRESETS["report"] == dataclasses.replace(PRESETS["report"], epochs=10)
+    assert CrossvalConfig().folds == 5
 
 
 def test_a_configuration_survives_json():
     config = TrainConfig(seed=7, fractions=(0.8, 0.1, 0.1), data=DataConfig(ignore=("*.bmp",), color="rgb"))
     assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    crossval = CrossvalConfig(folds=3, only_fold=2, training=config)
+    assert from_dict(json.loads(json.dumps(dataclasses.asdict(crossval)))) == crossval
 
 
 @pytest.mark.parametrize(
@@ -43,6 +69,17 @@ def test_a_configuration_survives_json():
         (TrainConfig(augmentation=AugmentConfig(zoom=1.0)), "--zoom"),
         (TrainConfig(augmentation=AugmentConfig(rotation=-1.0)), "--rotation"),
         (TrainConfig(augmentation=AugmentConfig(shift=1.5)), "--shift"),
+        (TrainConfig(keep="stopping"), "--keep"),
+        (TrainConfig(hidden_units=-1), "--hidden-units"),
+        (TrainConfig(early_stopping=True, stopping=StoppingConfig(stop_patience=-1)), "--stop-patience"),
+        (TrainConfig(reduce_on_plateau=True, plateau=PlateauConfig(plateau_factor=1.0)), "--plateau-factor"),
+        (TrainConfig(stopping=StoppingConfig(stop_patience=2)), "--stop-…"),
+        (TrainConfig(plateau=PlateauConfig(plateau_patience=2)), "--plateau-…"),
+        (TrainConfig(best_monitor="val_accuracy"), "--best-monitor"),
+        (CrossvalConfig(folds=1), "--folds"),
+        (CrossvalConfig(repeats=0), "--repeats"),
+        (CrossvalConfig(folds=3, only_fold=3), "--only-fold"),
+        (CrossvalConfig(training=TrainConfig(epochs=0)), "--epochs"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(config, name):

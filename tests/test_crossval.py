@@ -105,7 +105,7 @@ def test_repeats_divide_anew_and_groups_stay_whole(phantom_folder, tmp_path):
     first, second = ([next(iter(of)) for of in each.values()] for each in folds.values())
     assert [int(fold) + 2 for fold in first] != [int(fold) for fold in second]
     assert run.metrics["pooled"]["n"] == 240
-    assert run.record["data"]["groups"] == 60
+    assert run.record["data"]["groups"]["n"] == 60
     assert all(0 <= fold["best_epoch"] < fold["epochs"] <= 4 for fold in run.metrics["folds"])
     assert run.evaluate() == {"test": run.metrics["pooled"]}
 

@@ -58,7 +58,10 @@ def finish(arguments, directory):
     line = [sys.executable, "-m", "medjax", *arguments, "--run", str(directory), "--resume"]
     ended = subprocess.run(line, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    return load_run(directory)
+    run = load_run(directory)
+    assert run.record["status"] == "done"
+    assert (directory / "report.html").exists()
+    return run
 
 
 def assert_no_debris(run):
@@ -78,9 +81,10 @@ def test_killed_at_random_moments(trial, arguments, undisturbed, tmp_path):
     expected, seconds = undisturbed
     generator = random.Random(SEED + trial)
     directory = tmp_path / "run"
-    for _ in range(generator.choice([1, 1, 2, 3])):
+    for attempt in range(generator.choice([1, 1, 2, 3])):
         delay = generator.uniform(0, seconds)
-        line = [sys.executable, "-m", "medjax", *arguments, "--run", str(directory), "--resume"]
+        line = [sys.executable, "-m", "medjax", *arguments, "--run", str(directory)]
+        line += ["--resume"] if attempt else []
         process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)

@@ -15,7 +15,7 @@ from medjax.jobs.opening import (
     compare_environments,
     continuation,
     locked,
-    require_resumable,
+    read_record,
     require_same_data,
     require_same_job,
 )
@@ -49,10 +49,10 @@ with locked(Path({str(tmp_path)!r})):
 
 
 def test_there_is_nothing_to_continue_where_no_run_was_begun(tmp_path):
-    assert require_resumable(tmp_path / "new") is None
+    assert read_record(tmp_path / "new") is None
     (tmp_path / ".lock").touch()
     (tmp_path / "run.json.partial").write_text("{")
-    assert require_resumable(tmp_path) is None
+    assert read_record(tmp_path) is None
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
@@ -61,16 +61,16 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
     (tmp_path / "run.json").write_text('{"status": "running"}')
     for name in ("metrics.json.partial", "report.html.partial"):
         (tmp_path / name).touch()
-    assert require_resumable(tmp_path) == {"status": "running"}
+    assert read_record(tmp_path) == {"status": "running"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "run.json"]
 
 
 def test_a_directory_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(RefusedError, match=r"is not empty and holds no run\.json"):
-        require_resumable(tmp_path)
+        read_record(tmp_path)
     with pytest.raises(RefusedError, match="is no directory"):
-        require_resumable(tmp_path / "thesis.tex")
+        read_record(tmp_path / "thesis.tex")
 
 
 def test_the_same_configuration_continues_and_indifferent_settings_may_change(tmp_path):
@@ -110,12 +110,12 @@ def test_more_epochs_continue_where_no_schedule_depends_on_them(tmp_path):
 
 
 def test_other_data_and_other_groups_are_refused(tmp_path):
-    data = {"name": "x", "n": 3, "fingerprint": "a", "groups_fingerprint": None}
+    data = {"name": "x", "n": 3, "fingerprint": "a", "groups": None}
     require_same_data(tmp_path, data, dict(data))
     with pytest.raises(RefusedError, match="is not the data of this run: 3 images with another fingerprint"):
         require_same_data(tmp_path, data, {**data, "fingerprint": "b"})
     with pytest.raises(RefusedError, match="the groups of its images have changed"):
-        require_same_data(tmp_path, data, {**data, "groups_fingerprint": "c"})
+        require_same_data(tmp_path, data, {**data, "groups": {"n": 2, "fingerprint": "c"}})
 
 
 ENVIRONMENT = {
@@ -140,9 +140,11 @@ def test_another_machine_is_one_warning(tmp_path):
     assert compare_environments(tmp_path, ENVIRONMENT, ENVIRONMENT, allow_version_change=False) == []
     changed = copy.deepcopy(ENVIRONMENT)
     changed["machine"] |= {"cores": 8, "processor": "b"}
-    changed["versions"]["pillow"] = "2.0"  # which the data's fingerprint answers for
+    changed["versions"]["pillow"] = "2.0"
     (warning,) = compare_environments(tmp_path, ENVIRONMENT, changed, allow_version_change=False)
-    assert "processor was a, is b; cores was 2, is 8: the result may differ" in warning
+    assert (
+        "processor was a, is b; cores was 2, is 8; pillow was 1.0, is 2.0: the result may differ" in warning
+    )
 
 
 @pytest.mark.parametrize(

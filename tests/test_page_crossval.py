@@ -45,7 +45,7 @@ def make_history(folds=3, *, val="nan") -> str:
 def run() -> dict:
     run = copy.deepcopy(RUN)
     training = run["config"] | {"early_stopping": False, "reduce_on_plateau": False, "schedule": "constant"}
-    training |= {"stopping": {"patience": 3}, "plateau": {"factor": 0.5}}
+    training |= {"stopping": {"stop_patience": 3}, "plateau": {"factor": 0.5}}
     run["job"] = "crossval"
     run["config"] = {"folds": 3, "repeats": 1, "only_fold": None, "fold_strategy": "auto", "keep_test": False}
     run["config"]["training"] = training
@@ -161,7 +161,7 @@ def test_what_was_chosen_by_looking_is_said(tmp_path, run, metrics) -> None:
     assert "trained for 2 to 7 epochs on the other folds" in text
     assert "0 720 2 99.72 % 0.0123 2 2 1 720 0 100.00 % 3.20 × 10⁻⁶ 7 4 2 721" in text
     assert "0 1 0.900 0.7000 0.250 0.2500 0.001 1.00 s" in text
-    assert "patience 3 epochs" in text
+    assert "stop patience 3 epochs" in text
     assert "factor 0.5" in text
 
 

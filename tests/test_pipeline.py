@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -37,14 +36,14 @@ def interrupt_after(monkeypatch, epoch, error=KeyboardInterrupt):
     """Raise when an epoch (from 0) has been recorded."""
     from medjax.jobs.training import _Watcher
 
-    original = _Watcher.record
+    original = _Watcher.tell
 
-    def record(self, number, *arguments):
+    def tell(self, number, *arguments):
         original(self, number, *arguments)
         if number == epoch:
             raise error
 
-    monkeypatch.setattr(_Watcher, "record", record)
+    monkeypatch.setattr(_Watcher, "tell", tell)
 
 
 def test_a_run_that_was_interrupted_twice_ends_as_if_it_had_not_been(
@@ -57,8 +56,9 @@ def test_a_run_that_was_interrupted_twice_ends_as_if_it_had_not_been(
             with pytest.raises(KeyboardInterrupt):
                 jobs.train(phantom_folder, CONFIG, run_dir=directory, resume=True)
         assert jobs.load_run(directory).record["status"] == "interrupted"
-    run = jobs.train(phantom_folder, CONFIG, run_dir=directory, resume=True)
+    run = jobs.train(phantom_folder, CONFIG, run_dir=directory, resume=True, command="another")
     assert_same_result(whole, run)
+    assert run.record["command"] == "medjax.train"  # what began it
     timeless = [[{**row, "seconds": ""} for row in read_history(each)] for each in (whole, run)]
     assert timeless[0] == timeless[1]
     assert len(run.record["resumptions"]) == 2
@@ -113,6 +113,53 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(
     assert_same_result(whole, run)
 
 
+def test_when_every_checkpoint_is_damaged_it_refuses_and_keeps_them(phantom_folder, tmp_path, monkeypatch):
+    directory, config = tmp_path / "run", TrainConfig(epochs=2)
+    jobs.train(phantom_folder, config, run_dir=directory)
+    saved = list_checkpoints(directory / "checkpoints" / "fold_00")
+    for checkpoint in saved:
+        next(path for path in checkpoint.rglob("*") if path.is_file()).unlink()
+    before = sorted(directory.rglob("*"))
+    with pytest.raises(RefusedError, match="is missing from the checkpoint"):
+        jobs.train(phantom_folder, dataclasses.replace(config, epochs=3), run_dir=directory, resume=True)
+    assert sorted(directory.rglob("*")) == before
+
+
+def test_a_directory_that_another_process_made_meanwhile_is_refused(phantom_folder, tmp_path, monkeypatch):
+    from medjax.jobs import pipeline
+
+    original = pipeline.load_dataset
+
+    def load_while_another_begins(*arguments):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "run.json").write_text("{}")
+        return original(*arguments)
+
+    monkeypatch.setattr(pipeline, "load_dataset", load_while_another_begins)
+    with pytest.raises(RefusedError, match="is not empty"):
+        jobs.train(phantom_folder, TrainConfig(epochs=1), run_dir=tmp_path / "run", resume=True)
+
+
+def test_a_strangers_directory_is_refused_untouched(phantom_folder, tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RefusedError, match=r"holds no run\.json"):
+        jobs.train(phantom_folder, TrainConfig(epochs=1), run_dir=tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("strategy", ["map", "vmap", "devices"])
+def test_every_strategy_continues_exactly(strategy, phantom_folder, tmp_path, monkeypatch):
+    config = CrossvalConfig(folds=2, fold_strategy=strategy, training=TrainConfig(epochs=3))
+    whole = jobs.cross_validate(phantom_folder, config, run_dir=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            jobs.cross_validate(phantom_folder, config, run_dir=tmp_path / "run")
+    run = jobs.cross_validate(phantom_folder, config, run_dir=tmp_path / "run", resume=True)
+    assert run.record["strategy"] == strategy
+    assert_same_result(whole, run)
+
+
 def test_other_data_other_settings_and_other_versions_are_refused(phantom_folder, tmp_path, monkeypatch):
     config = TrainConfig(epochs=2)
     with monkeypatch.context() as patch:
@@ -160,6 +207,8 @@ def test_a_signal_ends_a_run_within_five_seconds_and_says_how_to_go_on(
             if said.startswith("epoch 2/"):
                 break
         process.send_signal(number)
+        time.sleep(0.1)
+        process.send_signal(number)  # as the impatient do, and as GNU timeout does
         started = time.monotonic()
         last_words = process.stderr.read()
     # Generous beside the five seconds that are promised: other tests may be using the machine.
@@ -181,13 +230,17 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(phantom_folder, tmp_path)
     expected = tmp_path / "expected"
     subprocess.run(command_line(phantom_folder, expected, "--epochs", "2"), check=True)
 
-    def limit_files():
-        # No file may grow beyond 100 kB, so the arrays of a checkpoint cannot be written.
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-
+    # No file may grow beyond 100 kB, so the arrays of a checkpoint cannot be written.
+    limited = """
+import resource, signal
+from medjax.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+main()
+"""
     line = command_line(phantom_folder, directory, "--epochs", "2")
-    ended = subprocess.run(line, capture_output=True, text=True, check=False, preexec_fn=limit_files)
+    short_of_room = [sys.executable, "-c", limited, *line[3:]]
+    ended = subprocess.run(short_of_room, capture_output=True, text=True, check=False)
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
     assert "cannot be written" in ended.stderr.splitlines()[-1]

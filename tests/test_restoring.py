@@ -1,6 +1,7 @@
 """A run from its directory alone: evaluate and predict."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -104,3 +105,18 @@ def test_a_cross_validation_predicts_by_the_mean_of_its_folds(crossval_run, phan
     together = crossval_run.predict(paths)
     assert together[0].tolist() == ids.tolist()
     np.testing.assert_array_equal(together[1], each.mean(axis=0))
+
+
+def test_a_fold_that_diverged_is_neither_scored_nor_asked(crossval_run, phantom_folder, tmp_path):
+    shutil.copytree(crossval_run.directory, tmp_path / "run")
+    metrics = crossval_run.metrics
+    metrics["folds"][1] |= {"diverged": True}
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
+    diverged = dataclasses.replace(
+        crossval_run, directory=tmp_path / "run", record={**crossval_run.record, "status": "diverged"}
+    )
+    with pytest.raises(RefusedError, match=r"fold 1 diverged, so its score is withheld .*--fold 0"):
+        diverged.evaluate()
+    with pytest.raises(RefusedError, match="fold 1 diverged"):
+        diverged.predict([phantom_folder / "Hand"])
+    assert diverged.evaluate(fold=2) == crossval_run.evaluate(fold=2)

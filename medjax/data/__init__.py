@@ -5,8 +5,8 @@ divide what was read; `fetch` downloads a published set, `export_split` lays one
 """
 
 from medjax.data.export import export_split
-from medjax.data.fetch import fetch
 from medjax.data.phantom import make_phantom
+from medjax.data.published import fetch
 from medjax.data.sources import fingerprint, load, load_images
 from medjax.data.splits import fold_splits, holdout, k_fold, split_dataset
 

@@ -5,7 +5,7 @@ import math
 _NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
-def wilson_interval(successes: float, n: int) -> tuple[float, float]:
+def wilson_interval(successes: int | float, n: int) -> tuple[float, float]:
     """95 % interval of a proportion, from `successes` of `n` independent trials; n is at least 1.
 
     `successes` may be a fraction, where it is the mean over several counts of the same trials.

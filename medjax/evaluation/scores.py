@@ -36,7 +36,7 @@ def score(
         "errors": n - correct,
         "accuracy": correct / n,
         "accuracy_ci95": list(wilson_interval(correct * num_images / n, num_images)),
-        "loss": float(predictions.losses.astype(np.float64).mean()),
+        "loss": _defined(predictions.losses.astype(np.float64).mean()),
         "confusion_matrix": confusion.tolist(),
         "per_class": {
             name: {
@@ -58,4 +58,4 @@ def _area_under_curve(is_class: np.ndarray, probabilities: np.ndarray) -> float 
 
 
 def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+    return float(value) if math.isfinite(value) else None

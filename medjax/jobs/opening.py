@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ _LOCK = ".lock"
 _PARTIAL = "*.partial"
 # A run continues only under the same versions of these: others may round, shuffle or initialise differently.
 _VERSIONED = ("medjax", "jax", "flax", "optax", "numpy")
+_SURROUNDING = ("jaxlib", "pillow")  # worth a warning, as another machine is
 # Settings that change no bit of a result: the data's fingerprint and the groups' digest are compared instead.
 _INDIFFERENT = ("data.cache", "data.groups")
 
@@ -28,37 +30,46 @@ def locked(directory: Path) -> Iterator[None]:
     The operating system gives the lock back when the process ends, however it ends; the file itself stays, because
     to remove it would let two processes hold two locks.
     """
-    lock = FileLock(directory / _LOCK)
+    # Without the operating system's lock there is none: a mere marker would outlive a process that is killed.
+    lock = FileLock(directory / _LOCK, fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise refuse(
             str(directory), "another process is working on this run", "wait for it, or choose another --run"
         ) from None
+    except (OSError, NotImplementedError) as error:
+        raise refuse(str(directory), f"cannot be locked ({error})", "choose another --run") from error
     try:
         yield
     finally:
         lock.release()
 
 
-def require_resumable(directory: Path) -> dict[str, Any] | None:
-    """run.json of a run to continue, or None where none was begun yet, and remove what a killed one left half written.
-
-    A directory that holds something but no run raises RefusedError.
-    """
+def require_run_or_nothing(directory: Path) -> bool:
+    """Whether a run was begun in a directory; RefusedError for one that holds something else."""
     if not directory.exists():
-        return None
+        return False
     if not directory.is_dir():
         raise refuse(str(directory), "is no directory", "choose another --run")
     if (directory / "run.json").exists():
-        for path in [*directory.glob(_PARTIAL), *directory.glob(f"figures/{_PARTIAL}")]:
-            path.unlink()
-        return run.read_json(directory / "run.json")
-    strangers = [path for path in directory.iterdir() if path.name not in (_LOCK, "run.json.partial")]
-    if strangers:
+        return True
+    if any(path.name not in (_LOCK, "run.json.partial") for path in directory.iterdir()):
         raise refuse(str(directory), "is not empty and holds no run.json", "choose another --run")
-    (directory / "run.json.partial").unlink(missing_ok=True)
-    return None
+    return False
+
+
+def read_record(directory: Path) -> dict[str, Any] | None:
+    """run.json of a run to continue, or None where none was begun; what a killed run left half written is removed."""
+    is_begun = require_run_or_nothing(directory)
+    for path in [*directory.glob(_PARTIAL), *directory.glob(f"figures/{_PARTIAL}")]:
+        path.unlink()
+    return run.read_json(directory / "run.json") if is_begun else None
+
+
+def as_json(config: Config) -> dict[str, Any]:
+    """A configuration as run.json holds it."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def require_same_job(directory: Path, record: Mapping[str, Any], job: str, config: Config) -> None:
@@ -69,7 +80,7 @@ def require_same_job(directory: Path, record: Mapping[str, Any], job: str, confi
     remedy = f"repeat what began it: {record['command']}"
     if record["job"] != job:
         raise refuse(str(directory), f"is a run of medjax {record['job']}, not {job}", remedy)
-    before, after = _flat(record["config"]), _flat(dataclasses.asdict(config))
+    before, after = _flat(record["config"]), _flat(as_json(config))
     problems = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
@@ -92,7 +103,7 @@ def require_same_data(directory: Path, old: Mapping[str, Any], new: Mapping[str,
     if old["fingerprint"] != new["fingerprint"]:
         reason = f"{new['name']} is not the data of this run: {new['n']} images with another fingerprint than its {old['n']}"
         raise refuse(str(directory), reason, f"give the {old['name']} that it began with")
-    if old["groups_fingerprint"] != new["groups_fingerprint"]:
+    if old["groups"] != new["groups"]:
         raise refuse(
             str(directory), "the groups of its images have changed", "give the groups that it began with"
         )
@@ -116,14 +127,15 @@ def compare_environments(
             )
             for change in changed
         )
-    machine = [
-        f"{name} was {old['machine'][name]}, is {new['machine'][name]}"
-        for name in old["machine"]
-        if old["machine"][name] != new["machine"].get(name)
+    surroundings = [
+        f"{name} was {old[block][name]}, is {new[block].get(name)}"
+        for block, names in (("machine", old["machine"]), ("versions", _SURROUNDING))
+        for name in names
+        if old[block][name] != new[block].get(name)
     ]
     return [
-        f"{'; '.join(changes)}: the result may differ from an uninterrupted run's in the last bits"
-        for changes in (changed, machine)
+        f"{'; '.join(changes)}: the result may differ from an uninterrupted run's"
+        for changes in (changed, surroundings)
         if changes
     ]
 
@@ -139,11 +151,8 @@ def continuation(command: str, directory: Path) -> str:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names, tuples as JSON's lists."""
+    """Nested settings under dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return flat

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ from medjax.jobs.scoring import score_folds
 from medjax.jobs.training import TrainedFolds, train_folds
 from medjax.models import summarize_model
 from medjax.progress import Display
-from medjax.records import Dataset, Split
+from medjax.records import Dataset, Predictions, Split
 from medjax.report import wording
 from medjax.training.strategies import choose_strategy
 
@@ -40,6 +40,13 @@ class Request:
     command: str  # how to ask for it again
 
 
+class _Opened(NamedTuple):
+    """A directory that is there and locked, and run.json if a run was begun in it."""
+
+    directory: Path | None
+    record: Mapping[str, Any] | None
+
+
 def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
     """Train the folds of a configuration and leave everything in the run directory.
 
@@ -48,32 +55,20 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
     """
     require_valid(config)
     with Display(is_quiet=is_quiet) as display, contextlib.ExitStack() as stack:
-        previous = _reopen(config, request, display, stack) if request.resume else None
-        if previous is not None and _is_finished(previous, config):
-            assert request.run_dir is not None
-            display.say(f"{request.run_dir} is finished already; it is left as it is")
-            return Run(request.run_dir, previous)
-        started = time.perf_counter()
-        dataset = load_dataset(request.source, config, display)
-        splits = make_splits(config, dataset)
-        record = _describe(config, request, dataset, splits)
-        directory = _take_directory(config, request, record, previous, dataset, display, stack)
-        run.write_json(directory / "run.json", record)
-        seconds = {"load": time.perf_counter() - started}
+        opened = _reopen(config, request, display, stack) if request.resume else _Opened(None, None)
+        if opened.record is not None and _is_finished(opened.record, config):
+            assert opened.directory is not None
+            display.say(f"{opened.directory} is finished already; it is left as it is")
+            return Run(opened.directory, dict(opened.record))
+        work = _Work(config, request, display, opened)
         try:
-            trained = _work(config, directory, record, dataset, splits, seconds, started, display)
+            trained = work.run(stack)
         except (KeyboardInterrupt, SystemExit, OSError) as error:
-            with contextlib.suppress(OSError):  # on a full disk not even this can be written
-                run.write_json(directory / "run.json", {**record, "status": "interrupted"})
-            remedy = f"continue with: {opening.continuation(request.command, directory)}"
-            if isinstance(error, OSError):
-                raise refuse(
-                    str(error.filename or directory), f"cannot be written: {error.strerror or error}", remedy
-                ) from error
-            display.say(f"stopped; every epoch that was finished is kept in {directory}\n{remedy}")
+            work.stop(error)
             raise
-    _require_converged(config, trained, directory)
-    return Run(directory, run.read_json(directory / "run.json"))
+    assert work.directory is not None
+    _require_converged(config, trained, work.directory)
+    return Run(work.directory, run.read_json(work.directory / "run.json"))
 
 
 def load_dataset(source: str | Path, config: Config, display: Display) -> Dataset:
@@ -85,21 +80,21 @@ def load_dataset(source: str | Path, config: Config, display: Display) -> Datase
     return dataset
 
 
-def _reopen(
-    config: Config, request: Request, display: Display, stack: contextlib.ExitStack
-) -> dict[str, Any] | None:
-    """Lock the run to continue and return its run.json, or None where there is nothing to continue yet."""
+def _reopen(config: Config, request: Request, display: Display, stack: contextlib.ExitStack) -> _Opened:
+    """Lock the run to continue, if it was begun, and read its run.json."""
     directory = request.run_dir
     if directory is None:
         raise refuse("--resume", "needs to know which run", "name it: --run DIR")
-    if directory.is_dir():
+    opening.require_run_or_nothing(directory)
+    is_there = directory.is_dir()
+    if is_there:
         stack.enter_context(opening.locked(directory))
-    previous = opening.require_resumable(directory)
-    if previous is None:
+    record = opening.read_record(directory)
+    if record is None:
         display.say(f"nothing to continue in {directory} yet: starting at epoch 0")
     else:
-        opening.require_same_job(directory, previous, _job_name(config), config)
-    return previous
+        opening.require_same_job(directory, record, _job_name(config), config)
+    return _Opened(directory if is_there else None, record)
 
 
 def _is_finished(record: Mapping[str, Any], config: Config) -> bool:
@@ -108,86 +103,119 @@ def _is_finished(record: Mapping[str, Any], config: Config) -> bool:
     return record["status"] == "done" and before == training_of(config).epochs
 
 
-def _take_directory(
-    config: Config,
-    request: Request,
-    record: dict[str, Any],
-    previous: Mapping[str, Any] | None,
-    dataset: Dataset,
-    display: Display,
-    stack: contextlib.ExitStack,
-) -> Path:
-    """The run directory, locked; `record` takes over what a run that continues keeps."""
-    if previous is None:
-        if request.resume:
-            assert request.run_dir is not None
-            directory = request.run_dir
-            if not directory.exists():
-                directory = run.create_run_dir(directory, "")
-                stack.enter_context(opening.locked(directory))
-            return directory
-        name = f"{file_name(dataset.name)}-{training_of(config).preset}"
-        directory = run.create_run_dir(request.run_dir, name)
-        stack.enter_context(opening.locked(directory))
-        return directory
-    assert request.run_dir is not None
-    directory = request.run_dir
-    opening.require_same_data(directory, previous["data"], record["data"])
-    for warning in opening.compare_environments(
-        directory, previous, record, allow_version_change=request.allow_version_change
-    ):
-        display.warn(warning)
-    resumption = {name: record[name] for name in ("started", "command", "versions", "machine")}
-    kept = ["started", "strategy", "versions", "machine"]
-    if record["config"] == previous["config"]:
-        kept.append("command")  # of more epochs than before, the new one is the command that repeats the run
-    record |= {name: previous[name] for name in kept}
-    record["resumptions"] = [*previous["resumptions"], resumption]
-    return directory
+class _Work:
+    """One run from its data to its page; knows at every moment what to say if it is stopped."""
 
+    def __init__(self, config: Config, request: Request, display: Display, opened: _Opened) -> None:
+        self.directory = opened.directory
+        self._config = config
+        self._request = request
+        self._display = display
+        self._previous = opened.record
+        self._record: dict[str, Any] | None = None
+        self._started = time.perf_counter()
+        self._seconds: dict[str, float] = {}
 
-def _work(
-    config: Config,
-    directory: Path,
-    record: dict[str, Any],
-    dataset: Dataset,
-    splits: Sequence[Split],
-    seconds: dict[str, float],
-    started: float,
-    display: Display,
-) -> TrainedFolds:
-    """Train, score, write and draw; `record` ends with the run's status."""
-    arrays = jax.device_put((dataset.images, dataset.labels))
-    trained = train_folds(
-        directory,
-        dataset,
-        arrays,
-        splits,
-        folds_of(config),
-        training_of(config),
-        record["strategy"],
-        display,
-    )
-    seconds |= {
-        "compile": trained.compile_seconds,
-        "train": sum(row["seconds"] for row in trained.history),
-    }
-    if np.all(trained.state.diverged):
-        run.write_json(directory / "run.json", {**record, "status": "diverged"})
+    def run(self, stack: contextlib.ExitStack) -> TrainedFolds:
+        """Load, open, train, score, write and draw; run.json ends with the run's status."""
+        config, display = self._config, self._display
+        dataset = load_dataset(self._request.source, config, display)
+        splits = make_splits(config, dataset)
+        record = _describe(config, self._request, dataset, splits)
+        if self._previous is not None:
+            self._continue(record, self._previous)
+        directory = self._take_directory(dataset, stack)
+        self._write_record(record, "running")
+        self._seconds["load"] = time.perf_counter() - self._started
+        arrays = jax.device_put((dataset.images, dataset.labels))
+        trained = train_folds(
+            directory,
+            dataset,
+            arrays,
+            splits,
+            folds_of(config),
+            training_of(config),
+            record["strategy"],
+            display,
+        )
+        self._seconds["compile"] = trained.compile_seconds
+        self._seconds["train"] = sum(row["seconds"] for row in trained.history)
+        if np.all(trained.state.diverged):
+            self._write_record(record, "diverged")
+            return trained
+        shown = self._score(dataset, arrays, splits, trained)
+        status = "diverged" if np.any(trained.state.diverged) else "done"
+        display.start("drawing")
+        # The status is written last: a run that is done has its page.
+        illustrate(directory, status, config, dataset, splits, shown, trained.history)
+        self._write_record(record, status)
         return trained
-    display.start("scoring")
-    before = time.perf_counter()
-    scores = score_folds(config, dataset, arrays, splits, trained)
-    seconds["evaluate"] = time.perf_counter() - before
-    seconds["total"] = time.perf_counter() - started
-    run.write_predictions(directory / "predictions.csv", dataset, scores.parts)
-    run.write_json(directory / "metrics.json", {**scores.metrics, "seconds": seconds})
-    display.start("drawing")
-    status = "diverged" if np.any(trained.state.diverged) else "done"
-    # The status is written last: a run that is done has its page.
-    illustrate(directory, status, config, dataset, splits, scores.shown, trained.history)
-    run.write_json(directory / "run.json", {**record, "status": status})
-    return trained
+
+    def stop(self, error: BaseException) -> None:
+        """Say how to continue, if there is something to continue; of an OSError make a refusal."""
+        if self.directory is None:
+            if isinstance(error, OSError):
+                raise refuse(
+                    str(error.filename), f"{error.strerror or error}", "choose another --run"
+                ) from error
+            return
+        if self._record is not None:
+            with contextlib.suppress(OSError):  # on a full disk not even this can be written
+                self._write_record(self._record, "interrupted")
+        remedy = f"continue with: {opening.continuation(self._request.command, self.directory)}"
+        if isinstance(error, OSError):
+            reason = f"cannot be written: {error.strerror or error}"
+            raise refuse(str(error.filename or self.directory), reason, remedy) from error
+        self._display.say(f"stopped; every epoch that was finished is kept in {self.directory}\n{remedy}")
+
+    def _continue(self, record: dict[str, Any], previous: Mapping[str, Any]) -> None:
+        """Let `record` take over what a run that continues keeps, if it may continue."""
+        assert self.directory is not None
+        opening.require_same_data(self.directory, previous["data"], record["data"])
+        for warning in opening.compare_environments(
+            self.directory, previous, record, allow_version_change=self._request.allow_version_change
+        ):
+            self._display.warn(warning)
+        resumption = {name: record[name] for name in ("started", "command", "versions", "machine")}
+        kept = ["started", "strategy", "versions", "machine"]
+        if record["config"] == previous["config"]:
+            kept.append(
+                "command"
+            )  # of more epochs than before, the new one is the command that repeats the run
+        record |= {name: previous[name] for name in kept}
+        record["resumptions"] = [*previous["resumptions"], resumption]
+
+    def _take_directory(self, dataset: Dataset, stack: contextlib.ExitStack) -> Path:
+        """The run directory, locked."""
+        if self.directory is None:
+            name = f"{file_name(dataset.name)}-{training_of(self._config).preset}"
+            directory = run.create_run_dir(self._request.run_dir, name)
+            stack.enter_context(opening.locked(directory))
+            self.directory = directory
+        return self.directory
+
+    def _score(
+        self,
+        dataset: Dataset,
+        arrays: tuple[jax.Array, jax.Array],
+        splits: Sequence[Split],
+        trained: TrainedFolds,
+    ) -> Predictions | None:
+        """Write predictions.csv and metrics.json; the predictions that the figures show."""
+        assert self.directory is not None
+        self._display.start("scoring")
+        before = time.perf_counter()
+        scores = score_folds(self._config, dataset, arrays, splits, trained)
+        now = time.perf_counter()
+        self._seconds |= {"evaluate": now - before, "total": now - self._started}
+        run.write_predictions(self.directory / "predictions.csv", dataset, scores.parts)
+        run.write_json(self.directory / "metrics.json", {**scores.metrics, "seconds": self._seconds})
+        return scores.shown
+
+    def _write_record(self, record: dict[str, Any], status: str) -> None:
+        assert self.directory is not None
+        self._record = {**record, "status": status}
+        run.write_json(self.directory / "run.json", self._record)
 
 
 def _require_converged(config: Config, trained: TrainedFolds, directory: Path) -> None:
@@ -206,9 +234,13 @@ def _require_converged(config: Config, trained: TrainedFolds, directory: Path) -
             f"training diverged in epoch {epoch}: the loss or its gradient is not finite; the last finite "
             f"state is kept in {directory}. {advice}"
         )
+    others = (
+        f"nothing is scored in {directory}"
+        if len(diverged) == len(folds_of(config))
+        else f"the other folds are scored in {directory}, the pooled score is withheld"
+    )
     raise DivergedError(
-        f"training of fold {listed(diverged)} diverged: the loss or its gradient is not finite; the other folds are "
-        f"scored in {directory}, the pooled score is withheld. {advice}"
+        f"training of fold {listed(diverged)} diverged: the loss or its gradient is not finite; {others}. {advice}"
     )
 
 
@@ -219,7 +251,8 @@ def _job_name(config: Config) -> str:
 def _describe(config: Config, request: Request, dataset: Dataset, splits: Sequence[Split]) -> dict[str, Any]:
     """run.json as it stands before training."""
     device = jax.devices()[0]
-    environment = run.describe_environment(f"{device.platform} ({device.device_kind})")
+    devices = f"{jax.device_count()} × {device.platform}" if jax.device_count() > 1 else device.platform
+    environment = run.describe_environment(f"{devices} ({device.device_kind})")
     training = training_of(config)
     layers = summarize_model(make_model(training, len(dataset.class_names)), dataset.images.shape[1:])
     if isinstance(config, CrossvalConfig):
@@ -234,7 +267,7 @@ def _describe(config: Config, request: Request, dataset: Dataset, splits: Sequen
         "command": request.command,
         "status": "running",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": dataclasses.asdict(with_whole_paths(config)),
+        "config": opening.as_json(with_whole_paths(config)),
         "seed": training.seed,
         "strategy": strategy,
         "resumptions": [],

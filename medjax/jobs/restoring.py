@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from medjax import run
-from medjax.checkpoint import list_checkpoints, load_checkpoint
-from medjax.checkpoint_series import fold_directory
+from medjax.checkpoint import load_checkpoint
+from medjax.checkpoint_series import checkpoint_path, list_epochs
 from medjax.config import CrossvalConfig, DataConfig, from_dict
 from medjax.data import fingerprint, load, load_images
 from medjax.errors import refuse
@@ -49,6 +49,7 @@ class Run:
         """
         config = from_dict(self.record["config"])
         folds = self._chosen_folds(config, part, fold)
+        self._require_converged(folds)
         dataset = self._load(config, self._own_data() if source is None else source, is_quiet=is_quiet)
         splits = make_splits(config, dataset)
         learner = make_fold_learner(training_of(config), len(dataset.class_names), splits)
@@ -74,6 +75,7 @@ class Run:
             raise refuse("IMAGES", "none given", "name image files, folders or archives")
         config = from_dict(self.record["config"])
         images, ids = load_images(paths, self._like_trained(training_of(config).data))
+        self._require_converged(folds_of(config))
         learner = make_fold_learner(training_of(config), len(self.record["class_names"]), [])
         nothing, all_images = np.zeros(len(images), np.int32), np.arange(len(images))
         each = [
@@ -105,7 +107,7 @@ class Run:
                 f"{data['n']}",
                 f"give the {data['name']} it was trained on",
             )
-        if run.fingerprint_groups(dataset) != data["groups_fingerprint"]:
+        if run.describe_groups(dataset) != data["groups"]:
             groups = training_of(config).data.groups
             raise refuse(
                 str(groups), "is not the groups of this run any more", "restore the file from a copy"
@@ -120,13 +122,28 @@ class Run:
             )
         return path
 
+    def _require_converged(self, folds: Sequence[int]) -> None:
+        """RefusedError where one of the folds of a cross-validation diverged: its score is withheld."""
+        if self.record["job"] != "crossval" or self.record["status"] != "diverged":
+            return
+        path = self.directory / "metrics.json"
+        scored = (
+            [fold["fold"] for fold in self.metrics["folds"] if not fold["diverged"]] if path.exists() else []
+        )
+        for fold in folds:
+            if fold not in scored:
+                remedy = (
+                    f"name another: --fold {scored[0]}" if scored else "train with a smaller --learning-rate"
+                )
+                raise refuse(str(self.directory), f"fold {fold} diverged, so its score is withheld", remedy)
+
     def _restore(self, fold: int) -> Any:
-        """The parameters of one fold that are scored."""
-        directory = fold_directory(self.directory / "checkpoints", fold)
-        saved = list_checkpoints(directory)
-        if not saved:
-            raise refuse(str(directory), "holds no finished checkpoint", "train again")
-        return load_checkpoint(saved[-1], "parameters")
+        """The parameters of one fold that are scored, of the newest epoch that all folds have saved."""
+        parent = self.directory / "checkpoints"
+        epochs = list_epochs(parent, folds_of(from_dict(self.record["config"])))
+        if not epochs:
+            raise refuse(str(parent), "holds no finished checkpoint", "train again")
+        return load_checkpoint(checkpoint_path(parent, fold, epochs[0]), "parameters")
 
     def _like_trained(self, config: DataConfig) -> DataConfig:
         """The run's way of reading images, with its colour made explicit."""

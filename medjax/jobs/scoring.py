@@ -86,8 +86,9 @@ def _score_holdout(
 
 
 def _describe_training(index: int, trained: TrainedFolds, config: TrainConfig) -> dict[str, Any]:
-    best = None if config.keep == "last" else int(trained.state.best.epoch[index])
-    return {"epochs": int(trained.state.epoch[index]), "best_epoch": best}
+    best = int(trained.state.best.epoch[index])
+    is_chosen = config.keep != "last" and best >= 0
+    return {"epochs": int(trained.state.epoch[index]), "best_epoch": best if is_chosen else None}
 
 
 def _describe_fold(
@@ -110,15 +111,14 @@ def _describe_fold(
 
 
 def describe_mean(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and sample standard deviation over folds; of a single fold no deviation."""
-    return {
-        name: value
-        for key in ("accuracy", "loss")
-        for name, value in (
-            (key, statistics.fmean(fold[key] for fold in folds)),
-            (f"{key}_sd", statistics.stdev(fold[key] for fold in folds) if len(folds) > 1 else None),
-        )
-    }
+    """Mean and sample standard deviation over folds; None where undefined, as of a single fold's deviation."""
+    mean: dict[str, Any] = {}
+    for key in ("accuracy", "loss"):
+        values = [fold[key] for fold in folds]
+        is_defined = None not in values
+        mean[key] = statistics.fmean(values) if is_defined else None
+        mean[f"{key}_sd"] = statistics.stdev(values) if is_defined and len(values) > 1 else None
+    return mean
 
 
 def score_pooled(predictions: Predictions, dataset: Dataset) -> dict[str, Any]:

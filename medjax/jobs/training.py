@@ -12,6 +12,7 @@ from medjax import metrics, run
 from medjax.checkpoint import load_checkpoint
 from medjax.checkpoint_series import CheckpointWriter, checkpoint_path, find_newest, keep_until
 from medjax.config import TrainConfig
+from medjax.errors import RefusedError
 from medjax.jobs.building import make_controls, make_fold_learner, make_rate
 from medjax.progress import Display
 from medjax.records import Dataset, Split
@@ -72,21 +73,27 @@ def train_folds(
     )
     with CheckpointWriter(directory / "checkpoints") as writer:
         for epoch, state, info in epochs:
-            watcher.record(epoch, state, info)
-            parameters = _scored_parameters(state, config)
-            writer.offer(
-                epoch + 1,
-                {
-                    fold: {"parameters": select_fold(parameters, index), "state": select_fold(state, index)}
-                    for index, fold in enumerate(folds)
-                },
-            )
+            on_host = jax.device_get((state, info))
+            # Its rows are on disk before the checkpoint, so that a run that continues has them all.
+            rows = watcher.record(epoch, *on_host)
+            writer.offer(epoch + 1, _checkpoint_items(on_host[0], folds, config))
+            watcher.tell(epoch, rows, *on_host)
     assert state is not None
     return TrainedFolds(learner, state, watcher.history, watcher.compile_seconds)
 
 
 def _scored_parameters(state: FoldState, config: TrainConfig) -> Any:
     return state.learner.parameters if config.keep == "last" else state.best.parameters
+
+
+def _checkpoint_items(
+    state: FoldState, folds: Sequence[int], config: TrainConfig
+) -> dict[int, dict[str, Any]]:
+    parameters = _scored_parameters(state, config)
+    return {
+        fold: {"parameters": select_fold(parameters, index), "state": select_fold(state, index)}
+        for index, fold in enumerate(folds)
+    }
 
 
 def _restore(
@@ -100,11 +107,14 @@ def _restore(
 ) -> FoldState | None:
     """The folds' states after the newest epoch that all have an intact checkpoint of, if there is one."""
     parent = directory / "checkpoints"
-    epoch = find_newest(
-        parent, folds, lambda error: display.warn(f"{error}; the checkpoint before it is used")
-    )
+    epoch, damages = find_newest(parent, folds)
+    if epoch is None and damages:
+        # To begin again would wipe out what may be the only copies.
+        raise RefusedError(problem for damage in damages for problem in damage.problems)
     if epoch is None:
         return None
+    for damage in damages:
+        display.warn(f"{damage}; the checkpoint before it is used")
     keep_until(parent, folds, epoch)
 
     def init() -> FoldState:
@@ -165,15 +175,19 @@ class _Watcher:
         note = f"epoch {progress.epoch + 1}/{self._config.epochs} loss {loss:.4f} accuracy {accuracy:.4f}"
         self._display.advance(done, total, note)
 
-    def record(self, epoch: int, state: FoldState, info: EpochInfo) -> None:
-        """Write the rows of an epoch, and say how it went and what the controls did."""
+    def record(self, epoch: int, state: FoldState, info: EpochInfo) -> list[dict[str, Any]]:
+        """Write the rows of an epoch, one for each fold that had a part in it, and return them."""
         now = time.perf_counter()
         took_part = np.flatnonzero(info.took_part).tolist()
         seconds = (now - self._epoch_started) / max(len(took_part), 1)
         self._epoch_started = now
-        rows = [self._row(index, epoch, state, info, seconds) for index in took_part]
+        rows = self._rows(took_part, epoch, state, info, seconds)
         self.history += rows
         run.write_history(self._directory / "history.csv", self.history)
+        return rows
+
+    def tell(self, epoch: int, rows: list[dict[str, Any]], state: FoldState, info: EpochInfo) -> None:
+        """Say how an epoch went and what the controls did."""
         if rows:
             self._display.say(_describe_epoch(rows, self._config.epochs))
         for index, fold in enumerate(self._folds):
@@ -181,22 +195,26 @@ class _Watcher:
             for event in self._events(index, epoch, state, info):
                 self._display.say(f"  {name}{event}")
 
-    def _row(
-        self, index: int, epoch: int, state: FoldState, info: EpochInfo, seconds: float
-    ) -> dict[str, Any]:
-        train, val = select_fold(info.train, index), select_fold(info.val, index)
-        has_val = int(val.num_images) > 0
-        last_step = int(state.learner.step[index]) - 1
-        return {
-            "fold": self._folds[index],
-            "epoch": epoch,
-            "train_loss": float(metrics.mean_loss(train)),
-            "train_accuracy": float(metrics.accuracy(train)),
-            "val_loss": float(metrics.mean_loss(val)) if has_val else float("nan"),
-            "val_accuracy": float(metrics.accuracy(val)) if has_val else float("nan"),
-            "learning_rate": self._rate(last_step) * float(info.learning_rate_scale[index]),
-            "seconds": round(seconds, 3),
+    def _rows(
+        self, folds: Sequence[int], epoch: int, state: FoldState, info: EpochInfo, seconds: float
+    ) -> list[dict[str, Any]]:
+        """One row of history.csv for each of the folds, given by their place among those that are trained."""
+        scores = {
+            f"{part}_{name}": np.where(sums.num_images > 0, measure(sums), np.nan)
+            for part, sums in (("train", info.train), ("val", info.val))
+            for name, measure in (("loss", metrics.mean_loss), ("accuracy", metrics.accuracy))
         }
+        return [
+            {
+                "fold": self._folds[index],
+                "epoch": epoch,
+                **{name: float(values[index]) for name, values in scores.items()},
+                "learning_rate": self._rate(int(state.learner.step[index]) - 1)
+                * float(info.learning_rate_scale[index]),
+                "seconds": round(seconds, 3),
+            }
+            for index in folds
+        ]
 
     def _events(self, index: int, epoch: int, state: FoldState, info: EpochInfo) -> list[str]:
         """What happened to one fold at the end of an epoch."""
@@ -214,10 +232,10 @@ class _Watcher:
             float(state.learner.learning_rate_scale[index]),
         )
         if after < before:
-            monitor = config.plateau.plateau_monitor
+            rate = self._rate(int(state.learner.step[index]) - 1)
             events.append(
-                f"learning rate lowered from {before * config.learning_rate:.3g} to "
-                f"{after * config.learning_rate:.3g}: {monitor} is on a plateau"
+                f"learning rate lowered from {before * rate:.3g} to {after * rate:.3g}: "
+                f"{config.plateau.plateau_monitor} is on a plateau"
             )
         if not state.active[index]:
             events.append(

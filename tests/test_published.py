@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from medjax.data import fetch as module
-from medjax.data.fetch import PUBLISHED, Published, fetch
+from medjax.data import published as module
+from medjax.data.published import PUBLISHED, Published, fetch
 from medjax.errors import RefusedError
 
 PAYLOAD = bytes(range(256)) * 2400  # three pieces, the last one not whole
@@ -337,5 +337,5 @@ def test_the_table_agrees_with_the_file_at_hand(retinamnist) -> None:
 
 
 def test_pooch_is_imported_only_when_it_is_needed() -> None:
-    check = "import sys, medjax.data.fetch; assert not {'pooch', 'requests', 'jax'} & {*sys.modules}"
+    check = "import sys, medjax.data.published; assert not {'pooch', 'requests', 'jax'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[1])
