@@ -18,7 +18,7 @@ train: install
 	$(BIN)/medjax train $(DATA) $(ARGS)
 
 test: install
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
 
 test-slow: install
 	$(BIN)/pytest -m slow $(ARGS)
@@ -27,10 +27,10 @@ test-gpu: install
 	$(BIN)/pytest -m gpu $(ARGS)
 
 test-kill: install
-	TRIALS=$(TRIALS) $(BIN)/pytest -m kill $(ARGS)
+	TRIALS=$(TRIALS) $(BIN)/pytest -m kill --numprocesses auto -rA $(ARGS)
 
 test-faults: install
-	$(BIN)/pytest -m faults $(ARGS)
+	$(BIN)/pytest -m faults --numprocesses auto $(ARGS)
 
 check: install
 	$(BIN)/ruff format --check .

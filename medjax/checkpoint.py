@@ -19,6 +19,7 @@ from orbax.checkpoint import v1 as ocp
 
 from medjax.errors import refuse
 
+_MARGIN = 2**20  # bytes for what Orbax writes beside the arrays
 _DAMAGED = "restore the file from a copy, or train again"
 
 
@@ -32,6 +33,7 @@ def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
     if directory.exists():
         raise refuse(str(directory), "exists already", "checkpoints are never overwritten")
     host = jax.tree.map(lambda leaf: np.array(leaf), items)
+    _require_room(directory, host)
     try:
         ocp.save_checkpointables(directory.absolute(), host)
         saved = ocp.load_checkpointables(directory.absolute(), host)
@@ -113,6 +115,14 @@ def _manifest_path(directory: Path) -> Path:
 def _digest_files(directory: Path) -> dict[str, str]:
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): _digest_file(path) for path in files}
+
+
+def _require_room(directory: Path, items: PyTree) -> None:
+    """Raise OSError on a disk that is too full, before the library that writes fails in many threads at once."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items)) + _MARGIN
+    if shutil.disk_usage(directory.parent).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
 
 def _digest_file(path: Path) -> str:

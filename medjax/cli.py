@@ -4,6 +4,7 @@ import argparse
 import csv
 import dataclasses
 import json
+import logging
 import os
 import shlex
 import signal
@@ -119,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, _interrupt)
     warnings.showwarning = _warn
+    for name in ("absl", "asyncio"):  # Orbax's; what matters of it reaches us as an exception
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         _run(_parse(arguments), shlex.join(["medjax", *arguments]))
     except RefusedError as error:

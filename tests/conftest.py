@@ -1,10 +1,21 @@
 """Shapes and types checked at run time, a cache of the tests' own, and the data that several test files read."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
 import pytest
+
+# Many tests compile the same programs: the first to do so keeps them for the others, processes of their own included.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="medjax-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # Before anything imports medjax: every annotated function then checks its arguments' shapes and dtypes. All rooms but
 # the command line, where tyro's mark for a missing argument stands in for values of any type.
