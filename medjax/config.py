@@ -100,7 +100,8 @@ class TrainConfig:
     augment: bool = True
     """Change the training images at random (see rotation, shift, zoom)."""
     fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
-    """Shares of train, val and test, stratified by class; sum to 1. Parts that the data fixes are kept."""
+    """Shares of train, val and test, stratified by class; sum to 1. Parts that the data fixes are kept; of the
+    training folds of a cross-validation val takes the share that it has here beside train."""
     keep: Literal["last", "best", "stopping"] = "last"
     """Parameters that are scored: after the last epoch, after the one that is best by best-monitor, or after the
     one that early stopping counts as best."""

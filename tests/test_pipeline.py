@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -242,7 +243,8 @@ main()
     short_of_room = [sys.executable, "-c", limited, *line[3:]]
     ended = subprocess.run(short_of_room, capture_output=True, text=True, check=False)
     assert ended.returncode == 2, ended.stderr
-    (said,) = [said for said in ended.stderr.splitlines() if said.startswith("medjax: error:")]
+    # Threads of the library that writes the arrays may complain in between.
+    (said,) = re.findall("medjax: error: .*", ended.stderr)
     assert "epoch_0001: cannot be written" in said
     assert "continue with: medjax crossval" in said
     subprocess.run([*line, "--resume"], check=True)
