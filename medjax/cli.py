@@ -129,10 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except DivergedError as error:
         _fail(DIVERGED, [str(error)])
     except KeyboardInterrupt:
-        _fail(INTERRUPTED, ["interrupted"])
+        _end_at_once(INTERRUPTED, "interrupted")
     except SystemExit as error:
         if error.code == TERMINATED:
-            _fail(TERMINATED, ["terminated"])
+            _end_at_once(TERMINATED, "terminated")
         raise
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell, and nothing more to flush.
@@ -278,6 +278,15 @@ def _ignore_signals() -> None:
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
     print(f"medjax: warning: {printable(str(message))}", file=sys.stderr)
+
+
+def _end_at_once(status: int, word: str) -> None:
+    """End without the interpreter's tidying up: a computation may still be under way in threads of XLA, and would
+    find the interpreter gone under its feet (a segmentation fault). What must be saved has been."""
+    print(f"medjax: error: {word}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _fail(status: int, lines: Sequence[str]) -> None:

@@ -120,10 +120,11 @@ def test_when_every_checkpoint_is_damaged_it_refuses_and_keeps_them(phantom_fold
     saved = list_checkpoints(directory / "checkpoints" / "fold_00")
     for checkpoint in saved:
         next(path for path in checkpoint.rglob("*") if path.is_file()).unlink()
-    before = sorted(directory.rglob("*"))
+    before, record = sorted(directory.rglob("*")), (directory / "run.json").read_bytes()
     with pytest.raises(RefusedError, match="is missing from the checkpoint"):
         jobs.train(phantom_folder, dataclasses.replace(config, epochs=3), run_dir=directory, resume=True)
     assert sorted(directory.rglob("*")) == before
+    assert (directory / "run.json").read_bytes() == record
 
 
 def test_a_directory_that_another_process_made_meanwhile_is_refused(phantom_folder, tmp_path, monkeypatch):
@@ -224,6 +225,21 @@ def test_a_signal_ends_a_run_within_five_seconds_and_says_how_to_go_on(
     ]
     assert names[0] == names[1]
     assert int(names[0][-1].removeprefix("epoch_")) >= 2
+
+
+def test_a_signal_while_it_compiles_ends_a_run_with_its_status(phantom_folder, tmp_path):
+    line = command_line(phantom_folder, tmp_path / "run", "--epochs", "5000")
+    # With nothing kept from other tests there is something to compile.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        for said in process.stderr:
+            if "images of" in said:
+                break
+        time.sleep(1.5)
+        process.send_signal(signal.SIGTERM)
+        last_words = process.stderr.read()
+    assert process.returncode == 143, last_words
+    assert "--resume" in last_words
 
 
 def test_a_checkpoint_that_cannot_be_written_is_one_line_and_the_run_can_go_on(phantom_folder, tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 from medjax import run
 from medjax.config import CrossvalConfig, require_valid
 from medjax.data import load
-from medjax.errors import DivergedError, listed, refuse
+from medjax.errors import DivergedError, RefusedError, listed, refuse
 from medjax.jobs import opening
 from medjax.jobs.building import Config, folds_of, make_model, make_splits, training_of, with_whole_paths
 from medjax.jobs.illustrating import illustrate
@@ -63,6 +63,9 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
         work = _Work(config, request, display, opened)
         try:
             trained = work.run(stack)
+        except RefusedError:
+            work.leave_as_it_was()
+            raise
         except (KeyboardInterrupt, SystemExit, OSError) as error:
             work.stop(error)
             raise
@@ -150,6 +153,12 @@ class _Work:
         illustrate(directory, status, config, dataset, splits, shown, trained.history)
         self._write_record(record, status)
         return trained
+
+    def leave_as_it_was(self) -> None:
+        """Give a run that cannot be continued its run.json back."""
+        if self._previous is not None and self._record is not None:
+            assert self.directory is not None
+            run.write_json(self.directory / "run.json", self._previous)
 
     def stop(self, error: BaseException) -> None:
         """Say how to continue, if there is something to continue; of an OSError make a refusal."""
