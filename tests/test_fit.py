@@ -102,14 +102,12 @@ def test_no_compilation_after_the_first_epoch(monkeypatch):
 
 
 def test_no_transfer_between_host_and_device_inside_an_epoch():
-    transfers = []
     steps = fit(
         tiny_learner(), jnp.asarray(IMAGES), jnp.asarray(LABELS), [SPLIT], num_epochs=2, batch_size=16
     )
     next(steps)
     with jax.transfer_guard_host_to_device("disallow"):
         next(steps)
-    assert not transfers
 
 
 def test_every_training_image_counts_once_an_epoch_and_every_val_image_too(trained):

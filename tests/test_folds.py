@@ -35,7 +35,7 @@ def train(controls, num_epochs, splits=(SPLIT,), **options):
     ]
 
 
-def never_better(mode="min"):
+def never_better():
     """A monitor that stands still."""
     return lambda sums: jnp.zeros(()) * sums.loss
 

@@ -1,10 +1,12 @@
-"""Data sets before any training: fetched, and laid out in train and test folders."""
+"""Data sets before any training: fetched, laid out in train and test folders, and read."""
 
 from pathlib import Path
 
 from medjax.config import DataConfig
-from medjax.data import export_split, fetch
+from medjax.data import export_split, fetch, load
 from medjax.progress import Display
+from medjax.records import Dataset
+from medjax.report import wording
 
 _DEFAULT = DataConfig()
 
@@ -39,3 +41,12 @@ def split_data(
     with Display(is_quiet=is_quiet) as display:
         display.start("copying")
         return export_split(source, target, test_share, seed=seed, config=config, on_progress=display.advance)
+
+
+def load_dataset(source: str | Path, config: DataConfig, display: Display) -> Dataset:
+    """The data set, and a line that says what was read."""
+    display.start("reading")
+    dataset = load(source, config, on_progress=display.advance)
+    found = f"{dataset.name}: {len(dataset.labels):,} images of {len(dataset.class_names)} classes"
+    display.say("; ".join([found, *wording.loading(dataset.counts._asdict())]))
+    return dataset

@@ -13,10 +13,10 @@ import numpy as np
 
 from medjax import run
 from medjax.config import CrossvalConfig, require_valid
-from medjax.data import load
 from medjax.errors import DivergedError, RefusedError, listed, refuse
 from medjax.jobs import opening
 from medjax.jobs.building import Config, folds_of, make_model, make_splits, training_of, with_whole_paths
+from medjax.jobs.datasets import load_dataset
 from medjax.jobs.illustrating import illustrate
 from medjax.jobs.naming import describe_parts, file_name
 from medjax.jobs.restoring import Run
@@ -25,7 +25,6 @@ from medjax.jobs.training import TrainedFolds, train_folds
 from medjax.models import summarize_model
 from medjax.progress import Display
 from medjax.records import Dataset, Predictions, Split
-from medjax.report import wording
 from medjax.training.strategies import choose_strategy
 
 
@@ -74,15 +73,6 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
     return Run(work.directory, run.read_json(work.directory / "run.json"))
 
 
-def load_dataset(source: str | Path, config: Config, display: Display) -> Dataset:
-    """The data set, and a line that says what was read."""
-    display.start("reading")
-    dataset = load(source, training_of(config).data, on_progress=display.advance)
-    found = f"{dataset.name}: {len(dataset.labels):,} images of {len(dataset.class_names)} classes"
-    display.say("; ".join([found, *wording.loading(dataset.counts._asdict())]))
-    return dataset
-
-
 def _reopen(config: Config, request: Request, display: Display, stack: contextlib.ExitStack) -> _Opened:
     """Lock the run to continue, if it was begun, and read its run.json."""
     directory = request.run_dir
@@ -122,7 +112,7 @@ class _Work:
     def run(self, stack: contextlib.ExitStack) -> TrainedFolds:
         """Load, open, train, score, write and draw; run.json ends with the run's status."""
         config, display = self._config, self._display
-        dataset = load_dataset(self._request.source, config, display)
+        dataset = load_dataset(self._request.source, training_of(config).data, display)
         splits = make_splits(config, dataset)
         record = _describe(config, self._request, dataset, splits)
         if self._previous is not None:

@@ -12,9 +12,10 @@ from medjax import run
 from medjax.checkpoint import load_checkpoint
 from medjax.checkpoint_series import checkpoint_path, list_epochs
 from medjax.config import CrossvalConfig, DataConfig, from_dict
-from medjax.data import fingerprint, load, load_images
+from medjax.data import fingerprint, load_images
 from medjax.errors import refuse
 from medjax.jobs.building import Config, folds_of, make_fold_learner, make_splits, training_of
+from medjax.jobs.datasets import load_dataset
 from medjax.jobs.scoring import merge_predictions, score_pooled
 from medjax.progress import Display
 from medjax.records import Dataset, Names, Probabilities
@@ -97,8 +98,7 @@ class Run:
 
     def _load(self, config: Config, source: str | Path, *, is_quiet: bool) -> Dataset:
         with Display(is_quiet=is_quiet) as display:
-            display.start("reading")
-            dataset = load(source, training_of(config).data, on_progress=display.advance)
+            dataset = load_dataset(source, training_of(config).data, display)
         data = self.record["data"]
         if fingerprint(dataset) != data["fingerprint"]:
             raise refuse(
