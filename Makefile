@@ -4,7 +4,7 @@ ARGS ?=
 TRIALS ?= 8
 BIN := .venv/bin
 
-.PHONY: install train test test-slow test-gpu test-kill test-faults check clean
+.PHONY: install train test test-slow test-gpu test-kill test-faults check peers clean
 
 install: .venv/installed
 
@@ -37,5 +37,12 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+peers: .venv-peers/installed
+
+.venv-peers/installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

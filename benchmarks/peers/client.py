@@ -1,0 +1,47 @@
+"""The asking side: a peer's process, kept alive between calls so that turns measure work and not start-up."""
+
+import json
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+PeerName = Literal["keras", "pytorch", "opencv"]
+PYTHON = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
+
+
+class Peer:
+    """A running peer. Use as a context manager; `call` waits for the answer."""
+
+    def __init__(self, name: PeerName) -> None:
+        """Start `benchmarks.peers.<name>` in the peers' own environment."""
+        if not PYTHON.exists():
+            raise SystemExit("the peers are not installed: run make peers, or give --no-peers")
+        self._process = subprocess.Popen(
+            [PYTHON, "-m", f"benchmarks.peers.{name}_peer"],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def call(self, function: str, **arguments: Any) -> Any:
+        """What the peer's function of that name returns; arguments and result are JSON values."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"call": function, "arguments": arguments}) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the peer ended in {function}; its own words are above")
+        return json.loads(answer)["result"]
+
+    def __enter__(self) -> "Peer":
+        """The peer itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
