@@ -27,7 +27,8 @@ class Peer:
 
     def call(self, function: str, **arguments: Any) -> Any:
         """What the peer's function of that name returns; arguments and result are JSON values."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"call": function, "arguments": arguments}) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
