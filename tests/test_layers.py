@@ -38,9 +38,20 @@ def test_convolution_by_slices_is_the_librarys(image_shape, kernel_shape):
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 3), (1, 7, 9, 2), (2, 2, 3, 1)])
-def test_max_pool_is_flaxs(shape):
+@pytest.mark.parametrize("has_ties", [False, True])
+def test_max_pool_is_flaxs(shape, has_ties):
     (images,) = random_arrays(shape)
-    assert np.array_equal(max_pool(images), nn.max_pool(images, (2, 2), strides=(2, 2)))
+    if has_ties:
+        images = jnp.round(images)
+
+    def librarys(images):
+        return nn.max_pool(images, (2, 2), strides=(2, 2))
+
+    ours, our_gradient = jax.vjp(max_pool, images)
+    theirs, their_gradient = jax.vjp(librarys, images)
+    assert np.array_equal(ours, theirs)
+    weights = jnp.arange(1.0, ours.size + 1).reshape(ours.shape)
+    assert np.array_equal(our_gradient(weights)[0], their_gradient(weights)[0])
 
 
 @pytest.mark.parametrize("side", [4, 5, 13, 28])

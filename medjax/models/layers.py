@@ -49,12 +49,37 @@ def max_pool(
 ) -> Float[Array, "batch half_height half_width channel"]:
     """Largest value of each 2 by 2 window; an odd last row or column is left out.
 
-    Written as the maximum of strided slices: the gradient of `nn.max_pool` is half of a small network's time on
-    a CPU and does not compile under XLA's determinism flag on a GPU.
+    The gradient goes to the first of equal values, as in `nn.max_pool`, whose own gradient is half of a small
+    network's time on a CPU and does not compile under XLA's determinism flag on a GPU.
     """
     height, width = (side // 2 * 2 for side in images.shape[1:3])
-    rows = jnp.maximum(images[:, 0:height:2, :width], images[:, 1:height:2, :width])
-    return jnp.maximum(rows[:, :, 0::2], rows[:, :, 1::2])
+    return _pool_windows(images[:, :height, :width])
+
+
+@jax.custom_vjp
+def _pool_windows(images: Array) -> Array:
+    return _pool_with_places(images)[0]
+
+
+def _pool_with_places(images: Array) -> tuple[Array, Array]:
+    """The largest values and where they stood in their windows, 0 to 3: all that the gradient needs."""
+    top_left, top_right = images[:, ::2, ::2], images[:, ::2, 1::2]
+    bottom_left, bottom_right = images[:, 1::2, ::2], images[:, 1::2, 1::2]
+    top, bottom = jnp.maximum(top_left, top_right), jnp.maximum(bottom_left, bottom_right)
+    top_place = jnp.where(top_left >= top_right, 0, 1)
+    bottom_place = jnp.where(bottom_left >= bottom_right, 2, 3)
+    places = jnp.where(top >= bottom, top_place, bottom_place)
+    return jnp.maximum(top, bottom), places.astype(jnp.int8)
+
+
+def _gradient_to_places(places: Array, gradient: Array) -> tuple[Array]:
+    batch, height, width, channels = gradient.shape
+    window = jnp.arange(4, dtype=jnp.int8).reshape(1, 1, 2, 1, 2, 1)
+    spread = jnp.where(places[:, :, None, :, None] == window, gradient[:, :, None, :, None], 0)
+    return (spread.reshape(batch, 2 * height, 2 * width, channels),)
+
+
+_pool_windows.defvjp(_pool_with_places, _gradient_to_places)
 
 
 class ConvolutionPool(nn.Module):
