@@ -1,32 +1,35 @@
-"""Training images a second of the report's system, beside what the cores' matrix product allows.
+"""Training images a second of the report's system, beside its peers and what the cores' matrix product allows.
 
-    python -m benchmarks.throughput [--data ZIP] [--turns 7] [--block-sizes 8 16 32 0] [--json]
+    python -m benchmarks.throughput [--data ZIP] [--turns 5] [--no-peers] [--json]
 
-Each case trains the report's network on the same images; the cases take turns in one process and the median turn
-counts. The last line of stdout is one JSON object. The limit is f32 matrix products of 2048 by 2048 in the same run,
-against the nominal 16 MFLOP that the network as written costs an image and step.
+Every case trains the report's network on the same images, PyTorch and Keras each in the ways its users know and in a
+process of its own; the cases take turns, the median turn counts, and of a peer's ways the fastest. The limit is f32
+matrix products of 2048 by 2048 in the same run, against the nominal 16 MFLOP that the network as written costs an
+image and step. The last line of stdout is one JSON object.
 """
 
+import contextlib
 import functools
-import statistics
-import time
-from collections.abc import Callable
-from json import dumps
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import tyro
 
+from benchmarks.measuring import MATMUL_FLOP, Case, finish, make_matmul, medians, take_turns
+from benchmarks.peers.client import Peer
 from medjax.data import load, split_dataset
 from medjax.metrics import zero_sums
 from medjax.models import CNN
-from medjax.run import describe_environment
-from medjax.training import learner as learner_module
+from medjax.records import Dataset, Split
 from medjax.training.augment import random_affine
-from medjax.training.fit import init_state
-from medjax.training.folds import make_plan, run_steps
-from medjax.training.learner import make_learner
+from medjax.training.fit import fit, init_state, predict
+from medjax.training.folds import make_plan, run_steps, shuffle_epoch
+from medjax.training.learner import Learner, make_learner
 from medjax.training.optimizers import make_adam
 
 IMAGES_A_TURN = 4096
@@ -34,87 +37,134 @@ IMAGES_A_TURN = 4096
 # gradient of the first layer's input, which nobody needs.
 FORWARD_FLOP = 2 * 26**2 * 9 * 32 + 2 * 11**2 * 288 * 64 + 2 * 1600 * 128 + 2 * 128 * 6
 STEP_FLOP = 3 * FORWARD_FLOP - 2 * 26**2 * 9 * 32
+KINDS = {
+    f"b{batch_size}{'_aug' if augmented else ''}": (batch_size, augmented)
+    for augmented in (False, True)
+    for batch_size in (32, 128)
+}
 
 
-def main(
-    data: str = "phantom", turns: int = 7, block_sizes: tuple[int, ...] = (), json: bool = False
-) -> None:
+def main(data: str = "phantom", turns: int = 5, peers: bool = True, json: bool = False) -> None:
     """Measure and print.
 
     Args:
         data: Folder or archive to train on, or the word phantom.
         turns: Turns of each case; the median counts.
-        block_sizes: Also measure these sizes of the blocks that a CPU works in (0 is the whole batch).
+        peers: Measure PyTorch and Keras too.
         json: Print the JSON line alone.
     """
+    figures = measure(data, turns, peers=peers)
+    lines = [f"{'':8}  medjax, images/s (share of the limit)   PyTorch    Keras   medjax over the better"]
+    for kind in KINDS:
+        line = f"{kind:8}  {figures[kind]:8,} ({figures['fraction_of_limit'][kind]:.0%})"
+        if peers:
+            line += f"  {figures['pytorch_' + kind]:8,} {figures['keras_' + kind]:8,}  {figures['ratio_' + kind]:.2f}"
+        lines.append(line)
+    finish("throughput", figures, lines, json=json)
+
+
+def measure(data: str, turns: int, *, peers: bool) -> dict[str, Any]:
+    """Images a second by case, the ratios, the limit, and the errors after an epoch."""
     dataset = load(data)
-    cases = {
-        f"b{batch_size}{'_aug' if augmented else ''}": make_case(dataset, batch_size, augmented)
-        for batch_size in (32, 128)
-        for augmented in (False, True)
-    }
-    for block_size in block_sizes:
-        for batch_size in (32, 128):
-            name = f"b{batch_size}_aug_block{block_size or batch_size}"
-            cases[name] = make_case(dataset, batch_size, True, block_size or batch_size)
-    seconds = take_turns({**cases, "matmul": make_matmul()}, turns)
-    rates = {name: IMAGES_A_TURN / seconds[name] for name in cases}
-    limit = 2 * 2048**3 / seconds["matmul"]
-    result = {
-        **{name: round(rate) for name, rate in rates.items()},
+    split = split_dataset(dataset)
+    cases = {kind: make_case(dataset, split, *KINDS[kind]) for kind in KINDS}
+    errors = {"medjax": functools.partial(count_errors, dataset, split)}
+    with contextlib.ExitStack() as stack:
+        if peers:
+            pytorch, keras = stack.enter_context(start_peers(dataset, split))
+            cases |= make_peer_cases(pytorch, keras)
+            for name, peer in (("pytorch", pytorch), ("keras", keras)):
+                errors[name] = functools.partial(peer.call, "train_afresh", batch_size=32, epochs=1)
+        seconds = medians(take_turns({**cases, "matmul": make_matmul()}, turns))
+        quality = {name: count() for name, count in errors.items()}
+    limit = MATMUL_FLOP / seconds.pop("matmul")
+    rates = {name: IMAGES_A_TURN / each for name, each in seconds.items()}
+    return {
+        **{kind: round(rates[kind]) for kind in KINDS},
+        **(compare(rates) if peers else {}),
         "matmul_gflops": round(limit / 1e9),
-        "fraction_of_limit": {name: round(rate * STEP_FLOP / limit, 3) for name, rate in rates.items()},
-        **describe_environment(jax.devices()[0].device_kind),
+        "fraction_of_limit": {kind: round(rates[kind] * STEP_FLOP / limit, 3) for kind in KINDS},
+        "quality": {"errors_after_one_epoch": quality, "of": len(split.test)},
+        "turns": turns,
     }
-    if not json:
-        for name, rate in rates.items():
-            print(f"{name:20} {rate:8,.0f} images/s  {rate * STEP_FLOP / limit:6.1%} of the limit")
-    print(dumps(result))
 
 
-def make_case(
-    dataset: Any, batch_size: int, augmented: bool, block_size: int | None = None
-) -> Callable[[], Any]:
-    """A function that trains on `IMAGES_A_TURN` images; its program is compiled already."""
-    augment = functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1) if augmented else None
-    learner = make_learner(CNN(len(dataset.class_names)), make_adam(1e-3), augment)
-    plan = make_plan([split_dataset(dataset)], seed=0, batch_size=batch_size)
+def compare(rates: dict[str, float]) -> dict[str, Any]:
+    """The best way of each peer, medjax over the better peer, and all ways."""
+    ways = {name: rate for name, rate in rates.items() if name not in KINDS}
+    best = {
+        f"{peer}_{kind}": max(rate for name, rate in ways.items() if name.split()[0] == f"{peer}_{kind}")
+        for peer in ("pytorch", "keras")
+        for kind in KINDS
+    }
+    ratios = {
+        f"ratio_{kind}": rates[kind] / max(best[f"pytorch_{kind}"], best[f"keras_{kind}"]) for kind in KINDS
+    }
+    return {
+        **{name: round(rate) for name, rate in best.items()},
+        **{name: round(ratio, 2) for name, ratio in ratios.items()},
+        "ways": {name: round(rate) for name, rate in ways.items()},
+    }
+
+
+def make_case(dataset: Dataset, split: Split, batch_size: int, augmented: bool) -> Case:
+    """A turn of training on `IMAGES_A_TURN` images of a newly shuffled epoch."""
+    learner = _make_learner(dataset, augmented)
+    plan = make_plan([split], seed=0, batch_size=batch_size)
     state = init_state(learner, plan, dataset.images.shape[1:])
     plan, state = jax.tree.map(lambda leaf: leaf[0], (plan, state))
     images, labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
     num_steps = min(IMAGES_A_TURN, plan.train.shape[0]) // batch_size
-    program = jax.jit(functools.partial(run_steps, learner, batch_size))
-    repeats = -(-IMAGES_A_TURN // (num_steps * batch_size))
-    step_counts = [num_steps] * (repeats - 1) + [IMAGES_A_TURN // batch_size - num_steps * (repeats - 1)]
+    shuffle, steps = jax.jit(shuffle_epoch), jax.jit(functools.partial(run_steps, learner, batch_size))
 
-    def turn(step_counts: list[int] = step_counts) -> None:
-        sums = zero_sums(learner.num_classes)
-        for count in step_counts:
-            jax.block_until_ready(program(images, labels, 0, count, plan, state, sums))
+    def turn() -> None:
+        left = IMAGES_A_TURN // batch_size
+        while left:  # a small data set is gone through several times
+            count = min(left, num_steps)
+            sums = zero_sums(learner.num_classes)
+            jax.block_until_ready(steps(images, labels, 0, count, shuffle(plan, state), state, sums))
+            left -= count
 
-    with_default = learner_module._BLOCK_SIZE
-    learner_module._BLOCK_SIZE = block_size or with_default
-    turn([0])
-    learner_module._BLOCK_SIZE = with_default
     return turn
 
 
-def make_matmul() -> Callable[[], Any]:
-    """A function that multiplies two matrices of 2048 by 2048."""
-    matrix = jnp.ones((2048, 2048))
-    product = jax.jit(jnp.matmul)
-    return lambda: jax.block_until_ready(product(matrix, matrix))
+def count_errors(dataset: Dataset, split: Split) -> int:
+    """Errors on the test part after one epoch at batch 32 without augmentation."""
+    learner = _make_learner(dataset, augmented=False)
+    [(_, state, _)] = fit(learner, dataset.images, dataset.labels, [split], num_epochs=1)
+    parameters = jax.tree.map(lambda leaf: leaf[0], state.learner.parameters)
+    predictions = predict(learner, parameters, dataset.images, dataset.labels, split.test)
+    return int((predictions.probabilities.argmax(1) != predictions.labels).sum())
 
 
-def take_turns(cases: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
-    """Median seconds of each case over turns taken one after the other, after one turn that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(turns + 1):
-        for name, case in cases.items():
-            started = time.perf_counter()
-            case()
-            seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(each[1:]) for name, each in seconds.items()}
+def _make_learner(dataset: Dataset, augmented: bool) -> Learner:
+    augment = functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1) if augmented else None
+    return make_learner(CNN(len(dataset.class_names)), make_adam(1e-3), augment)
+
+
+@contextlib.contextmanager
+def start_peers(dataset: Dataset, split: Split) -> Iterator[tuple[Peer, Peer]]:
+    """PyTorch and Keras, the data loaded."""
+    with tempfile.TemporaryDirectory() as folder, Peer("pytorch") as pytorch, Peer("keras") as keras:
+        path = Path(folder) / "data.npz"
+        np.savez(path, images=dataset.images, labels=dataset.labels, train=split.train, test=split.test)
+        for peer in (pytorch, keras):
+            peer.call("load", path=str(path))
+        yield pytorch, keras
+
+
+def make_peer_cases(pytorch: Peer, keras: Peer) -> dict[str, Case]:
+    """A turn of each peer in each of its ways; the name is `peer_kind way`."""
+    cases: dict[str, Case] = {}
+    for kind, (batch_size, augmented) in KINDS.items():
+        options = {"batch_size": batch_size, "augmented": augmented, "images": IMAGES_A_TURN}
+        for way in ("eager", "compiled"):
+            cases[f"pytorch_{kind} {way}"] = functools.partial(
+                pytorch.call, "train", compiled=way == "compiled", **options
+            )
+        for way in ("pipeline", "generator" if augmented else "arrays"):
+            cases[f"keras_{kind} {way}"] = functools.partial(keras.call, "train", way=way, **options)
+    return cases
 
 
 if __name__ == "__main__":
