@@ -4,7 +4,7 @@ ARGS ?=
 TRIALS ?= 8
 BIN := .venv/bin
 
-.PHONY: install train test test-slow test-gpu test-kill test-faults check peers clean
+.PHONY: install train test test-slow test-gpu test-kill test-faults check peers bench clean
 
 install: .venv/installed
 
@@ -43,6 +43,9 @@ peers: .venv-peers/installed
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
+
+bench: install peers
+	$(BIN)/python -m benchmarks --data $(DATA) $(ARGS)
 
 clean:
 	rm -rf .venv .venv-peers runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,142 @@
+"""The figures of RESULTS.md, each a pure function of a benchmark's JSON."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+from benchmarks.tables import Figures, in_words, pivot_cases
+from medjax.report.style import BLUE, INK, MUTED, VERMILION, styled
+
+COLORS = {"medjax": BLUE, "pytorch": VERMILION, "keras": MUTED}
+AXIS_LABELS = {
+    "images": "images",
+    "image_size": "side in pixels",
+    "batch_size": "batch size",
+    "folds": "folds",
+}
+PREFIXES = {"images": "n", "image_size": "size", "batch_size": "batch", "folds": "k"}
+
+
+@styled
+def plot_throughput(figures: Figures) -> Figure:
+    """Training images a second of medjax and of the peers that were measured, with the limit of the matrix product."""
+    pivot = pivot_cases(figures)
+    systems = [name for name in pivot.columns if name.split("_")[0] in COLORS]
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(systems)
+    for number, name in enumerate(systems):
+        heights = [pivot.columns[name].get(case, 0) for case in pivot.cases]
+        places = np.arange(len(pivot.cases)) + (number - (len(systems) - 1) / 2) * width
+        bars = axes.bar(places, heights, 0.9 * width, color=COLORS[name.split("_")[0]], label=in_words(name))
+        labels = [f"{height:,.0f}" if height else "" for height in heights]
+        axes.bar_label(bars, labels, fontsize=7.5, color=INK, padding=2)
+    shares = pivot.columns["fraction_of_limit"]
+    limit = np.mean([figures[case] / share for case, share in shares.items() if share])
+    axes.axhline(limit, color=INK, linewidth=0.8, linestyle=(0, (3, 1.5)))
+    note = f"what the cores' f32 matrix product allows: {limit:,.0f}"
+    axes.annotate(
+        note,
+        (len(pivot.cases) - 0.5, limit),
+        (0, -3),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=8,
+    )
+    axes.set_xticks(range(len(pivot.cases)), [in_words(case) for case in pivot.cases])
+    axes.set_ylabel("training images a second")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(systems), borderaxespad=0)
+    return figure
+
+
+@styled
+def plot_scaling(figures: Figures) -> Figure:
+    """Seconds and peak memory over each axis, both logarithmic, with the fitted power of the seconds."""
+    tables = figures["tables"]
+    figure = Figure(figsize=(2.3 * len(tables) + 0.6, 4.2), layout="constrained")
+    grid = figure.subplots(2, len(tables), squeeze=False, sharex="col", sharey="row")
+    for column, (axis, rows) in enumerate(tables.items()):
+        upper, lower = grid[:, column]
+        for axes, quantity, name in (
+            (upper, "seconds", "exponent"),
+            (lower, "peak_mebibytes", "memory_exponent"),
+        ):
+            slope, deviation = (figures[f"{PREFIXES[axis]}_{name}{end}"] for end in ("", "_sd"))
+            _draw_power(axes, axis, rows, quantity, slope)
+            axes.set_title(f"power {slope:.2f} ± {deviation:.2f}", fontsize=8.5)
+        lower.set_xlabel(AXIS_LABELS[axis])
+    grid[0, 0].set_ylabel("seconds: an epoch and scores")
+    grid[1, 0].set_ylabel("peak memory in MiB")
+    return figure
+
+
+@styled
+def plot_time_to_accuracy(figures: Figures) -> Figure:
+    """Test errors over seconds, a point a seed, and the Keras job if it was run."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots()
+    rows = figures["runs"]
+    errors = [row["errors"] for row in rows]
+    for kind, fill in (("cold", BLUE), ("warm", "white")):
+        seconds = [row[f"{kind}_seconds"] for row in rows]
+        axes.scatter(
+            seconds, errors, s=30, facecolor=fill, edgecolor=BLUE, label=f"medjax, {kind} cache", zorder=3
+        )
+    if "keras_seconds" in figures:
+        axes.scatter(
+            figures["keras_seconds"],
+            figures["keras_errors"],
+            s=34,
+            marker="s",
+            color=VERMILION,
+            label="Keras",
+            zorder=3,
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(_few_minors))
+    axes.set_ylim(bottom=0, top=1.25 * max(1, *errors, figures.get("keras_errors", 0)))
+    axes.set_xlabel("seconds from the archive to the scores")
+    axes.set_ylabel(f"errors of {figures['test_images']:,} test images")
+    axes.grid(axis="both")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0)
+    return figure
+
+
+PLOTS: dict[str, Callable[[Figures], Figure]] = {
+    "throughput": plot_throughput,
+    "scaling": plot_scaling,
+    "time_to_accuracy": plot_time_to_accuracy,
+}
+
+
+def _draw_power(
+    axes: Axes, axis: str, rows: Sequence[Mapping[str, Any]], quantity: str, slope: float
+) -> None:
+    """Points, and the line of that slope through their middle."""
+    places, work, values = (np.array([row[name] for row in rows], float) for name in (axis, "work", quantity))
+    middle = np.exp(np.log(values).mean() - slope * np.log(work).mean())
+    axes.plot(places, middle * work**slope, color=MUTED, linewidth=1)
+    axes.scatter(places, values, s=22, color=BLUE, zorder=3)
+    axes.set(xscale="log", yscale="log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(places, [_thousands(place) for place in places], fontsize=8)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="y", which="both")
+
+
+def _thousands(value: float) -> str:
+    return f"{value / 1000:,.3g}k" if value >= 1000 else f"{value:g}"
+
+
+def _few_minors(value: float, _: object) -> str:
+    """Labels at 2 and 5 between powers of ten."""
+    leading = value / 10 ** np.floor(np.log10(value))
+    return f"{value:,g}" if round(leading, 6) in (2, 5) else ""
