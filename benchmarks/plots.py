@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from benchmarks.tables import Figures, in_words, pivot_cases
 from medjax.report.style import BLUE, INK, MUTED, VERMILION, styled
@@ -57,21 +57,23 @@ def plot_throughput(figures: Figures) -> Figure:
 
 @styled
 def plot_scaling(figures: Figures) -> Figure:
-    """Seconds and peak memory over each axis, both logarithmic, with the fitted power of the seconds."""
+    """Seconds (logarithmic) and peak memory over each axis, with the powers that were fitted."""
     tables = figures["tables"]
     figure = Figure(figsize=(2.3 * len(tables) + 0.6, 4.2), layout="constrained")
     grid = figure.subplots(2, len(tables), squeeze=False, sharex="col", sharey="row")
-    for column, (axis, rows) in enumerate(tables.items()):
-        upper, lower = grid[:, column]
+    grid[0, 0].set_yscale("log")  # of the whole row
+    for (upper, lower), (axis, rows) in zip(grid.T, tables.items(), strict=True):
         for axes, quantity, name in (
             (upper, "seconds", "exponent"),
             (lower, "peak_mebibytes", "memory_exponent"),
         ):
             slope, deviation = (figures[f"{PREFIXES[axis]}_{name}{end}"] for end in ("", "_sd"))
-            _draw_power(axes, axis, rows, quantity, slope)
-            axes.set_title(f"power {slope:.2f} ± {deviation:.2f}", fontsize=8.5)
+            _draw_power(axes, rows, axis, quantity, slope)
+            axes.set_title(f"power {slope:.2f} ± {deviation:.2f}".replace("-", "−"), fontsize=8.5)
         lower.set_xlabel(AXIS_LABELS[axis])
+    grid[0, 0].yaxis.set_minor_formatter(FuncFormatter(_few_minors))
     grid[0, 0].set_ylabel("seconds: an epoch and scores")
+    grid[1, 0].set_ylim(0, 1.1 * max(row["peak_mebibytes"] for rows in tables.values() for row in rows))
     grid[1, 0].set_ylabel("peak memory in MiB")
     return figure
 
@@ -86,7 +88,14 @@ def plot_time_to_accuracy(figures: Figures) -> Figure:
     for kind, fill in (("cold", BLUE), ("warm", "white")):
         seconds = [row[f"{kind}_seconds"] for row in rows]
         axes.scatter(
-            seconds, errors, s=30, facecolor=fill, edgecolor=BLUE, label=f"medjax, {kind} cache", zorder=3
+            seconds,
+            errors,
+            s=30,
+            facecolor=fill,
+            edgecolor=BLUE,
+            label=f"medjax, {kind} cache",
+            zorder=3,
+            clip_on=False,
         )
     if "keras_seconds" in figures:
         axes.scatter(
@@ -97,10 +106,13 @@ def plot_time_to_accuracy(figures: Figures) -> Figure:
             color=VERMILION,
             label="Keras",
             zorder=3,
+            clip_on=False,
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_formatter(FuncFormatter(_few_minors))
+    axes.tick_params(axis="x", which="both", length=3)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0, top=1.25 * max(1, *errors, figures.get("keras_errors", 0)))
     axes.set_xlabel("seconds from the archive to the scores")
     axes.set_ylabel(f"errors of {figures['test_images']:,} test images")
@@ -117,19 +129,19 @@ PLOTS: dict[str, Callable[[Figures], Figure]] = {
 
 
 def _draw_power(
-    axes: Axes, axis: str, rows: Sequence[Mapping[str, Any]], quantity: str, slope: float
+    axes: Axes, rows: Sequence[Mapping[str, Any]], axis: str, quantity: str, slope: float
 ) -> None:
-    """Points, and the line of that slope through their middle."""
+    """Points, and the curve of that power of the work through their middle."""
     places, work, values = (np.array([row[name] for row in rows], float) for name in (axis, "work", quantity))
-    middle = np.exp(np.log(values).mean() - slope * np.log(work).mean())
-    axes.plot(places, middle * work**slope, color=MUTED, linewidth=1)
+    between = np.geomspace(places[0], places[-1])
+    factor = np.exp(np.log(values).mean() - slope * np.log(work).mean())
+    axes.plot(between, factor * np.interp(between, places, work) ** slope, color=MUTED, linewidth=1)
     axes.scatter(places, values, s=22, color=BLUE, zorder=3)
-    axes.set(xscale="log", yscale="log")
+    axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(places, [_thousands(place) for place in places], fontsize=8)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(axis="y", which="both")
+    axes.grid(axis="y")
 
 
 def _thousands(value: float) -> str:

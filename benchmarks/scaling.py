@@ -1,6 +1,7 @@
 """How seconds and peak memory grow with the images, their size, the batch and the number of folds: slopes, not points.
 
-    python -m benchmarks.scaling [--data ZIP] [--axes images image_size batch_size folds] [--turns 3] [--json]
+    python -m benchmarks.scaling [--data ZIP] [--axes images image_size batch_size folds] [--images 10000]
+        [--turns 3] [--json]
 
 A turn is one epoch of the report's recipe with all that goes with it: fingerprint, splits, the transfer to the device,
 shuffling, training, validation, predictions of all parts, scores and predictions.csv. Loading is a column of its own.
@@ -22,7 +23,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -34,7 +35,7 @@ import tyro
 from scipy.stats import linregress
 
 from benchmarks.measuring import finish, medians, take_turns
-from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig
+from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, DataConfig
 from medjax.data import fingerprint, load
 from medjax.jobs.building import Config, make_fold_learner, make_splits, training_of
 from medjax.jobs.scoring import score_folds
@@ -67,19 +68,25 @@ PREFIXES: dict[AxisName, str] = {"images": "n", "image_size": "size", "batch_siz
 
 
 def main(
-    data: str = "phantom", axes: tuple[AxisName, ...] = tuple(AXES), turns: int = 3, json: bool = False
+    data: str = "phantom",
+    axes: tuple[AxisName, ...] = tuple(AXES),
+    images: int = 10_000,
+    turns: int = 3,
+    json: bool = False,
 ) -> None:
     """Measure and print.
 
     Args:
         data: Folder or archive to train on, or the word phantom.
         axes: What to vary.
+        images: Take this many of its images at most, evenly chosen, as the holdout that the points vary.
         turns: Turns of each point; the median counts.
         json: Print the JSON line alone.
     """
-    _in_own_process(load, data)  # into the cache, so that all points load alike
-    with contextlib.closing(_Worker(data, Point())) as holdout:  # a point of most axes
-        tables = {axis: _measure(data, axis, holdout, turns) for axis in axes}
+    if data != "phantom":
+        _fill_cache(data, {point.image_size for axis in axes for point in AXES[axis]})
+    with contextlib.closing(_Worker(data, images, Point())) as holdout:  # a point of most axes
+        tables = {axis: _measure(data, images, axis, holdout, turns) for axis in axes}
     slopes: dict[str, float] = {}
     for axis, rows in tables.items():
         slopes |= describe_slopes(PREFIXES[axis], rows)
@@ -115,13 +122,13 @@ def describe_slopes(prefix: str, rows: Sequence[dict[str, Any]]) -> dict[str, fl
     return slopes
 
 
-def _measure(data: str, axis: AxisName, holdout: "_Worker", turns: int) -> list[dict[str, Any]]:
+def _measure(data: str, at_most: int, axis: AxisName, holdout: "_Worker", turns: int) -> list[dict[str, Any]]:
     """A row for each point of an axis."""
     with contextlib.ExitStack() as stack:
         workers = {Point(): holdout}
         for point in AXES[axis]:  # one after the other, so that none loads while another does
             if point not in workers:
-                workers[point] = stack.enter_context(contextlib.closing(_Worker(data, point)))
+                workers[point] = stack.enter_context(contextlib.closing(_Worker(data, at_most, point)))
         cases = {str(point): workers[point].turn for point in AXES[axis]}
         seconds = medians(take_turns(cases, turns))
     return [_describe(axis, point, workers[point], seconds[str(point)]) for point in AXES[axis]]
@@ -146,10 +153,10 @@ def _describe(axis: AxisName, point: Point, worker: "_Worker", seconds: float) -
 class _Worker:
     """A process that has one point loaded, and works on it when asked."""
 
-    def __init__(self, data: str, point: Point) -> None:
+    def __init__(self, data: str, at_most: int, point: Point) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=_work, args=(other, data, point), daemon=True)
+        self._process = context.Process(target=_work, args=(other, data, at_most, point), daemon=True)
         self._process.start()
         other.close()
         self.facts: dict[str, Any] = self._connection.recv()
@@ -168,9 +175,9 @@ class _Worker:
         self._process.join()
 
 
-def _work(connection: Connection, data: str, point: Point) -> None:
+def _work(connection: Connection, data: str, at_most: int, point: Point) -> None:
     """The process's side: load, tell, and take a turn for each message until there are no more."""
-    job, facts = make_job(data, point)
+    job, facts = make_job(data, at_most, point)
     connection.send(facts)
     with contextlib.suppress(EOFError):
         while connection.recv():
@@ -179,14 +186,14 @@ def _work(connection: Connection, data: str, point: Point) -> None:
             connection.send((time.perf_counter() - started, peak_mebibytes()))
 
 
-def make_job(data: str, point: Point) -> tuple[Callable[[], None], dict[str, Any]]:
+def make_job(data: str, at_most: int, point: Point) -> tuple[Callable[[], None], dict[str, Any]]:
     """One epoch and its scores as a function, and what was loaded for it."""
     config = _configure(point)
     training = training_of(config)
     started = time.perf_counter()
     source = load(data, training.data)
     loading = time.perf_counter() - started
-    dataset = repeat(source, point.copies)
+    dataset = repeat(source, point.copies, at_most)
     splits = make_splits(config, dataset)
     learner = make_fold_learner(training, len(dataset.class_names), splits)
     facts = {
@@ -210,20 +217,15 @@ def _configure(point: Point) -> Config:
     return CrossvalConfig(folds=point.folds, fold_strategy="loop", training=training)
 
 
-def repeat(dataset: Dataset, copies: int) -> Dataset:
-    """The same images `copies` times over, each under an id of its own."""
-
-    def tiled(array: np.ndarray | None) -> np.ndarray | None:
-        return None if array is None else np.concatenate([array] * copies)
-
-    return dataset._replace(
-        images=tiled(dataset.images),
-        labels=tiled(dataset.labels),
-        digests=tiled(dataset.digests),
-        split=tiled(dataset.split),
-        groups=tiled(dataset.groups),
-        ids=np.concatenate([np.char.add(dataset.ids, f" copy {copy}") for copy in range(copies)]),
-    )
+def repeat(dataset: Dataset, copies: int, at_most: int) -> Dataset:
+    """`at_most` of the images, evenly chosen, `copies` times over, each under an id of its own."""
+    n = len(dataset.labels)
+    chosen = np.tile(np.linspace(0, n - 1, min(at_most, n)).astype(int), copies)
+    names = ("images", "labels", "ids", "digests", "split", "groups")
+    arrays = {name: array[chosen] for name in names if (array := getattr(dataset, name)) is not None}
+    copy = np.repeat(np.arange(copies), len(chosen) // copies).astype(str)
+    arrays["ids"] = np.char.add(np.char.add(arrays["ids"], " copy "), copy)
+    return dataset._replace(**arrays)
 
 
 def _run(config: Config, dataset: Dataset, learner: Learner, state: FoldState) -> None:
@@ -249,13 +251,16 @@ def peak_mebibytes() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _in_own_process(function: Callable[..., Any], *arguments: Any) -> None:
-    """Call a function where its memory does not count as this process's."""
-    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise SystemExit(process.exitcode)
+def _fill_cache(data: str, image_sizes: Set[int]) -> None:
+    """Load into the cache, so that all points load alike; in a process whose memory does not count as this one's."""
+    for image_size in image_sizes:
+        loading = multiprocessing.get_context("spawn").Process(
+            target=load, args=(data, DataConfig(image_size=image_size))
+        )
+        loading.start()
+        loading.join()
+        if loading.exitcode:
+            raise SystemExit(loading.exitcode)
 
 
 def _lines(axis: AxisName, rows: Sequence[dict[str, Any]], slopes: dict[str, float]) -> list[str]:

@@ -11,13 +11,19 @@ WORDS = {
     "b128": "batch 128",
     "b32_aug": "batch 32, augmented",
     "b128_aug": "batch 128, augmented",
-    "ratio": "medjax / best peer",
+    "ratio": "times the best peer",
     "fraction_of_limit": "share of the limit",
     "matmul_gflops": "the limit: f32 matrix product, GFLOP/s",
+    "ratio_cold": "times the peer's speed, cold",
+    "ratio_cached": "times the peer's speed, cached",
+    "ratio_warm": "times the peer's speed, warm",
+    "cold_ended_seconds": "cold seconds, with the page",
+    "warm_ended_seconds": "warm seconds, with the page",
+    "keras_scored": "Keras test images",
     "peak_mebibytes": "peak MiB",
     "images_per_second": "images/s",
     "n_exponent": "exponent of seconds over images",
-    "n_last_exponent": "the same between the two largest points",
+    "n_last_exponent": "exponent of seconds over the two largest numbers of images",
     "n_memory_exponent": "exponent of peak memory over images",
     "n_kibibytes_an_image": "peak memory an image, KiB",
     "size_exponent": "exponent of seconds over side in pixels",
@@ -49,20 +55,15 @@ class Pivot(NamedTuple):
 
 
 def tables_of(figures: Figures) -> list[Table]:
-    """Tables of everything in `figures`: first by case, then single figures, then lists of rows."""
+    """Tables of everything in `figures`: first by case, then single figures, then dictionaries and lists of rows."""
     pivot = pivot_cases(figures)
     rest = {key: value for key, value in figures.items() if key not in pivot.used and key not in ABOUT}
-    singles = {**{key: value for key, value in rest.items() if not isinstance(value, list | dict)}}
     tables = [_case_table(pivot)] if pivot.cases else []
-    for key, value in rest.items():
-        if isinstance(value, dict) and not _holds_rows(value):
-            singles |= {f"{key}_{name}": each for name, each in value.items()}
+    singles = {key: value for key, value in rest.items() if not isinstance(value, list | dict)}
     if singles:
-        rows = [[in_words(key), text] for key, text in join_deviations(singles).items()]
-        tables.append(Table("", ["figure", "value"], rows))
+        tables.append(_single_table("", singles))
     for key, value in rest.items():
-        named = value if isinstance(value, dict) else {key: value}
-        tables += [row_table(in_words(name), rows) for name, rows in named.items() if _is_rows(rows)]
+        tables += _nested_tables(key, value)
     return tables
 
 
@@ -71,9 +72,13 @@ def pivot_cases(figures: Figures) -> Pivot:
 
     A dictionary whose keys are cases, such as `fraction_of_limit`, is a column as well.
     """
-    numbers = {key: value for key, value in figures.items() if isinstance(value, int | float)}
+    numbers = {
+        key: value for key, value in figures.items() if isinstance(value, int | float) and key not in ABOUT
+    }
     nested = {
-        key: value for key, value in figures.items() if isinstance(value, dict) and set(value) & set(numbers)
+        key: value
+        for key, value in figures.items()
+        if isinstance(value, dict) and value and value.keys() <= numbers.keys()
     }
     cases = [
         case
@@ -124,9 +129,8 @@ def as_text(value: Any) -> str:
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+    text = f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.3g}"
+    return text.replace("-", "−", 1) if value < 0 else text
 
 
 def _case_table(pivot: Pivot) -> Table:
@@ -137,9 +141,19 @@ def _case_table(pivot: Pivot) -> Table:
     return Table("", ["", *(in_words(name) for name in pivot.columns)], rows)
 
 
-def _is_rows(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+def _single_table(title: str, figures: Figures) -> Table:
+    texts = join_deviations(figures)
+    return Table(title, ["figure", "value"], [[in_words(key), text] for key, text in texts.items()])
 
 
-def _holds_rows(value: Mapping[str, Any]) -> bool:
-    return any(_is_rows(each) for each in value.values())
+def _nested_tables(key: str, value: Any) -> list[Table]:
+    """A list of rows is a table; a dictionary is one of its single figures, and those that lie in it."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [row_table(in_words(key), value)]
+    if not isinstance(value, dict):
+        return []
+    singles = {name: each for name, each in value.items() if not isinstance(each, list | dict)}
+    tables = [_single_table(in_words(key), singles)] if singles else []
+    for name, each in value.items():
+        tables += _nested_tables(name, each)
+    return tables

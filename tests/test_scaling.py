@@ -34,9 +34,15 @@ def test_a_constant_hides_in_the_slope_but_less_in_the_last_one():
 
 def test_repeated_images_are_images_of_their_own():
     dataset = make_phantom(images_per_class=3)
-    repeated = repeat(dataset, 3)
+    repeated = repeat(dataset, 3, at_most=100)
     n = len(dataset.labels)
     assert len(set(repeated.ids.tolist())) == len(repeated.images) == 3 * n
     np.testing.assert_array_equal(repeated.images[n : 2 * n], dataset.images)
     np.testing.assert_array_equal(repeated.labels[2 * n :], dataset.labels)
     assert fingerprint(repeated) != fingerprint(dataset)
+
+
+def test_fewer_images_are_chosen_of_all_classes():
+    repeated = repeat(make_phantom(images_per_class=4), 2, at_most=12)
+    np.testing.assert_array_equal(np.bincount(repeated.labels), 4)
+    assert len(set(repeated.ids.tolist())) == 24

@@ -29,15 +29,14 @@ def test_the_longest_case_takes_a_figure():
 
 
 def test_figures_without_cases_are_a_list():
-    (table,) = tables_of(
-        {"cold_seconds": 2.0, "opencv_seconds": 2.2, "ratio_cold": 1.1, "quality": {"same": 1}}
-    )
-    assert table.rows == [
-        ["cold seconds", "2"],
-        ["OpenCV seconds", "2.2"],
-        ["ratio cold", "1.1"],
-        ["quality same", "1"],
-    ]
+    (table,) = tables_of({"cold_seconds": 2.0, "opencv_seconds": 2.2, "turns": 3})
+    assert table.rows == [["cold seconds", "2"], ["OpenCV seconds", "2.2"]]
+
+
+def test_dictionaries_are_tables_however_deep_they_lie():
+    quality, errors = tables_of({"quality": {"errors": {"medjax": 24, "keras": 26}, "of": 8844}})
+    assert (quality.title, quality.rows) == ("quality", [["of", "8,844"]])
+    assert (errors.title, errors.rows) == ("errors", [["medjax", "24"], ["Keras", "26"]])
 
 
 def test_a_deviation_stands_behind_its_figure():
@@ -56,5 +55,14 @@ def test_rows_become_tables_of_their_own_wherever_they_lie():
 
 
 def test_numbers_keep_the_digits_that_count():
-    values = [None, True, 58_954, 11_791.4, 0.00123456, 2.0, "vmap"]
-    assert [as_text(value) for value in values] == ["–", "True", "58,954", "11,791", "0.00123", "2", "vmap"]
+    values = [None, True, 58_954, 11_791.4, 0.00123456, 2.0, -0.06, "vmap"]
+    assert [as_text(value) for value in values] == [
+        "–",
+        "True",
+        "58,954",
+        "11,791",
+        "0.00123",
+        "2",
+        "−0.06",
+        "vmap",
+    ]

@@ -56,7 +56,7 @@ def main() -> None:
     seconds = {
         f"{part}_seconds": round(float(lap), 2) for part, lap in zip(parts, np.diff(clock), strict=True)
     }
-    scores = {"test_images": len(test), "errors": round(len(test) * (1 - accuracy)), "loss": loss}
+    scores = {"scored": len(test), "errors": round(len(test) * (1 - accuracy)), "loss": loss}
     print(json.dumps({**seconds, **scores, "epochs": arguments.epochs}))
 
 
