@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import PyTree
-from orbax.checkpoint import v1 as ocp
 
 from medjax.errors import refuse
 
@@ -35,8 +34,9 @@ def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
     host = jax.tree.map(lambda leaf: np.array(leaf), items)
     _require_room(directory, host)
     try:
-        ocp.save_checkpointables(directory.absolute(), host)
-        saved = ocp.load_checkpointables(directory.absolute(), host)
+        orbax = _orbax()
+        orbax.save_checkpointables(directory.absolute(), host)
+        saved = orbax.load_checkpointables(directory.absolute(), host)
     except OSError:
         raise
     # A full disk reaches us as a ValueError of the library that writes the arrays.
@@ -64,7 +64,7 @@ def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None
     # NumPy leaves ask Orbax for NumPy arrays, whatever devices there are.
     structure = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
     try:
-        return ocp.load_checkpointables(directory.absolute(), {name: structure})[name]
+        return _orbax().load_checkpointables(directory.absolute(), {name: structure})[name]
     # What Orbax raises on files it cannot read has many types, and no type of its own.
     except Exception as error:
         reason = f"cannot be read as {name!r} ({type(error).__name__}: {str(error)[:200]})"
@@ -106,6 +106,13 @@ def delete_checkpoint(directory: Path) -> None:
     """Remove a checkpoint or what is left of one: the manifest first, so that half is never taken for a whole."""
     _manifest_path(directory).unlink(missing_ok=True)
     shutil.rmtree(directory, ignore_errors=not directory.exists())
+
+
+def _orbax() -> Any:
+    """Orbax, imported at the first save or load: training need not wait a third of a second for it to begin."""
+    from orbax.checkpoint import v1
+
+    return v1
 
 
 def _manifest_path(directory: Path) -> Path:

@@ -1,7 +1,8 @@
 """Mergeable sums over images, and the metrics that follow from them.
 
 Sums of two disjoint sets of images add up to the sums of their union, so batches, devices and folds merge in any
-order (losses, being floats, to rounding).
+order (losses, being floats, to rounding). `mean_loss` and `accuracy` take NumPy sums of folds as well: what is only
+shown then compiles nothing.
 """
 
 from typing import NamedTuple
@@ -46,14 +47,14 @@ def add_sums(first: Sums, second: Sums) -> Sums:
     return Sums(first.loss + second.loss, first.confusion + second.confusion)
 
 
-def mean_loss(sums: Sums) -> Float[Array, "*fold"]:
+def mean_loss(sums: Sums) -> Float[Array | np.ndarray, "*fold"]:
     """Mean cross-entropy in nats; 0 over no image."""
-    return sums.loss / jnp.maximum(sums.num_images, 1)
+    return sums.loss / sums.num_images.clip(1)
 
 
-def accuracy(sums: Sums) -> Float[Array, "*fold"]:
+def accuracy(sums: Sums) -> Float[Array | np.ndarray, "*fold"]:
     """Share of images whose predicted class is the true one, 0 to 1; 0 over no image."""
-    return jnp.trace(sums.confusion, axis1=-2, axis2=-1) / jnp.maximum(sums.num_images, 1)
+    return _hits(sums).sum(-1) / sums.num_images.clip(1)
 
 
 def balanced_accuracy(sums: Sums) -> Float[Array, "*fold"]:
@@ -78,9 +79,9 @@ def macro_f1(sums: Sums) -> Float[Array, "*fold"]:
     return (2 * hits / jnp.maximum(occurrences, 1)).sum(-1) / jnp.maximum((occurrences > 0).sum(-1), 1)
 
 
-def _hits(sums: Sums) -> Int[Array, "*fold class"]:
+def _hits(sums: Sums) -> Int[Array | np.ndarray, "*fold class"]:
     """Images of each class that are called so."""
-    return jnp.diagonal(sums.confusion, axis1=-2, axis2=-1)
+    return sums.confusion.diagonal(axis1=-2, axis2=-1)
 
 
 class ClassRates(NamedTuple):

@@ -10,7 +10,9 @@ import signal
 import sys
 from pathlib import Path
 
-from medjax import checkpoint, checkpoint_series, cli
+from orbax.checkpoint import v1 as orbax
+
+from medjax import checkpoint_series, cli
 from medjax.jobs import pipeline, scoring
 from medjax.report import page
 
@@ -51,7 +53,7 @@ def is_manifest(path, *_):
 
 POINTS = {
     "before save": lambda: kill_before(checkpoint_series, "save_checkpoint"),
-    "arrays written": lambda: kill_before(checkpoint.ocp, "save_checkpointables", after=True),
+    "arrays written": lambda: kill_before(orbax, "save_checkpointables", after=True),
     "while arrays are written": lambda: kill_before(
         os, "rename", lambda source, *_: "orbax-checkpoint-tmp" in os.fspath(source)
     ),

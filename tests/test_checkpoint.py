@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint import v1
 
 from medjax.checkpoint import (
     delete_checkpoint,
@@ -160,7 +161,7 @@ def test_what_the_writing_library_raises_on_a_full_disk_is_an_oserror_with_the_p
     def full(*_):
         raise ValueError("RESOURCE_EXHAUSTED: no space left on device")
 
-    monkeypatch.setattr("medjax.checkpoint.ocp.save_checkpointables", full)
+    monkeypatch.setattr(v1, "save_checkpointables", full)
     with pytest.raises(OSError, match="no space left on device") as caught:
         save_checkpoint(tmp_path / "epoch_0001", make_items())
     assert caught.value.filename == str(tmp_path / "epoch_0001")

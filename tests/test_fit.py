@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from medjax import metrics
-from medjax.training.fit import fit, predict
+from medjax.training.fit import fit, init_state, predict
+from medjax.training.folds import Controls, init_fold, make_plan
+from medjax.training.strategies import select_fold
 from tests.tiny import make_images, make_split, tiny_learner
 
 IMAGES, LABELS = make_images()
@@ -99,6 +101,65 @@ def test_no_compilation_after_the_first_epoch(monkeypatch):
             assert compiled
             before_second = len(compiled)
     assert len(compiled) == before_second
+
+
+@pytest.mark.parametrize("strategy", ["loop", "map", "vmap"])
+def test_every_program_of_an_epoch_is_compiled_once_though_it_is_compiled_ahead(strategy):
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, fun_name="", **__: compiled.append(fun_name) if "backend_compile" in event else None
+    )
+    learner = tiny_learner(learning_rate=0.012)
+    for splits in ([SPLIT], [SPLIT, make_split(LABELS, seed=5)]):
+        compiled.clear()
+        for _ in fit(learner, IMAGES, LABELS, splits, num_epochs=2, batch_size=16, strategy=strategy):
+            pass
+        # By loop two folds are two calls of the program for one; the others compile for so many folds.
+        programs = [
+            name for name in compiled if any(word in name for word in ("run_steps", "finish", "all_folds"))
+        ]
+        expected = {"loop": 2 if len(splits) == 1 else 0}.get(strategy, 3)
+        assert len(programs) == expected, compiled
+
+
+def test_a_learner_that_was_trained_before_compiles_nothing():
+    train()
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
+    )
+    train()
+    assert compiled == []
+
+
+def test_what_fails_while_it_is_compiled_ahead_is_raised():
+    def no_step(key, state, batch):
+        raise ArithmeticError("no step")
+
+    with pytest.raises(ArithmeticError, match="no step"):
+        train(learner=tiny_learner()._replace(train_step=no_step))
+
+
+def test_fresh_parameters_are_those_of_a_compiler_that_optimises():
+    plan = make_plan([SPLIT, make_split(LABELS, seed=5)], seed=2**32 - 1, batch_size=16)
+    quick = init_state(tiny_learner(), plan, IMAGES.shape[1:])
+    for fold in range(2):
+        plain = jax.jit(lambda key: init_fold(key, tiny_learner(), Controls(), IMAGES.shape[1:]))(
+            plan.key[fold]
+        )
+        assert_same(select_fold(quick, fold), plain)
+
+
+def test_parts_of_any_length_share_one_program_for_predictions(trained):
+    parameters = select_fold(trained[-1][1].learner.parameters, 0)
+    predict(tiny_learner(), parameters, IMAGES, LABELS, SPLIT.test)
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
+    )
+    predict(tiny_learner(), parameters, IMAGES, LABELS, np.arange(7))
+    predict(tiny_learner(), parameters, IMAGES, LABELS, np.tile(SPLIT.train, 3))
+    assert compiled == []
 
 
 def test_no_transfer_between_host_and_device_inside_an_epoch():

@@ -50,6 +50,14 @@ def test_plans_do_not_depend_on_which_folds_are_chosen():
     assert sorted(np.array(first.train[0])) == [PADDING] * 56 + sorted(short.train)
 
 
+def test_the_key_of_a_fold_is_the_seeds_folded_with_its_number():
+    for seed in (0, 2**31, 2**32 - 1):
+        keys = make_plan([SPLIT] * 3, seed=seed, batch_size=16, folds=[2, 0]).key
+        for key, fold in zip(keys, (2, 0), strict=True):
+            expected = jax.random.fold_in(jax.random.key(seed), fold)
+            assert (jax.random.key_data(key) == jax.random.key_data(expected)).all()
+
+
 def test_early_stopping_stops_a_fold_and_it_stays_put():
     controls = Controls(stopping=Watch(early_stopping(patience=2), never_better()))
     epochs = train(controls, 10)

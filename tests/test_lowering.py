@@ -10,8 +10,16 @@ import pytest
 from medjax.metrics import zero_sums
 from medjax.models import CNN
 from medjax.training.augment import random_affine
-from medjax.training.fit import init_state
-from medjax.training.folds import Controls, FoldPlan, evaluate_batch, finish_epoch, make_plan, run_steps
+from medjax.training.folds import (
+    EVALUATION_BATCH,
+    Controls,
+    FoldPlan,
+    evaluate_batch,
+    finish_epoch,
+    init_fold,
+    make_plan,
+    run_steps,
+)
 from medjax.training.learner import make_learner
 from medjax.training.optimizers import make_adam
 from tests.tiny import make_images, make_split
@@ -22,8 +30,8 @@ def make_programs():
     augment = functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1)
     learner = make_learner(CNN(6), make_adam(1e-3), augment)
     plan = make_plan([make_split(make_images()[1])], seed=0, batch_size=32)
-    state = jax.eval_shape(functools.partial(init_state, learner, image_shape=(28, 28, 1)), plan)
-    plan, state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), (plan, state))
+    plan = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), plan)
+    state = jax.eval_shape(lambda key: init_fold(key, learner, Controls(), (28, 28, 1)), plan.key)
     images = jax.ShapeDtypeStruct((120, 28, 28, 1), jnp.uint8)
     labels = jax.ShapeDtypeStruct((120,), jnp.int32)
     step = jax.ShapeDtypeStruct((), jnp.int32)
@@ -37,7 +45,12 @@ def make_programs():
         "finish_epoch": (functools.partial(finish_epoch, learner, Controls()), (images, labels, plan, state)),
         "evaluate_batch": (
             functools.partial(evaluate_batch, learner),
-            (state.learner.parameters, images, labels, plan.val, step),
+            (
+                state.learner.parameters,
+                images,
+                labels,
+                jax.ShapeDtypeStruct((EVALUATION_BATCH,), jnp.int32),
+            ),
         ),
     }
 

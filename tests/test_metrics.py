@@ -50,6 +50,14 @@ def test_sums_agree_with_scikit_learn(seed):
     )
 
 
+def test_numpy_sums_give_the_same_numbers_and_stay_on_the_host():
+    sums = sum_batch(*map(jnp.asarray, random_batch(0)[:4]))
+    for measure in (mean_loss, accuracy):
+        on_host = measure(jax.tree.map(lambda leaf: np.asarray(leaf)[None], sums))
+        assert type(on_host) is np.ndarray
+        assert on_host[0] == pytest.approx(float(measure(sums)), rel=1e-6)
+
+
 @given(st.integers(0, 1000), st.integers(0, 50))
 @settings(deadline=None, max_examples=20)
 def test_sums_of_parts_are_the_sums_of_the_whole(seed, cut):

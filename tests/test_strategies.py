@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.training.strategies import STRATEGIES, choose_strategy, loop, place, select_fold, stack_folds
+from medjax.training.strategies import (
+    STRATEGIES,
+    choose_strategy,
+    loop,
+    outline,
+    place,
+    select_fold,
+    stack_folds,
+)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -36,6 +44,23 @@ def test_it_is_traced_once_whatever_the_number_of_calls(name):
         state = lifted(state)
     assert state.tolist() == [[3, 3]] * 5
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("num_folds", [1, 3])
+def test_what_is_lowered_for_shapes_is_what_the_arrays_then_run(name, num_folds):
+    def one_fold(shared, state):
+        return shared * state
+
+    lifted = STRATEGIES[name](one_fold, num_shared=1)
+    arrays = place(name, (np.arange(7, dtype=np.float32), np.ones((num_folds, 7), np.float32)))
+    lifted.lower(*outline(name, arrays)).compile()
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, fun_name="", **__: compiled.append(fun_name) if "backend_compile" in event else None
+    )
+    assert lifted(*arrays).tolist() == [[0, 1, 2, 3, 4, 5, 6]] * num_folds
+    assert not any("fold" in name for name in compiled)
 
 
 def test_donating_under_loop_spares_the_callers_arrays():

@@ -23,7 +23,7 @@ from medjax.training.optimizers import make_adam, make_schedule
 
 Config = TrainConfig | CrossvalConfig
 
-_MONITORS: dict[Monitor, tuple[Callable[[Sums], Float[Array, "*fold"]], Mode]] = {
+_MONITORS: dict[Monitor, tuple[Callable[[Sums], Float[Array | np.ndarray, "*fold"]], Mode]] = {
     "val_loss": (metrics.mean_loss, "min"),
     "val_accuracy": (metrics.accuracy, "max"),
     "val_balanced_accuracy": (metrics.balanced_accuracy, "max"),

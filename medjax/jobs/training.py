@@ -16,8 +16,8 @@ from medjax.errors import RefusedError
 from medjax.jobs.building import make_controls, make_fold_learner, make_rate
 from medjax.progress import Display
 from medjax.records import Dataset, Split
-from medjax.training.fit import EpochInfo, Progress, fit, init_state
-from medjax.training.folds import FoldState, make_plan
+from medjax.training.fit import EpochInfo, Progress, fit
+from medjax.training.folds import FoldState, init_fold
 from medjax.training.learner import Learner
 from medjax.training.strategies import StrategyName, select_fold, stack_folds
 
@@ -118,8 +118,9 @@ def _restore(
     keep_until(parent, folds, epoch)
 
     def init() -> FoldState:
-        plan = make_plan(splits[:1], seed=config.seed, batch_size=config.batch_size)
-        return select_fold(init_state(learner, plan, dataset.images.shape[1:], make_controls(config)), 0)
+        return init_fold(
+            jax.random.key(config.seed), learner, make_controls(config), dataset.images.shape[1:]
+        )
 
     like = jax.eval_shape(init)
     display.say(f"continuing after epoch {epoch} of {config.epochs}")
@@ -166,12 +167,11 @@ class _Watcher:
             now = time.perf_counter()
             self.compile_seconds, self._epoch_started = now - self._epoch_started, now
             self._display.start("training")
+        sums = jax.device_get(progress.train)  # NumPy arrays: what is shown compiles nothing
         images = self._config.batch_size * len(self._folds)
         done = (progress.epoch * progress.num_steps + progress.step) * images
         total = self._config.epochs * progress.num_steps * images
-        loss, accuracy = (
-            float(np.mean(measure(progress.train))) for measure in (metrics.mean_loss, metrics.accuracy)
-        )
+        loss, accuracy = (float(np.mean(measure(sums))) for measure in (metrics.mean_loss, metrics.accuracy))
         note = f"epoch {progress.epoch + 1}/{self._config.epochs} loss {loss:.4f} accuracy {accuracy:.4f}"
         self._display.advance(done, total, note)
 

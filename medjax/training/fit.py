@@ -1,8 +1,10 @@
 """The loop over epochs, as a generator: the only place that compiles, scans and donates. It touches no disk, no screen."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +28,7 @@ from medjax.training.folds import (
     shuffle_epoch,
 )
 from medjax.training.learner import Learner
-from medjax.training.strategies import STRATEGIES, StrategyName, place
+from medjax.training.strategies import STRATEGIES, Lifted, StrategyName, loop, outline, place
 
 # Long enough that the calls cost nothing beside the work, short enough that a bar moves and a signal is seen.
 _CHUNK_SECONDS = 1.0
@@ -40,8 +42,10 @@ class EpochInfo(NamedTuple):
     val: (
         Sums  # with the parameters at the end of the epoch; of no image where a fold has no part in the epoch
     )
-    learning_rate_scale: Float32[Array, "fold"]  # that the epoch was trained with
-    took_part: Bool[Array, "fold"]  # whether the fold finished this epoch, rather than having stopped before
+    learning_rate_scale: Float32[np.ndarray, "fold"]  # that the epoch was trained with
+    took_part: Bool[
+        np.ndarray, "fold"
+    ]  # whether the fold finished this epoch, rather than having stopped before
 
 
 class Progress(NamedTuple):
@@ -79,43 +83,66 @@ def fit(
     """
     if controls.need_validation and not all(len(split.val) for split in splits):
         raise ValueError("early stopping and plateaus need a validation part in every split")
+    if state is not None and not _has_work(state, num_epochs):
+        return
     images, labels = place(strategy, (images, labels))
-    plan = place(strategy, make_plan(splits, seed=seed, batch_size=batch_size, folds=folds))
-    if state is None:
-        state = init_state(learner, plan, images.shape[1:], controls)
-    # A copy, as the first step gives the memory away.
-    state = jax.tree.map(jnp.copy, place(strategy, state))
-    num_steps = plan.train.shape[1] // batch_size
-    begin_epoch, run_chunk, end_epoch = _compile_epoch(learner, batch_size, controls, strategy)
-    no_sums = jax.device_get(jax.vmap(lambda _: zero_sums(learner.num_classes))(plan.key))
-    chunk = 0  # The first call takes no step: it compiles, and what follows can be timed.
-    # Folds that have stopped keep the epoch they stopped in; the others are all in the same.
-    for epoch in range(int(state.epoch.max()), num_epochs):
-        if not state.active.any():
-            return
-        shuffled, sums = begin_epoch(plan, state), place(strategy, no_sums)
-        step = 0
-        while step < num_steps and state.active.any():
-            started = time.perf_counter()
-            stop = min(step + chunk, num_steps)
-            state, sums = run_chunk(images, labels, *jax.device_put((step, stop)), shuffled, state, sums)
-            jax.block_until_ready(sums)
-            chunk = _next_chunk(stop - step, time.perf_counter() - started)
-            step = stop
-            if on_progress is not None:
-                on_progress(Progress(epoch, step, num_steps, sums))
-        scale, before = jnp.copy(state.learner.learning_rate_scale), jnp.copy(state.epoch)
-        state, val = end_epoch(images, labels, plan, state)
-        yield epoch, state, EpochInfo(sums, val, scale, state.epoch > before)
+    planning = functools.partial(make_plan, splits, seed=seed, batch_size=batch_size, folds=folds)
+    programs = _compile_epoch(learner, batch_size, controls, strategy)
+    init = functools.partial(init_fold, learner=learner, controls=controls, image_shape=images.shape[1:])
+    shapes = jax.eval_shape(planning)
+    no_sums = _zero_sums(shapes.key.shape[0], learner.num_classes)
+    shapes = outline(strategy, (shapes, jax.eval_shape(jax.vmap(init), shapes.key), no_sums))
+    with _compiling(programs, images, labels, *shapes) as ready:
+        plan = place(strategy, planning())
+        num_steps = plan.train.shape[1] // batch_size
+        # A copy, as the first step gives the memory away.
+        state = _copy(state) if state is not None else init_state(learner, plan, images.shape[1:], controls)
+        state = place(strategy, state)
+        chunk = 0  # The first call takes no step: it waits for the program, and what follows can be timed.
+        # Folds that have stopped keep the epoch they stopped in; the others are all in the same.
+        for epoch in range(int(np.asarray(state.epoch).max()), num_epochs):
+            if not _has_work(state, num_epochs):
+                return
+            shuffled, sums = programs.begin_epoch(plan, state), place(strategy, no_sums)
+            step = 0
+            while step < num_steps and np.asarray(state.active).any():
+                ready.run_chunk.result()
+                started = time.perf_counter()
+                stop = min(step + chunk, num_steps)
+                bounds = jax.device_put((step, stop))
+                state, sums = programs.run_chunk(images, labels, *bounds, shuffled, state, sums)
+                jax.block_until_ready(sums)
+                chunk = _next_chunk(stop - step, time.perf_counter() - started)
+                step = stop
+                if on_progress is not None:
+                    on_progress(Progress(epoch, step, num_steps, sums))
+            ready.end_epoch.result()
+            scale, before = np.array(state.learner.learning_rate_scale), np.array(state.epoch)
+            state, val = programs.end_epoch(images, labels, plan, state)
+            yield epoch, state, EpochInfo(sums, val, scale, np.asarray(state.epoch) > before)
+
+
+def _has_work(state: FoldState, num_epochs: int) -> bool:
+    """Whether a fold is active and has epochs before it."""
+    return bool(np.asarray(state.active).any()) and int(np.asarray(state.epoch).max()) < num_epochs
+
+
+def _zero_sums(num_folds: int, num_classes: int) -> Sums:
+    """Sums over no image, of each fold, on the host."""
+    shapes = jax.eval_shape(lambda: zero_sums(num_classes))
+    return jax.tree.map(lambda leaf: np.zeros((num_folds, *leaf.shape), leaf.dtype), shapes)
+
+
+@jax.jit
+def _copy(state: FoldState) -> FoldState:
+    return jax.tree.map(jnp.copy, state)
 
 
 def init_state(
     learner: Learner, plan: FoldPlan, image_shape: tuple[int, ...], controls: Controls = _NO_CONTROLS
 ) -> FoldState:
     """Fresh states for the folds of a plan; images are (height, width, channel)."""
-    one_fold = functools.partial(init_fold, learner=learner, controls=controls, image_shape=image_shape)
-    # Always by `loop`: fresh parameters are the same bits under every strategy.
-    return STRATEGIES["loop"](one_fold, num_shared=0)(plan.key)
+    return _compile_init(learner, controls, tuple(image_shape))(plan.key)
 
 
 def predict(
@@ -127,11 +154,10 @@ def predict(
 ) -> Predictions:
     """Probabilities and losses of the images at `indices`, by the parameters of one fold (no leading axis)."""
     images, labels = jnp.asarray(images), jnp.asarray(labels)
-    padded = jnp.asarray(pad_indices(indices, EVALUATION_BATCH))
     evaluate = _compile_evaluation(learner)
-    batches = [
-        evaluate(parameters, images, labels, padded, step) for step in range(len(padded) // EVALUATION_BATCH)
-    ]
+    # A batch at a time, so that parts of all lengths share one program.
+    padded = pad_indices(indices, EVALUATION_BATCH).reshape(-1, EVALUATION_BATCH)
+    batches = [evaluate(parameters, images, labels, batch) for batch in padded]
     probabilities, losses = (
         np.concatenate([np.asarray(part) for part in parts])[: len(indices)]
         for parts in zip(*batches, strict=True)
@@ -142,12 +168,57 @@ def predict(
 # Compiled once for each learner, so that a second fit or predict in a process does not wait again.
 
 
+class _Programs(NamedTuple):
+    begin_epoch: Lifted
+    run_chunk: Lifted
+    end_epoch: Lifted
+
+
+class _Ready(NamedTuple):
+    """When each of the two is compiled; an error while compiling is raised by `result()`."""
+
+    run_chunk: Future
+    end_epoch: Future
+
+
+@contextlib.contextmanager
+def _compiling(
+    programs: _Programs, images: Any, labels: Any, plan: Any, state: Any, sums: Any
+) -> Iterator[_Ready]:
+    """Compile what trains, then what ends an epoch, in a thread of its own, beside whatever is done meanwhile.
+
+    The arguments may be of shapes alone. What is left when the context ends is not waited for.
+    """
+    thread = ThreadPoolExecutor(1, thread_name_prefix="compiling")
+    bounds = jax.device_put((0, 0))
+    try:
+        yield _Ready(
+            thread.submit(_compile, programs.run_chunk, images, labels, *bounds, plan, state, sums),
+            thread.submit(_compile, programs.end_epoch, images, labels, plan, state),
+        )
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _compile(program: Lifted, *arguments: Any) -> None:
+    program.lower(*arguments).compile()
+
+
+@functools.lru_cache(maxsize=8)
+def _compile_init(learner: Learner, controls: Controls, image_shape: tuple[int, ...]) -> Lifted:
+    one_fold = functools.partial(init_fold, learner=learner, controls=controls, image_shape=image_shape)
+    # It runs once, so a CPU's compiler need not optimise it: a quarter of the time to compile, for the same bits.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    # Always by `loop`: fresh parameters are the same bits under every strategy.
+    return loop(one_fold, num_shared=0, compiler_options=options)
+
+
 @functools.lru_cache(maxsize=8)
 def _compile_epoch(
     learner: Learner, batch_size: int, controls: Controls, strategy: StrategyName
-) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+) -> _Programs:
     lift = STRATEGIES[strategy]
-    return (
+    return _Programs(
         lift(shuffle_epoch, num_shared=0),
         lift(functools.partial(run_steps, learner, batch_size), num_shared=4, donate=(5, 6)),
         lift(functools.partial(finish_epoch, learner, controls), num_shared=2, donate=(3,)),

@@ -4,6 +4,7 @@ Every key is a pure function of (seed, fold, epoch, step), so neither the length
 changes a bit of the result.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float32, Int32, Int64, Key, PyTree, UInt8
+from jaxtyping import Array, Bool, Float32, Int32, Int64, Key, PyTree, UInt8, UInt32
 
 from medjax.metrics import Sums, add_sums, mean_loss, sum_batch, zero_sums
 from medjax.records import Split
@@ -26,7 +27,7 @@ class Watch(NamedTuple):
     """A control and the number it follows, computed of the validation part at the end of each epoch."""
 
     control: Control
-    monitor: Callable[[Sums], Float32[Array, ""]]
+    monitor: Callable[[Sums], Float32[Array | np.ndarray, ""]]
 
 
 class Controls(NamedTuple):
@@ -85,14 +86,12 @@ def make_plan(
     The number of a fold, which seeds it, is its place in `splits`. All are padded to the longest of all splits, so
     that a fold's plan does not depend on which others are chosen with it.
     """
-    root = jax.random.key(seed)
-    plan = FoldPlan(
-        key=jnp.stack([jax.random.fold_in(root, fold) for fold in range(len(splits))]),
-        train=_pad_folds([split.train for split in splits], batch_size),
-        val=_pad_folds([split.val for split in splits], EVALUATION_BATCH),
-    )
     chosen = np.arange(len(splits)) if folds is None else np.array(folds)
-    return jax.tree.map(lambda leaf: leaf[chosen], plan)
+    return FoldPlan(
+        key=_make_keys(np.uint32(seed), chosen.astype(np.uint32)),
+        train=jax.device_put(_pad_folds([split.train for split in splits], batch_size)[chosen]),
+        val=jax.device_put(_pad_folds([split.val for split in splits], EVALUATION_BATCH)[chosen]),
+    )
 
 
 def init_fold(
@@ -193,7 +192,7 @@ def apply_controls(controls: Controls, state: FoldState, val: Sums) -> FoldState
     """The state of one fold, an epoch finished, after its controls have seen the scores of its validation part."""
     states = ControlStates(
         *(
-            () if watch is None else watch.control.update(old, watch.monitor(val))
+            () if watch is None else watch.control.update(old, jnp.asarray(watch.monitor(val)))
             for watch, old in zip(
                 (controls.best, controls.stopping, controls.plateau), state.controls, strict=True
             )
@@ -215,11 +214,10 @@ def evaluate_batch(
     parameters: PyTree[Float32[Array, "..."]],
     images: UInt8[Array, "n height width channel"],
     labels: Int32[Array, "n"],
-    indices: Int32[Array, "padded"],
-    step: Int32[Array, ""],
+    indices: Int32[Array, "batch"],
 ) -> tuple[Float32[Array, "batch class"], Float32[Array, "batch"]]:
-    """Probabilities and losses of batch number `step` of the images at `indices`."""
-    batch = take_batch(images, labels, indices, step, EVALUATION_BATCH)
+    """Probabilities and losses of a batch: the images at `indices`, which may be padded."""
+    batch = take_batch(images, labels, indices, jnp.int32(0), len(indices))
     logits, losses = learner.eval_step(parameters, batch)
     return jax.nn.softmax(logits), losses
 
@@ -231,10 +229,14 @@ def _epoch_keys(plan: FoldPlan, state: FoldState) -> tuple[Key[Array, ""], Key[A
     return order_key, steps_key
 
 
-def _pad_folds(parts: Sequence[Int64[np.ndarray, "_"]], batch_size: int) -> Int32[Array, "fold padded"]:
+@jax.jit  # as one program: outside of one, each of its small operations would be compiled by itself
+def _make_keys(seed: UInt32[Array, ""], folds: UInt32[Array, "fold"]) -> Key[Array, "fold"]:
+    """The key of each fold."""
+    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(folds)
+
+
+def _pad_folds(parts: Sequence[Int64[np.ndarray, "_"]], batch_size: int) -> Int32[np.ndarray, "fold padded"]:
     longest = max(len(part) for part in parts)
     length = len(pad_indices(np.arange(longest), batch_size))
-    return jnp.asarray(
-        np.stack([np.pad(part, (0, length - len(part)), constant_values=PADDING) for part in parts]),
-        jnp.int32,
-    )
+    padded = [np.pad(part, (0, length - len(part)), constant_values=PADDING) for part in parts]
+    return np.stack(padded).astype(np.int32)

@@ -5,8 +5,8 @@ last bits. Only under `loop` does a fold not depend, in any bit, on how many fol
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,19 @@ from jaxtyping import PyTree
 StrategyName = Literal["loop", "map", "vmap", "devices"]
 
 
+@runtime_checkable
+class Lifted(Protocol):
+    """A function of all folds, compiled at its first call, or before that by `lower(...).compile()`."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function gives for these arguments."""
+        ...
+
+    def lower(self, *arguments: Any) -> Any:
+        """As `jax.jit(...).lower`; the arguments may be of shapes alone."""
+        ...
+
+
 class Strategy(Protocol):
     """Lifts `one_fold` to all folds.
 
@@ -27,8 +40,8 @@ class Strategy(Protocol):
 
     def __call__(
         self, one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()
-    ) -> Callable[..., Any]:
-        """The function of all folds, compiled at its first call."""
+    ) -> Lifted:
+        """The function of all folds."""
         ...
 
 
@@ -42,23 +55,62 @@ def stack_folds(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def loop(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Callable[..., Any]:
-    """Compile `one_fold` once and call it a fold at a time; memory for the work of one fold."""
-    program = jax.jit(one_fold, donate_argnums=tuple(donate))
-    # Compiled too: states have many leaves, and a call for each leaf and fold would cost more than the copies.
-    unstack = jax.jit(lambda tree: [select_fold(tree, fold) for fold in range(_num_folds(tree))])
-    stack = jax.jit(stack_folds)
+class _Loop(NamedTuple):
+    """One program, of a leading axis of one fold, called a fold at a time."""
 
-    def all_folds(*arguments: Any) -> Any:
+    program: Any  # jitted
+    num_shared: int
+
+    def __call__(self, *arguments: Any) -> Any:
+        """All folds, one after the other."""
+        shared, per_fold = arguments[: self.num_shared], arguments[self.num_shared :]
+        if _num_folds(per_fold) == 1:
+            return self.program(*arguments)
+        return _join([self.program(*shared, *part) for part in _part(per_fold)])
+
+    def lower(self, *arguments: Any) -> Any:
+        """The program of one fold, lowered."""
+        first = jax.eval_shape(lambda tree: _part(tree)[0], arguments[self.num_shared :])
+        return self.program.lower(*arguments[: self.num_shared], *first)
+
+
+# Compiled: states have many leaves, and a call for each leaf and fold would cost more than the copies.
+@jax.jit
+def _part(tree: Any) -> list[Any]:
+    def select(fold: int) -> Any:
+        return jax.tree.map(lambda leaf: leaf[fold : fold + 1], tree)
+
+    return [select(fold) for fold in range(_num_folds(tree))]
+
+
+@jax.jit
+def _join(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
+
+
+def loop(
+    one_fold: Callable[..., Any],
+    *,
+    num_shared: int,
+    donate: Sequence[int] = (),
+    compiler_options: Mapping[str, Any] | None = None,
+) -> Lifted:
+    """Compile `one_fold` once and call it a fold at a time; memory for the work of one fold.
+
+    `compiler_options` are those of `jax.jit`.
+    """
+
+    def of_one(*arguments: Any) -> Any:
         shared, per_fold = arguments[:num_shared], arguments[num_shared:]
-        return stack([program(*shared, *slices) for slices in unstack(per_fold)])
+        return jax.tree.map(lambda leaf: leaf[None], one_fold(*shared, *select_fold(per_fold, 0)))
 
-    return all_folds
+    # The name that the compiler and profiles show.
+    of_one.__name__ = getattr(getattr(one_fold, "func", one_fold), "__name__", of_one.__name__)
+    options = None if compiler_options is None else dict(compiler_options)
+    return _Loop(jax.jit(of_one, donate_argnums=tuple(donate), compiler_options=options), num_shared)
 
 
-def map_folds(
-    one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()
-) -> Callable[..., Any]:
+def map_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
     """One program that takes the folds in turn: a single call for all of them."""
 
     def all_folds(*arguments: Any) -> Any:
@@ -68,9 +120,7 @@ def map_folds(
     return jax.jit(all_folds, donate_argnums=tuple(donate))
 
 
-def vmap_folds(
-    one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()
-) -> Callable[..., Any]:
+def vmap_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
     """One program that works on all folds at once, each operation batched over them; memory for k folds' work."""
 
     def all_folds(*arguments: Any) -> Any:
@@ -80,9 +130,7 @@ def vmap_folds(
     return jax.jit(all_folds, donate_argnums=tuple(donate))
 
 
-def lay_over_devices(
-    one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()
-) -> Callable[..., Any]:
+def lay_over_devices(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
     """One program over all devices: each takes its share of the folds in turn, beside the others.
 
     Where the devices do not divide the folds, the first folds are worked on again to fill up, and left out of the
@@ -135,9 +183,17 @@ def choose_strategy(num_folds: int) -> StrategyName:
 
 def place(strategy: StrategyName, tree: PyTree) -> PyTree:
     """Arrays moved once to where the strategy works; per-fold ones too, so that no call finds them elsewhere."""
-    if strategy == "devices":
-        return jax.device_put(tree, NamedSharding(_fold_mesh(), PartitionSpec()))
-    return jax.device_put(tree)
+    return jax.device_put(tree, _placement(strategy))
+
+
+def outline(strategy: StrategyName, tree: PyTree) -> PyTree:
+    """Shapes of arrays, as those of the arrays that `place` moves: enough to compile for."""
+    placement = _placement(strategy)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placement), tree)
+
+
+def _placement(strategy: StrategyName) -> NamedSharding | None:
+    return NamedSharding(_fold_mesh(), PartitionSpec()) if strategy == "devices" else None
 
 
 @functools.cache
