@@ -36,6 +36,7 @@ _MODULE_OF = {
     "score": "medjax.evaluation",
     "select_fold": "medjax.training.strategies",
     "train": "medjax.jobs",
+    "use_compilation_cache": "medjax.jobs",
 }
 
 __all__ = sorted(_MODULE_OF)

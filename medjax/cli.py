@@ -20,6 +20,7 @@ from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, DataConfig,
 from medjax.errors import DivergedError, RefusedError, printable
 
 REFUSED, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 130, 143  # exit statuses
+CompilationCache = Annotated[bool, tyro.conf.arg(help="Keep compiled programs, for a quick next start.")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Train:
     """Continue the run in --run, exactly, from its last checkpoint; a finished one is left as it is."""
     allow_version_change: bool = False
     """Continue under other versions than the run began with, though not exactly."""
+    compilation_cache: CompilationCache = False
     json: bool = False
     """Print metrics.json as one line, the last of stdout."""
     config: tyro.conf.OmitArgPrefixes[TrainConfig] = dataclasses.field(default_factory=TrainConfig)
@@ -52,6 +54,7 @@ class Crossval:
     """Continue the run in --run, exactly, from its last checkpoints; a finished one is left as it is."""
     allow_version_change: bool = False
     """Continue under other versions than the run began with, though not exactly."""
+    compilation_cache: CompilationCache = False
     json: bool = False
     """Print metrics.json as one line, the last of stdout."""
     config: tyro.conf.OmitArgPrefixes[CrossvalConfig] = dataclasses.field(default_factory=CrossvalConfig)
@@ -69,6 +72,7 @@ class Evaluate:
     """Part to score."""
     fold: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
     """Of a cross-validation, score the model of this fold, on its out-of-fold images. Default: all folds."""
+    compilation_cache: CompilationCache = False
     json: bool = False
     """Print {part: metrics} as one line, the last of stdout."""
 
@@ -84,6 +88,7 @@ class Predict:
     """Directory that `medjax train` or `medjax crossval` made."""
     images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES")]
     """Image files, folders and archives of images."""
+    compilation_cache: CompilationCache = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,15 +181,16 @@ def _run(command: Command, line: str) -> None:
     # Imported here so that --help and usage errors do not wait for JAX.
     from medjax import jobs
 
+    if getattr(command, "compilation_cache", False):
+        jobs.use_compilation_cache()
     match command:
         case Train(config=config):
             _print_trained(jobs.train(command.data, config, **_options(command, line)), command.json)
         case Crossval(config=config):
             _print_trained(jobs.cross_validate(command.data, config, **_options(command, line)), command.json)
         case Evaluate():
-            scores = jobs.load_run(command.run).evaluate(
-                command.data, part=command.split, fold=command.fold, is_quiet=False
-            )
+            run = jobs.load_run(command.run)
+            scores = run.evaluate(command.data, part=command.split, fold=command.fold, is_quiet=False)
             print(json.dumps(scores) if command.json else _describe_score(*next(iter(scores.items()))))
         case Predict():
             _print_probabilities(jobs.load_run(command.run), command.images)
@@ -213,8 +219,7 @@ def _options(command: Train | Crossval, line: str) -> dict[str, Any]:
 
 
 def _print_trained(trained: Any, as_json: bool) -> None:
-    scores = trained.metrics
-    directory = trained.directory
+    scores, directory = trained.metrics, trained.directory
     for name in ("pooled", "test"):
         if scores.get(name) is not None:
             print(_describe_score("out of fold" if name == "pooled" else name, scores[name]))
@@ -247,9 +252,8 @@ def _print_probabilities(trained: Any, images: Sequence[str]) -> None:
 
     class_names = trained.record["class_names"]
     ids, each = trained.predict_folds(images)
-    mean = each.mean(axis=0)
     header = ["id", "predicted", *(f"p_{name}" for name in class_names)]
-    columns = [mean]
+    columns = [each.mean(axis=0)]
     if len(each) > 1:
         header += [f"sd_{name}" for name in class_names]
         columns.append(each.std(axis=0, ddof=1))
