@@ -101,3 +101,9 @@ def test_without_a_hidden_layer_it_is_the_articles_network():
     parameters = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 1)))["params"]
     assert set(parameters["head"]) == {"logits"}
     assert sum(leaf.size for leaf in jax.tree.leaves(parameters)) == 32_646
+
+
+def test_a_centred_network_is_the_plain_one_on_pixels_from_minus_2_to_2(setting):
+    images, _, parameters = setting
+    centred = CNN(6, centre=True).apply({"params": parameters}, images)
+    assert np.array_equal(centred, CNN(6).apply({"params": parameters}, 4 * images - 2))

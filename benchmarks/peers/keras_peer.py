@@ -45,12 +45,15 @@ class Clock(keras.callbacks.Callback):
     """
 
     def on_train_begin(self, logs: Any = None) -> None:
+        """Forget the last fit."""
         self.started = self.ended = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Start the clock at the first batch."""
         self.started = self.started or time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Stop it at the last."""
         self.ended = time.perf_counter()
 
 
