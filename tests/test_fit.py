@@ -7,7 +7,7 @@ import pytest
 
 from medjax import metrics
 from medjax.training.fit import fit, init_state, predict
-from medjax.training.folds import Controls, init_fold, make_plan
+from medjax.training.folds import EVALUATION_BATCH, Controls, init_fold, make_plan
 from medjax.training.strategies import select_fold
 from tests.tiny import make_images, make_split, tiny_learner
 
@@ -226,3 +226,13 @@ def test_predictions_are_the_models_softmax_in_the_order_asked(trained):
     np.testing.assert_allclose(predictions.losses, -np.log(chosen), rtol=1e-4, atol=1e-6)
     single = predict(learner, parameters, IMAGES, LABELS, indices[3:4])
     np.testing.assert_allclose(single.probabilities[0], predictions.probabilities[3], rtol=1e-5)
+
+
+def test_predictions_do_not_depend_on_how_many_are_asked_for_in_one_call(trained, monkeypatch):
+    parameters = jax.tree.map(lambda leaf: leaf[0], trained[-1][1].learner.parameters)
+    rows = np.resize(np.arange(len(LABELS)), 3 * EVALUATION_BATCH + 5)
+    whole = predict(tiny_learner(), parameters, IMAGES, LABELS, rows)
+    monkeypatch.setattr("medjax.training.fit._EVALUATIONS_A_CALL", 2)  # 256, and a call with 133 of 256
+    assert_same(whole, predict(tiny_learner(), parameters, IMAGES, LABELS, rows))
+    one = predict(tiny_learner(), parameters, IMAGES, LABELS, rows[-1:])
+    np.testing.assert_allclose(one.probabilities[0], whole.probabilities[-1], rtol=1e-5)

@@ -11,10 +11,9 @@ from medjax.metrics import zero_sums
 from medjax.models import CNN
 from medjax.training.augment import random_affine
 from medjax.training.folds import (
-    EVALUATION_BATCH,
     Controls,
     FoldPlan,
-    evaluate_batch,
+    evaluate_batches,
     finish_epoch,
     init_fold,
     make_plan,
@@ -43,14 +42,9 @@ def make_programs():
             (images, labels, step, step, plan, state, sums),
         ),
         "finish_epoch": (functools.partial(finish_epoch, learner, Controls()), (images, labels, plan, state)),
-        "evaluate_batch": (
-            functools.partial(evaluate_batch, learner),
-            (
-                state.learner.parameters,
-                images,
-                labels,
-                jax.ShapeDtypeStruct((EVALUATION_BATCH,), jnp.int32),
-            ),
+        "evaluate_batches": (
+            functools.partial(evaluate_batches, learner),
+            (state.learner.parameters, images, labels, plan.val, step),
         ),
     }
 

@@ -20,7 +20,7 @@ from medjax.training.folds import (
     Controls,
     FoldPlan,
     FoldState,
-    evaluate_batch,
+    evaluate_batches,
     finish_epoch,
     init_fold,
     make_plan,
@@ -32,6 +32,7 @@ from medjax.training.strategies import STRATEGIES, Lifted, StrategyName, loop, o
 
 # Long enough that the calls cost nothing beside the work, short enough that a bar moves and a signal is seen.
 _CHUNK_SECONDS = 1.0
+_EVALUATIONS_A_CALL = 64
 _NO_CONTROLS = Controls()
 
 
@@ -154,13 +155,15 @@ def predict(
 ) -> Predictions:
     """Probabilities and losses of the images at `indices`, by the parameters of one fold (no leading axis)."""
     images, labels = jnp.asarray(images), jnp.asarray(labels)
+    parameters = jax.tree.map(jnp.asarray, parameters)
     evaluate = _compile_evaluation(learner)
-    # A batch at a time, so that parts of all lengths share one program.
-    padded = pad_indices(indices, EVALUATION_BATCH).reshape(-1, EVALUATION_BATCH)
-    batches = [evaluate(parameters, images, labels, batch) for batch in padded]
+    size = EVALUATION_BATCH * _EVALUATIONS_A_CALL  # one program, however many images there are
+    calls = [
+        evaluate(parameters, images, labels, pad_indices(chosen, size), -(-len(chosen) // EVALUATION_BATCH))
+        for chosen in np.split(indices, range(size, len(indices), size))
+    ]
     probabilities, losses = (
-        np.concatenate([np.asarray(part) for part in parts])[: len(indices)]
-        for parts in zip(*batches, strict=True)
+        np.concatenate(parts)[: len(indices)] for parts in zip(*jax.device_get(calls), strict=True)
     )
     return Predictions(indices, np.asarray(labels)[indices], probabilities, losses)
 
@@ -227,7 +230,7 @@ def _compile_epoch(
 
 @functools.lru_cache(maxsize=8)
 def _compile_evaluation(learner: Learner) -> Callable[..., Any]:
-    return jax.jit(functools.partial(evaluate_batch, learner))
+    return jax.jit(functools.partial(evaluate_batches, learner))
 
 
 def _next_chunk(steps: int, seconds: float) -> int:
