@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medjax.config import DataConfig
 from medjax.data import workers
@@ -13,13 +14,25 @@ from medjax.data.decode import decode_image
 from medjax.data.listing import Fault
 from medjax.data.workers import decode_all
 from medjax.records import LoadCounts
-from tests.sample_files import png, raw_png, small_set, write_folder
+from tests.sample_files import encode, jpeg, png, random_pixels, raw_png, small_set, write_folder
 
 CONFIG = DataConfig(image_size=6)
 
 
 def encoded(n):
     return [(f"{i}", png(i)) for i in range(n)]
+
+
+def test_all_that_decoding_can_change_has_a_bit():
+    """In the order in which the changes come."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(random_pixels(0, (9, 8, 3)), exif=exif)
+    changes = decode_image(turned, DataConfig(image_size=6, color="gray")).changes
+    assert changes in workers._BITS_OF
+    rescaled = encode(np.full((9, 8), 500, np.uint16), exif=exif)
+    changes = decode_image(rescaled, DataConfig(image_size=6, color="rgb", sixteen_bit="high-byte")).changes
+    assert changes == workers._CHANGES
 
 
 @pytest.fixture
@@ -117,23 +130,27 @@ def test_workers_end_when_the_work_is_broken_off(monkeypatch):
 
 def test_a_worker_answers_until_its_stdin_ends():
     with workers._started(CONFIG) as worker:
-        workers._send(worker.questions, [png(0), b"noise"])
-        answers = workers._receive(worker.answers)
-        np.testing.assert_array_equal(
-            workers._unpacked(answers[0], 6).pixels, decode_image(png(0), CONFIG).pixels
-        )
-        assert answers[1] == b""
+        workers._send(worker.questions, [png(0), b"noise", jpeg(1)])
+        first, second, third = workers._unpacked(workers._receive(worker.answers), 6)
+        np.testing.assert_array_equal(first.pixels, decode_image(png(0), CONFIG).pixels)
+        assert second is None
+        np.testing.assert_array_equal(third.pixels, decode_image(jpeg(1), CONFIG).pixels)
         worker.questions.close()
         assert worker.answers.read() == b""
 
 
-def test_every_change_survives_the_way():
-    for changes in ((), ("resized",), ("resized", "reshaped", "reoriented", "recolored", "rescaled")):
-        image = decode_image(png(0, (9, 9, 3)), CONFIG)._replace(changes=changes)
-        again = workers._unpacked(workers._packed(image), 6)
-        np.testing.assert_array_equal(again.pixels, image.pixels)
-        np.testing.assert_array_equal(again.digest, image.digest)
-        assert again.changes == changes
+def test_every_answer_survives_the_way():
+    changes = [(), ("resized",), ("reoriented", "rescaled", "resized", "reshaped", "recolored")]
+    images = [
+        decode_image(png(seed, shape), CONFIG)._replace(changes=changes[seed])
+        for seed, shape in enumerate([(9, 9, 3), (9, 9), (7, 8, 3)])
+    ]
+    again = workers._unpacked(workers._packed([images[0], Fault("is", "not"), *images[1:]]), 6)
+    assert again.pop(1) is None
+    for image, copy in zip(images, again, strict=True):
+        np.testing.assert_array_equal(copy.pixels, image.pixels)
+        np.testing.assert_array_equal(copy.digest, image.digest)
+        assert copy.changes == image.changes
     assert set(workers._CHANGES) < set(LoadCounts._fields)
 
 

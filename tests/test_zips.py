@@ -4,6 +4,8 @@ import struct
 import zipfile
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medjax.data import zips
 from medjax.data.listing import UnfitError
@@ -60,4 +62,32 @@ def test_the_table_of_members_is_measured_before_it_is_read(tmp_path, monkeypatc
         assert len(listing.entries) == 4
     monkeypatch.setattr(zips, "MOST_DIRECTORY_BYTES", 100)
     with pytest.raises(UnfitError, match="too many members"), opened_zip(path):
+        pass
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_the_quick_way_is_taken_and_gives_what_zipfile_does(tmp_path, monkeypatch, method):
+    path = write_zip(tmp_path / "set.zip", {**small_set(), "empty": b""}, method)
+    monkeypatch.setattr(zips, "_read_member", lambda *_: pytest.fail("not in perfect order"))
+    with opened_zip(path) as listing, zipfile.ZipFile(path) as archive:
+        assert [data for _, data in listing.read(range(5))] == [archive.read(m) for m in archive.infolist()]
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=200)
+def test_damage_reads_as_zipfile_reads_it(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("zips") / "set.zip"
+    method = data.draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
+    whole = bytearray(write_zip(path, {"a/1": b"one" * 9, "b/2": b"two" * 9}, method).read_bytes())
+    for _ in range(data.draw(st.integers(1, 2))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(whole)
+    try:
+        with opened_zip(path) as listing:
+            wanted = [entry.key for entry in listing.entries if entry.fault is None and not entry.is_folder]
+            quick = list(listing.read(wanted))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(zips, "_read_sound", lambda *_: None)
+                assert quick == list(listing.read(wanted))
+    except UnfitError:
         pass

@@ -30,7 +30,7 @@ def assemble(decoded: Iterable[tuple[int, DecodedImage]], size: int, image_size:
     """
     images = np.empty((0, image_size, image_size, 1), np.uint8)
     digests = np.zeros((size, 32), np.uint8)
-    changes: Counter[str] = Counter()
+    changed: Counter[tuple[str, ...]] = Counter()
     examples: dict[int, int] = {}
     channels: Counter[int] = Counter()
     for position, image in decoded:
@@ -39,10 +39,13 @@ def assemble(decoded: Iterable[tuple[int, DecodedImage]], size: int, image_size:
             images = np.empty((size, image_size, image_size, count), np.uint8)
         channels[count] += 1
         examples[count] = min(position, examples.get(count, position))
-        changes.update(image.changes)
+        changed[image.changes] += 1
         digests[position] = image.digest
         if count == images.shape[-1]:
             images[position] = image.pixels
+    changes: Counter[str] = Counter()
+    for names, count in changed.items():
+        changes.update(dict.fromkeys(names, count))
     return Assembled(images, digests, changes, examples, channels)
 
 

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image
 from medjax.config import DataConfig
 from medjax.data.headers import read_bit_depth
 from medjax.data.listing import UnfitError
+from medjax.data.resizing import fit
 
 # JPEG's own limit. Pillow's table for shrinking one line of 64 million pixels would take a gigabyte.
 LONGEST_SIDE = 65_535
@@ -84,7 +85,7 @@ def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     else:
         image = _without_alpha(image)
         full_digest = _digest_image(image)
-    pixels, more_changes = _fit(image, config)
+    pixels, more_changes = fit(image, config)
     return DecodedImage(pixels, full_digest, (*changes, *more_changes))
 
 
@@ -94,14 +95,14 @@ def decode_pixels(pixels: UInt8[np.ndarray, "height width channel"], config: Dat
     if config.color == "source" and height == width == config.image_size:
         return DecodedImage(pixels, digest(pixels), ())
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    fitted, changes = _fit(image, config)
+    fitted, changes = fit(image, config)
     return DecodedImage(fitted, digest(pixels), changes)
 
 
 def digest(pixels: UInt8[np.ndarray, "height width channel"]) -> Digest:
     """sha256 of an image's pixels and shape; equal for equal images, however they were stored."""
     height, width, channels = pixels.shape
-    return _digest_parts(f"{height}x{width}x{channels}", [pixels.tobytes()])
+    return _digest_parts(f"{height}x{width}x{channels}", [np.ascontiguousarray(pixels).data])
 
 
 def _digest_image(image: Image.Image) -> Digest:
@@ -111,7 +112,7 @@ def _digest_image(image: Image.Image) -> Digest:
     return _digest_parts(shape, (strip.tobytes() for strip in _strips(image)))
 
 
-def _digest_parts(shape: str, parts: Iterable[bytes]) -> Digest:
+def _digest_parts(shape: str, parts: Iterable[bytes | memoryview]) -> Digest:
     state = hashlib.sha256(shape.encode())
     for part in parts:
         state.update(part)
@@ -213,20 +214,3 @@ def _reduce_sixteen_bit(image: Image.Image, choice: str) -> tuple[Digest, Image.
         reduced.paste(Image.fromarray(eight.astype(np.uint8)), (0, top))
         top += strip.height
     return np.frombuffer(state.digest(), np.uint8), reduced
-
-
-def _fit(image: Image.Image, config: DataConfig) -> tuple[Pixels, tuple[str, ...]]:
-    """An L or RGB image in the wanted colour and size, and which changes that took."""
-    wanted = {"source": image.mode, "gray": "L", "rgb": "RGB"}[config.color]
-    size = (config.image_size, config.image_size)
-    is_changed = {
-        "resized": image.size != size,
-        "reshaped": image.width != image.height,
-        "recolored": image.mode != wanted,
-    }
-    if image.mode != wanted:
-        image = image.convert(wanted)
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)  # antialiased: the filter widens as it shrinks
-    pixels = np.asarray(image).reshape(*size, -1)
-    return pixels, tuple(name for name, is_true in is_changed.items() if is_true)

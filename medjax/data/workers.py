@@ -7,6 +7,8 @@ that ended. (The pools of multiprocessing need the guard, and those of joblib ou
 """
 
 import json
+import math
+import os
 import struct
 import subprocess
 import sys
@@ -22,6 +24,7 @@ import numpy as np
 
 from medjax.config import DataConfig
 from medjax.data.decode import DecodedImage, decode_image
+from medjax.data.jpegs import decode_plain
 from medjax.data.listing import Fault, Key, UnfitError
 
 # Below this many images a process, starting it costs more than it gains.
@@ -36,7 +39,13 @@ _MOST_WORKER_BYTES = 8 * 2**20
 _MOST_WORKER_MEGAPIXELS = 16.0
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from medjax.data.workers import serve; serve(sys.argv[1])"
-_CHANGES = ("resized", "reshaped", "reoriented", "recolored", "rescaled")
+_CHANGES = ("reoriented", "rescaled", "resized", "reshaped", "recolored")  # as `decode_image` puts them
+_CHANGES_OF = {
+    bits: tuple(change for bit, change in enumerate(_CHANGES) if bits >> bit & 1)
+    for bits in range(1 << len(_CHANGES))
+}
+_BITS_OF = {changes: bits for bits, changes in _CHANGES_OF.items()}
+_RGB, _FAULT = 1 << len(_CHANGES), 0xFF
 _DIGEST_BYTES = 32
 
 Progress = Callable[[int, int | None], None]
@@ -77,7 +86,7 @@ def serve(settings: str) -> None:
     values = json.loads(settings)
     config = DataConfig(**{**values, "ignore": tuple(values["ignore"])})
     while images := _receive(sys.stdin.buffer):
-        _send(sys.stdout.buffer, [_packed(_decode(data, config)) for data in images])
+        _send(sys.stdout.buffer, _packed(_decode(images, config)))
 
 
 def _in_batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
@@ -95,7 +104,8 @@ def _in_batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
 
 def _inline(batches: Iterable[list[Encoded]], config: DataConfig) -> Iterator[list[Decoded]]:
     for batch in batches:
-        yield [(key, _decode(data, config)) for key, data in batch]
+        answers = _decode([data for _, data in batch], config)
+        yield [(key, answer) for (key, _), answer in zip(batch, answers, strict=True)]
 
 
 def _in_processes(
@@ -124,7 +134,10 @@ def _in_processes(
 def _started(config: DataConfig) -> Iterator[Worker]:
     command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(asdict(config)), *sys.path]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as worker:
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # NumPy's threads: workers multiply no matrices
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment
+    ) as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
         try:
@@ -145,14 +158,12 @@ def _ask(free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int) -> 
     worker = free.get()
     try:
         _send(worker.questions, [data for _, data in small])
-        answers = _receive(worker.answers)
-    except (OSError, struct.error):  # it has been killed, perhaps for want of memory
+        answers = _unpacked(_receive(worker.answers), image_size)
+    except (OSError, ValueError, struct.error):  # it has been killed, perhaps for want of memory
         return {}
     finally:
         free.put(worker)
-    return {
-        key: _unpacked(answer, image_size) for (key, _), answer in zip(small, answers, strict=False) if answer
-    }
+    return {key: answer for (key, _), answer in zip(small, answers, strict=False) if answer is not None}
 
 
 def _completed(
@@ -160,10 +171,16 @@ def _completed(
 ) -> list[Decoded]:
     """A worker's answers. What it left out is decoded here: it may only have been too large for it."""
     decoded = answers.result()
-    return [(key, decoded[key] if key in decoded else _decode(data, config)) for key, data in batch]
+    return [(key, decoded[key] if key in decoded else _decode_one(data, config)) for key, data in batch]
 
 
-def _decode(data: bytes | Fault, config: DataConfig) -> DecodedImage | Fault:
+def _decode(images: Sequence[bytes | Fault], config: DataConfig) -> list[DecodedImage | Fault]:
+    """The plain JPEGs all at once, whatever else there is one by one."""
+    plain = decode_plain([b"" if isinstance(data, Fault) else data for data in images], config)
+    return [answer or _decode_one(data, config) for answer, data in zip(plain, images, strict=True)]
+
+
+def _decode_one(data: bytes | Fault, config: DataConfig) -> DecodedImage | Fault:
     if isinstance(data, Fault):
         return data
     try:
@@ -172,19 +189,39 @@ def _decode(data: bytes | Fault, config: DataConfig) -> DecodedImage | Fault:
         return error.fault
 
 
-def _packed(answer: DecodedImage | Fault) -> bytes:
-    """Changes as a bit each, digest and pixels; nothing for a fault."""
-    if isinstance(answer, Fault):
-        return b""
-    changes = sum(1 << _CHANGES.index(change) for change in answer.changes)
-    return bytes([changes]) + answer.digest.tobytes() + answer.pixels.tobytes()
+def _packed(answers: Sequence[DecodedImage | Fault]) -> list[bytes]:
+    """A byte for each answer, then the digests and the pixels of those that are no fault."""
+    decoded = [answer for answer in answers if not isinstance(answer, Fault)]
+    return [
+        bytes(_FAULT if isinstance(answer, Fault) else _byte_of(answer) for answer in answers),
+        b"".join(answer.digest.tobytes() for answer in decoded),
+        b"".join(answer.pixels.tobytes() for answer in decoded),
+    ]
 
 
-def _unpacked(data: bytes, image_size: int) -> DecodedImage:
-    values = np.frombuffer(data, np.uint8)
-    changes = tuple(change for bit, change in enumerate(_CHANGES) if data[0] >> bit & 1)
-    digest, pixels = values[1 : 1 + _DIGEST_BYTES], values[1 + _DIGEST_BYTES :]
-    return DecodedImage(pixels.reshape(image_size, image_size, -1), digest, changes)
+def _byte_of(answer: DecodedImage) -> int:
+    """A bit for each change, and one for RGB."""
+    return _BITS_OF[answer.changes] + (_RGB if answer.pixels.shape[-1] == 3 else 0)
+
+
+def _unpacked(parts: Sequence[bytes], image_size: int) -> list[DecodedImage | None]:
+    """The answers again; None for a fault."""
+    if not parts:
+        return []
+    digests = iter(np.frombuffer(parts[1], np.uint8).reshape(-1, _DIGEST_BYTES))
+    pixels, start = np.frombuffer(parts[2], np.uint8), 0
+    answers: list[DecodedImage | None] = []
+    for byte in parts[0]:
+        if byte == _FAULT:
+            answers.append(None)
+            continue
+        shape = (image_size, image_size, 3 if byte & _RGB else 1)
+        end = start + math.prod(shape)
+        answers.append(
+            DecodedImage(pixels[start:end].reshape(shape), next(digests), _CHANGES_OF[byte & ~_RGB])
+        )
+        start = end
+    return answers
 
 
 def _send(stream: IO[bytes], parts: Sequence[bytes]) -> None:

@@ -1,12 +1,15 @@
 """A zip archive as a `Listing`: read member by member, never extracted."""
 
+import os
 import stat
 import struct
 import zipfile
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from medjax.data.listing import (
     MOST_FILE_BYTES,
@@ -35,7 +38,10 @@ DAMAGE = (
 
 _ENCRYPTED = 0x1 | 0x40
 _UTF8_NAME = 0x800
-_LOCAL_HEADER_BYTES = 30
+_HARMLESS_FLAGS = 0x2 | 0x4 | 0x8 | _UTF8_NAME  # how hard it was packed, and sizes that follow the data
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+_LOCAL_SIGNATURE = b"PK\x03\x04"
+_BUFFER_BYTES = 2**20
 # An entry takes some 70 bytes of the directory, and ten times as many in memory: half a million members.
 MOST_DIRECTORY_BYTES = 32 * 2**20
 _LONGEST_END_BYTES = 22 + 65_535 + 20 + 56
@@ -44,9 +50,9 @@ _LONGEST_END_BYTES = 22 + 65_535 + 20 + 56
 @contextmanager
 def opened_zip(path: Path) -> Iterator[Listing]:
     """The members of the archive at `path`; raises UnfitError where the archive as a whole cannot be used."""
-    with opened_archive(path) as archive:
+    with opened_archive(path) as archive, open(path, "rb", buffering=_BUFFER_BYTES) as file:
         entries = list_members(archive, MOST_FILE_BYTES, most_unpacked_bytes(path))
-        yield Listing(entries, lambda keys: _read(archive, keys))
+        yield Listing(entries, lambda keys: _read(archive, file, keys))
 
 
 @contextmanager
@@ -130,14 +136,49 @@ def _overlapping(members: list[zipfile.ZipInfo], directory_start: int) -> set[in
     return {
         position
         for position, end in zip(order, starts[1:], strict=True)
-        if members[position].header_offset + _LOCAL_HEADER_BYTES + members[position].compress_size > end
+        if members[position].header_offset + _LOCAL_HEADER.size + members[position].compress_size > end
     }
 
 
-def _read(archive: zipfile.ZipFile, keys: Iterable[Key]) -> Iterator[tuple[Key, bytes | Fault]]:
+def _read(
+    archive: zipfile.ZipFile, file: BinaryIO, keys: Iterable[Key]
+) -> Iterator[tuple[Key, bytes | Fault]]:
     members = archive.infolist()
+    starts = sorted(member.header_offset for member in members)
     for key in sorted(keys, key=lambda key: members[int(key)].header_offset):
-        yield key, _read_member(archive, members[int(key)])
+        member = members[int(key)]
+        following = bisect_right(starts, member.header_offset)
+        end = starts[following] if following < len(starts) else archive.start_dir
+        data = _read_sound(file, member, end)
+        yield key, _read_member(archive, member) if data is None else data
+
+
+def _read_sound(file: BinaryIO, member: zipfile.ZipInfo, end: int) -> bytes | None:
+    """All bytes of a member that is in perfect order and ends before `end`; None for any other.
+
+    `zipfile` makes an object to read from for every member, which takes three times as long as all this.
+    """
+    if member.flag_bits & ~_HARMLESS_FLAGS:
+        return None
+    try:
+        file.seek(member.header_offset)
+        fields = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        signature, name_length, extra_length = fields[0], fields[-2], fields[-1]
+        name = file.read(name_length)
+        file.seek(extra_length, os.SEEK_CUR)
+        if signature != _LOCAL_SIGNATURE or name != member.orig_filename.encode("ascii"):
+            return None
+        if file.tell() + member.compress_size > end:
+            return None
+        data = file.read(member.compress_size)
+        if member.compress_type == zipfile.ZIP_DEFLATED:
+            unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+            data = unpacker.decompress(data, member.file_size + 1)
+            if not unpacker.eof:
+                return None
+    except (UnicodeError, *DAMAGE):
+        return None
+    return data if len(data) == member.file_size and zlib.crc32(data) == member.CRC else None
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Fault:
