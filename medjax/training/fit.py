@@ -28,7 +28,7 @@ from medjax.training.folds import (
     shuffle_epoch,
 )
 from medjax.training.learner import Learner
-from medjax.training.strategies import STRATEGIES, Lifted, StrategyName, loop, outline, place
+from medjax.training.strategies import STRATEGIES, Lifted, StrategyName, compiler_effort, loop, outline, place
 
 # Long enough that the calls cost nothing beside the work, short enough that a bar moves and a signal is seen.
 _CHUNK_SECONDS = 1.0
@@ -210,10 +210,9 @@ def _compile(program: Lifted, *arguments: Any) -> None:
 @functools.lru_cache(maxsize=8)
 def _compile_init(learner: Learner, controls: Controls, image_shape: tuple[int, ...]) -> Lifted:
     one_fold = functools.partial(init_fold, learner=learner, controls=controls, image_shape=image_shape)
-    # It runs once, so a CPU's compiler need not optimise it: a quarter of the time to compile, for the same bits.
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    # Always by `loop`: fresh parameters are the same bits under every strategy.
-    return loop(one_fold, num_shared=0, compiler_options=options)
+    # Always by `loop`: fresh parameters are the same bits under every strategy. It runs once, so it need not be
+    # optimised: a quarter of the time to compile, for the same bits.
+    return loop(one_fold, num_shared=0, effort=0)
 
 
 @functools.lru_cache(maxsize=8)
@@ -230,7 +229,7 @@ def _compile_epoch(
 
 @functools.lru_cache(maxsize=8)
 def _compile_evaluation(learner: Learner) -> Callable[..., Any]:
-    return jax.jit(functools.partial(evaluate_batches, learner))
+    return jax.jit(functools.partial(evaluate_batches, learner), compiler_options=compiler_effort())
 
 
 def _next_chunk(steps: int, seconds: float) -> int:
