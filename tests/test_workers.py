@@ -40,7 +40,7 @@ def two_processes(monkeypatch):
     """Start workers for a handful of images."""
     monkeypatch.setattr(workers, "FEWEST_IMAGES_PER_WORKER", 5)
     monkeypatch.setattr(workers, "_BATCH_IMAGES", 3)
-    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
 
 
 @pytest.fixture(params=["inline", "processes"])

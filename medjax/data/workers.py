@@ -32,8 +32,8 @@ FEWEST_IMAGES_PER_WORKER = 2_000
 # A batch is handed over when it holds this many images or bytes, whichever comes first.
 _BATCH_IMAGES = 128
 _BATCH_BYTES = 4 * 2**20
-# Each worker has one batch in hand and one waiting; the third may be answered already.
-_BATCHES_PER_WORKER = 3
+# Each worker has one batch in hand and some waiting, which this process takes back when it has nothing else to do.
+_BATCHES_PER_WORKER = 4
 # Larger images are decoded in the calling process, one by one, so that memory does not grow with the cores.
 _MOST_WORKER_BYTES = 8 * 2**20
 _MOST_WORKER_MEGAPIXELS = 16.0
@@ -53,6 +53,13 @@ Encoded = tuple[Key, bytes | Fault]
 Decoded = tuple[Key, DecodedImage | Fault]
 
 
+class Handed(NamedTuple):
+    """A batch that a worker is to answer, and its answers."""
+
+    batch: list[Encoded]
+    answers: Future[dict[Key, DecodedImage | Fault]]  # what a worker refuses is left out
+
+
 class Worker(NamedTuple):
     """The two ends that a worker is spoken to by."""
 
@@ -67,14 +74,14 @@ def decode_all(
 
     `on_progress(done, total)` is called after every batch.
     """
-    workers = 1
+    workers = 0
     if total >= 2 * FEWEST_IMAGES_PER_WORKER and sys.executable:
         from joblib import cpu_count  # it knows of containers; small sets do without
 
-        workers = min(cpu_count(), total // FEWEST_IMAGES_PER_WORKER)
+        workers = min(cpu_count(), total // FEWEST_IMAGES_PER_WORKER) - 1  # this process decodes, too
     batches = _in_batches(encoded)
     done = 0
-    for batch in _in_processes(batches, workers, config) if workers > 1 else _inline(batches, config):
+    for batch in _in_processes(batches, workers, config) if workers else _inline(batches, config):
         yield from batch
         done += len(batch)
         if on_progress is not None:
@@ -104,8 +111,7 @@ def _in_batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
 
 def _inline(batches: Iterable[list[Encoded]], config: DataConfig) -> Iterator[list[Decoded]]:
     for batch in batches:
-        answers = _decode([data for _, data in batch], config)
-        yield [(key, answer) for (key, _), answer in zip(batch, answers, strict=True)]
+        yield [*_decode_batch(batch, config).items()]
 
 
 def _in_processes(
@@ -113,7 +119,7 @@ def _in_processes(
 ) -> Iterator[list[Decoded]]:
     modest = replace(config, max_megapixels=min(config.max_megapixels, _MOST_WORKER_MEGAPIXELS))
     free: SimpleQueue[Worker] = SimpleQueue()
-    waiting: deque[tuple[list[Encoded], Future[dict[Key, DecodedImage]]]] = deque()
+    waiting: deque[Handed] = deque()
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(count))  # these only wait for workers
         for _ in range(count):
@@ -123,11 +129,30 @@ def _in_processes(
             yield from _inline(batches, config)
             return
         for batch in batches:
-            waiting.append((batch, threads.submit(_ask, free, batch, config.image_size)))
+            waiting.append(Handed(batch, threads.submit(_ask, free, batch, config.image_size)))
             if len(waiting) > _BATCHES_PER_WORKER * count:
-                yield _completed(*waiting.popleft(), config)
+                yield _oldest(waiting, config)
         while waiting:
-            yield _completed(*waiting.popleft(), config)
+            yield _oldest(waiting, config)
+
+
+def _oldest(waiting: deque[Handed], config: DataConfig) -> list[Decoded]:
+    """The answers to the batch handed over first. Until they are there, the last ones handed over are taken back."""
+    while not waiting[0].answers.done():
+        position = next((i for i in reversed(range(len(waiting))) if waiting[i].answers.cancel()), None)
+        if position is None:
+            break
+        batch = waiting[position].batch
+        answers: Future[dict[Key, DecodedImage | Fault]] = Future()
+        answers.set_result(_decode_batch(batch, config))
+        waiting[position] = Handed(batch, answers)
+    batch, answers = waiting.popleft()
+    decoded = answers.result()
+    left_out = [
+        item for item in batch if item[0] not in decoded
+    ]  # it may only have been too large for a worker
+    decoded |= _decode_batch(left_out, config)
+    return [(key, decoded[key]) for key, _ in batch]
 
 
 @contextmanager
@@ -148,7 +173,9 @@ def _started(config: DataConfig) -> Iterator[Worker]:
                 worker.stdin.close()
 
 
-def _ask(free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int) -> dict[Key, DecodedImage]:
+def _ask(
+    free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int
+) -> dict[Key, DecodedImage | Fault]:
     """What the next free worker makes of the smaller images; what it refuses is left out."""
     small = [
         (key, data) for key, data in batch if isinstance(data, bytes) and len(data) <= _MOST_WORKER_BYTES
@@ -166,12 +193,8 @@ def _ask(free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int) -> 
     return {key: answer for (key, _), answer in zip(small, answers, strict=False) if answer is not None}
 
 
-def _completed(
-    batch: list[Encoded], answers: "Future[dict[Key, DecodedImage]]", config: DataConfig
-) -> list[Decoded]:
-    """A worker's answers. What it left out is decoded here: it may only have been too large for it."""
-    decoded = answers.result()
-    return [(key, decoded[key] if key in decoded else _decode_one(data, config)) for key, data in batch]
+def _decode_batch(batch: Sequence[Encoded], config: DataConfig) -> dict[Key, DecodedImage | Fault]:
+    return dict(zip([key for key, _ in batch], _decode([data for _, data in batch], config), strict=True))
 
 
 def _decode(images: Sequence[bytes | Fault], config: DataConfig) -> list[DecodedImage | Fault]:
