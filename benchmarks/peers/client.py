@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-PeerName = Literal["keras", "pytorch", "opencv"]
+PeerName = Literal["keras", "pytorch", "opencv", "torchvision"]
 PYTHON = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
 # The C library gives large blocks back to the system as soon as they are free, and every step of a peer asks for them
 # again: without that PyTorch trains 1.5 times faster at batch 128. It is the peers' guides that advise it.
