@@ -128,11 +128,16 @@ def make_case(dataset: Dataset, split: Split, batch_size: int, augmented: bool) 
     return turn
 
 
-def count_errors(dataset: Dataset, split: Split) -> int:
-    """Errors on the test part after one epoch at batch 32 without augmentation."""
+def train_one_epoch(dataset: Dataset, split: Split) -> tuple[Learner, Any]:
+    """A learner and its parameters after one epoch at batch 32 without augmentation."""
     learner = _make_learner(dataset, augmented=False)
     [(_, state, _)] = fit(learner, dataset.images, dataset.labels, [split], num_epochs=1)
-    parameters = jax.tree.map(lambda leaf: leaf[0], state.learner.parameters)
+    return learner, jax.tree.map(lambda leaf: leaf[0], state.learner.parameters)
+
+
+def count_errors(dataset: Dataset, split: Split) -> int:
+    """Errors on the test part after that epoch."""
+    learner, parameters = train_one_epoch(dataset, split)
     predictions = predict(learner, parameters, dataset.images, dataset.labels, split.test)
     return int((predictions.probabilities.argmax(1) != predictions.labels).sum())
 
