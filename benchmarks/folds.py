@@ -1,11 +1,16 @@
 """Strategies for k folds compared: seconds, peak memory, and how far their numbers lie apart.
 
     python -m benchmarks.folds [--data ZIP] [--folds 2 5 10] [--turns 3] [--devices 2] [--json]
+    python -m benchmarks.folds --data ZIP --keras [--epochs 1] [--turns 1] [--json]
 
 Each case (k, strategy) trains the report's network, augmented, on the same folds, in a process of its own, so that
 peak memory is its own; cases take turns and the median turn counts. `devices` has the CPU pose as `--devices` devices.
 Compilation is left out of the seconds. The largest difference is between a strategy's parameters after the last step
-and those of `loop`. The last line of stdout is one JSON object.
+and those of `loop`.
+
+With `--keras` it is the report's cross-validation instead, whole but for its epochs: 5 folds, without augmentation, a
+fresh model a fold, compilation and the scoring of each fold included, beside Keras's loop of it on the same folds. Keras
+is asked both as the report did (arrays) and through its fastest pipeline. The last line of stdout is one JSON object.
 """
 
 import functools
@@ -25,14 +30,16 @@ import jax
 import numpy as np
 import tyro
 
+from benchmarks.measuring import finish, medians
+from benchmarks.peers.client import Peer
 from medjax.data import fold_splits, load
 from medjax.models import CNN
-from medjax.run import describe_environment
+from medjax.records import Dataset, Split
 from medjax.training.augment import random_affine
-from medjax.training.fit import fit
+from medjax.training.fit import fit, predict
 from medjax.training.learner import make_learner
 from medjax.training.optimizers import make_adam
-from medjax.training.strategies import STRATEGIES
+from medjax.training.strategies import STRATEGIES, choose_strategy, select_fold
 
 
 def main(
@@ -41,6 +48,8 @@ def main(
     turns: int = 3,
     devices: int = 2,
     images: int = 3600,
+    keras: bool = False,
+    epochs: int = 1,
     json: bool = False,
 ) -> None:
     """Measure and print.
@@ -51,8 +60,26 @@ def main(
         turns: Turns of each case; the median counts.
         devices: Devices that the CPU poses as, under the strategy `devices`.
         images: Train on this many images of the data set at most, evenly chosen.
+        keras: Run the report's cross-validation beside Keras instead.
+        epochs: Epochs a fold of that cross-validation; the report's has 10.
         json: Print the JSON line alone.
     """
+    if keras:
+        figures = measure_beside_keras(data, epochs, turns)
+        lines = [f"{name}: {value}" for name, value in figures.items()]
+    else:
+        figures = measure(data, folds, turns, devices, images)
+        lines = ["  k  strategy  seconds  images/s  peak MiB  largest difference from loop"]
+        lines += [
+            f"{row['folds']:3}  {row['strategy']:8}  {row['seconds']:7.2f}  {row['images_per_second']:8,.0f}"
+            f"  {row['peak_mebibytes']:8,.0f}  {row['largest_difference']:.1e}"
+            for row in figures["rows"]
+        ]
+    finish("folds", figures, lines, json=json)
+
+
+def measure(data: str, folds: tuple[int, ...], turns: int, devices: int, images: int) -> dict[str, Any]:
+    """The table of strategies, and its seconds by strategy and k."""
     load(data)  # into the cache, so that all cases read alike
     cases = list(itertools.product(folds, STRATEGIES))
     results: dict[tuple[int, str], list[dict[str, Any]]] = {case: [] for case in cases}
@@ -61,14 +88,62 @@ def main(
             for case in cases:
                 results[case].append(_measure(case, data, images, devices, Path(folder)))
         rows = [_summarize(case, results[case], Path(folder)) for case in cases]
-    if not json:
-        print("  k  strategy  seconds  images/s  peak MiB  largest difference from loop")
-        for row in rows:
-            print(
-                f"{row['folds']:3}  {row['strategy']:8}  {row['seconds']:7.2f}  {row['images_per_second']:8,.0f}"
-                f"  {row['peak_mebibytes']:8,.0f}  {row['largest_difference']:.1e}"
-            )
-    print(json_module.dumps({"rows": rows, **describe_environment(jax.devices()[0].device_kind)}))
+    return {
+        **{f"{row['strategy']}_k{row['folds']}": row["seconds"] for row in rows},
+        "rows": rows,
+        "turns": turns,
+    }
+
+
+def measure_beside_keras(data: str, epochs: int, turns: int) -> dict[str, Any]:
+    """Seconds and errors of a whole cross-validation by medjax, and by Keras in two ways."""
+    dataset = load(data)
+    splits = fold_splits(dataset, 5)
+    seconds: dict[str, list[float]] = {"medjax": [], "keras_arrays": [], "keras_pipeline": []}
+    errors: dict[str, list[int]] = {name: [] for name in seconds}
+    with tempfile.TemporaryDirectory() as folder, Peer("keras") as keras:
+        path = Path(folder) / "data.npz"
+        np.savez(
+            path, images=dataset.images, labels=dataset.labels, train=splits[0].train, test=splits[0].test
+        )
+        keras.call("load", path=str(path))
+        fold_of_image = np.zeros(len(dataset.labels), int)
+        for number, split in enumerate(splits):
+            fold_of_image[split.test] = number
+        ask = functools.partial(keras.call, "cross_validate", folds=fold_of_image.tolist(), epochs=epochs)
+        for _ in range(turns):
+            for name in seconds:
+                started = time.perf_counter()
+                wrong = (
+                    _cross_validate(dataset, splits, epochs)
+                    if name == "medjax"
+                    else ask(way=name.removeprefix("keras_"))
+                )
+                seconds[name].append(time.perf_counter() - started)
+                errors[name].append(wrong)
+    median = medians(seconds)
+    return {
+        **{f"crossval_seconds_{name}": round(each, 2) for name, each in median.items()},
+        "ratio_crossval": round(min(median["keras_arrays"], median["keras_pipeline"]) / median["medjax"], 2),
+        "ratio_crossval_as_reported": round(median["keras_arrays"] / median["medjax"], 2),
+        "errors": errors,
+        "of": len(dataset.labels),
+        "epochs": epochs,
+        "turns": turns,
+    }
+
+
+def _cross_validate(dataset: Dataset, splits: list[Split], epochs: int) -> int:
+    """Train and score every fold, compilation included as the learner is new; the errors of all folds."""
+    learner = make_learner(CNN(len(dataset.class_names)), make_adam(1e-3))
+    arrays = jax.device_put((dataset.images, dataset.labels))
+    strategy = choose_strategy(len(splits))
+    for _, state, _ in fit(learner, *arrays, splits, num_epochs=epochs, strategy=strategy):
+        trained = state.learner.parameters
+    predictions = [
+        predict(learner, select_fold(trained, fold), *arrays, split.test) for fold, split in enumerate(splits)
+    ]
+    return sum(int((part.probabilities.argmax(1) != part.labels).sum()) for part in predictions)
 
 
 def _measure(case: tuple[int, str], data: str, images: int, devices: int, folder: Path) -> dict[str, Any]:

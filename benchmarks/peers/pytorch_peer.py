@@ -170,6 +170,5 @@ def evaluate(way: str) -> float:
 _networks: dict[str, Any] = {}
 
 if __name__ == "__main__":
-    serve(
-        {function.__name__: function for function in (load, train, train_afresh, prepare, predict, evaluate)}
-    )
+    answers = (load, train, train_afresh, prepare, predict, evaluate)
+    serve({function.__name__: function for function in answers})
