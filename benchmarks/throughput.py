@@ -31,6 +31,7 @@ from medjax.training.fit import fit, init_state, predict
 from medjax.training.folds import make_plan, run_steps, shuffle_epoch
 from medjax.training.learner import Learner, make_learner
 from medjax.training.optimizers import make_adam
+from medjax.training.strategies import compiler_effort
 
 IMAGES_A_TURN = 4096
 # Forward: 2 · 26² · 9 · 32 + 2 · 11² · 288 · 64 + 2 · 1600 · 128 + 2 · 128 · 6. Backward: twice that, less the
@@ -115,7 +116,8 @@ def make_case(dataset: Dataset, split: Split, batch_size: int, augmented: bool) 
     plan, state = jax.tree.map(lambda leaf: leaf[0], (plan, state))
     images, labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
     num_steps = min(IMAGES_A_TURN, plan.train.shape[0]) // batch_size
-    shuffle, steps = jax.jit(shuffle_epoch), jax.jit(functools.partial(run_steps, learner, batch_size))
+    shuffle = jax.jit(shuffle_epoch)
+    steps = jax.jit(functools.partial(run_steps, learner, batch_size), compiler_options=compiler_effort())
 
     def turn() -> None:
         left = IMAGES_A_TURN // batch_size
