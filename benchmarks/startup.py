@@ -43,7 +43,7 @@ def main(data: str = "phantom", turns: int = 5, peers: bool = True, json: bool =
         seconds = take_turns(cases, turns)
     figures: dict[str, Any] = {f"{name}_seconds": round(each, 2) for name, each in medians(seconds).items()}
     lines = [f"{name:8} {min(each):6.2f} to {max(each):6.2f} s" for name, each in seconds.items()]
-    finish("startup", {"data": data, "turns": turns, **figures}, lines, json=json)
+    finish("startup", {"data": Path(data).name, "turns": turns, **figures}, lines, json=json)
 
 
 def make_cases(data: str, folder: Path, *, with_peers: bool) -> dict[str, Case]:
