@@ -202,9 +202,7 @@ def make_job(data: str, at_most: int, point: Point) -> tuple[Callable[[], None],
         "loading_seconds": loading,
     }
     # Fresh parameters are made once: `fit` would compile what makes them again in each turn.
-    state = init_state(
-        learner, make_plan(splits, seed=0, batch_size=point.batch_size), source.images.shape[1:]
-    )
+    state = init_state(learner, make_plan(splits, seed=0, batch_size=point.batch_size), dataset.images.shape)
     return functools.partial(_run, config, dataset, learner, state), facts
 
 

@@ -112,11 +112,11 @@ def make_case(dataset: Dataset, split: Split, batch_size: int, augmented: bool) 
     """A turn of training on `IMAGES_A_TURN` images of a newly shuffled epoch."""
     learner = _make_learner(dataset, augmented)
     plan = make_plan([split], seed=0, batch_size=batch_size)
-    state = init_state(learner, plan, dataset.images.shape[1:])
+    state = init_state(learner, plan, dataset.images.shape)
     plan, state = jax.tree.map(lambda leaf: leaf[0], (plan, state))
     images, labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
     num_steps = min(IMAGES_A_TURN, plan.train.shape[0]) // batch_size
-    shuffle = jax.jit(shuffle_epoch)
+    shuffle = jax.jit(functools.partial(shuffle_epoch, plan.train.shape[0]))
     steps = jax.jit(functools.partial(run_steps, learner, batch_size), compiler_options=compiler_effort())
 
     def turn() -> None:

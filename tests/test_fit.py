@@ -62,6 +62,37 @@ def test_continuing_from_a_saved_state_repeats_the_uninterrupted_run(trained):
     assert_same(trained[-1][1:], rest[-1][1:])
 
 
+def test_an_epoch_over_hard_images_takes_its_share_of_the_steps():
+    _, state, info = train(num_epochs=3, hard_share=0.4)[-1]
+    assert state.learner.step[0] == 3 * 3  # two fifths of 6 steps, filled up
+    assert info.train.num_images[0] == 3 * 16
+
+
+def test_the_loss_of_each_image_trained_on_is_remembered_and_no_other():
+    fresh = np.float32(np.log(2))  # which dropout could give an image too, by silencing all that it says
+    options = {"num_epochs": 1, "learner": tiny_learner(dropout=0.0)}
+    hardness = train(hard_share=0.4, **options)[-1][1].hardness[0]
+    assert hardness.shape == (len(LABELS),)
+    seen = np.flatnonzero(hardness != fresh)
+    assert len(seen) == 3 * 16
+    assert set(seen) <= set(SPLIT.train)
+    whole = train(hard_share=0.999, **options)[-1][1].hardness[0]
+    assert set(np.flatnonzero(whole != fresh)) == set(SPLIT.train)
+
+
+def test_without_a_share_nothing_is_remembered(trained):
+    assert trained[-1][1].hardness == ()
+
+
+def test_hard_images_come_back_the_same_whatever_the_chunks_and_interruptions(monkeypatch):
+    options = {"hard_share": 0.4, "num_epochs": 4}
+    whole = train(**options)
+    rest = train(**options, state=jax.tree.map(jnp.asarray, whole[1][1]))
+    assert_same(whole[-1][1:], rest[-1][1:])
+    monkeypatch.setattr("medjax.training.fit._next_chunk", lambda steps, seconds: 1 + steps % 3)
+    assert_same(whole[-1][1:], train(**options)[-1][1:])
+
+
 def test_held_out_images_replaced_by_noise_leave_the_trained_parameters_bit_identical(trained):
     noisy = IMAGES.copy()
     held_out = np.concatenate([SPLIT.val, SPLIT.test])
@@ -142,11 +173,9 @@ def test_what_fails_while_it_is_compiled_ahead_is_raised():
 
 def test_fresh_parameters_are_those_of_a_compiler_that_optimises():
     plan = make_plan([SPLIT, make_split(LABELS, seed=5)], seed=2**32 - 1, batch_size=16)
-    quick = init_state(tiny_learner(), plan, IMAGES.shape[1:])
+    quick = init_state(tiny_learner(), plan, IMAGES.shape)
     for fold in range(2):
-        plain = jax.jit(lambda key: init_fold(key, tiny_learner(), Controls(), IMAGES.shape[1:]))(
-            plan.key[fold]
-        )
+        plain = jax.jit(lambda key: init_fold(key, tiny_learner(), Controls(), IMAGES.shape))(plan.key[fold])
         assert_same(select_fold(quick, fold), plain)
 
 

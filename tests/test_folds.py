@@ -11,7 +11,7 @@ from medjax.records import Dataset, Split
 from medjax.training.batching import PADDING
 from medjax.training.controls import best_so_far, early_stopping, reduce_on_plateau
 from medjax.training.fit import fit
-from medjax.training.folds import Controls, Watch, make_plan
+from medjax.training.folds import Controls, Watch, init_fold, make_plan, shuffle_epoch
 from tests.tiny import make_images, make_split, tiny_learner
 
 IMAGES, LABELS = make_images()
@@ -143,3 +143,51 @@ def test_without_a_validation_part_nothing_is_chosen_and_controls_refuse():
     controls = Controls(stopping=Watch(early_stopping(), metrics.mean_loss))
     with pytest.raises(ValueError, match="need a validation part"):
         train(controls, 2, splits=(SPLIT, bare))
+
+
+def drawn(hardness, num_drawn, seeds):
+    """How often each image of a plan of 10, padded to 12, is drawn over seeds."""
+    plan = make_plan([Split(np.arange(10), np.arange(0), np.arange(0))], seed=0, batch_size=6)
+    plan = jax.tree.map(lambda leaf: leaf[0], plan)
+    state = init_fold(plan.key, tiny_learner(), Controls(), (10, 8, 8, 1), 0.5)
+    state = state._replace(hardness=jnp.asarray(hardness, jnp.float32))
+    draw = jax.jit(
+        lambda key: shuffle_epoch(num_drawn, plan._replace(key=key), state).train,
+    )
+    return np.stack([draw(jax.random.key(seed)) for seed in range(seeds)])
+
+
+def test_hard_images_are_drawn_in_proportion_to_their_losses():
+    hardness = [0.4, 0.2, 0.1, 0.1, 0.1, 0.02, 0.02, 0.02, 0.02, 0.02]
+    first = drawn(hardness, 1, 4000)[:, 0]
+    share = np.bincount(first, minlength=10) / len(first)
+    assert share == pytest.approx(np.array(hardness), abs=0.025)  # 3 sd of the largest are 0.023
+
+
+def test_a_learned_image_is_drawn_as_if_its_loss_were_at_least_the_floor():
+    share = np.bincount(drawn([0.045] + [0.0] * 9, 1, 2000)[:, 0], minlength=10) / 2000
+    assert share[0] == pytest.approx(0.5, abs=0.035)  # 0.045 against nine times 0.005
+    assert (share[1:] > 0.03).all()
+
+
+def test_no_image_is_drawn_twice_and_padding_only_when_the_images_run_out():
+    some = drawn(np.linspace(0, 3, 10), 6, 50)
+    assert all(len(set(row)) == 6 and PADDING not in row for row in some)
+    assert len({tuple(sorted(row)) for row in some}) > 10
+    everything = drawn(np.linspace(0, 3, 10), 12, 3)
+    assert all(sorted(row) == [PADDING] * 2 + list(range(10)) for row in everything)
+    assert (everything[:, 10:] == PADDING).all()
+
+
+def test_the_order_of_the_drawn_does_not_tell_how_hard_they_are():
+    orders = drawn(np.linspace(0.01, 3, 10), 6, 500)
+    hardest = (orders == 9).argmax(axis=1)[(orders == 9).any(axis=1)]
+    assert np.bincount(hardest, minlength=6).min() > 0.1 * len(hardest)
+
+
+def test_a_fold_that_draws_hard_images_alone_is_that_fold_among_all():
+    both = train(Controls(), 3, [SPLIT, OTHER], hard_share=0.4)[-1][1]
+    alone = train(Controls(), 3, [SPLIT, OTHER], hard_share=0.4, folds=[1])[-1][1]
+    jax.tree.map(
+        np.testing.assert_array_equal, jax.tree.map(lambda leaf: leaf[1:], both.learner), alone.learner
+    )

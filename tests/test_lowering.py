@@ -30,7 +30,7 @@ def make_programs():
     learner = make_learner(CNN(6), make_adam(1e-3), augment)
     plan = make_plan([make_split(make_images()[1])], seed=0, batch_size=32)
     plan = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), plan)
-    state = jax.eval_shape(lambda key: init_fold(key, learner, Controls(), (28, 28, 1)), plan.key)
+    state = jax.eval_shape(lambda key: init_fold(key, learner, Controls(), (120, 28, 28, 1)), plan.key)
     images = jax.ShapeDtypeStruct((120, 28, 28, 1), jnp.uint8)
     labels = jax.ShapeDtypeStruct((120,), jnp.int32)
     step = jax.ShapeDtypeStruct((), jnp.int32)

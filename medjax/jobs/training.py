@@ -65,6 +65,7 @@ def train_folds(
         seed=config.seed,
         num_epochs=config.epochs,
         batch_size=config.batch_size,
+        hard_share=config.hard_share,
         controls=controls,
         strategy=strategy,
         folds=folds,
@@ -119,7 +120,11 @@ def _restore(
 
     def init() -> FoldState:
         return init_fold(
-            jax.random.key(config.seed), learner, make_controls(config), dataset.images.shape[1:]
+            jax.random.key(config.seed),
+            learner,
+            make_controls(config),
+            dataset.images.shape,
+            config.hard_share,
         )
 
     like = jax.eval_shape(init)

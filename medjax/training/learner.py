@@ -36,6 +36,7 @@ class StepInfo(NamedTuple):
     """What a person needs to know of a step."""
 
     sums: Sums  # over the batch as trained on: augmented, with dropout
+    losses: Float32[Array, "batch"]  # of each image, in nats; of no meaning where there is none
     is_finite: Bool[Array, ""]  # loss and gradient; where false the state was left as it was
 
 
@@ -70,32 +71,37 @@ def make_learner(
             parameters, optimizer.init(parameters), jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32)
         )
 
-    def loss_sum(parameters: PyTree, key: Key[Array, ""], batch: Batch) -> tuple[Array, Sums]:
+    def loss_sum(parameters: PyTree, key: Key[Array, ""], batch: Batch) -> tuple[Array, tuple[Sums, Array]]:
         logits = model.apply({"params": parameters}, batch.images, is_training=True, rngs={"dropout": key})
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         sums = sum_batch(losses, logits, batch.labels, batch.mask)
-        return sums.loss, sums
+        return sums.loss, (sums, losses)
 
-    def whole_gradient(parameters: PyTree, key: Key[Array, ""], batch: Batch) -> tuple[PyTree, Sums]:
+    def whole_gradient(
+        parameters: PyTree, key: Key[Array, ""], batch: Batch
+    ) -> tuple[PyTree, tuple[Sums, Array]]:
         return jax.grad(loss_sum, has_aux=True)(parameters, key, batch)
 
-    def blocked_gradient(parameters: PyTree, key: Key[Array, ""], batch: Batch) -> tuple[PyTree, Sums]:
+    def blocked_gradient(
+        parameters: PyTree, key: Key[Array, ""], batch: Batch
+    ) -> tuple[PyTree, tuple[Sums, Array]]:
         blocks = _split_blocks(batch)
 
         def add_block(carry, index):
             block = jax.tree.map(lambda leaf: leaf[index], blocks)
-            gradient, sums = whole_gradient(parameters, jax.random.fold_in(key, index), block)
-            return (jax.tree.map(jnp.add, carry[0], gradient), add_sums(carry[1], sums)), None
+            gradient, (sums, losses) = whole_gradient(parameters, jax.random.fold_in(key, index), block)
+            return (jax.tree.map(jnp.add, carry[0], gradient), add_sums(carry[1], sums)), losses
 
         start = jax.tree.map(jnp.zeros_like, parameters), zero_sums(model.num_classes)
-        return lax.scan(add_block, start, jnp.arange(blocks.mask.shape[0]))[0]
+        (gradient, sums), losses = lax.scan(add_block, start, jnp.arange(blocks.mask.shape[0]))
+        return gradient, (sums, losses.reshape(-1)[: batch.mask.shape[0]])
 
     def train_step(key: Key[Array, ""], state: LearnerState, batch: Batch) -> tuple[LearnerState, StepInfo]:
         augment_key, dropout_key = jax.random.split(key)
         if augment is not None:
             image_keys = jax.random.split(augment_key, batch.mask.shape[0])
             batch = batch._replace(images=jax.vmap(augment)(image_keys, batch.images))
-        gradient_sum, sums = lax.platform_dependent(
+        gradient_sum, (sums, losses) = lax.platform_dependent(
             state.parameters, dropout_key, batch, cpu=blocked_gradient, default=whole_gradient
         )
         count = batch.mask.sum()
@@ -109,7 +115,7 @@ def make_learner(
             return state._replace(parameters=parameters, optimizer_state=optimizer_state, step=state.step + 1)
 
         state = lax.cond((count > 0) & is_finite, update, lambda state: state, state)
-        return state, StepInfo(sums, is_finite)
+        return state, StepInfo(sums, losses, is_finite)
 
     def eval_step(parameters: PyTree, batch: Batch) -> Evaluation:
         logits = model.apply({"params": parameters}, batch.images)
