@@ -86,9 +86,9 @@ class TrainConfig:
     seed: int = 0
     """Everything random follows from it: split, first weights, order, augmentation, dropout."""
     epochs: int = 20
-    """Passes over the training images, or over hard-share of them."""
-    hard_share: float = 1.0
-    """Share of the training images that an epoch works on, drawn by how hard each was when last trained on."""
+    """Passes over the training images, or as many steps."""
+    hard_draws: int = 0
+    """Times that an epoch draws its images afresh, those that have been hard so far more often; 0 takes each once."""
     batch_size: int = 32
     """Images a step."""
     learning_rate: float = 1e-3
@@ -234,7 +234,7 @@ def _training_limits(config: TrainConfig) -> list[_Limit]:
     return [
         ("--seed", config.seed, 0 <= config.seed < 2**32, "0 to 4294967295"),
         ("--epochs", config.epochs, 1 <= config.epochs <= 9999, "1 to 9999"),
-        ("--hard-share", config.hard_share, 0 < config.hard_share <= 1, "more than 0, at most 1"),
+        ("--hard-draws", config.hard_draws, 0 <= config.hard_draws <= 9999, "0 to 9999"),
         ("--batch-size", config.batch_size, config.batch_size >= 1, "at least 1"),
         ("--learning-rate", config.learning_rate, 0 < config.learning_rate < math.inf, "more than 0"),
         ("--hidden-units", config.hidden_units, 0 <= config.hidden_units <= 65536, "0 to 65536"),

@@ -62,30 +62,27 @@ def test_continuing_from_a_saved_state_repeats_the_uninterrupted_run(trained):
     assert_same(trained[-1][1:], rest[-1][1:])
 
 
-def test_an_epoch_over_hard_images_takes_its_share_of_the_steps():
-    _, state, info = train(num_epochs=3, hard_share=0.4)[-1]
-    assert state.learner.step[0] == 3 * 3  # two fifths of 6 steps, filled up
-    assert info.train.num_images[0] == 3 * 16
+def test_an_epoch_of_hard_images_has_as_many_steps_as_ever():
+    _, state, info = train(num_epochs=2, hard_draws=4)[-1]
+    assert state.learner.step[0] == 2 * 6  # 84 images in batches of 16
+    assert info.train.num_images[0] == 2 * 3 * 16
 
 
-def test_the_loss_of_each_image_trained_on_is_remembered_and_no_other():
-    fresh = np.float32(np.log(2))  # which dropout could give an image too, by silencing all that it says
-    options = {"num_epochs": 1, "learner": tiny_learner(dropout=0.0)}
-    hardness = train(hard_share=0.4, **options)[-1][1].hardness[0]
-    assert hardness.shape == (len(LABELS),)
-    seen = np.flatnonzero(hardness != fresh)
-    assert len(seen) == 3 * 16
-    assert set(seen) <= set(SPLIT.train)
-    whole = train(hard_share=0.999, **options)[-1][1].hardness[0]
-    assert set(np.flatnonzero(whole != fresh)) == set(SPLIT.train)
+def test_how_hard_the_images_trained_on_were_is_remembered_and_no_other():
+    def known(**options):
+        return set(np.flatnonzero(np.isfinite(train(num_epochs=1, **options)[-1][1].hardness[0])))
+
+    assert known(hard_draws=1) == set(SPLIT.train)
+    assert 32 <= len(known(hard_draws=3)) < 84
+    assert known(hard_draws=3) < set(SPLIT.train)
 
 
-def test_without_a_share_nothing_is_remembered(trained):
+def test_without_draws_nothing_is_remembered(trained):
     assert trained[-1][1].hardness == ()
 
 
 def test_hard_images_come_back_the_same_whatever_the_chunks_and_interruptions(monkeypatch):
-    options = {"hard_share": 0.4, "num_epochs": 4}
+    options = {"hard_draws": 3, "num_epochs": 4}
     whole = train(**options)
     rest = train(**options, state=jax.tree.map(jnp.asarray, whole[1][1]))
     assert_same(whole[-1][1:], rest[-1][1:])

@@ -1,5 +1,7 @@
 """One fold's plan and epoch, and what its controls do to it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -145,16 +147,15 @@ def test_without_a_validation_part_nothing_is_chosen_and_controls_refuse():
         train(controls, 2, splits=(SPLIT, bare))
 
 
-def drawn(hardness, num_drawn, seeds):
-    """How often each image of a plan of 10, padded to 12, is drawn over seeds."""
+def drawn(hardness, num_steps, seeds, start=0):
+    """The images of steps of one image each, from `start` on, of a plan of 10 images padded to 12, over seeds."""
     plan = make_plan([Split(np.arange(10), np.arange(0), np.arange(0))], seed=0, batch_size=6)
     plan = jax.tree.map(lambda leaf: leaf[0], plan)
-    state = init_fold(plan.key, tiny_learner(), Controls(), (10, 8, 8, 1), 0.5)
+    state = init_fold(plan.key, tiny_learner(), Controls(), (10, 8, 8, 1), knows_hardness=True)
     state = state._replace(hardness=jnp.asarray(hardness, jnp.float32))
-    draw = jax.jit(
-        lambda key: shuffle_epoch(num_drawn, plan._replace(key=key), state).train,
-    )
-    return np.stack([draw(jax.random.key(seed)) for seed in range(seeds)])
+    draw = jax.jit(functools.partial(shuffle_epoch, tiny_learner(), 1, num_steps))
+    plans = [draw(start, plan._replace(key=jax.random.key(seed)), state) for seed in range(seeds)]
+    return np.stack([plan.train[start : start + num_steps] for plan in plans])
 
 
 def test_hard_images_are_drawn_in_proportion_to_their_losses():
@@ -168,6 +169,11 @@ def test_a_learned_image_is_drawn_as_if_its_loss_were_at_least_the_floor():
     share = np.bincount(drawn([0.045] + [0.0] * 9, 1, 2000)[:, 0], minlength=10) / 2000
     assert share[0] == pytest.approx(0.5, abs=0.035)  # 0.045 against nine times 0.005
     assert (share[1:] > 0.03).all()
+
+
+def test_an_image_not_seen_yet_is_as_hard_as_a_guess_makes_it():
+    share = np.bincount(drawn([np.inf] + [np.log(2) / 9] * 9, 1, 2000)[:, 0], minlength=10) / 2000
+    assert share[0] == pytest.approx(0.5, abs=0.035)
 
 
 def test_no_image_is_drawn_twice_and_padding_only_when_the_images_run_out():
@@ -185,9 +191,21 @@ def test_the_order_of_the_drawn_does_not_tell_how_hard_they_are():
     assert np.bincount(hardest, minlength=6).min() > 0.1 * len(hardest)
 
 
+def test_each_draw_of_an_epoch_is_another():
+    first, second = (drawn(np.ones(10), 5, 20, start) for start in (0, 5))
+    assert not (first == second).all(axis=1).any()
+
+
+def test_a_last_draw_cut_short_is_filled_from_the_draw_and_not_from_the_plan():
+    hardness = [0.0] * 9 + [1e6]
+    last = drawn(hardness, 5, 400, start=10)  # two of twelve steps are left
+    assert last.shape == (400, 2)
+    assert (last == 9).any(axis=1).mean() == pytest.approx(2 / 5, abs=0.075)
+
+
 def test_a_fold_that_draws_hard_images_alone_is_that_fold_among_all():
-    both = train(Controls(), 3, [SPLIT, OTHER], hard_share=0.4)[-1][1]
-    alone = train(Controls(), 3, [SPLIT, OTHER], hard_share=0.4, folds=[1])[-1][1]
+    both = train(Controls(), 3, [SPLIT, OTHER], hard_draws=3)[-1][1]
+    alone = train(Controls(), 3, [SPLIT, OTHER], hard_draws=3, folds=[1])[-1][1]
     jax.tree.map(
         np.testing.assert_array_equal, jax.tree.map(lambda leaf: leaf[1:], both.learner), alone.learner
     )

@@ -15,7 +15,6 @@ from medjax.errors import refuse
 from medjax.metrics import Sums
 from medjax.models import CNN
 from medjax.records import Dataset, Indices, Split
-from medjax.training import batching
 from medjax.training.augment import random_affine
 from medjax.training.controls import Mode, best_so_far, early_stopping, reduce_on_plateau
 from medjax.training.folds import Controls, Watch
@@ -93,8 +92,7 @@ def make_augmentation(config: TrainConfig) -> Augment | None:
 
 def count_steps(config: TrainConfig, splits: Sequence[Split]) -> int:
     """Steps of all epochs, in the fold with the most of them; at least 1."""
-    longest = max((len(split.train) for split in splits), default=1)
-    return config.epochs * batching.count_steps(longest, config.batch_size, config.hard_share)
+    return config.epochs * max((-(-len(split.train) // config.batch_size) for split in splits), default=1)
 
 
 def make_rate(config: TrainConfig, splits: Sequence[Split]) -> Callable[[int], float]:

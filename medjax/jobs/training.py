@@ -65,7 +65,7 @@ def train_folds(
         seed=config.seed,
         num_epochs=config.epochs,
         batch_size=config.batch_size,
-        hard_share=config.hard_share,
+        hard_draws=config.hard_draws,
         controls=controls,
         strategy=strategy,
         folds=folds,
@@ -124,7 +124,7 @@ def _restore(
             learner,
             make_controls(config),
             dataset.images.shape,
-            config.hard_share,
+            knows_hardness=config.hard_draws > 0,
         )
 
     like = jax.eval_shape(init)

@@ -21,6 +21,7 @@ LOADING = {
 
 UNITS = {
     "epochs": "passes over the training images",
+    "hard_draws": "an epoch",
     "batch_size": "images",
     "dropout": "of the hidden units",
     "fractions": "(train, val, test)",

@@ -1,6 +1,5 @@
 """Index plans to batches, on the device: images stay where they are, as uint8, and only indices are shuffled."""
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -24,11 +23,6 @@ def pad_indices(indices: Int[np.ndarray, "n"], batch_size: int) -> Int32[np.ndar
     """`indices` filled up with padding to a whole number of batches."""
     padded = -(-len(indices) // batch_size) * batch_size
     return np.pad(indices.astype(np.int32), (0, padded - len(indices)), constant_values=PADDING)
-
-
-def count_steps(num_images: int, batch_size: int, share: float = 1.0) -> int:
-    """Batches that an epoch over a share of so many images takes, the last of all images filled up."""
-    return math.ceil(math.ceil(num_images / batch_size) * share)
 
 
 def shuffle_indices(key: Key[Array, ""], indices: Int32[Array, "padded"]) -> Int32[Array, "padded"]:

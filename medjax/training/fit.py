@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float32, Int32, PyTree, UInt8
 
 from medjax.metrics import Sums, zero_sums
 from medjax.records import Indices, Predictions, Split
-from medjax.training.batching import count_steps, pad_indices
+from medjax.training.batching import pad_indices
 from medjax.training.folds import (
     EVALUATION_BATCH,
     Controls,
@@ -67,7 +67,7 @@ def fit(
     seed: int = 0,
     num_epochs: int = 20,
     batch_size: int = 32,
-    hard_share: float = 1.0,
+    hard_draws: int = 0,
     controls: Controls = _NO_CONTROLS,
     strategy: StrategyName = "loop",
     folds: Sequence[int] | None = None,
@@ -77,8 +77,9 @@ def fit(
     """Train one model a split; yield (epoch, state, info) at the end of each epoch.
 
     A holdout is one split. All folds share the images, which are moved to the device once; `strategy` says how the
-    folds are worked on. With a `hard_share` below 1 an epoch works on that share of the training images, drawn by how hard
-    each was when it was last trained on. `folds` trains some of the splits only, each exactly as it would be trained among all.
+    folds are worked on. With `hard_draws` an epoch has as many steps as ever, but its images are drawn afresh so many
+    times, in proportion to how hard each has been so far. `folds` trains some of the splits only, each exactly as it
+    would be trained among all.
     `state` continues where it left off (folds that have not stopped must have finished as many epochs as each
     other); without it training starts from fresh parameters. The yielded state is only good until the generator is
     resumed, which reuses its memory; the last one stays. Training ends early when no fold is active any more.
@@ -91,39 +92,32 @@ def fit(
     images, labels = place(strategy, (images, labels))
     planning = functools.partial(make_plan, splits, seed=seed, batch_size=batch_size, folds=folds)
     shapes = jax.eval_shape(planning)
-    num_steps = count_steps(shapes.train.shape[1], batch_size, hard_share)
-    programs = _compile_epoch(learner, batch_size, num_steps, controls, strategy)
-    init = functools.partial(
-        init_fold, learner=learner, controls=controls, image_shape=images.shape, hard_share=hard_share
-    )
+    num_steps = shapes.train.shape[1] // batch_size
+    steps_a_draw = -(-num_steps // max(hard_draws, 1))
+    programs = _compile_epoch(learner, batch_size, steps_a_draw, controls, strategy)
+    init_options = images.shape, controls, hard_draws > 0
+    init = _make_init(learner, *init_options)
     no_sums = _zero_sums(shapes.key.shape[0], learner.num_classes)
-    drawn = jax.ShapeDtypeStruct((len(shapes.key), num_steps * batch_size), np.int32)
-    shapes = (
-        shapes,
-        shapes._replace(train=drawn),
-        jax.eval_shape(jax.vmap(init), shapes.key),
-        no_sums,
-    )
-    with _compiling(programs, images, labels, *outline(strategy, shapes)) as ready:
+    shapes = outline(strategy, (shapes, jax.eval_shape(jax.vmap(init), shapes.key), no_sums))
+    with _compiling(programs, images, labels, *shapes) as ready:
         plan = place(strategy, planning())
         # A copy, as the first step gives the memory away.
-        state = (
-            _copy(state)
-            if state is not None
-            else init_state(learner, plan, images.shape, controls, hard_share)
-        )
+        state = _copy(state) if state is not None else init_state(learner, plan, *init_options)
         state = place(strategy, state)
         chunk = 0  # The first call takes no step: it waits for the program, and what follows can be timed.
         # Folds that have stopped keep the epoch they stopped in; the others are all in the same.
         for epoch in range(int(np.asarray(state.epoch).max()), num_epochs):
             if not _has_work(state, num_epochs):
                 return
-            shuffled, sums = programs.begin_epoch(plan, state), place(strategy, no_sums)
-            step = 0
+            sums = place(strategy, no_sums)
+            step = next_draw = 0
             while step < num_steps and np.asarray(state.active).any():
+                if step == next_draw:
+                    shuffled = programs.shuffle(jax.device_put(np.int32(step)), plan, state)
+                    next_draw = min(step + steps_a_draw, num_steps)
                 ready.run_chunk.result()
                 started = time.perf_counter()
-                stop = min(step + chunk, num_steps)
+                stop = min(step + chunk, next_draw)
                 bounds = jax.device_put((step, stop))
                 state, sums = programs.run_chunk(images, labels, *bounds, shuffled, state, sums)
                 jax.block_until_ready(sums)
@@ -158,10 +152,10 @@ def init_state(
     plan: FoldPlan,
     image_shape: tuple[int, ...],
     controls: Controls = _NO_CONTROLS,
-    hard_share: float = 1.0,
+    knows_hardness: bool = False,
 ) -> FoldState:
     """Fresh states for the folds of a plan; images are (n, height, width, channel)."""
-    return _compile_init(learner, controls, tuple(image_shape), hard_share)(plan.key)
+    return _compile_init(learner, tuple(image_shape), controls, knows_hardness)(plan.key)
 
 
 def predict(
@@ -190,7 +184,7 @@ def predict(
 
 
 class _Programs(NamedTuple):
-    begin_epoch: Lifted
+    shuffle: Lifted
     run_chunk: Lifted
     end_epoch: Lifted
 
@@ -204,7 +198,7 @@ class _Ready(NamedTuple):
 
 @contextlib.contextmanager
 def _compiling(
-    programs: _Programs, images: Any, labels: Any, plan: Any, shuffled: Any, state: Any, sums: Any
+    programs: _Programs, images: Any, labels: Any, plan: Any, state: Any, sums: Any
 ) -> Iterator[_Ready]:
     """Compile what trains, then what ends an epoch, in a thread of its own, beside whatever is done meanwhile.
 
@@ -214,7 +208,7 @@ def _compiling(
     bounds = jax.device_put((0, 0))
     try:
         yield _Ready(
-            thread.submit(_compile, programs.run_chunk, images, labels, *bounds, shuffled, state, sums),
+            thread.submit(_compile, programs.run_chunk, images, labels, *bounds, plan, state, sums),
             thread.submit(_compile, programs.end_epoch, images, labels, plan, state),
         )
     finally:
@@ -225,13 +219,23 @@ def _compile(program: Lifted, *arguments: Any) -> None:
     program.lower(*arguments).compile()
 
 
+def _make_init(
+    learner: Learner, image_shape: tuple[int, ...], controls: Controls, knows_hardness: bool
+) -> Callable[[Any], FoldState]:
+    return functools.partial(
+        init_fold,
+        learner=learner,
+        controls=controls,
+        image_shape=image_shape,
+        knows_hardness=knows_hardness,
+    )
+
+
 @functools.lru_cache(maxsize=8)
 def _compile_init(
-    learner: Learner, controls: Controls, image_shape: tuple[int, ...], hard_share: float
+    learner: Learner, image_shape: tuple[int, ...], controls: Controls, knows_hardness: bool
 ) -> Lifted:
-    one_fold = functools.partial(
-        init_fold, learner=learner, controls=controls, image_shape=image_shape, hard_share=hard_share
-    )
+    one_fold = _make_init(learner, image_shape, controls, knows_hardness)
     # Always by `loop`: fresh parameters are the same bits under every strategy. It runs once, so it need not be
     # optimised: a quarter of the time to compile, for the same bits.
     return loop(one_fold, num_shared=0, effort=0)
@@ -239,11 +243,11 @@ def _compile_init(
 
 @functools.lru_cache(maxsize=8)
 def _compile_epoch(
-    learner: Learner, batch_size: int, num_steps: int, controls: Controls, strategy: StrategyName
+    learner: Learner, batch_size: int, steps_a_draw: int, controls: Controls, strategy: StrategyName
 ) -> _Programs:
     lift = STRATEGIES[strategy]
     return _Programs(
-        lift(functools.partial(shuffle_epoch, num_steps * batch_size), num_shared=0),
+        lift(functools.partial(shuffle_epoch, learner, batch_size, steps_a_draw), num_shared=1),
         lift(functools.partial(run_steps, learner, batch_size), num_shared=4, donate=(5, 6)),
         lift(functools.partial(finish_epoch, learner, controls), num_shared=2, donate=(3,)),
     )

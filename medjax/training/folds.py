@@ -5,7 +5,6 @@ changes a bit of the result.
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -70,9 +69,8 @@ class FoldState(NamedTuple):
     learner: LearnerState
     controls: ControlStates
     best: Best
-    hardness: (
-        Any  # of each image, its loss when last trained on; an empty tuple where epochs do not choose by it
-    )
+    # Of each image, the running mean of its losses, infinite before the first; an empty tuple where epochs do not choose.
+    hardness: Any
     epoch: Int32[Array, "*fold"]  # epochs finished
     active: Bool[Array, "*fold"]  # false once the fold has stopped; it then stays as it is
     diverged: Bool[Array, "*fold"]  # stopped by a loss or gradient that was not finite
@@ -107,7 +105,8 @@ def init_fold(
     learner: Learner,
     controls: Controls,
     image_shape: tuple[int, ...],
-    hard_share: float = 1.0,
+    *,
+    knows_hardness: bool = False,
 ) -> FoldState:
     """The state before the first epoch; images are (n, height, width, channel)."""
     init_key, _ = jax.random.split(key)
@@ -122,19 +121,26 @@ def init_fold(
         ),
         # A copy, as the memory of both is given away in the first step.
         best=Best(jax.tree.map(jnp.copy, state.parameters), epoch=jnp.full((), -1, jnp.int32)),
-        # An image not seen yet is as hard as for a model that knows nothing.
-        hardness=() if hard_share == 1 else jnp.full(image_shape[0], math.log(learner.num_classes)),
+        hardness=jnp.full(image_shape[0], jnp.inf) if knows_hardness else (),
         epoch=jnp.zeros((), jnp.int32),
         active=jnp.ones((), bool),
         diverged=jnp.zeros((), bool),
     )
 
 
-def shuffle_epoch(num_drawn: int, plan: FoldPlan, state: FoldState) -> FoldPlan:
-    """The plan of one fold with the training images of the epoch that it is in, in their order.
+def shuffle_epoch(
+    learner: Learner,
+    batch_size: int,
+    num_steps: int,
+    start: Int32[Array, ""],
+    plan: FoldPlan,
+    state: FoldState,
+) -> FoldPlan:
+    """The plan of one fold with its training images in the order of the epoch that it is in.
 
-    Where the state knows how hard images are, `num_drawn` of them are drawn without replacement, each draw in
-    proportion to their last losses. An image that is learned comes back only now and then, and time goes to the rest.
+    Where the state knows how hard images are, the images of `num_steps` steps from `start` on are drawn without
+    replacement, each draw in proportion to how hard they are. An image that is learned comes back only now and then, and
+    time goes to the rest.
 
     References:
         Loshchilov and Hutter: Online batch selection for faster training of neural networks, 2015.
@@ -143,13 +149,17 @@ def shuffle_epoch(num_drawn: int, plan: FoldPlan, state: FoldState) -> FoldPlan:
         https://doi.org/10.1016/j.ipl.2005.11.003
     """
     order_key, _ = _epoch_keys(plan, state)
-    chosen = plan.train
-    if not isinstance(state.hardness, tuple):
-        order_key, draw_key = jax.random.split(order_key)
-        weights = jnp.log(jnp.maximum(state.hardness[chosen], _LEAST_HARDNESS))
-        ranks = jnp.where(chosen == PADDING, -jnp.inf, weights + jax.random.gumbel(draw_key, chosen.shape))
-        chosen = chosen[lax.top_k(ranks, num_drawn)[1]]
-    return plan._replace(train=shuffle_indices(order_key, chosen))
+    if isinstance(state.hardness, tuple):
+        return plan._replace(train=shuffle_indices(order_key, plan.train))
+    order_key, draw_key = jax.random.split(jax.random.fold_in(order_key, start))
+    # An image not seen yet is as hard as for a model that knows nothing.
+    hardness = jnp.where(jnp.isinf(state.hardness), jnp.log(learner.num_classes), state.hardness)
+    weights = jnp.log(jnp.maximum(hardness[plan.train], _LEAST_HARDNESS))
+    ranks = weights + jax.random.gumbel(draw_key, plan.train.shape)
+    _, places = lax.top_k(jnp.where(plan.train == PADDING, -jnp.inf, ranks), num_steps * batch_size)
+    drawn = shuffle_indices(order_key, plan.train[places])
+    # The last steps of an epoch may be fewer than `num_steps`: then the slice begins before `start`, where all is done.
+    return plan._replace(train=lax.dynamic_update_slice_in_dim(plan.train, drawn, start * batch_size, axis=0))
 
 
 def run_steps(
@@ -268,8 +278,11 @@ def _note_losses(hardness: Any, plan: FoldPlan, step: Array, batch: Batch, losse
     if isinstance(hardness, tuple):
         return hardness
     chosen = lax.dynamic_slice_in_dim(plan.train, step * len(losses), len(losses))
+    before = hardness[chosen]
+    # A mean, because augmentation and dropout make a single loss a matter of luck.
+    after = jnp.where(jnp.isinf(before), losses, (before + losses) / 2)
     nowhere = len(hardness)  # a place that is dropped: a negative one would count from the end
-    return hardness.at[jnp.where(batch.mask, chosen, nowhere)].set(losses, mode="drop")
+    return hardness.at[jnp.where(batch.mask, chosen, nowhere)].set(after, mode="drop")
 
 
 def _evaluate(learner: Learner, parameters: PyTree[Float32[Array, "..."]], batch: Batch) -> Evaluation:
