@@ -116,7 +116,7 @@ def make_case(dataset: Dataset, split: Split, batch_size: int, augmented: bool) 
     plan, state = jax.tree.map(lambda leaf: leaf[0], (plan, state))
     images, labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
     num_steps = min(IMAGES_A_TURN, plan.train.shape[0]) // batch_size
-    shuffle = jax.jit(functools.partial(shuffle_epoch, learner, batch_size, num_steps, 0))
+    shuffle = jax.jit(functools.partial(shuffle_epoch, learner, batch_size, num_steps, labels, 0))
     steps = jax.jit(functools.partial(run_steps, learner, batch_size), compiler_options=compiler_effort())
 
     def turn() -> None:

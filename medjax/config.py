@@ -89,6 +89,8 @@ class TrainConfig:
     """Passes over the training images, or as many steps."""
     hard_draws: int = 0
     """Times that an epoch draws its images afresh, those that have been hard so far more often; 0 takes each once."""
+    class_balance: Literal["none", "weights", "sampling"] = "none"
+    """Where classes differ in size: leave it so, count rare ones more in the loss, or draw them more often."""
     batch_size: int = 32
     """Images a step."""
     learning_rate: float = 1e-3
@@ -235,6 +237,12 @@ def _training_limits(config: TrainConfig) -> list[_Limit]:
         ("--seed", config.seed, 0 <= config.seed < 2**32, "0 to 4294967295"),
         ("--epochs", config.epochs, 1 <= config.epochs <= 9999, "1 to 9999"),
         ("--hard-draws", config.hard_draws, 0 <= config.hard_draws <= 9999, "0 to 9999"),
+        (
+            "--class-balance",
+            config.class_balance,
+            not (config.hard_draws and config.class_balance == "sampling"),
+            "sampling and --hard-draws exclude each other: give one, or weights",
+        ),
         ("--batch-size", config.batch_size, config.batch_size >= 1, "at least 1"),
         ("--learning-rate", config.learning_rate, 0 < config.learning_rate < math.inf, "more than 0"),
         ("--hidden-units", config.hidden_units, 0 <= config.hidden_units <= 65536, "0 to 65536"),

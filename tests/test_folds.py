@@ -5,15 +5,18 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from medjax import metrics
 from medjax.data.splits import fold_splits
+from medjax.models import CNN
 from medjax.records import Dataset, Split
-from medjax.training.batching import PADDING
+from medjax.training.batching import PADDING, Batch
 from medjax.training.controls import best_so_far, early_stopping, reduce_on_plateau
 from medjax.training.fit import fit
 from medjax.training.folds import Controls, Watch, init_fold, make_plan, shuffle_epoch
+from medjax.training.learner import make_learner
 from tests.tiny import make_images, make_split, tiny_learner
 
 IMAGES, LABELS = make_images()
@@ -154,7 +157,7 @@ def drawn(hardness, num_steps, seeds, start=0):
     state = init_fold(plan.key, tiny_learner(), Controls(), (10, 8, 8, 1), knows_hardness=True)
     state = state._replace(hardness=jnp.asarray(hardness, jnp.float32))
     draw = jax.jit(functools.partial(shuffle_epoch, tiny_learner(), 1, num_steps))
-    plans = [draw(start, plan._replace(key=jax.random.key(seed)), state) for seed in range(seeds)]
+    plans = [draw(LABELS, start, plan._replace(key=jax.random.key(seed)), state) for seed in range(seeds)]
     return np.stack([plan.train[start : start + num_steps] for plan in plans])
 
 
@@ -174,6 +177,64 @@ def test_a_learned_image_is_drawn_as_if_its_loss_were_at_least_the_floor():
 def test_an_image_not_seen_yet_is_as_hard_as_a_guess_makes_it():
     share = np.bincount(drawn([np.inf] + [np.log(2) / 9] * 9, 1, 2000)[:, 0], minlength=10) / 2000
     assert share[0] == pytest.approx(0.5, abs=0.035)
+
+
+def imbalanced_plan(class_balance):
+    """A plan of 40 images of class 0 and 10 of class 1."""
+    train = np.concatenate([np.flatnonzero(LABELS == 0)[:40], np.flatnonzero(LABELS == 1)[:10]])
+    part = Split(train, np.arange(0), np.arange(0))
+    return make_plan([part], seed=0, batch_size=16, labels=LABELS, class_balance=class_balance)
+
+
+def test_weights_make_the_classes_of_a_fold_weigh_alike():
+    plan = imbalanced_plan("weights")
+    assert plan.draw_weights == ()
+    assert np.array(plan.loss_weights) == pytest.approx(np.array([[50 / 80, 50 / 20]]))
+
+
+def test_sampling_draws_every_class_as_often_and_as_many_images_as_there_are():
+    plan = jax.tree.map(lambda leaf: leaf[0], imbalanced_plan("sampling"))
+    state = init_fold(plan.key, tiny_learner(), Controls(), (120, 8, 8, 1))
+    draw = jax.jit(functools.partial(shuffle_epoch, tiny_learner(), 16, 4))
+    epochs = np.stack(
+        [draw(LABELS, 0, plan._replace(key=jax.random.key(seed)), state).train for seed in range(40)]
+    )
+    assert ((epochs != PADDING).sum(axis=1) == 50).all()
+    chosen = epochs[epochs != PADDING]
+    assert set(chosen) == set(np.array(plan.train[:50]))
+    assert LABELS[chosen].mean() == pytest.approx(0.5, abs=0.034)  # 3 sd of 2,000 draws
+
+
+def test_a_weight_counts_as_so_many_images_in_the_loss():
+    # Plain descent, as Adam would blow up the rounding of gradients near zero.
+    learner = make_learner(CNN(2, dropout=0.0, block_features=(4,), hidden_units=8), optax.sgd(0.1))
+    state = learner.init(jax.random.key(1), (8, 8, 1))
+    images, labels = jnp.asarray(IMAGES[:4] / 255, jnp.float32), jnp.asarray(LABELS[:4])
+    twice = np.array([0, 0, 1, 2, 3])
+    mask = jnp.ones(5, bool)
+    repeated, _ = learner.train_step(jax.random.key(0), state, Batch(images[twice], labels[twice], mask))
+    weighed, info = learner.train_step(
+        jax.random.key(0), state, Batch(images, labels, mask[:4], jnp.array([1.6, 0.8, 0.8, 0.8]))
+    )
+    jax.tree.map(
+        lambda *leaves: np.testing.assert_allclose(*leaves, atol=1e-6),
+        repeated.parameters,
+        weighed.parameters,
+    )
+    assert info.sums.loss == pytest.approx(float(info.losses.sum()), rel=1e-5)  # what is shown is not weighed
+
+
+@pytest.mark.parametrize("class_balance", ["weights", "sampling"])
+def test_balancing_classes_finds_more_of_a_rare_one(class_balance):
+    common, rare = np.flatnonzero(LABELS == 0), np.flatnonzero(LABELS == 1)
+    split = Split(
+        np.concatenate([common[:50], rare[:4]]), np.concatenate([common[50:], rare[4:14]]), rare[14:]
+    )
+    found = [
+        metrics.balanced_accuracy(train(Controls(), 10, [split], class_balance=balance)[-1][2].val)[0]
+        for balance in ("none", class_balance)
+    ]
+    assert found[1] > found[0]
 
 
 def test_no_image_is_drawn_twice_and_padding_only_when_the_images_run_out():

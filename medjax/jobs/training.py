@@ -66,6 +66,7 @@ def train_folds(
         num_epochs=config.epochs,
         batch_size=config.batch_size,
         hard_draws=config.hard_draws,
+        class_balance=config.class_balance,
         controls=controls,
         strategy=strategy,
         folds=folds,

@@ -17,6 +17,7 @@ class Batch(NamedTuple):
     images: Float32[Array, "batch height width channel"]  # 0 to 1
     labels: Int32[Array, "batch"]
     mask: Bool[Array, "batch"]
+    weights: Float32[Array, "batch"] | None = None  # of each image's loss; None counts all alike
 
 
 def pad_indices(indices: Int[np.ndarray, "n"], batch_size: int) -> Int32[np.ndarray, "padded"]:

@@ -17,6 +17,7 @@ from medjax.records import Indices, Predictions, Split
 from medjax.training.batching import pad_indices
 from medjax.training.folds import (
     EVALUATION_BATCH,
+    ClassBalance,
     Controls,
     FoldPlan,
     FoldState,
@@ -68,6 +69,7 @@ def fit(
     num_epochs: int = 20,
     batch_size: int = 32,
     hard_draws: int = 0,
+    class_balance: ClassBalance = "none",
     controls: Controls = _NO_CONTROLS,
     strategy: StrategyName = "loop",
     folds: Sequence[int] | None = None,
@@ -78,19 +80,31 @@ def fit(
 
     A holdout is one split. All folds share the images, which are moved to the device once; `strategy` says how the
     folds are worked on. With `hard_draws` an epoch has as many steps as ever, but its images are drawn afresh so many
-    times, in proportion to how hard each has been so far. `folds` trains some of the splits only, each exactly as it
+    times, in proportion to how hard each has been so far. `class_balance` makes rare classes count more in the loss, or come
+    up more often, until all classes weigh alike. `folds` trains some of the splits only, each exactly as it
     would be trained among all.
     `state` continues where it left off (folds that have not stopped must have finished as many epochs as each
     other); without it training starts from fresh parameters. The yielded state is only good until the generator is
     resumed, which reuses its memory; the last one stays. Training ends early when no fold is active any more.
-    Controls that decide over training raise ValueError where a fold has no validation part.
+    Controls that decide over training raise ValueError where a fold has no validation part, and so do draws both by class
+    and by how hard images are.
     """
     if controls.need_validation and not all(len(split.val) for split in splits):
         raise ValueError("early stopping and plateaus need a validation part in every split")
+    if hard_draws and class_balance == "sampling":
+        raise ValueError("images are drawn either by class or by how hard they are")
     if state is not None and not _has_work(state, num_epochs):
         return
     images, labels = place(strategy, (images, labels))
-    planning = functools.partial(make_plan, splits, seed=seed, batch_size=batch_size, folds=folds)
+    planning = functools.partial(
+        make_plan,
+        splits,
+        seed=seed,
+        batch_size=batch_size,
+        folds=folds,
+        labels=None if class_balance == "none" else np.asarray(labels),
+        class_balance=class_balance,
+    )
     shapes = jax.eval_shape(planning)
     num_steps = shapes.train.shape[1] // batch_size
     steps_a_draw = -(-num_steps // max(hard_draws, 1))
@@ -113,7 +127,7 @@ def fit(
             step = next_draw = 0
             while step < num_steps and np.asarray(state.active).any():
                 if step == next_draw:
-                    shuffled = programs.shuffle(jax.device_put(np.int32(step)), plan, state)
+                    shuffled = programs.shuffle(labels, jax.device_put(np.int32(step)), plan, state)
                     next_draw = min(step + steps_a_draw, num_steps)
                 ready.run_chunk.result()
                 started = time.perf_counter()
@@ -247,7 +261,7 @@ def _compile_epoch(
 ) -> _Programs:
     lift = STRATEGIES[strategy]
     return _Programs(
-        lift(functools.partial(shuffle_epoch, learner, batch_size, steps_a_draw), num_shared=1),
+        lift(functools.partial(shuffle_epoch, learner, batch_size, steps_a_draw), num_shared=2),
         lift(functools.partial(run_steps, learner, batch_size), num_shared=4, donate=(5, 6)),
         lift(functools.partial(finish_epoch, learner, controls), num_shared=2, donate=(3,)),
     )

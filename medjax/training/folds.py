@@ -6,7 +6,7 @@ changes a bit of the result.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,12 @@ from jax import lax
 from jaxtyping import Array, Bool, Float32, Int32, Int64, Key, PyTree, UInt8, UInt32
 
 from medjax.metrics import Sums, add_sums, mean_loss, sum_batch, zero_sums
-from medjax.records import Split
+from medjax.records import Labels, Split
 from medjax.training.batching import PADDING, Batch, pad_indices, shuffle_indices, take_batch
 from medjax.training.controls import Control, best_so_far
 from medjax.training.learner import Evaluation, Learner, LearnerState
 
+ClassBalance = Literal["none", "weights", "sampling"]
 EVALUATION_BATCH = 128
 # Of the report's network: 1.5 times as fast as 128 at once, and the same bits (python -m benchmarks.inference).
 _BLOCK_SIZE = 32
@@ -82,21 +83,34 @@ class FoldPlan(NamedTuple):
     key: Key[Array, "*fold"]
     train: Int32[Array, "*fold train"]  # indices of images, padded
     val: Int32[Array, "*fold val"]
+    # Of each class, n / (classes x images of it) over the training images: float32 [*fold, class], or an empty tuple
+    # where the loss, or the drawing of images, does not go by it.
+    loss_weights: Any
+    draw_weights: Any
 
 
 def make_plan(
-    splits: Sequence[Split], *, seed: int, batch_size: int, folds: Sequence[int] | None = None
+    splits: Sequence[Split],
+    *,
+    seed: int,
+    batch_size: int,
+    folds: Sequence[int] | None = None,
+    labels: Labels | None = None,
+    class_balance: ClassBalance = "none",
 ) -> FoldPlan:
     """The plans of some folds of these splits (all, by default), with a leading axis of folds.
 
     The number of a fold, which seeds it, is its place in `splits`. All are padded to the longest of all splits, so
-    that a fold's plan does not depend on which others are chosen with it.
+    that a fold's plan does not depend on which others are chosen with it. Balancing classes takes the `labels`.
     """
     chosen = np.arange(len(splits)) if folds is None else np.array(folds)
+    weights = () if labels is None else jax.device_put(_balance_classes(splits, labels)[chosen])
     return FoldPlan(
         key=_make_keys(np.uint32(seed), chosen.astype(np.uint32)),
         train=jax.device_put(_pad_folds([split.train for split in splits], batch_size)[chosen]),
         val=jax.device_put(_pad_folds([split.val for split in splits], EVALUATION_BATCH)[chosen]),
+        loss_weights=weights if class_balance == "weights" else (),
+        draw_weights=weights if class_balance == "sampling" else (),
     )
 
 
@@ -132,6 +146,7 @@ def shuffle_epoch(
     learner: Learner,
     batch_size: int,
     num_steps: int,
+    labels: Int32[Array, "n"],
     start: Int32[Array, ""],
     plan: FoldPlan,
     state: FoldState,
@@ -140,7 +155,7 @@ def shuffle_epoch(
 
     Where the state knows how hard images are, the images of `num_steps` steps from `start` on are drawn without
     replacement, each draw in proportion to how hard they are. An image that is learned comes back only now and then, and
-    time goes to the rest.
+    time goes to the rest. Where the plan weighs the drawing of classes, images are drawn with replacement.
 
     References:
         Loshchilov and Hutter: Online batch selection for faster training of neural networks, 2015.
@@ -149,6 +164,8 @@ def shuffle_epoch(
         https://doi.org/10.1016/j.ipl.2005.11.003
     """
     order_key, _ = _epoch_keys(plan, state)
+    if not isinstance(plan.draw_weights, tuple):
+        return plan._replace(train=_draw_by_class(order_key, labels, plan))
     if isinstance(state.hardness, tuple):
         return plan._replace(train=shuffle_indices(order_key, plan.train))
     order_key, draw_key = jax.random.split(jax.random.fold_in(order_key, start))
@@ -182,6 +199,8 @@ def run_steps(
         state, sums, steps_key = carry
         batch = take_batch(images, labels, plan.train, index, batch_size)
         batch = batch._replace(mask=batch.mask & state.active)
+        if not isinstance(plan.loss_weights, tuple):
+            batch = batch._replace(weights=plan.loss_weights[batch.labels])
         learner_state, info = learner.train_step(jax.random.fold_in(steps_key, index), state.learner, batch)
         state = state._replace(
             learner=learner_state,
@@ -273,6 +292,15 @@ def evaluate_batches(
     return lax.fori_loop(0, stop, evaluate_one, start)
 
 
+def _draw_by_class(key: Key[Array, ""], labels: Array, plan: FoldPlan) -> Int32[Array, "train"]:
+    """As many training images as there are, each draw in proportion to the weight of its class."""
+    is_image = plan.train != PADDING
+    totals = jnp.cumsum(jnp.where(is_image, plan.draw_weights[labels[plan.train]], 0))
+    places = jnp.searchsorted(totals, jax.random.uniform(key, totals.shape, maxval=totals[-1]), side="right")
+    # Rounding may reach the total itself, which would be the place after the last image.
+    return jnp.where(is_image, plan.train[jnp.minimum(places, is_image.sum() - 1)], PADDING)
+
+
 def _note_losses(hardness: Any, plan: FoldPlan, step: Array, batch: Batch, losses: Array) -> Any:
     """The hardness of all images after the losses of a batch, if it is kept."""
     if isinstance(hardness, tuple):
@@ -307,6 +335,12 @@ def _epoch_keys(plan: FoldPlan, state: FoldState) -> tuple[Key[Array, ""], Key[A
 def _make_keys(seed: UInt32[Array, ""], folds: UInt32[Array, "fold"]) -> Key[Array, "fold"]:
     """The key of each fold."""
     return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(folds)
+
+
+def _balance_classes(splits: Sequence[Split], labels: Labels) -> Float32[np.ndarray, "fold class"]:
+    """Weights of the classes in each fold; of all its training images they average 1, and every class sums up alike."""
+    counts = np.stack([np.bincount(labels[split.train], minlength=labels.max() + 1) for split in splits])
+    return (counts.sum(axis=1, keepdims=True) / (counts.shape[1] * counts)).astype(np.float32)
 
 
 def _pad_folds(parts: Sequence[Int64[np.ndarray, "_"]], batch_size: int) -> Int32[np.ndarray, "fold padded"]:

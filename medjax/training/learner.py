@@ -61,7 +61,7 @@ def make_learner(
 ) -> Learner:
     """A learner that trains `model` (images to logits) by cross-entropy.
 
-    `train_step` divides the loss by the number of real images. A batch without any, or whose loss or gradient
+    `train_step` divides the loss, weighed where the batch has weights, by the number of real images. A batch without any, or whose loss or gradient
     is not finite, leaves the state as it was, the optimizer's moments included.
     """
 
@@ -75,7 +75,9 @@ def make_learner(
         logits = model.apply({"params": parameters}, batch.images, is_training=True, rngs={"dropout": key})
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         sums = sum_batch(losses, logits, batch.labels, batch.mask)
-        return sums.loss, (sums, losses)
+        if batch.weights is None:
+            return sums.loss, (sums, losses)
+        return jnp.where(batch.mask, losses * batch.weights, 0).sum(), (sums, losses)
 
     def whole_gradient(
         parameters: PyTree, key: Key[Array, ""], batch: Batch
