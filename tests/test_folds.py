@@ -161,6 +161,15 @@ def drawn(hardness, num_steps, seeds, start=0):
     return np.stack([plan.train[start : start + num_steps] for plan in plans])
 
 
+def test_no_leaf_of_a_fresh_state_is_weakly_typed():
+    """Or the program that `fit` compiles ahead would not be the one that it then runs."""
+    state = jax.eval_shape(
+        lambda key: init_fold(key, tiny_learner(), Controls(), (10, 8, 8, 1), knows_hardness=True),
+        jax.random.key(0),
+    )
+    assert not [leaf for leaf in jax.tree.leaves(state) if leaf.weak_type]
+
+
 def test_hard_images_are_drawn_in_proportion_to_their_losses():
     hardness = [0.4, 0.2, 0.1, 0.1, 0.1, 0.02, 0.02, 0.02, 0.02, 0.02]
     first = drawn(hardness, 1, 4000)[:, 0]

@@ -135,7 +135,7 @@ def init_fold(
         ),
         # A copy, as the memory of both is given away in the first step.
         best=Best(jax.tree.map(jnp.copy, state.parameters), epoch=jnp.full((), -1, jnp.int32)),
-        hardness=jnp.full(image_shape[0], jnp.inf) if knows_hardness else (),
+        hardness=jnp.full(image_shape[0], jnp.inf, jnp.float32) if knows_hardness else (),
         epoch=jnp.zeros((), jnp.int32),
         active=jnp.ones((), bool),
         diverged=jnp.zeros((), bool),
