@@ -37,9 +37,10 @@ class Dataset(NamedTuple):
     ]  # sha256 of the decoded pixels at full size, before colour and size change
     name: str  # base name of the source, for titles and directories
     split: Names | None = None  # str: "train", "val" or "test" where the source fixes its parts
-    groups: Names | None = None  # str: images of one group (patient, lesion, scan) must stay together
+    groups: Names | None = None  # str: images of one group (patient, lesion, scan, copies) must stay together
     counts: LoadCounts = LoadCounts()
     is_synthetic: bool = False
+    grouped_by: tuple[str, ...] = ()  # what made the groups, in union: "user", "exact" or "near" duplicates
 
 
 class Split(NamedTuple):
