@@ -7,11 +7,23 @@ import zipfile
 import jax
 import numpy as np
 import pytest
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    recall_score,
+    roc_auc_score,
+)
 
 from medjax import jobs
 from medjax.checkpoint import list_checkpoints, load_checkpoint
 from medjax.config import PRESETS, TrainConfig
 from medjax.data import fingerprint, load
+from tests.runs import read_predictions
 
 
 def test_retinamnist_trains_in_colour_and_scores_its_official_test_images(retinamnist, tmp_path):
@@ -28,6 +40,63 @@ def test_retinamnist_trains_in_colour_and_scores_its_official_test_images(retina
     with np.load(retinamnist, allow_pickle=False) as arrays:
         expected = np.bincount(arrays["test_labels"].ravel(), minlength=5)
     assert [test["per_class"][name]["n"] for name in "01234"] == expected.tolist()
+
+
+@pytest.mark.parametrize("job", ["trained_run", "crossval_run"])
+def test_every_number_of_a_run_follows_from_its_predictions(job, request):
+    run = request.getfixturevalue(job)
+    rows, names = read_predictions(run), run.record["class_names"]
+    if job == "crossval_run":
+        assert_numbers_follow(run.metrics["pooled"], rows, names)
+    else:
+        for part in ("val", "test"):
+            assert_numbers_follow(run.metrics[part], [row for row in rows if row["split"] == part], names)
+
+
+def test_every_number_of_retinamnist_follows_from_its_predictions(retinamnist, tmp_path):
+    run = jobs.train(retinamnist, TrainConfig(epochs=2), run_dir=tmp_path / "run")
+    rows = [row for row in read_predictions(run) if row["split"] == "test"]
+    assert_numbers_follow(run.metrics["test"], rows, run.record["class_names"])
+
+
+def assert_numbers_follow(block, rows, names):
+    """Every number of a block of metrics.json is what scikit-learn makes of these rows of predictions.csv."""
+    probabilities = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows], np.float32)
+    labels = np.array([names.index(row["label"]) for row in rows])
+    called, is_class = probabilities.argmax(1), np.eye(len(names))[labels] == 1
+    assert [names[label] for label in called] == [row["predicted"] for row in rows]
+    of_classes = {
+        "recall": recall_score(labels, called, average=None),
+        "sensitivity": recall_score(labels, called, average=None),
+        "specificity": [recall_score(own, called == c, pos_label=0) for c, own in enumerate(is_class.T)],
+        "f1": f1_score(labels, called, average=None),
+        "auc": roc_auc_score(is_class, probabilities, average=None),
+        "average_precision": average_precision_score(is_class, probabilities, average=None),
+    }
+    for key, values in of_classes.items():
+        found = [block["per_class"][name][key] for name in names]
+        assert found == pytest.approx(list(values), abs=1e-6), key
+    for c, name in enumerate(names):
+        of_called, found = labels[called == c] == c, block["per_class"][name]["precision"]
+        assert found == (pytest.approx(of_called.mean(), abs=1e-6) if len(of_called) else None)
+    assert block["confusion_matrix"] == confusion_matrix(labels, called).tolist()
+    confidence, is_right = probabilities.max(1).astype(float), called == labels
+    bins = np.ceil(confidence * 15)
+    expected = {
+        "n": len(rows),
+        "errors": np.sum(~is_right),
+        "accuracy": accuracy_score(labels, called),
+        "balanced_accuracy": balanced_accuracy_score(labels, called),
+        "macro_f1": f1_score(labels, called, average="macro"),
+        "auc": roc_auc_score(is_class, probabilities, average="macro"),
+        "average_precision": average_precision_score(is_class, probabilities),
+        "loss": log_loss(labels, probabilities),
+        "brier": brier_score_loss(labels, probabilities, scale_by_half=False),
+        "ece": sum(abs((is_right - confidence)[bins == b].sum()) for b in range(1, 16)) / len(rows),
+    }
+    assert {key: block[key] for key in expected} == pytest.approx(expected, abs=1e-6)
+    numbers = {key for key, value in block.items() if isinstance(value, int | float)}
+    assert numbers == expected.keys()  # none is left out
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from medjax import jobs
 from medjax.config import DataConfig, TrainConfig
 from medjax.data import load, split_dataset
 from medjax.errors import DivergedError, RefusedError
+from medjax.evaluation.bootstrap import METRICS as BOOTSTRAPPED
 from tests.runs import assert_same_result, parameters_of, read_predictions
 
 CONFIG = TrainConfig(epochs=2)
@@ -59,10 +60,16 @@ def test_metrics_json_has_the_agreed_keys(trained_run):
         "errors",
         "accuracy",
         "accuracy_ci95",
-        "loss",
+        "accuracy_ci95_grouped",
+        *(f"{name}{kind}" for name in BOOTSTRAPPED for kind in ("", "_ci95")),
+        "ece",
+        "ece_binning",
+        "ece_if_calibrated",
+        "bootstrap",
         "confusion_matrix",
         "per_class",
     }
+    assert metrics["test"].keys() == metrics["train"].keys()
     assert (metrics["train"]["n"], metrics["val"]["n"], metrics["test"]["n"]) == (84, 18, 18)
 
 

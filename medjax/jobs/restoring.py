@@ -16,7 +16,7 @@ from medjax.data import fingerprint, load_images
 from medjax.errors import refuse
 from medjax.jobs.building import Config, folds_of, make_fold_learner, make_splits, training_of
 from medjax.jobs.datasets import load_dataset
-from medjax.jobs.scoring import merge_predictions, score_pooled
+from medjax.jobs.scoring import merge_predictions, score_part
 from medjax.progress import Display
 from medjax.records import Dataset, Names, Probabilities
 from medjax.training.fit import predict
@@ -60,7 +60,7 @@ class Run:
             if len(indices) == 0:
                 raise refuse(f"--split {part}", "this run held no such part back", "score its test part")
             each.append(predict(learner, self._restore(number), dataset.images, dataset.labels, indices))
-        return {part: score_pooled(merge_predictions(each), dataset)}
+        return {part: score_part(merge_predictions(each), dataset, part)}
 
     def predict(self, paths: Sequence[str | Path]) -> tuple[Names, Probabilities]:
         """Ids and class probabilities of unlabelled images: files, folders and archives.

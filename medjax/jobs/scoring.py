@@ -56,10 +56,10 @@ def score_folds(
     shown = merge_predictions([part.predictions for part in parts])
     is_whole = len(predictions) == len(folds_of(config))
     metrics["mean"] = describe_mean(metrics["folds"]) if is_whole else None
-    metrics["pooled"] = score_pooled(shown, dataset) if is_whole else None  # withheld, else
+    metrics["pooled"] = score_part(shown, dataset, "test") if is_whole else None  # withheld, else
     if config.keep_test and is_whole:
         test = predict_together(trained.learner, list(models.values()), arrays, kept_test(dataset))
-        metrics["test"] = score(test, dataset.class_names)
+        metrics["test"] = score_part(test, dataset, "test")
         parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
     return Scores(metrics, parts, shown if is_whole else None)
 
@@ -76,7 +76,7 @@ def _score_holdout(
         part: predict(trained.learner, parameters, *arrays, getattr(split, part))
         for part in reversed(Split._fields)
     }
-    metrics: dict[str, Any] = {part: score(predictions[part], dataset.class_names) for part in predictions}
+    metrics: dict[str, Any] = {part: score_part(predictions[part], dataset, part) for part in predictions}
     metrics["training"] = _describe_training(0, trained, config)
     parts = [
         PredictedPart(part, predictions[part], np.zeros(len(predictions[part].labels), int), 0)
@@ -100,7 +100,7 @@ def _describe_fold(
     dataset: Dataset,
 ) -> dict[str, Any]:
     names = ("n", "errors", "accuracy", "loss")
-    block = None if predictions is None else score(predictions, dataset.class_names)
+    block = None if predictions is None else score(predictions, dataset.class_names, resamples=0)
     return {
         "fold": fold,
         "repeat": fold // config.folds,
@@ -121,12 +121,18 @@ def describe_mean(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return mean
 
 
-def score_pooled(predictions: Predictions, dataset: Dataset) -> dict[str, Any]:
-    """The scores of out-of-fold predictions; an image that was predicted several times is one image to the interval."""
+def score_part(predictions: Predictions, dataset: Dataset, part: str) -> dict[str, Any]:
+    """The scores of predictions that may be of several folds and repeats.
+
+    Groups of the data set are units of the intervals. Only of images that nothing was learned or chosen by ("test") is
+    there a bootstrap.
+    """
     # In the order of the images, so that the mean loss is the same to the last bit however they were merged.
     order = np.argsort(predictions.indices, kind="stable")
     ordered = Predictions(*(array[order] for array in predictions))
-    return score(ordered, dataset.class_names, num_distinct=len(np.unique(predictions.indices)))
+    groups = None if dataset.groups is None else dataset.groups[ordered.indices]
+    options = {} if part == "test" else {"resamples": 0}
+    return score(ordered, dataset.class_names, groups=groups, **options)
 
 
 def merge_predictions(parts: Sequence[Predictions]) -> Predictions:

@@ -1,0 +1,141 @@
+"""Percentile bootstrap of the metrics that have no interval of their own, over images or over groups of them.
+
+No array is ever resampled. A resample is a count for each unit, how often it was drawn, and every metric follows from
+sums that the counts weight: a thousand resamples are then a few sparse matrix products.
+
+References:
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 (units of several observations) and 13
+    (percentile intervals). https://doi.org/10.1201/9780429246593.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int
+from scipy.sparse import csr_array
+
+from medjax.evaluation.calibration import brier_scores
+from medjax.records import Predictions
+
+METRICS = ("balanced_accuracy", "macro_f1", "auc", "average_precision", "loss", "brier")
+"""What there are intervals of. The calibration error is not among them: it is biased upwards, a resample adds the same
+bias again, and so the interval of a calibrated model would never hold the truth (0 of 400 simulated ones did)."""
+_BLOCK = 50  # resamples worked on at a time: 24 MB at 60,000 images
+
+
+class _Ranking(NamedTuple):
+    """The predictions in steps from the highest probability of one class, as counts [step, unit]."""
+
+    members: csr_array  # predictions of images of the class
+    others: csr_array  # all other predictions
+
+
+def bootstrap_intervals(
+    predictions: Predictions,
+    num_classes: int,
+    units: Int[np.ndarray, "m"],
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, tuple[float, float] | None]:
+    """95 % percentile intervals of the metrics in `METRICS`.
+
+    `units` numbers, from 0, what is drawn: images or groups, each with all of its predictions. None where one of
+    the resamples leaves the metric undefined, because no image of a rare class was drawn.
+    """
+    num_units = int(units.max()) + 1
+    sums = _sums_by_unit(predictions, num_classes, units)
+    rankings = [_rank(predictions, label, units) for label in range(num_classes)]
+    present = np.bincount(predictions.labels, minlength=num_classes) > 0
+    blocks = [
+        _metrics_of(sums @ draws, num_classes, present) | _areas_of(rankings, draws)
+        for draws in _draw(num_units, resamples, np.random.default_rng(seed))
+    ]
+    intervals: dict[str, tuple[float, float] | None] = {}
+    for name in METRICS:
+        values = np.concatenate([block[name] for block in blocks])
+        is_defined = np.isfinite(values).all()
+        low, high = np.quantile(values, [0.025, 0.975]) if is_defined else (np.nan, np.nan)
+        intervals[name] = (float(low), float(high)) if is_defined else None
+    return intervals
+
+
+def _draw(
+    num_units: int, resamples: int, generator: np.random.Generator
+) -> Iterator[Float64[np.ndarray, "unit block"]]:
+    """How often each unit is in each resample, some resamples at a time."""
+    for first in range(0, resamples, _BLOCK):
+        counts = [
+            np.bincount(generator.integers(num_units, size=num_units), minlength=num_units)
+            for _ in range(min(_BLOCK, resamples - first))
+        ]
+        yield np.ascontiguousarray(np.array(counts, np.float64).T)
+
+
+def _sums_by_unit(predictions: Predictions, num_classes: int, units: Int[np.ndarray, "m"]) -> csr_array:
+    """Sums over the predictions of each unit, [sum, unit]; the rows are those that `_metrics_of` reads."""
+    labels, called = predictions.labels, predictions.probabilities.argmax(axis=1)
+    is_right = labels == called
+    ones, zeros = np.ones(len(labels)), np.zeros(len(labels), int)
+    entries = [  # row of each prediction, and what it adds there
+        (labels, is_right),
+        (num_classes + labels, ones),
+        (2 * num_classes + called, ones),
+        (3 * num_classes + zeros, predictions.losses),
+        (3 * num_classes + 1 + zeros, brier_scores(predictions)),
+    ]
+    rows = np.concatenate([row for row, _ in entries])
+    values = np.concatenate([value for _, value in entries]).astype(np.float64)
+    shape = (3 * num_classes + 2, int(units.max()) + 1)
+    return csr_array((values, (rows, np.tile(units, len(entries)))), shape=shape)
+
+
+def _metrics_of(
+    sums: Float64[np.ndarray, "sum block"], num_classes: int, present: Bool[np.ndarray, "class"]
+) -> dict[str, Float64[np.ndarray, "block"]]:
+    """The metrics of each resample that are made of sums over its predictions."""
+    hits, actual, called = sums[: 3 * num_classes].reshape(3, num_classes, -1)
+    loss, brier = sums[3 * num_classes :]
+    n = actual.sum(axis=0)
+    occurs = present | (called.sum(axis=1) > 0)
+    with np.errstate(invalid="ignore"):
+        return {
+            "balanced_accuracy": (hits / actual)[present].mean(axis=0),
+            "macro_f1": (2 * hits / (actual + called))[occurs].mean(axis=0),
+            "loss": loss / n,
+            "brier": brier / n,
+        }
+
+
+def _rank(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) -> _Ranking:
+    """Steps of equal probability; of steps that follow one another without changing either area, a single one."""
+    order = np.argsort(-predictions.probabilities[:, label], kind="stable")
+    probabilities, is_member = predictions.probabilities[order, label], predictions.labels[order] == label
+    level = np.cumsum(np.diff(probabilities, prepend=probabilities[0]) != 0)
+    has_member, has_other = np.bincount(level, is_member) > 0, np.bincount(level, ~is_member) > 0
+    # Members before any other image are all found without a false alarm, and a run of others finds none.
+    is_needed = np.logical_or.accumulate(has_other)[1:] & (has_member[1:] | has_member[:-1])
+    step = np.concatenate([[0], np.cumsum(is_needed)])[level]
+    shape = (int(step[-1]) + 1, int(units.max()) + 1)
+    members, others = (
+        csr_array((np.ones(mask.sum()), (step[mask], units[order][mask])), shape=shape)
+        for mask in (is_member, ~is_member)
+    )
+    return _Ranking(members, others)
+
+
+def _areas_of(
+    rankings: list[_Ranking], draws: Float64[np.ndarray, "unit block"]
+) -> dict[str, Float64[np.ndarray, "block"]]:
+    """Macro area under the ROC curve and average precision of each resample."""
+    areas, precisions = [], []
+    for members, others in rankings:
+        hits, alarms = members @ draws, others @ draws
+        hits_until, alarms_until = hits.cumsum(axis=0), alarms.cumsum(axis=0)
+        with np.errstate(invalid="ignore"):
+            pairs = hits_until[-1] * alarms_until[-1]
+            areas.append((alarms * (hits_until - hits / 2)).sum(axis=0) / pairs)
+            precision = hits_until / np.maximum(hits_until + alarms_until, 1)
+            precisions.append((hits * precision).sum(axis=0) / hits_until[-1])
+    return {"auc": np.mean(areas, axis=0), "average_precision": np.mean(precisions, axis=0)}

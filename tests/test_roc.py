@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from medjax.evaluation.roc import MOST_POINTS, precision_recall_curve, roc_curve
+from tests.predicted import make_predictions
+
+
+def test_the_curves_are_scikit_learns():
+    predictions = make_predictions(n=60)
+    is_class, probabilities = predictions.labels == 1, predictions.probabilities[:, 1]
+    roc = roc_curve(predictions, 1)
+    false, true, _ = sklearn_metrics.roc_curve(is_class, probabilities)
+    np.testing.assert_array_equal(roc.false_positive_rate, false)
+    np.testing.assert_array_equal(roc.true_positive_rate, true)
+    assert roc.area == pytest.approx(sklearn_metrics.roc_auc_score(is_class, probabilities))
+    curve = precision_recall_curve(predictions, 1)
+    assert curve.average_precision == sklearn_metrics.average_precision_score(is_class, probabilities)
+    assert curve.prevalence == is_class.mean()
+    assert (curve.recall[0], curve.recall[-1], curve.precision[-1]) == (1, 0, 1)
+
+
+def test_a_long_curve_is_thinned_and_stays_where_it_was():
+    predictions = make_predictions(n=5000)
+    for curve, area in (
+        (roc_curve(predictions, 0), "area"),
+        (precision_recall_curve(predictions, 0), "average_precision"),
+    ):
+        x, y = curve[:2]
+        assert len(x) == len(y) == MOST_POINTS
+        assert abs(np.trapezoid(y, x)) == pytest.approx(getattr(curve, area), abs=0.005)
+        assert {x.min(), x.max()} == {0, 1}
+
+
+def test_an_absent_class_has_no_curves():
+    predictions = make_predictions(shares=(0.5, 0.5, 0.0))
+    assert roc_curve(predictions, 2) is None
+    assert precision_recall_curve(predictions, 2) is None
+    everything = predictions._replace(labels=np.zeros(200, np.int32))
+    assert roc_curve(everything, 0) is None
+    assert precision_recall_curve(everything, 0).average_precision == 1.0
