@@ -1,9 +1,9 @@
 """Seconds from an archive on the disk to a scored model, and how good the model is, over several seeds.
 
-    python -m benchmarks.time_to_accuracy [--data ZIP] [--preset fast] [--seeds 100-109] [--keras] [--json]
+    python -m benchmarks.time_to_accuracy [--data ZIP] [--preset fast] [--seeds 100-109] [--warm-seeds 3] [--keras] [--json]
 
-Each seed is the command `medjax train DATA --preset P --seed S` as a user gives it, in a process of its own, once with
-an empty cache of decoded images (cold) and once with the one that the first left (warm). The clock starts with the
+Each seed is the command `medjax train DATA --preset P --seed S` as a user gives it, in a process of its own, with
+an empty cache of decoded images (cold); the first few seeds once more with the one that this left (warm). The clock starts with the
 process and stops when metrics.json is written; the page that follows is in `ended_seconds`. Both runs of a seed
 must end in the same scores, or the benchmark fails. The operating system's own file cache is as it is found.
 
@@ -34,6 +34,7 @@ def main(
     data: str = "phantom",
     preset: str = "fast",
     seeds: str = "100-109",
+    warm_seeds: int = 3,
     epochs: int | None = None,
     keras: bool = False,
     keras_epochs: int = 20,
@@ -44,7 +45,8 @@ def main(
     Args:
         data: Folder or archive to train on, or the word phantom.
         preset: Recipe to train by.
-        seeds: First and last seed, such as 100-109; each is trained cold and warm.
+        seeds: First and last seed, such as 100-109; each is trained cold.
+        warm_seeds: How many of them, from the first on, are trained warm as well; at least 1.
         epochs: Other than the preset's.
         keras: Also run the report's own Keras job once; `data` must be a folder of classes or a .zip of one.
         keras_epochs: Epochs of that job; the report's are 20.
@@ -52,7 +54,10 @@ def main(
     """
     first, _, last = seeds.partition("-")
     options = ["--preset", preset] + ([] if epochs is None else ["--epochs", str(epochs)])
-    rows = [_measure_seed(data, seed, options) for seed in range(int(first), int(last or first) + 1)]
+    numbers = range(int(first), int(last or first) + 1)
+    rows = [
+        _measure_seed(data, seed, options, is_warm=place < warm_seeds) for place, seed in enumerate(numbers)
+    ]
     figures = {"data": Path(data).name, "options": " ".join(options), **summarize(rows), "runs": rows}
     if keras:
         figures |= compare(figures, _run_keras(Path(data), keras_epochs))
@@ -63,7 +68,7 @@ def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Medians of the seconds; mean and sample standard deviation of errors and loss (None of a single seed)."""
     figures: dict[str, Any] = {"n": len(rows), "test_images": rows[0]["n"]}
     for name in ("cold_seconds", "warm_seconds", "cold_ended_seconds", "warm_ended_seconds"):
-        figures[name] = round(statistics.median(row[name] for row in rows), 2)
+        figures[name] = round(statistics.median(row[name] for row in rows if name in row), 2)
     for name in ("errors", "loss"):
         values = [row[name] for row in rows]
         figures[f"{name}_mean"] = statistics.fmean(values)
@@ -82,20 +87,22 @@ def compare(figures: dict[str, Any], keras: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _measure_seed(data: str, seed: int, options: Sequence[str]) -> dict[str, Any]:
-    """One seed, cold and then warm."""
+def _measure_seed(data: str, seed: int, options: Sequence[str], *, is_warm: bool) -> dict[str, Any]:
+    """One seed, cold and then, if asked for, warm."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cold, cold_scores = _train(data, seed, options, folder / "cold", folder / "cache")
-        warm, warm_scores = _train(data, seed, options, folder / "warm", folder / "cache")
-    if cold_scores != warm_scores:
-        raise SystemExit(f"seed {seed}: cold and warm runs ended in different scores")
+        seconds = {"cold": cold}
+        if is_warm:
+            seconds["warm"], warm_scores = _train(data, seed, options, folder / "warm", folder / "cache")
+            if cold_scores != warm_scores:
+                raise SystemExit(f"seed {seed}: cold and warm runs ended in different scores")
     test = cold_scores["test"]
     row = {"seed": seed, **{name: test[name] for name in ("n", "errors", "loss")}}
-    for kind, seconds in (("cold", cold), ("warm", warm)):
-        row |= {f"{kind}_{name}": round(value, 2) for name, value in seconds.items()}
-    note = f"seed {seed}: {row['cold_seconds']} s cold, {row['warm_seconds']} s warm, {row['errors']} errors"
-    print(note, file=sys.stderr)
+    for kind, each in seconds.items():
+        row |= {f"{kind}_{name}": round(value, 2) for name, value in each.items()}
+    times = ", ".join(f"{each['seconds']:.1f} s {kind}" for kind, each in seconds.items())
+    print(f"seed {seed}: {times}, {row['errors']} errors", file=sys.stderr, flush=True)
     return row
 
 

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from medjax.records import Dataset, Indices, Predictions
+from medjax.evaluation.calibration import reliability
+from medjax.evaluation.roc import precision_recall_curve, roc_curve
+from medjax.records import Dataset, Images, Indices, Predictions
 from medjax.report import plots
 from medjax.report.curves import plot_curves
+from medjax.report.diagnostics import Curve, plot_ranking, plot_reliability
 
 
 def draw_figures(
@@ -22,11 +25,11 @@ def draw_figures(
     predictions: Predictions | None,
     history: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Draw curves, confusion matrix, samples, augmented samples and errors as PNG files into `directory`.
+    """Draw the figures of a run as PNG files into `directory`.
 
     `samples` has one image of each class, `augmented` random twins of each (0 to 1), if training used any;
     `predictions` are those of the part that is scored, or those of all folds together. Without any, where a fold
-    diverged, confusion matrix and errors are left out.
+    diverged, whatever shows predictions is left out.
     """
     names = np.array(dataset.class_names)
     originals = dataset.images[samples]
@@ -39,6 +42,9 @@ def draw_figures(
     if predictions is not None:
         figures["confusion_matrix"] = _draw_confusion(dataset, predictions)
         figures["errors"] = _draw_errors(dataset, predictions)
+        figures["unsure"] = _draw_unsure(dataset, predictions)
+        figures["ranking"] = _draw_ranking(dataset, predictions)
+        figures["reliability"] = plot_reliability(*reliability(predictions))
     if augmented is not None:
         figures["augmented"] = plots.plot_augmented(
             originals, augmented, names.tolist(), is_synthetic=is_synthetic
@@ -55,16 +61,37 @@ def _draw_confusion(dataset: Dataset, predictions: Predictions) -> Figure:
 
 
 def _draw_errors(dataset: Dataset, predictions: Predictions) -> Figure:
+    wrong = np.flatnonzero(predictions.probabilities.argmax(axis=1) != predictions.labels)
+    return plots.plot_errors(*_gallery(dataset, predictions, wrong), is_synthetic=dataset.is_synthetic)
+
+
+def _draw_unsure(dataset: Dataset, predictions: Predictions) -> Figure:
+    least = np.argsort(predictions.probabilities.max(axis=1), kind="stable")[: plots.UNSURE_SHOWN]
+    return plots.plot_unsure(*_gallery(dataset, predictions, least), is_synthetic=dataset.is_synthetic)
+
+
+def _gallery(
+    dataset: Dataset, predictions: Predictions, rows: Int[np.ndarray, "shown"]
+) -> tuple[Images, list[str], list[str], list[str], Float[np.ndarray, "shown"], Float[np.ndarray, "shown"]]:
+    """Of some predictions: images, ids, true and predicted names, and the probabilities of the predicted and the true."""
     names = np.array(dataset.class_names)
-    predicted = predictions.probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != predictions.labels)
-    indices, labels = predictions.indices[wrong], predictions.labels[wrong]
-    return plots.plot_errors(
+    indices, labels = predictions.indices[rows], predictions.labels[rows]
+    predicted = predictions.probabilities[rows].argmax(axis=1)
+    return (
         dataset.images[indices],
         dataset.ids[indices].tolist(),
         names[labels].tolist(),
-        names[predicted[wrong]].tolist(),
-        predictions.probabilities[wrong, predicted[wrong]],
-        predictions.probabilities[wrong, labels],
-        is_synthetic=dataset.is_synthetic,
+        names[predicted].tolist(),
+        predictions.probabilities[rows, predicted],
+        predictions.probabilities[rows, labels],
     )
+
+
+def _draw_ranking(dataset: Dataset, predictions: Predictions) -> Figure:
+    roc, precision_recall = {}, {}
+    for label, name in enumerate(dataset.class_names):
+        if (curve := roc_curve(predictions, label)) is not None:
+            roc[name] = Curve(curve.false_positive_rate, curve.true_positive_rate)
+        if (line := precision_recall_curve(predictions, label)) is not None:
+            precision_recall[name] = Curve(line.recall, line.precision)
+    return plot_ranking(roc, precision_recall, dataset.class_names)

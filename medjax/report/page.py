@@ -12,6 +12,8 @@ from markupsafe import Markup
 
 from medjax.errors import printable, refuse
 from medjax.report import wording
+from medjax.report.checklist import fill_checklist
+from medjax.report.measures import describe_measures
 from medjax.run import read_history, read_json, write_text
 
 FIGURE_SCALE = 96 / 160
@@ -25,6 +27,14 @@ TEMPLATES = {"train": "holdout.html.jinja", "crossval": "crossval.html.jinja"}
 
 PARTS = ("pooled", "test", "val", "train")
 """What a metrics.json may hold the scores of, in the order of the page."""
+
+
+FLOOR_NAMES = {
+    "majority": "always the largest class",
+    "nearest_centroid": "nearest mean image",
+    "nearest_neighbour": "most similar training image (1-nearest-neighbour)",
+    "logistic_regression": "logistic regression on the pixels",
+}
 
 
 class Figure(NamedTuple):
@@ -51,6 +61,7 @@ def render_page(run_dir: Path, status: str | None = None) -> str:
     training = config["training"] if job == "crossval" else config
     counts = run["data"]["counts"].values()
     best = _lowest_loss(history)
+    figures = {path.stem: _inline(path) for path in sorted(run_dir.glob("figures/*.png"))}
     return (
         _environment()
         .get_template(TEMPLATES[job])
@@ -65,7 +76,10 @@ def render_page(run_dir: Path, status: str | None = None) -> str:
             best_epoch=_scored_epoch(metrics, training, best),
             totals={name: sum(c.get(name, 0) for c in counts) for name in run["class_names"]},
             chance_loss=math.log(len(run["class_names"])),
-            figures={path.stem: _inline(path) for path in sorted(run_dir.glob("figures/*.png"))},
+            floor_names=FLOOR_NAMES,
+            checklist=fill_checklist(run, metrics),
+            missing=_missing(run, metrics, figures),
+            figures=figures,
         )
     )
 
@@ -88,9 +102,11 @@ def _environment() -> Environment:
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
     for function in (
+        describe_measures,
         wording.chosen,
         wording.counted,
         wording.duration,
+        wording.gain_sentence,
         wording.listed,
         wording.loading,
         wording.moment,
@@ -100,9 +116,20 @@ def _environment() -> Environment:
         wording.settings,
         wording.shape,
         wording.share,
+        wording.shown_command,
     ):
         environment.filters[function.__name__] = function
     return environment
+
+
+def _missing(run: Mapping[str, Any], metrics: Mapping[str, Any], figures: Mapping[str, Figure]) -> list[str]:
+    """Sections that this run has nothing for: it was told to leave them out, or an older medjax made it."""
+    has = {
+        "floors": metrics.get("floors"),
+        "leakage": run["data"].get("leakage"),
+        **{name: name in figures for name in ("ranking", "reliability", "unsure")},
+    }
+    return [name for name, is_there in has.items() if not is_there]
 
 
 def _lowest_loss(history: list[dict[str, float]]) -> dict[str, float] | None:

@@ -28,6 +28,7 @@ from medjax.report.style import (
 
 SYNTHETIC_NOTE = "synthetic phantom images, no patient data"
 ERRORS_SHOWN = 24
+UNSURE_SHOWN = 12
 
 Texts = Sequence[str] | Shaped[np.ndarray, "n"]
 
@@ -140,17 +141,29 @@ def plot_errors(
         figure.text(0.5, 0.5, "No misclassified images.", ha="center", va="center", color=MUTED, fontsize=11)
         return figure
     shown = np.argsort(-predicted_probabilities, kind="stable")[:ERRORS_SHOWN]
-    figure, grid = _gallery(math.ceil(len(shown) / 4), min(4, len(shown)), cell=(2.0, 2.3))
-    for axes, i in zip(grid.flat, shown, strict=False):
-        _draw_image(axes, images[i])
-        axes.set_title(short(ids[i], 28), loc="center", fontsize=7.5, color=MUTED)
-        axes.set_xlabel(
-            f"{short(true_names[i], 21)} {probability(float(true_probabilities[i]))}\n"
-            f"→ {short(predicted_names[i], 21)} {probability(float(predicted_probabilities[i]))}",
-            fontsize=8,
-        )
+    texts = ids, true_names, predicted_names
+    figure = _draw_predictions(images, *texts, predicted_probabilities, true_probabilities, shown)
     extent = f"showing {len(shown)} of {len(images)}" if len(shown) < len(images) else f"all {len(images)}"
     _annotate(figure, f"Misclassified images, most confident first ({extent})", is_synthetic)
+    return figure
+
+
+@styled
+def plot_unsure(
+    images: UInt8[np.ndarray, "n height width channel"],
+    ids: Texts,
+    true_names: Texts,
+    predicted_names: Texts,
+    predicted_probabilities: Float[np.ndarray, "n"],
+    true_probabilities: Float[np.ndarray, "n"],
+    *,
+    is_synthetic: bool,
+) -> Figure:
+    """At most `UNSURE_SHOWN` images whose predicted class has the lowest probability, labelled as in `plot_errors`."""
+    shown = np.argsort(predicted_probabilities, kind="stable")[:UNSURE_SHOWN]
+    texts = ids, true_names, predicted_names
+    figure = _draw_predictions(images, *texts, predicted_probabilities, true_probabilities, shown)
+    _annotate(figure, "Least sure images", is_synthetic)
     return figure
 
 
@@ -184,6 +197,28 @@ def _gallery(rows: int, columns: int, cell: tuple[float, float]) -> tuple[Figure
     for axes in grid.flat:
         axes.set_axis_off()
     return figure, grid
+
+
+def _draw_predictions(
+    images: UInt8[np.ndarray, "n height width channel"],
+    ids: Texts,
+    true_names: Texts,
+    predicted_names: Texts,
+    predicted_probabilities: Float[np.ndarray, "n"],
+    true_probabilities: Float[np.ndarray, "n"],
+    shown: Integer[np.ndarray, "shown"],
+) -> Figure:
+    """The `shown` images in a grid, each with its file name, its classes and their probabilities."""
+    figure, grid = _gallery(math.ceil(len(shown) / 4), min(4, len(shown)), cell=(2.0, 2.3))
+    for axes, i in zip(grid.flat, shown, strict=False):
+        _draw_image(axes, images[i])
+        axes.set_title(short(ids[i], 28), loc="center", fontsize=7.5, color=MUTED)
+        axes.set_xlabel(
+            f"{short(true_names[i], 21)} {probability(float(true_probabilities[i]))}\n"
+            f"→ {short(predicted_names[i], 21)} {probability(float(predicted_probabilities[i]))}",
+            fontsize=8,
+        )
+    return figure
 
 
 def _draw_image(axes: Axes, image: Num[np.ndarray, "height width channel"]) -> None:

@@ -1,8 +1,10 @@
 """Numbers and facts of a run as a reader sees them: text, and nothing that a browser would interpret."""
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 UNDEFINED = "undefined"
@@ -170,6 +172,32 @@ def settings(config: Mapping) -> dict[str, list[tuple[str, str]]]:
         for title, group in groups.items()
         if title not in SWITCHES or config.get(SWITCHES[title])
     }
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points, with its sign: "+12.40", "−0.05"."""
+    return f"{100 * share:+.2f}".replace("-", "−")
+
+
+def gain_sentence(gain: Mapping, floor: str) -> str:
+    """What the model gains over the best simple one, in plain words."""
+    low, high = gain["ci95"]
+    size = f"{points(gain['difference'])} percentage points of accuracy (95 % interval {points(low)} to {points(high)})"
+    if low > 0:
+        return f"The network beats the best simple model, {floor}: {size}."
+    if high < 0:
+        return f"The network does worse than a simple model, {floor}: {size}. Use the simple one."
+    return (
+        f"It is not shown that the network beats a simple model, {floor}: the difference is {size}, "
+        "which leaves room for none."
+    )
+
+
+def shown_command(run: Mapping) -> str:
+    """The command as it was given, but of the place where the data lie only their name."""
+    parts = shlex.split(run["command"])
+    path = Path(run["data"]["path"])
+    return shlex.join(path.name if Path(part).absolute() == path else part for part in parts)
 
 
 def _setting(name: str, value: object) -> tuple[str, str]:
