@@ -4,7 +4,7 @@ ARGS ?=
 TRIALS ?= 8
 BIN := .venv/bin
 
-.PHONY: install train test test-slow test-gpu test-kill test-faults check peers bench clean
+.PHONY: install train test test-slow test-gpu test-kill test-faults test-page check peers bench clean
 
 install: .venv/installed
 
@@ -31,6 +31,9 @@ test-kill: install
 
 test-faults: install
 	$(BIN)/pytest -m faults --numprocesses auto $(ARGS)
+
+test-page: install
+	$(BIN)/pytest -m browser -rA $(ARGS)
 
 check: install
 	$(BIN)/ruff format --check .

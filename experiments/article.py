@@ -33,7 +33,7 @@ def main(
         seeds: First and last seed, such as 0-2. All train on the same folders.
     """
     if not folders.exists():
-        jobs.split_data(data, folders, test_share=0.2, is_quiet=False)
+        jobs.split_data(data, folders, test_share=0.2, config=PRESETS["article"].data, is_quiet=False)
     first, _, last = seeds.partition("-")
     rows = [_run(folders, seed) for seed in range(int(first), int(last or first) + 1)]
     print("seed  errors      n  test accuracy  val accuracy    loss  epochs  best  seconds")

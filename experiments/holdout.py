@@ -52,7 +52,9 @@ def main(
 
 def _run(data: str, preset: PresetName, seed: int, part: str) -> dict[str, float]:
     config = dataclasses.replace(PRESETS[preset], seed=seed)
-    run = jobs.train(data, config, command=f"experiments/holdout.py {Path(data).name}", is_quiet=part == "val")
+    run = jobs.train(
+        data, config, command=f"experiments/holdout.py {Path(data).name}", is_quiet=part == "val"
+    )
     scores = run.metrics[part]
     return {
         "seed": seed,

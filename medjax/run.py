@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, UInt8
 
 from medjax.data import fingerprint
 from medjax.errors import refuse
@@ -39,8 +39,8 @@ class PredictedPart(NamedTuple):
     repeat: int
 
 
-def create_run_dir(requested: Path | None, name: str) -> Path:
-    """A new, empty run directory: the one requested, else the first free `runs/<name>-<number>`.
+def create_run_dir(requested: Path | None, name: str, parent: Path = Path("runs")) -> Path:
+    """A new, empty directory: the one requested, else the first free `<name>-<number>` in `parent`.
 
     A requested directory that holds something raises RefusedError: runs never overwrite one another.
     """
@@ -60,7 +60,7 @@ def create_run_dir(requested: Path | None, name: str) -> Path:
         return requested
     number = 0
     while True:
-        candidate = Path("runs") / f"{name}-{number:03d}"
+        candidate = parent / f"{name}-{number:03d}"
         try:
             candidate.mkdir(parents=True)
         except FileExistsError:
@@ -147,6 +147,28 @@ def exact_text(values: Float32[np.ndarray, "n"]) -> list[str]:
     return values.astype(str).tolist()
 
 
+def write_digests(path: Path, digests: UInt8[np.ndarray, "n 32"]) -> None:
+    """Write digests of images, sorted and each once, as a NumPy file."""
+    temporary = path.with_name(path.name + ".partial.npy")
+    np.save(temporary, np.unique(digests, axis=0), allow_pickle=False)
+    temporary.replace(path)
+
+
+def read_digests(path: Path) -> UInt8[np.ndarray, "n 32"] | None:
+    """The digests that `write_digests` wrote; None where there is no such file, RefusedError where it holds else."""
+    try:
+        digests = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        raise refuse(
+            str(path), f"cannot be read ({type(error).__name__})", "restore it from a copy"
+        ) from error
+    if not isinstance(digests, np.ndarray) or digests.dtype != np.uint8 or digests.shape[1:] != (32,):
+        raise refuse(str(path), "does not hold digests of images", "restore it from a copy")
+    return digests
+
+
 def describe_data(
     source: str | Path, dataset: Dataset, parts: str, indices: Mapping[str, Indices]
 ) -> dict[str, Any]:
@@ -172,11 +194,15 @@ def describe_data(
 
 
 def describe_groups(dataset: Dataset) -> dict[str, Any] | None:
-    """How many groups there are, and the sha256 of the group of each image in order; None without groups."""
+    """What made the groups, how many there are, and the sha256 of the group of each image in order; or None."""
     if dataset.groups is None:
         return None
     text = "\0".join(dataset.groups).encode("utf-8", "surrogatepass")
-    return {"n": len(np.unique(dataset.groups)), "fingerprint": hashlib.sha256(text).hexdigest()}
+    return {
+        "sources": list(dataset.grouped_by),
+        "n": len(np.unique(dataset.groups)),
+        "fingerprint": hashlib.sha256(text).hexdigest(),
+    }
 
 
 def _count_classes(dataset: Dataset, indices: Indices) -> list[int]:

@@ -100,6 +100,7 @@ def test_keys_depend_on_source_format_and_pillow_but_not_on_switch_or_groups(mon
     key = cache_key("stamp", DataConfig())
     assert cache_key("stamp", DataConfig(cache=False)) == key
     assert cache_key("stamp", DataConfig(groups="patients.csv")) == key
+    assert cache_key("stamp", DataConfig(group_duplicates="near", near_threshold=3.0)) == key
     assert cache_key("other", DataConfig()) != key
     monkeypatch.setattr(cache, "FORMAT", -1)
     assert cache_key("stamp", DataConfig()) != key

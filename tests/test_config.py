@@ -53,10 +53,27 @@ def test_a_configuration_survives_json():
     assert from_dict(json.loads(json.dumps(dataclasses.asdict(crossval)))) == crossval
 
 
+def test_identical_images_stay_together_but_for_the_published_protocols():
+    assert TrainConfig().data.group_duplicates == DataConfig().group_duplicates == "exact"
+    assert {each.data.group_duplicates for each in [*PRESETS.values(), *CROSSVAL_PRESETS.values()]} == {
+        "none"
+    }
+    report = dataclasses.replace(PRESETS["report"], data=DataConfig())
+    assert report == TrainConfig()
+
+
+def test_a_run_from_before_duplicates_were_grouped_still_has_none():
+    values = dataclasses.asdict(TrainConfig())
+    del values["data"]["group_duplicates"]
+    assert from_dict(values).data.group_duplicates == "none"
+
+
 @pytest.mark.parametrize(
     ("config", "name"),
     [
         (TrainConfig(epochs=0), "--epochs"),
+        (TrainConfig(data=DataConfig(near_threshold=-1.0)), "--near-threshold"),
+        (TrainConfig(data=DataConfig(near_threshold=float("nan"))), "--near-threshold"),
         (TrainConfig(batch_size=0), "--batch-size"),
         (TrainConfig(learning_rate=float("nan")), "--learning-rate"),
         (TrainConfig(learning_rate=-1.0), "--learning-rate"),

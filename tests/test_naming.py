@@ -13,7 +13,7 @@ def test_file_names_are_safe(name, expected):
     assert file_name(name) == expected
 
 
-def make_dataset(split=None, groups=None):
+def make_dataset(split=None, groups=None, grouped_by=("user",)):
     return Dataset(
         images=np.zeros((4, 2, 2, 1), np.uint8),
         labels=np.array([0, 1, 0, 1], np.int32),
@@ -23,6 +23,7 @@ def make_dataset(split=None, groups=None):
         name="set",
         split=None if split is None else np.array(split),
         groups=None if groups is None else np.array(groups),
+        grouped_by=grouped_by,
     )
 
 
@@ -33,7 +34,16 @@ OFFICIAL = ["train", "val", "test", "test"]
     ("config", "dataset", "expected"),
     [
         (TrainConfig(), make_dataset(), "random, stratified by class"),
-        (TrainConfig(), make_dataset(groups=list("ppqr")), "random, stratified by class, groups kept whole"),
+        (
+            TrainConfig(),
+            make_dataset(groups=list("ppqr")),
+            "random, stratified by class, groups kept together",
+        ),
+        (
+            TrainConfig(),
+            make_dataset(groups=list("ppqr"), grouped_by=("user", "near")),
+            "random, stratified by class, groups and nearly identical images kept together",
+        ),
         (TrainConfig(), make_dataset(OFFICIAL), "as the source fixes them"),
         (
             TrainConfig(),
@@ -44,7 +54,7 @@ OFFICIAL = ["train", "val", "test", "test"]
         (
             CrossvalConfig(folds=3, repeats=2),
             make_dataset(groups=list("ppqr")),
-            "3 folds, 2 times over, stratified by class, groups kept whole",
+            "3 folds, 2 times over, stratified by class, groups kept together",
         ),
         (
             CrossvalConfig(),

@@ -33,12 +33,13 @@ def test_evaluate_says_how_to_name_data_that_have_moved(trained_run):
         dataclasses.replace(trained_run, record=record).evaluate()
 
 
-def test_evaluate_refuses_other_data(trained_run, phantom_folder, tmp_path):
+def test_data_that_are_not_the_runs_are_scored_as_data_from_elsewhere(trained_run, phantom_folder, tmp_path):
+    shutil.copytree(trained_run.directory, tmp_path / "run")
     changed = tmp_path / "phantoms"
     shutil.copytree(phantom_folder, changed)
     next(changed.rglob("*.png")).unlink()
-    with pytest.raises(RefusedError, match="is not the data of this run: 119 images"):
-        trained_run.evaluate(changed)
+    scores = jobs.load_run(tmp_path / "run").evaluate(changed)
+    assert scores["external"]["n"] + scores["num_identical"] == 119
 
 
 def test_predict_agrees_with_predictions_csv(trained_run, phantom_folder):

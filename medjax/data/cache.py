@@ -26,6 +26,8 @@ FORMAT = 1
 
 _CHECKSUM_BYTES = 65
 _PIECE = 2**20
+# Settings that change no image.
+_INDIFFERENT = ("cache", "groups", "group_duplicates", "near_threshold")
 _ARRAYS = ("images", "labels", "ids", "digests", "split")
 
 
@@ -36,7 +38,7 @@ def cache_folder() -> Path:
 
 def cache_key(stamp: str, config: DataConfig) -> str:
     """The name of an entry: a hash of the source's stamp, the settings, and the programs that decode."""
-    settings = {**dataclasses.asdict(config), "cache": None, "groups": None}  # which do not change an image
+    settings = {**dataclasses.asdict(config), **dict.fromkeys(_INDIFFERENT)}
     return hashlib.sha256(json.dumps([FORMAT, PIL.__version__, stamp, settings]).encode()).hexdigest()
 
 

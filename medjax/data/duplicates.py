@@ -10,8 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from medjax.data.assembly import conflicting
 from medjax.data.neighbours import Pairs, near_pairs
@@ -154,11 +152,19 @@ def _span(images: Images) -> float:
 
 
 def _joined(groups: Groups, pairs: list[Pairs]) -> Groups:
-    """`groups` with those joined that a pair links."""
-    first = np.concatenate([np.arange(len(groups)), *(each for each, _ in pairs)])
-    second = np.concatenate([groups, *(each for _, each in pairs)])
-    links = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(groups), len(groups)))
-    return _first_of_each(connected_components(links, directed=False)[1])
+    """`groups` with those joined that a pair links.
+
+    Every group hooks on to the first of those that it is linked to, all at once, until none is left to hook on.
+    """
+    groups = groups.copy()
+    one = np.concatenate([groups[:0], *(first for first, _ in pairs)])
+    other = np.concatenate([groups[:0], *(second for _, second in pairs)])
+    while (groups[one] != groups[other]).any():
+        first, second = groups[one], groups[other]
+        np.minimum.at(groups, np.maximum(first, second), np.minimum(first, second))
+        while (groups[groups] != groups).any():
+            groups = groups[groups]
+    return groups
 
 
 def _first_of_each(values: np.ndarray) -> Groups:

@@ -38,8 +38,8 @@ def export_split(
 ) -> dict[str, dict[str, int]]:
     """Copy the images of `source`, a folder or archive of class folders, into a new folder of two parts.
 
-    Each part holds every class; test holds `test_share` of the images, drawn by `seed`, stratified, groups of
-    `config.groups` kept whole. The bytes of an image are copied as they are; of the settings only those
+    Each part holds every class; test holds `test_share` of the images, drawn by `seed`, stratified, groups and
+    duplicates kept whole as `config` says. The bytes of an image are copied as they are; of the settings only those
     matter that decide which images are read. Returns the number of images by part and class name.
 
     All images are read and checked first, as `load` does; then copied, into a folder beside `target` that

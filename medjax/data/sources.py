@@ -18,6 +18,7 @@ from medjax.config import DataConfig
 from medjax.data.assembly import Assembled, assemble, conflict_problems, conflicting, mixed_colors
 from medjax.data.cache import cache_key, file_stamp, read_cached, write_cached
 from medjax.data.decode import DecodedImage, decode_pixels
+from medjax.data.duplicates import group_duplicates
 from medjax.data.folders import list_folder, read_file
 from medjax.data.groups import read_groups
 from medjax.data.layout import LabelledImage, Layout, arrange, gather
@@ -43,14 +44,16 @@ def load(
     """Read the data set at `source`, or make the built-in one for the word "phantom".
 
     Images are decoded on all cores, and kept in a private cache unless `config.cache` is false. Groups are
-    those of the file `config.groups`, if it is given. `on_progress(done, total)` is called now and then, in
+    those of the file `config.groups`, if it is given, in union with those of `config.group_duplicates`: none where
+    neither keeps any two images together. `on_progress(done, total)` is called now and then, in
     this process. Raises RefusedError with a problem for each file that cannot be used.
     """
     dataset = _load_phantom(config) if source == PHANTOM else _load_source(source, config, on_progress)
     warn_of_conflicts(dataset)
-    if config.groups is None:
-        return dataset
-    return dataset._replace(groups=read_groups(Path(config.groups), dataset.ids))
+    if config.groups is not None:
+        groups = read_groups(Path(config.groups), dataset.ids)
+        dataset = dataset._replace(groups=groups, grouped_by=("user",))
+    return group_duplicates(dataset, config.group_duplicates, config.near_threshold)
 
 
 def _load_source(source: str | os.PathLike, config: DataConfig, on_progress: Progress | None) -> Dataset:

@@ -3,7 +3,17 @@
 from medjax.jobs.compilation import use_compilation_cache
 from medjax.jobs.crossval import cross_validate
 from medjax.jobs.datasets import fetch_data, split_data
+from medjax.jobs.grouping import compare_grouping
 from medjax.jobs.holdout import train
 from medjax.jobs.restoring import Run, load_run
 
-__all__ = ["Run", "cross_validate", "fetch_data", "load_run", "split_data", "train", "use_compilation_cache"]
+__all__ = [
+    "Run",
+    "compare_grouping",
+    "cross_validate",
+    "fetch_data",
+    "load_run",
+    "split_data",
+    "train",
+    "use_compilation_cache",
+]

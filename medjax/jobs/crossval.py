@@ -22,7 +22,7 @@ def cross_validate(
     """Train a model a fold of `source`, score each on the images of its fold, and leave it all in a new run directory.
 
     Whatever is chosen by looking (`config.training.looks_at_validation`) is chosen on an inner part of the training
-    folds. The arguments are those of `train`. DivergedError is raised when the other folds are finished and scored.
+    folds. Without a `config` it is the preset `report`, as for `train`. The arguments are those of `train`. DivergedError is raised when the other folds are finished and scored.
     """
     request = Request(
         source, None if run_dir is None else Path(run_dir), resume, allow_version_change, command

@@ -19,7 +19,8 @@ def train(
 ) -> Run:
     """Train on a holdout of `source`, score it, and leave everything in a new run directory.
 
-    `source` is a folder, an archive, an .npz or "phantom"; `command` is recorded in run.json. With `resume` the run in
+    `source` is a folder, an archive, an .npz or "phantom". Without a `config` it is the preset `report`, which divides
+    the images at random, identical ones among them; `TrainConfig()` keeps those together. `command` is recorded in run.json. With `resume` the run in
     `run_dir` is continued, exactly; `allow_version_change` continues it under other versions, inexactly. Raises
     RefusedError before anything is written, and DivergedError with the last finite state kept.
     """

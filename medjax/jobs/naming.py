@@ -6,6 +6,8 @@ from medjax.config import CrossvalConfig
 from medjax.jobs.building import Config
 from medjax.records import Dataset
 
+_KEPT = {"user": "groups", "exact": "identical images", "near": "nearly identical images"}
+
 
 def file_name(name: str) -> str:
     """`name` with what a file system may not take replaced."""
@@ -14,7 +16,7 @@ def file_name(name: str) -> str:
 
 def describe_parts(config: Config, dataset: Dataset) -> str:
     """How the images are parted."""
-    groups = "" if dataset.groups is None else ", groups kept whole"
+    groups = "" if dataset.groups is None else f", {_grouped(dataset)} kept together"
     if isinstance(config, CrossvalConfig):
         return _describe_folds(config, dataset, groups)
     if dataset.split is None:
@@ -22,6 +24,11 @@ def describe_parts(config: Config, dataset: Dataset) -> str:
     if (dataset.split == "val").any():
         return "as the source fixes them"
     return f"train and test as the source fixes them, val drawn from train{groups}"
+
+
+def _grouped(dataset: Dataset) -> str:
+    """What is kept together, in words."""
+    return " and ".join(_KEPT[source] for source in dataset.grouped_by)
 
 
 def _describe_folds(config: CrossvalConfig, dataset: Dataset, groups: str) -> str:

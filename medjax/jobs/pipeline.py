@@ -17,6 +17,7 @@ from medjax.errors import DivergedError, RefusedError, listed, refuse
 from medjax.jobs import opening
 from medjax.jobs.building import Config, folds_of, make_model, make_splits, training_of, with_whole_paths
 from medjax.jobs.datasets import load_dataset
+from medjax.jobs.external import TRAINED
 from medjax.jobs.illustrating import illustrate
 from medjax.jobs.naming import describe_parts, file_name
 from medjax.jobs.restoring import Run
@@ -119,6 +120,8 @@ class _Work:
             self._continue(record, self._previous)
         directory = self._take_directory(dataset, stack)
         self._write_record(record, "running")
+        trained_on = np.unique(np.concatenate([splits[fold].train for fold in folds_of(config)]))
+        run.write_digests(directory / TRAINED, dataset.digests[trained_on])
         self._seconds["load"] = time.perf_counter() - self._started
         arrays = jax.device_put((dataset.images, dataset.labels))
         trained = train_folds(

@@ -16,7 +16,8 @@ from medjax.data import fingerprint, load_images
 from medjax.errors import refuse
 from medjax.jobs.building import Config, folds_of, make_fold_learner, make_splits, training_of
 from medjax.jobs.datasets import load_dataset
-from medjax.jobs.scoring import merge_predictions, score_part
+from medjax.jobs.external import keep_external, with_classes
+from medjax.jobs.scoring import merge_predictions, predict_together, score_part
 from medjax.progress import Display
 from medjax.records import Dataset, Names, Probabilities
 from medjax.training.fit import predict
@@ -42,13 +43,18 @@ class Run:
         fold: int | None = None,
         is_quiet: bool = True,
     ) -> dict[str, Any]:
-        """Restore the model and score one part of the run's own data, wherever they lie now.
+        """Restore the model and score one part of the run's own data, wherever they lie now; or all of other data.
 
         Returns {part: metrics}, the block of metrics.json. Of a cross-validation, `fold` names the fold whose model
         is scored; "test" is its out-of-fold part, and of all folds together without `fold`. Data that differ from
-        the run's raise RefusedError.
+        the run's are scored whole, as `keep_external` tells, by the mean of all folds' models: their classes are
+        matched by name, and images that the run was trained on are scored apart.
         """
         config = from_dict(self.record["config"])
+        if source is not None:
+            dataset = self._read(config, source, groups=None, is_quiet=is_quiet)
+            if fingerprint(dataset) != self.record["data"]["fingerprint"]:
+                return self._evaluate_external(config, dataset, part, fold)
         folds = self._chosen_folds(config, part, fold)
         self._require_converged(folds)
         dataset = self._load(config, self._own_data() if source is None else source, is_quiet=is_quiet)
@@ -61,6 +67,21 @@ class Run:
                 raise refuse(f"--split {part}", "this run held no such part back", "score its test part")
             each.append(predict(learner, self._restore(number), dataset.images, dataset.labels, indices))
         return {part: score_part(merge_predictions(each), dataset, part)}
+
+    def _evaluate_external(
+        self, config: Config, dataset: Dataset, part: str, fold: int | None
+    ) -> dict[str, Any]:
+        for flag, is_given in (("--split", part != "test"), ("--fold", fold is not None)):
+            if is_given:
+                remedy = f"leave {flag} out, or give the {self.record['data']['name']} it was trained on"
+                raise refuse(dataset.name, f"is not the data of this run, so it has no {flag}", remedy)
+        self._require_converged(folds_of(config))
+        dataset = with_classes(dataset, tuple(self.record["class_names"]))
+        learner = make_fold_learner(training_of(config), len(dataset.class_names), [])
+        models = [self._restore(number) for number in folds_of(config)]
+        arrays = dataset.images, dataset.labels
+        predictions = predict_together(learner, models, arrays, np.arange(len(dataset.labels)))
+        return keep_external(self.directory, dataset, predictions)
 
     def predict(self, paths: Sequence[str | Path]) -> tuple[Names, Probabilities]:
         """Ids and class probabilities of unlabelled images: files, folders and archives.
@@ -96,6 +117,12 @@ class Run:
             raise refuse(f"--split {part}", "differs from fold to fold", "name one: --fold K")
         return trained
 
+    def _read(self, config: Config, source: str | Path, *, groups: str | None, is_quiet: bool) -> Dataset:
+        """Images from `source` in the way that the run's own were read."""
+        settings = dataclasses.replace(self._like_trained(training_of(config).data), groups=groups)
+        with Display(is_quiet=is_quiet) as display:
+            return load_dataset(source, settings, display)
+
     def _load(self, config: Config, source: str | Path, *, is_quiet: bool) -> Dataset:
         with Display(is_quiet=is_quiet) as display:
             dataset = load_dataset(source, training_of(config).data, display)
@@ -109,9 +136,9 @@ class Run:
             )
         if run.describe_groups(dataset) != data["groups"]:
             groups = training_of(config).data.groups
-            raise refuse(
-                str(groups), "is not the groups of this run any more", "restore the file from a copy"
-            )
+            if groups is None:
+                raise refuse(dataset.name, "its duplicates are not those of this run any more", "train again")
+            raise refuse(groups, "is not the groups of this run any more", "restore the file from a copy")
         return dataset
 
     def _own_data(self) -> str:

@@ -36,16 +36,34 @@ def fill_checklist(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[I
         Item("Reference standard", "Who labelled the images, how, and how well do readers agree?", AUTHOR),
         Item("Sample", "How many images, of which classes?", _sample(run)),
         Item("Exclusions", "What was left out, and why?", _exclusions(run["data"]["loading"])),
-        Item("Preparation", "How were the images changed before the model saw them?", _preparation(run, training)),
-        Item("Partitions", "How were images assigned to parts, and at what level are the parts disjoint?", _parts(run)),
+        Item(
+            "Preparation",
+            "How were the images changed before the model saw them?",
+            _preparation(run, training),
+        ),
+        Item(
+            "Partitions",
+            "How were images assigned to parts, and at what level are the parts disjoint?",
+            _parts(run),
+        ),
         Item("Model", "What is the model, and how large?", _model(run)),
-        Item("Training", "How was it trained, and by what were its settings chosen?", _training(run, training)),
+        Item(
+            "Training", "How was it trained, and by what were its settings chosen?", _training(run, training)
+        ),
         Item("Class imbalance", "What was done about classes of different sizes?", _balance(training)),
         Item("Measures", "By which measures is it judged, and how sure are they?", _measures(metrics)),
         Item("Comparison", "What does it gain over simple models?", _comparison(metrics)),
-        Item("External test", "Was it tested on data from elsewhere?", "Not in this run; `medjax evaluate RUN DATA` does it."),
+        Item(
+            "External test",
+            "Was it tested on data from elsewhere?",
+            "Not in this run; `medjax evaluate RUN DATA` does it.",
+        ),
         Item("Fairness", "How does it do in the groups of people it would be used for?", AUTHOR),
-        Item("Failures", "Where does it fail?", "The misclassified and the least sure images are shown on this page."),
+        Item(
+            "Failures",
+            "Where does it fail?",
+            "The misclassified and the least sure images are shown on this page.",
+        ),
         Item("Reproduction", "Can the result be made again?", _reproduction(run)),
         Item("Registration and funding", "Was the study registered, and who paid for it?", AUTHOR),
     ]
@@ -54,7 +72,9 @@ def fill_checklist(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[I
 def _sample(run: Mapping[str, Any]) -> str:
     counts = run["data"]["counts"].values()
     totals = {name: sum(part.get(name, 0) for part in counts) for name in run["class_names"]}
-    return f"{counted(run['data']['n'], 'image')}: " + ", ".join(f"{name} {n:,}" for name, n in totals.items())
+    return f"{counted(run['data']['n'], 'image')}: " + ", ".join(
+        f"{name} {n:,}" for name, n in totals.items()
+    )
 
 
 def _exclusions(loading: Mapping[str, int]) -> str:
@@ -77,12 +97,16 @@ def _parts(run: Mapping[str, Any]) -> str:
 
 
 def _model(run: Mapping[str, Any]) -> str:
-    return f"Convolutional network “{run['model']['name']}”, {counted(run['model']['parameters'], 'parameter')}."
+    return (
+        f"Convolutional network “{run['model']['name']}”, {counted(run['model']['parameters'], 'parameter')}."
+    )
 
 
 def _training(run: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     decisions = chosen(training)
-    choice = f"the validation part decided {listed(decisions)}" if decisions else "nothing was chosen by looking"
+    choice = (
+        f"the validation part decided {listed(decisions)}" if decisions else "nothing was chosen by looking"
+    )
     return f"Adam, preset “{training['preset']}”, seed {run['seed']}; within the run {choice}."
 
 
@@ -115,4 +139,6 @@ def _comparison(metrics: Mapping[str, Any]) -> str:
 
 
 def _reproduction(run: Mapping[str, Any]) -> str:
-    return f"medjax {run['medjax']}, command, seed, versions and the fingerprint of the data are on this page."
+    return (
+        f"medjax {run['medjax']}, command, seed, versions and the fingerprint of the data are on this page."
+    )

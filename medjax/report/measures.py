@@ -18,16 +18,31 @@ class Measure(NamedTuple):
 MEASURES = (
     Measure("Accuracy", "accuracy", True, "share of images whose predicted class is the true one"),
     Measure(
-        "Balanced accuracy", "balanced_accuracy", True, "mean sensitivity of the classes: rare ones count alike"
+        "Balanced accuracy",
+        "balanced_accuracy",
+        True,
+        "mean sensitivity of the classes: rare ones count alike",
     ),
-    Measure("Macro F1", "macro_f1", True, "mean over the classes of F1, the harmonic mean of precision and recall"),
+    Measure(
+        "Macro F1", "macro_f1", True, "mean over the classes of F1, the harmonic mean of precision and recall"
+    ),
     Measure("AUC", "auc", True, "mean over the classes of the area under the ROC curve; 0.5 is chance"),
     Measure(
-        "Average precision", "average_precision", True, "mean over the classes of the area under precision and recall"
+        "Average precision",
+        "average_precision",
+        True,
+        "mean over the classes of the area under precision and recall",
     ),
     Measure("Loss", "loss", False, "mean cross-entropy in nats; 0 is perfect"),
-    Measure("Brier score", "brier", False, "mean squared distance from the truth, over all classes; 0 to 2, 0 is perfect"),
-    Measure("ECE", "ece", False, "mean gap between how sure and how often right; see the reliability section"),
+    Measure(
+        "Brier score",
+        "brier",
+        False,
+        "mean squared distance from the truth, over all classes; 0 to 2, 0 is perfect",
+    ),
+    Measure(
+        "ECE", "ece", False, "mean gap between how sure and how often right; see the reliability section"
+    ),
 )
 
 

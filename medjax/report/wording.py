@@ -195,7 +195,10 @@ def gain_sentence(gain: Mapping, floor: str) -> str:
 
 def shown_command(run: Mapping) -> str:
     """The command as it was given, but of the place where the data lie only their name."""
-    parts = shlex.split(run["command"])
+    try:
+        parts = shlex.split(run["command"])
+    except ValueError:  # of a call in Python rather than a command line
+        return run["command"]
     path = Path(run["data"]["path"])
     return shlex.join(path.name if Path(part).absolute() == path else part for part in parts)
 
