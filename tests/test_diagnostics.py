@@ -25,6 +25,16 @@ def test_a_class_keeps_its_colour_in_both():
     assert left.lines[1].get_color() == right.lines[1].get_color() != right.lines[0].get_color()
 
 
+def test_counts_of_images_are_plain_numbers():
+    figure = plot_reliability(
+        np.array([0.0, 0.5, 1.0]), np.array([0, 8000]), np.array([np.nan, 0.9]), np.ones(2)
+    )
+    figure.canvas.draw()
+    labels = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    assert "1,000" in labels
+    assert not any("$" in label for label in labels)
+
+
 def test_empty_bins_are_left_out_of_the_reliability_line():
     nan = np.nan
     figure = plot_reliability(

@@ -68,11 +68,11 @@ def metrics() -> dict:
 def test_measures_stand_with_their_intervals_and_what_has_none_says_so(tmp_path, run, metrics) -> None:
     write_run(tmp_path, run, metrics)
     text = spaced(tmp_path)
-    assert "Balanced accuracy 0.9962 0.9900 to 1.0000 mean sensitivity" in text
-    assert "Macro F1 0.9961 – mean over" in text
-    assert "AUC 0.9995 0.9991 to 0.9998" in text
-    assert "Average precision undefined – mean" in text
-    assert "Brier score 0.0123 0.0100 to 0.0200" in text
+    assert "Balanced accuracy mean sensitivity of the classes: rare ones count alike 0.9962 0.9900 to 1.0000" in text
+    assert "precision and recall 0.9961 – AUC" in text
+    assert "0.5 is chance 0.9995 0.9991 to 0.9998" in text
+    assert "under precision and recall undefined –" in text
+    assert "0 is perfect 0.0123 0.0100 to 0.0200" in text
     assert "percentile intervals of 1,000 bootstrap resamples of 540 images, seed 0" in text
 
 
@@ -84,9 +84,12 @@ def test_a_bootstrap_that_is_withheld_is_explained(tmp_path, run, metrics) -> No
 @pytest.mark.parametrize(
     ("interval", "words"),
     [
-        ([0.05, 0.09], "The network beats the best simple model, most similar training image"),
-        ([-0.01, 0.09], "It is not shown that the network beats a simple model, most similar training image"),
-        ([-0.09, -0.01], "The network does worse than a simple model, most similar training image"),
+        ([0.05, 0.09], "The network beats the best simple model, the most similar training image"),
+        (
+            [-0.01, 0.09],
+            "It is not shown that the network beats a simple model, the most similar training image",
+        ),
+        ([-0.09, -0.01], "The network does worse than a simple model, the most similar training image"),
     ],
 )
 def test_the_page_says_plainly_whether_a_simple_model_would_do(
@@ -102,7 +105,7 @@ def test_simple_models_stand_beside_this_one(tmp_path, run, metrics) -> None:
     write_run(tmp_path, run, metrics)
     text = spaced(tmp_path)
     assert "this model 2 0.9963 (0.9866 to 0.9990) 0.9995" in text
-    assert "always the largest class 359 0.3352 (0.3000 to 0.3800) undefined" in text
+    assert "the largest class, always 359 0.3352 (0.3000 to 0.3800) undefined" in text
     assert "best of them 40 0.9259 (0.9000 to 0.9500) 0.9800" in text
 
 

@@ -66,6 +66,8 @@ def plot_reliability(
     bottom.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white")
     bottom.set_yscale("symlog", linthresh=1)
     bottom.set_ylim(bottom=0)
+    # Plain numbers: Matplotlib's own powers of ten are mathematics, which names of strangers must not be (`STYLE`).
+    bottom.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     bottom.grid(axis="y", color=GRID)
     bottom.set(xlabel="probability of the predicted class", ylabel="images")
     return figure

@@ -30,9 +30,9 @@ PARTS = ("pooled", "test", "val", "train")
 
 
 FLOOR_NAMES = {
-    "majority": "always the largest class",
-    "nearest_centroid": "nearest mean image",
-    "nearest_neighbour": "most similar training image (1-nearest-neighbour)",
+    "majority": "the largest class, always",
+    "nearest_centroid": "the nearest mean image of a class",
+    "nearest_neighbour": "the most similar training image (1-nearest-neighbour)",
     "logistic_regression": "logistic regression on the pixels",
 }
 
