@@ -20,6 +20,7 @@ _MODULE_OF = {
     "Run": "medjax.jobs",
     "Split": "medjax.records",
     "TrainConfig": "medjax.config",
+    "audit": "medjax.jobs",
     "cross_validate": "medjax.jobs",
     "fit": "medjax.training.fit",
     "fold_splits": "medjax.data",

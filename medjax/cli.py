@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import dataclasses
 import json
 import logging
 import os
@@ -10,113 +9,16 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import tyro
 
-from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, DataConfig, TrainConfig
+from medjax.commands import Audit, Command, Crossval, Evaluate, Fetch, Predict, Split, Train
+from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig
 from medjax.errors import DivergedError, RefusedError, printable
 
 REFUSED, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 130, 143  # exit statuses
-CompilationCache = Annotated[bool, tyro.conf.arg(help="Keep compiled programs, for a quick next start.")]
-
-
-@dataclasses.dataclass(frozen=True)
-class Train:
-    """Train on a part of DATA, score the model on the rest, and report all of it."""
-
-    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
-    """Folder with a folder per class, or with train/ and test/ (and val/) of such; a .zip or .tar(.gz|.xz) of
-    either; a MedMNIST .npz; or the word phantom, the built-in synthetic data set."""
-    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """New directory for everything the run leaves. Default: runs/<data>-<preset>-<number>."""
-    resume: bool = False
-    """Continue the run in --run, exactly, from its last checkpoint; a finished one is left as it is."""
-    allow_version_change: bool = False
-    """Continue under other versions than the run began with, though not exactly."""
-    compilation_cache: CompilationCache = False
-    json: bool = False
-    """Print metrics.json as one line, the last of stdout."""
-    config: tyro.conf.OmitArgPrefixes[TrainConfig] = dataclasses.field(default_factory=TrainConfig)
-
-
-@dataclasses.dataclass(frozen=True)
-class Crossval:
-    """Cross-validate: score every image of DATA by a model that was not trained on it."""
-
-    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
-    """As for train; parts that the data fix are pooled, unless --keep-test."""
-    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """New directory for everything the run leaves. Default: runs/<data>-<preset>-<number>."""
-    resume: bool = False
-    """Continue the run in --run, exactly, from its last checkpoints; a finished one is left as it is."""
-    allow_version_change: bool = False
-    """Continue under other versions than the run began with, though not exactly."""
-    compilation_cache: CompilationCache = False
-    json: bool = False
-    """Print metrics.json as one line, the last of stdout."""
-    config: tyro.conf.OmitArgPrefixes[CrossvalConfig] = dataclasses.field(default_factory=CrossvalConfig)
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluate:
-    """Restore the model of RUN and score it again on the run's own data."""
-
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory that `medjax train` or `medjax crossval` made."""
-    data: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[DATA]")] = None
-    """Where the run's data lie now, if they have moved."""
-    split: Literal["train", "val", "test"] = "test"
-    """Part to score."""
-    fold: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
-    """Of a cross-validation, score the model of this fold, on its out-of-fold images. Default: all folds."""
-    compilation_cache: CompilationCache = False
-    json: bool = False
-    """Print {part: metrics} as one line, the last of stdout."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Predict:
-    """Print class probabilities of unlabelled images as CSV: id, predicted, p_<class>, …
-
-    The models of a cross-validation answer together: p_<class> is the mean over them, sd_<class> their spread.
-    """
-
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory that `medjax train` or `medjax crossval` made."""
-    images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES")]
-    """Image files, folders and archives of images."""
-    compilation_cache: CompilationCache = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Copy the images of DATA into OUT/train and OUT/test, a folder a class in each."""
-
-    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
-    """Folder with a folder per class, or a .zip or .tar(.gz|.xz) of one. It is only read."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """New or empty directory."""
-    test: float = 0.2
-    """Share of the images that go to test, of each class alike."""
-    seed: int = 0
-    """Which ones they are follows from it."""
-    config: tyro.conf.OmitArgPrefixes[DataConfig] = dataclasses.field(default_factory=DataConfig)
-
-
-@dataclasses.dataclass(frozen=True)
-class Fetch:
-    """Download a published data set and verify its checksum."""
-
-    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
-    """medical-mnist, or a set of MedMNIST such as retinamnist."""
-    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[DIR]")] = Path("data")
-    """Where to put the file."""
-
-
-Command = Train | Crossval | Evaluate | Predict | Split | Fetch
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -165,6 +67,7 @@ def _parse(arguments: Sequence[str]) -> Command:
         ]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Audit, tyro.conf.subcommand("audit")]
         | Annotated[Split, tyro.conf.subcommand("split")]
         | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     )
@@ -194,6 +97,8 @@ def _run(command: Command, line: str) -> None:
             print(json.dumps(scores) if command.json else _describe_score(*next(iter(scores.items()))))
         case Predict():
             _print_probabilities(jobs.load_run(command.run), command.images)
+        case Audit():
+            _print_audit(command, jobs.audit)
         case Split():
             jobs.split_data(
                 command.data,
@@ -262,6 +167,18 @@ def _print_probabilities(trained: Any, images: Sequence[str]) -> None:
     for name, *row in zip(ids, *columns, strict=True):
         texts = [text for values in row for text in exact_text(values)]
         writer.writerow([name, class_names[row[0].argmax()], *texts])
+
+
+def _print_audit(command: Audit, audit: Callable[..., dict[str, Any]]) -> None:
+    from medjax.report.audit import audit_lines
+
+    found = audit(command.data, command.config, seed=command.seed, out=command.out, is_quiet=False)
+    print("\n".join(audit_lines(found)))
+    leaks = found["leakage"].get("test", {}).get("exact") and command.config.group_duplicates == "none"
+    picture = f"look at {command.out / 'figures' / 'duplicates.png'}; then " if command.out else ""
+    print(f"next: {picture}medjax train {command.data}{' --group-duplicates exact' if leaks else ''}")
+    if command.json:
+        print(json.dumps(found))
 
 
 def _terminate(signal_number: int, frame: object) -> None:

@@ -18,8 +18,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # Before anything imports medjax: every annotated function then checks its arguments' shapes and dtypes. All rooms but
-# the command line, where tyro's mark for a missing argument stands in for values of any type.
-ROOMS = [path.stem for path in (Path(__file__).parents[1] / "medjax").glob("[!_]*") if path.stem != "cli"]
+# the command line's, where tyro's mark for a missing argument stands in for values of any type.
+ROOMS = [
+    path.stem
+    for path in (Path(__file__).parents[1] / "medjax").glob("[!_]*")
+    if path.stem not in ("cli", "commands")
+]
 jaxtyping.install_import_hook([f"medjax.{room}" for room in ROOMS], "beartype.beartype")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -96,7 +96,7 @@ def test_divergence_ends_with_status_3(phantom_folder, tmp_path, capsys):
     assert "medjax: error: training diverged" in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", ["train", "crossval", "evaluate", "predict", "split", "fetch"])
+@pytest.mark.parametrize("command", ["train", "crossval", "evaluate", "predict", "audit", "split", "fetch"])
 def test_help_reads_well(command, capsys):
     status, out, _ = run_cli(command, "--help", capsys=capsys)
     assert status == 0

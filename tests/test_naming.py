@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medjax.config import CrossvalConfig, TrainConfig
-from medjax.jobs.naming import describe_parts, file_name
+from medjax.jobs.naming import describe_level, describe_parts, file_name
 from medjax.records import Dataset
 
 
@@ -70,3 +70,26 @@ OFFICIAL = ["train", "val", "test", "test"]
 )
 def test_parts_in_words(config, dataset, expected):
     assert describe_parts(config, dataset) == expected
+
+
+@pytest.mark.parametrize(
+    ("split", "grouped_by", "num_crossing", "level", "words"),
+    [
+        (None, (), 0, "image", ["no patient identifiers"]),
+        (None, ("exact",), 0, "image", ["no patient identifiers", "Identical images are kept together."]),
+        (
+            None,
+            ("user", "near"),
+            0,
+            "group",
+            ["no group of the groups file", "at most 2.5 grey levels apart link"],
+        ),
+        (OFFICIAL, ("user",), 3, "image", ["the source fixes its parts", "3 groups lie in more than one"]),
+        (OFFICIAL, ("exact",), 3, "image", ["kept together where parts are drawn."]),
+    ],
+)
+def test_the_level_at_which_parts_are_disjoint(split, grouped_by, num_crossing, level, words):
+    groups = list("ppqr") if grouped_by else None
+    found, statement = describe_level(make_dataset(split, groups, grouped_by), num_crossing, 2.5)
+    assert found == level
+    assert all(each in statement for each in words), statement

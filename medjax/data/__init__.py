@@ -1,7 +1,7 @@
 """Images from wherever they lie, on the host: NumPy and Pillow, never JAX.
 
 `load` reads a labelled data set, `load_images` images alone; `holdout`, `split_dataset`, `k_fold` and `fold_splits`
-divide what was read; `fetch` downloads a published set, `export_split` lays one out in train and test folders.
+divide what was read; `duplicates` and `leakage` say what of it is there twice, and on both sides; `fetch` downloads a published set, `export_split` lays one out in train and test folders.
 """
 
 from medjax.data.export import export_split

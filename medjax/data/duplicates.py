@@ -77,15 +77,29 @@ def group_duplicates(dataset: Dataset, kind: Kind, threshold: float) -> Dataset:
 def describe_exact(dataset: Dataset) -> dict[str, int]:
     """Identical images in numbers.
 
-    `redundant` images would go if one of each were kept; `groups` are those of two or more; `conflicting` images
-    are identical to one of another class.
+    `redundant` images would go if one of each were kept; `groups` are those of two or more; `conflicting` are the
+    images of groups that span classes.
     """
     sizes = _sizes(exact_groups(dataset.digests))
     return {
         "redundant": int((sizes - 1).sum()),
         "groups": int((sizes > 1).sum()),
-        "conflicting": sum(map(len, conflicting(dataset.digests, dataset.labels))),
+        "conflicting": sum(map(len, list_conflicts(dataset))),
     }
+
+
+def redundant_by_class(dataset: Dataset) -> dict[str, int]:
+    """How many images of each class would go if one of each identical ones of the class were kept."""
+    groups = exact_groups(dataset.digests)
+    return {
+        name: int((_sizes(groups[dataset.labels == label]) - 1).sum())
+        for label, name in enumerate(dataset.class_names)
+    }
+
+
+def list_conflicts(dataset: Dataset) -> list[list[str]]:
+    """Ids of identical images that stand under different labels, a list for each group of them."""
+    return [dataset.ids[members].tolist() for members in conflicting(dataset.digests, dataset.labels)]
 
 
 def describe_near(dataset: Dataset, groups: Groups, threshold: float) -> dict[str, Any]:

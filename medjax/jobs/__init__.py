@@ -1,5 +1,6 @@
 """What the commands do, a call each: the only place that wires data, training, evaluation and report together."""
 
+from medjax.jobs.auditing import audit
 from medjax.jobs.compilation import use_compilation_cache
 from medjax.jobs.crossval import cross_validate
 from medjax.jobs.datasets import fetch_data, split_data
@@ -9,6 +10,7 @@ from medjax.jobs.restoring import Run, load_run
 
 __all__ = [
     "Run",
+    "audit",
     "compare_grouping",
     "cross_validate",
     "fetch_data",

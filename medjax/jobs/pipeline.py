@@ -15,6 +15,7 @@ from medjax import run
 from medjax.config import CrossvalConfig, require_valid
 from medjax.errors import DivergedError, RefusedError, listed, refuse
 from medjax.jobs import opening
+from medjax.jobs.auditing import describe_parting
 from medjax.jobs.building import Config, folds_of, make_model, make_splits, training_of, with_whole_paths
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external import TRAINED
@@ -140,6 +141,9 @@ class _Work:
             self._write_record(record, "diverged")
             return trained
         shown = self._score(dataset, arrays, splits, trained)
+        # After training, whose start need not wait for it.
+        record["data"]["leakage"] = describe_parting(config, dataset, splits)
+        self._write_record(record, "running")
         status = "diverged" if np.any(trained.state.diverged) else "done"
         display.start("drawing")
         # The status is written last: a run that is done has its page.

@@ -1,0 +1,31 @@
+"""The commands: what a person may leave out, and what an audit starts from."""
+
+import dataclasses
+
+import pytest
+
+from medjax import commands
+from medjax.config import PRESETS
+
+COMMANDS = commands.Command.__args__
+
+
+def test_every_command_says_what_it_does():
+    assert [command.__name__ for command in COMMANDS] == [
+        "Train", "Crossval", "Evaluate", "Predict", "Audit", "Split", "Fetch",
+    ]  # fmt: skip
+    assert all(command.__doc__.strip().endswith(".") or "…" in command.__doc__ for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_only_places_are_required(command):
+    required = {
+        each.name
+        for each in dataclasses.fields(command)
+        if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+    }
+    assert required <= {"data", "run", "images", "out", "name"}
+
+
+def test_an_audit_is_of_the_split_that_train_would_draw():
+    assert commands.Audit("data").config == PRESETS["report"].data
