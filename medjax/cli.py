@@ -88,13 +88,16 @@ def _run(command: Command, line: str) -> None:
         jobs.use_compilation_cache()
     match command:
         case Train(config=config):
-            _print_trained(jobs.train(command.data, config, **_options(command, line)), command.json)
+            _print_trained(
+                _compared(jobs.train(command.data, config, **_options(command, line)), command), command.json
+            )
         case Crossval(config=config):
-            _print_trained(jobs.cross_validate(command.data, config, **_options(command, line)), command.json)
+            trained = jobs.cross_validate(command.data, config, **_options(command, line))
+            _print_trained(_compared(trained, command), command.json)
         case Evaluate():
             run = jobs.load_run(command.run)
             scores = run.evaluate(command.data, part=command.split, fold=command.fold, is_quiet=False)
-            print(json.dumps(scores) if command.json else _describe_score(*next(iter(scores.items()))))
+            _print_evaluation(scores, command.json)
         case Predict():
             _print_probabilities(jobs.load_run(command.run), command.images)
         case Audit():
@@ -121,6 +124,31 @@ def _options(command: Train | Crossval, line: str) -> dict[str, Any]:
         "command": line,
         "is_quiet": False,
     }
+
+
+def _compared(trained: Any, command: Train | Crossval) -> Any:
+    """The run, its other grouping beside it if that was asked for."""
+    from medjax import jobs
+
+    return (
+        jobs.compare_grouping(trained, command.data, is_quiet=False) if command.compare_grouping else trained
+    )
+
+
+def _print_evaluation(scores: dict[str, Any], as_json: bool) -> None:
+    for name in ("train", "val", "test", "external", "identical"):
+        if scores.get(name) is not None:
+            print(
+                _describe_score(
+                    "identical to images trained on" if name == "identical" else name, scores[name]
+                )
+            )
+    if "directory" in scores:
+        if scores["num_identical"] is None:
+            print("not known: which of them the run was trained on; it is of an older medjax")
+        print(f"next: every prediction is in {scores['directory']}")
+    if as_json:
+        print(json.dumps(scores))
 
 
 def _print_trained(trained: Any, as_json: bool) -> None:

@@ -24,6 +24,8 @@ class Train:
     """Continue the run in --run, exactly, from its last checkpoint; a finished one is left as it is."""
     allow_version_change: bool = False
     """Continue under other versions than the run began with, though not exactly."""
+    compare_grouping: bool = False
+    """Then repeat it in RUN/other_grouping with duplicates grouped the other way, and show both scores."""
     compilation_cache: CompilationCache = False
     json: bool = False
     """Print metrics.json as one line, the last of stdout."""
@@ -42,6 +44,8 @@ class Crossval:
     """Continue the run in --run, exactly, from its last checkpoints; a finished one is left as it is."""
     allow_version_change: bool = False
     """Continue under other versions than the run began with, though not exactly."""
+    compare_grouping: bool = False
+    """Then repeat it in RUN/other_grouping with duplicates grouped the other way, and show both scores."""
     compilation_cache: CompilationCache = False
     json: bool = False
     """Print metrics.json as one line, the last of stdout."""
@@ -50,12 +54,13 @@ class Crossval:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Restore the model of RUN and score it again on the run's own data."""
+    """Restore the model of RUN and score it again on the run's own data, or on DATA from elsewhere."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Directory that `medjax train` or `medjax crossval` made."""
     data: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[DATA]")] = None
-    """Where the run's data lie now, if they have moved."""
+    """Images from elsewhere: all are scored, classes matched by name, those that the run was trained on apart. Or the
+    place where the run's own data lie now."""
     split: Literal["train", "val", "test"] = "test"
     """Part to score."""
     fold: Annotated[int | None, tyro.conf.arg(metavar="K")] = None

@@ -68,7 +68,10 @@ def metrics() -> dict:
 def test_measures_stand_with_their_intervals_and_what_has_none_says_so(tmp_path, run, metrics) -> None:
     write_run(tmp_path, run, metrics)
     text = spaced(tmp_path)
-    assert "Balanced accuracy mean sensitivity of the classes: rare ones count alike 0.9962 0.9900 to 1.0000" in text
+    assert (
+        "Balanced accuracy mean sensitivity of the classes: rare ones count alike 0.9962 0.9900 to 1.0000"
+        in text
+    )
     assert "precision and recall 0.9961 – AUC" in text
     assert "0.5 is chance 0.9995 0.9991 to 0.9998" in text
     assert "under precision and recall undefined –" in text
