@@ -121,6 +121,9 @@ class TrainConfig:
     """Stop when the val part gets no better (see stop-…)."""
     reduce_on_plateau: bool = False
     """Lower the learning rate when the val part gets no better (see plateau-…)."""
+    floors: bool = True
+    """Also score simple models on the same split: majority class, nearest centroid, nearest neighbour, logistic
+    regression."""
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
