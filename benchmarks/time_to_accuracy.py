@@ -1,11 +1,11 @@
 """Seconds from an archive on the disk to a scored model, and how good the model is, over several seeds.
 
-    python -m benchmarks.time_to_accuracy [--data ZIP] [--preset fast] [--seeds 100-109] [--warm-seeds 3] [--keras] [--json]
+    python -m benchmarks.time_to_accuracy [--data ZIP] [--preset fast] [--seeds 100-109] [--warm-seeds 3] [--keras]
 
-Each seed is the command `medjax train DATA --preset P --seed S` as a user gives it, in a process of its own, with
-an empty cache of decoded images (cold); the first few seeds once more with the one that this left (warm). The clock starts with the
-process and stops when metrics.json is written; the page that follows is in `ended_seconds`. Both runs of a seed
-must end in the same scores, or the benchmark fails. The operating system's own file cache is as it is found.
+Each seed is the command `medjax train DATA --preset P --seed S --no-floors` as a user gives it, in a process of its own,
+with an empty cache of decoded images (cold); the first few seeds once more with the one that this left (warm). The clock
+starts with the process and stops when metrics.json is written; the page that follows is in `ended_seconds`. Both runs of
+a seed must end in the same scores, or the benchmark fails. The operating system's own file cache is as it is found.
 
 `--keras` also runs the report's own job once, `benchmarks/peers/keras_report.py`: its images lie extracted in
 a folder, which costs it nothing here. The last line of stdout is one JSON object.
@@ -53,7 +53,7 @@ def main(
         json: Print the JSON line alone.
     """
     first, _, last = seeds.partition("-")
-    options = ["--preset", preset] + ([] if epochs is None else ["--epochs", str(epochs)])
+    options = ["--preset", preset, "--no-floors"] + ([] if epochs is None else ["--epochs", str(epochs)])
     numbers = range(int(first), int(last or first) + 1)
     rows = [
         _measure_seed(data, seed, options, is_warm=place < warm_seeds) for place, seed in enumerate(numbers)

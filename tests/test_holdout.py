@@ -14,6 +14,7 @@ from medjax.config import DataConfig, TrainConfig
 from medjax.data import load, split_dataset
 from medjax.errors import DivergedError, RefusedError
 from medjax.evaluation.bootstrap import METRICS as BOOTSTRAPPED
+from medjax.evaluation.floors import FLOORS
 from tests.runs import assert_same_result, parameters_of, read_predictions
 
 CONFIG = TrainConfig(epochs=2)
@@ -52,9 +53,10 @@ def test_run_json_says_how_to_repeat_the_run(trained_run, phantom_folder):
 
 def test_metrics_json_has_the_agreed_keys(trained_run):
     metrics = trained_run.metrics
-    assert set(metrics) == {"train", "val", "test", "training", "seconds"}
+    assert set(metrics) == {"train", "val", "test", "training", "floors", "seconds"}
     assert metrics["training"] == {"epochs": 2, "best_epoch": None}
-    assert set(metrics["seconds"]) == {"load", "compile", "train", "evaluate", "total"}
+    floors = {"floors", *(f"floor_{name}" for name in FLOORS)}
+    assert set(metrics["seconds"]) == {"load", "compile", "train", "evaluate", *floors, "total"}
     assert set(metrics["test"]) == {
         "n",
         "errors",

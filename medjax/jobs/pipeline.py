@@ -16,13 +16,14 @@ from medjax.config import CrossvalConfig, require_valid
 from medjax.errors import DivergedError, RefusedError, listed, refuse
 from medjax.jobs import opening
 from medjax.jobs.auditing import describe_parting
+from medjax.jobs.baselines import score_baselines
 from medjax.jobs.building import Config, folds_of, make_model, make_splits, training_of, with_whole_paths
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external import TRAINED
 from medjax.jobs.illustrating import illustrate
 from medjax.jobs.naming import describe_parts, file_name
 from medjax.jobs.restoring import Run
-from medjax.jobs.scoring import score_folds
+from medjax.jobs.scoring import Scores, score_folds
 from medjax.jobs.training import TrainedFolds, train_folds
 from medjax.models import summarize_model
 from medjax.progress import Display
@@ -207,7 +208,7 @@ class _Work:
         splits: Sequence[Split],
         trained: TrainedFolds,
     ) -> Predictions | None:
-        """Write predictions.csv and metrics.json; the predictions that the figures show."""
+        """Write predictions.csv and metrics.json, before and after the floors; the predictions that the figures show."""
         assert self.directory is not None
         self._display.start("scoring")
         before = time.perf_counter()
@@ -215,8 +216,25 @@ class _Work:
         now = time.perf_counter()
         self._seconds |= {"evaluate": now - before, "total": now - self._started}
         run.write_predictions(self.directory / "predictions.csv", dataset, scores.parts)
-        run.write_json(self.directory / "metrics.json", {**scores.metrics, "seconds": self._seconds})
+        self._write_metrics(scores.metrics, None)
+        if training_of(self._config).floors and scores.shown is not None:
+            self._score_floors(dataset, splits, scores)
         return scores.shown
+
+    def _score_floors(self, dataset: Dataset, splits: Sequence[Split], scores: Scores) -> None:
+        """Write metrics.json anew, with what simple models score."""
+        self._display.start("floors", "fits")
+        before = time.perf_counter()
+        baselines = score_baselines(self._config, dataset, splits, scores.parts, self._display)
+        now = time.perf_counter()
+        self._seconds |= {f"floor_{name}": seconds for name, seconds in baselines.seconds.items()}
+        self._seconds |= {"floors": now - before, "total": now - self._started}
+        self._write_metrics(scores.metrics, baselines.metrics)
+
+    def _write_metrics(self, metrics: Mapping[str, Any], floors: Mapping[str, Any] | None) -> None:
+        assert self.directory is not None
+        metrics = {**metrics, "floors": floors, "seconds": self._seconds}
+        run.write_json(self.directory / "metrics.json", metrics)
 
     def _write_record(self, record: dict[str, Any], status: str) -> None:
         assert self.directory is not None

@@ -1,0 +1,76 @@
+"""Floors on the very splits of a run, for the block `floors` of metrics.json."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medjax.config import CrossvalConfig
+from medjax.evaluation.floors import FLOORS, Answers, answer, average_pixels, averaging_factor, score_floors
+from medjax.jobs.building import Config, folds_of
+from medjax.progress import Display
+from medjax.records import Dataset, Split
+from medjax.run import PredictedPart
+
+
+class Baselines(NamedTuple):
+    """What floors score beside a run, and how long each took."""
+
+    metrics: dict[str, Any]
+    seconds: dict[str, float]  # by name of the floor, all folds together
+
+
+def score_baselines(
+    config: Config,
+    dataset: Dataset,
+    splits: Sequence[Split],
+    parts: Sequence[PredictedPart],
+    display: Display,
+) -> Baselines:
+    """Fit each floor where the models of a run were trained, and score it on the same images as they were.
+
+    Of `parts`, what the run predicted, those are the first test part: of a cross-validation the out-of-fold images of
+    one repeat, each fold with floors of its own.
+    """
+    scored = next(part for part in parts if part.split == "test")
+    folds = _folds_of_repeat(config, scored.repeat)
+    shape = dataset.images.shape[1:]
+    factor = averaging_factor(shape, sum(len(splits[fold].train) * len(splits[fold].test) for fold in folds))
+    averaged = average_pixels(dataset.images, factor)
+    pixels = averaged.reshape(len(averaged), -1)
+    num_classes = len(dataset.class_names)
+    answers: dict[str, Answers] = {}
+    # In the order of the images, as the predictions of all folds are.
+    order = np.argsort(np.concatenate([splits[fold].test for fold in folds]), kind="stable")
+    for place, name in enumerate(FLOORS):
+        each = []
+        for index, fold in enumerate(folds):
+            display.advance(place * len(folds) + index, len(FLOORS) * len(folds), name.replace("_", " "))
+            each.append(
+                answer(name, pixels, dataset.labels, splits[fold].train, splits[fold].test, num_classes)
+            )
+        answers[name] = _merge(each, order)
+    indices = scored.predictions.indices
+    groups = None if dataset.groups is None else np.unique(dataset.groups[indices], return_inverse=True)[1]
+    block = {
+        "part": "out of fold" if isinstance(config, CrossvalConfig) else "test",
+        "image_shape": list(averaged.shape[1:]),
+        **score_floors(answers, scored.predictions, groups),
+    }
+    return Baselines(block, {name: answered.seconds for name, answered in answers.items()})
+
+
+def _folds_of_repeat(config: Config, repeat: int) -> list[int]:
+    if not isinstance(config, CrossvalConfig):
+        return [0]
+    return [fold for fold in folds_of(config) if fold // config.folds == repeat]
+
+
+def _merge(folds: Sequence[Answers], order: np.ndarray) -> Answers:
+    """The answers of all folds, in the order of the images."""
+    probabilities = [fold.probabilities for fold in folds if fold.probabilities is not None]
+    return Answers(
+        np.concatenate([fold.called for fold in folds])[order],
+        np.concatenate(probabilities)[order] if probabilities else None,
+        sum(fold.seconds for fold in folds),
+    )
