@@ -55,8 +55,8 @@ def main(data: str, turns: int = 5, peers: bool = True, json: bool = False) -> N
 
 def _cases(data: str) -> dict[str, Case]:
     return {
-        "cold": lambda: load(data, DataConfig(image_size=SIDE, cache=False)),
-        "cached": lambda: load(data, DataConfig(image_size=SIDE)),
+        "cold": lambda: load(data, DataConfig(image_size=SIDE, cache=False, group_duplicates="none")),
+        "cached": lambda: load(data, DataConfig(image_size=SIDE, group_duplicates="none")),
     }
 
 
