@@ -21,6 +21,7 @@ _MODULE_OF = {
     "Split": "medjax.records",
     "TrainConfig": "medjax.config",
     "audit": "medjax.jobs",
+    "compare_runs": "medjax.jobs",
     "cross_validate": "medjax.jobs",
     "fit": "medjax.training.fit",
     "fold_splits": "medjax.data",

@@ -1,6 +1,7 @@
 """What the commands do, a call each: the only place that wires data, training, evaluation and report together."""
 
 from medjax.jobs.auditing import audit
+from medjax.jobs.comparing import compare_runs
 from medjax.jobs.compilation import use_compilation_cache
 from medjax.jobs.crossval import cross_validate
 from medjax.jobs.datasets import fetch_data, split_data
@@ -12,6 +13,7 @@ __all__ = [
     "Run",
     "audit",
     "compare_grouping",
+    "compare_runs",
     "cross_validate",
     "fetch_data",
     "load_run",
