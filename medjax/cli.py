@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from medjax.commands import Audit, Command, Crossval, Evaluate, Fetch, Predict, Split, Train
+from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Train
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig
 from medjax.errors import DivergedError, RefusedError, printable
 
@@ -66,6 +66,7 @@ def _parse(arguments: Sequence[str]) -> Command:
             ),
         ]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Compare, tyro.conf.subcommand("compare")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Audit, tyro.conf.subcommand("audit")]
         | Annotated[Split, tyro.conf.subcommand("split")]
@@ -83,6 +84,7 @@ def _parse(arguments: Sequence[str]) -> Command:
 def _run(command: Command, line: str) -> None:
     # Imported here so that --help and usage errors do not wait for JAX.
     from medjax import jobs
+    from medjax.jobs.comparing import describe_comparison
 
     if getattr(command, "compilation_cache", False):
         jobs.use_compilation_cache()
@@ -98,6 +100,11 @@ def _run(command: Command, line: str) -> None:
             run = jobs.load_run(command.run)
             scores = run.evaluate(command.data, part=command.split, fold=command.fold, is_quiet=False)
             _print_evaluation(scores, command.json)
+        case Compare():
+            compared = jobs.compare_runs(command.first, command.second)
+            for line in compared["warnings"]:
+                warnings.warn(line, stacklevel=1)
+            print(json.dumps(compared) if command.json else describe_comparison(compared))
         case Predict():
             _print_probabilities(jobs.load_run(command.run), command.images)
         case Audit():

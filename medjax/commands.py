@@ -71,6 +71,18 @@ class Evaluate:
 
 
 @dataclasses.dataclass(frozen=True)
+class Compare:
+    """Compare two runs on the test (or out-of-fold) images that both were scored on."""
+
+    first: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Directory that `medjax train` or `medjax crossval` made."""
+    second: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Another; differences are this one less the first."""
+    json: bool = False
+    """Print the comparison as one line, the last of stdout."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Predict:
     """Print class probabilities of unlabelled images as CSV: id, predicted, p_<class>, …
 
@@ -124,4 +136,4 @@ class Fetch:
     """Where to put the file."""
 
 
-Command = Train | Crossval | Evaluate | Predict | Audit | Split | Fetch
+Command = Train | Crossval | Evaluate | Compare | Predict | Audit | Split | Fetch

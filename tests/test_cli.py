@@ -96,7 +96,9 @@ def test_divergence_ends_with_status_3(phantom_folder, tmp_path, capsys):
     assert "medjax: error: training diverged" in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", ["train", "crossval", "evaluate", "predict", "audit", "split", "fetch"])
+@pytest.mark.parametrize(
+    "command", ["train", "crossval", "evaluate", "compare", "predict", "audit", "split", "fetch"]
+)
 def test_help_reads_well(command, capsys):
     status, out, _ = run_cli(command, "--help", capsys=capsys)
     assert status == 0
@@ -128,6 +130,18 @@ def test_a_cross_validation_predicts_with_the_spread_of_its_folds(crossval_run, 
     _, each = crossval_run.predict_folds([phantom_folder / "Hand"])
     for row, values in zip(rows, each.std(axis=0, ddof=1), strict=True):
         assert [float(row[f"sd_{name}"]) for name in names] == pytest.approx(values.tolist())
+
+
+def test_compare_says_what_changes_from_one_run_to_another(trained_run, crossval_run, capsys):
+    line = ["compare", trained_run.directory, crossval_run.directory]
+    status, out, _ = run_cli(*line, capsys=capsys)
+    assert status == 0
+    assert out.startswith("18 images in both (0 only in the first, 102 only in the second)\naccuracy ")
+    assert "McNemar's exact p = " in out
+    status, out, _ = run_cli(*line, "--json", capsys=capsys)
+    compared = json.loads(out.splitlines()[-1])
+    metrics = trained_run.metrics["test"]
+    assert (compared["n"], compared["accuracy"][0]) == (18, metrics["accuracy"])
 
 
 def test_split_lays_out_what_train_then_takes(phantom_folder, tmp_path, capsys):

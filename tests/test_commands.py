@@ -12,7 +12,7 @@ COMMANDS = commands.Command.__args__
 
 def test_every_command_says_what_it_does():
     assert [command.__name__ for command in COMMANDS] == [
-        "Train", "Crossval", "Evaluate", "Predict", "Audit", "Split", "Fetch",
+        "Train", "Crossval", "Evaluate", "Compare", "Predict", "Audit", "Split", "Fetch",
     ]  # fmt: skip
     assert all(command.__doc__.strip().endswith(".") or "…" in command.__doc__ for command in COMMANDS)
 
@@ -24,7 +24,7 @@ def test_only_places_are_required(command):
         for each in dataclasses.fields(command)
         if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
     }
-    assert required <= {"data", "run", "images", "out", "name"}
+    assert required <= {"data", "run", "images", "out", "name", "first", "second"}
 
 
 def test_an_audit_is_of_the_split_that_train_would_draw():
