@@ -23,5 +23,6 @@ def test_where_training_sees_images_unchanged_there_are_none():
 
 
 def test_a_cross_validation_has_the_figures_of_a_run(crossval_run):
-    names = {path.name for path in (crossval_run.directory / "figures").iterdir()}
-    assert names == {"curves.png", "confusion_matrix.png", "samples.png", "augmented.png", "errors.png"}
+    names = {path.stem for path in (crossval_run.directory / "figures").iterdir()}
+    of_predictions = {"confusion_matrix", "errors", "unsure", "ranking", "reliability"}
+    assert names == {"curves", "samples", "augmented", *of_predictions}

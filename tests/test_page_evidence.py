@@ -49,6 +49,8 @@ MEASURED = {
     "bootstrap": {"resamples": 1000, "seed": 0, "unit": "image", "units": 540, "withheld": None},
 }
 LEAKAGE = {
+    "level": "image",
+    "statement": "Image level; no patient identifiers: images of one patient may lie in several parts.",
     "threshold": None,
     "test": {"n": 540, "exact": 6, "near": None, "by_class": {"CXR": {"n": 181, "exact": 6, "near": None}}},
 }
@@ -120,13 +122,24 @@ def test_leakage_is_told_and_found_in_the_summary(tmp_path, run, metrics) -> Non
         in text
     )
     assert "Near-duplicates were not looked for in this run" in text
+    assert "Image level; no patient identifiers" in text
     run["data"]["leakage"]["test"] |= {"exact": 0}
     assert "Nothing that was looked for leaks." in rendered(tmp_path, run, metrics).text
 
 
+def test_groups_of_copies_alone_are_not_taken_for_patients(tmp_path, run, metrics) -> None:
+    run["data"]["leakage"]["test"] |= {"exact": 0}
+    run["data"]["groups"] = {"n": 300, "sources": ["exact"]}
+    text = rendered(tmp_path, run, metrics).text
+    assert "Images of one group of copies were kept together: 300 groups." in text
+    assert "Whether images of one patient lie on both sides is not known" in text
+    run["data"]["groups"]["sources"] = ["user", "exact"]
+    assert "so the number holds for new groups of the same source" in rendered(tmp_path, run, metrics).text
+
+
 def test_near_copies_are_told_where_they_were_looked_for(tmp_path, run, metrics) -> None:
     counts = {"n": 540, "exact": 6, "near": 60}
-    run["data"]["leakage"] = {"threshold": 2.0, "test": {**counts, "by_class": {"CXR": counts}}}
+    run["data"]["leakage"] |= {"threshold": 2.0, "test": {**counts, "by_class": {"CXR": counts}}}
     text = rendered(tmp_path, run, metrics).text
     assert "60 (11.11 %) are that or differ from one of their class by at most 2 grey levels" in text
     assert "60 of the images that were scored are copies or near-copies" in text

@@ -33,6 +33,7 @@ UNITS = {
     "plateau_patience": "epochs",
     "plateau_cooldown": "epochs",
     "rotation": "degrees either way",
+    "near_threshold": "grey levels",
     "shift": "of each side, either way",
     "zoom": "either way on each axis",
 }
