@@ -28,7 +28,7 @@ def compare_answers(
     not independent).
 
     Chosen over a bootstrap of the differences: it covered 94.2 to 97.2 % of 400 simulated pairs of models under nine
-    conditions, the bootstrap 92.2 to 96.8 % (300 groups of 5 at 99 and 98 %: 94.8 and 92.2 %).
+    conditions, the bootstrap 92.2 to 96.8 % under eight of them (300 groups of 5 at 99 and 98 %: 94.8 and 92.2 %).
     """
     counts = Pairs(
         *(int(which.sum()) for which in (first & second, first & ~second, ~first & second, ~(first | second)))
