@@ -104,7 +104,10 @@ def _run(command: Command, line: str) -> None:
             compared = jobs.compare_runs(command.first, command.second)
             for line in compared["warnings"]:
                 warnings.warn(line, stacklevel=1)
-            print(json.dumps(compared) if command.json else describe_comparison(compared))
+            print(describe_comparison(compared))
+            print(f"next: look at what changed, in predictions.csv of {command.first} and {command.second}")
+            if command.json:
+                print(json.dumps(compared))
         case Predict():
             _print_probabilities(jobs.load_run(command.run), command.images)
         case Audit():
