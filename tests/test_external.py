@@ -61,6 +61,7 @@ def test_all_images_are_scored_with_classes_matched_by_name(
     assert scores["external"]["n"] == 24 - expected
     assert list(scores["external"]["per_class"]) == trained_run.record["class_names"]
     assert scores["external"]["per_class"]["AbdomenCT"]["auc"] is None
+    assert scores["data"]["path"] == str(elsewhere)
     after = {path: path.read_bytes() for path in before}
     assert after == before  # nothing of the run is touched
     folder = run.directory / "external" / "elsewhere-000"

@@ -44,8 +44,10 @@ def find_trained(directory: Path, dataset: Dataset) -> Bool[np.ndarray, "n"] | N
     return np.array([digest.tobytes() in known for digest in dataset.digests], bool)
 
 
-def keep_external(directory: Path, dataset: Dataset, predictions: Predictions) -> dict[str, Any]:
-    """Score the predictions of all images of a data set from elsewhere, and write them down under the run.
+def keep_external(
+    directory: Path, source: str | Path, dataset: Dataset, predictions: Predictions
+) -> dict[str, Any]:
+    """Score the predictions of all images of `source`, which is from elsewhere, and write them down under the run.
 
     Returns `external`, the block of the images that training has not seen; `identical`, that of those it has, or None
     where there are none; `num_identical`, None where the run does not tell; and the `directory` of the files.
@@ -59,7 +61,7 @@ def keep_external(directory: Path, dataset: Dataset, predictions: Predictions) -
         "identical": None if not len(old.labels) else score_part(old, dataset, "test"),
         "num_identical": None if is_trained is None else int(seen.sum()),
         "data": run.describe_data(
-            dataset.name, dataset, "none: all of them are scored", {"external": predictions.indices}
+            source, dataset, "none: all of them are scored", {"external": predictions.indices}
         ),
     }
     parts = [

@@ -51,13 +51,19 @@ class Run:
         matched by name, and images that the run was trained on are scored apart.
         """
         config = from_dict(self.record["config"])
+        settings = training_of(config).data
         if source is not None:
-            dataset = self._read(config, source, groups=None, is_quiet=is_quiet)
+            # Without the groups of the run's own images, which others are not in.
+            alike = dataclasses.replace(self._like_trained(settings), groups=None)
+            dataset = _read(source, alike, is_quiet=is_quiet)
             if fingerprint(dataset) != self.record["data"]["fingerprint"]:
-                return self._evaluate_external(config, dataset, part, fold)
+                return self._evaluate_external(config, source, dataset, part, fold)
         folds = self._chosen_folds(config, part, fold)
         self._require_converged(folds)
-        dataset = self._load(config, self._own_data() if source is None else source, is_quiet=is_quiet)
+        if source is None or settings.groups is not None:
+            own = self._own_data() if source is None else source
+            dataset = _read(own, settings, is_quiet=is_quiet)
+        self._require_own(config, dataset)
         splits = make_splits(config, dataset)
         learner = make_fold_learner(training_of(config), len(dataset.class_names), splits)
         each = []
@@ -69,7 +75,7 @@ class Run:
         return {part: score_part(merge_predictions(each), dataset, part)}
 
     def _evaluate_external(
-        self, config: Config, dataset: Dataset, part: str, fold: int | None
+        self, config: Config, source: str | Path, dataset: Dataset, part: str, fold: int | None
     ) -> dict[str, Any]:
         for flag, is_given in (("--split", part != "test"), ("--fold", fold is not None)):
             if is_given:
@@ -81,7 +87,7 @@ class Run:
         models = [self._restore(number) for number in folds_of(config)]
         arrays = dataset.images, dataset.labels
         predictions = predict_together(learner, models, arrays, np.arange(len(dataset.labels)))
-        return keep_external(self.directory, dataset, predictions)
+        return keep_external(self.directory, source, dataset, predictions)
 
     def predict(self, paths: Sequence[str | Path]) -> tuple[Names, Probabilities]:
         """Ids and class probabilities of unlabelled images: files, folders and archives.
@@ -117,15 +123,8 @@ class Run:
             raise refuse(f"--split {part}", "differs from fold to fold", "name one: --fold K")
         return trained
 
-    def _read(self, config: Config, source: str | Path, *, groups: str | None, is_quiet: bool) -> Dataset:
-        """Images from `source` in the way that the run's own were read."""
-        settings = dataclasses.replace(self._like_trained(training_of(config).data), groups=groups)
-        with Display(is_quiet=is_quiet) as display:
-            return load_dataset(source, settings, display)
-
-    def _load(self, config: Config, source: str | Path, *, is_quiet: bool) -> Dataset:
-        with Display(is_quiet=is_quiet) as display:
-            dataset = load_dataset(source, training_of(config).data, display)
+    def _require_own(self, config: Config, dataset: Dataset) -> None:
+        """RefusedError where these are not the images, or not the groups, of the run."""
         data = self.record["data"]
         if fingerprint(dataset) != data["fingerprint"]:
             raise refuse(
@@ -139,7 +138,6 @@ class Run:
             if groups is None:
                 raise refuse(dataset.name, "its duplicates are not those of this run any more", "train again")
             raise refuse(groups, "is not the groups of this run any more", "restore the file from a copy")
-        return dataset
 
     def _own_data(self) -> str:
         path = self.record["data"]["path"]
@@ -176,6 +174,11 @@ class Run:
         """The run's way of reading images, with its colour made explicit."""
         is_gray = self.record["data"]["image_shape"][-1] == 1
         return dataclasses.replace(config, color="gray" if is_gray else "rgb")
+
+
+def _read(source: str | Path, settings: DataConfig, *, is_quiet: bool) -> Dataset:
+    with Display(is_quiet=is_quiet) as display:
+        return load_dataset(source, settings, display)
 
 
 def load_run(directory: str | Path) -> Run:

@@ -61,8 +61,8 @@ def make_learner(
 ) -> Learner:
     """A learner that trains `model` (images to logits) by cross-entropy.
 
-    `train_step` divides the loss, weighed where the batch has weights, by the number of real images. A batch without any, or whose loss or gradient
-    is not finite, leaves the state as it was, the optimizer's moments included.
+    `train_step` divides the loss, weighed where the batch has weights, by the number of real images. A batch without any,
+    or whose loss or gradient is not finite, leaves the state as it was, the optimizer's moments included.
     """
 
     def init(key: Key[Array, ""], image_shape: tuple[int, ...]) -> LearnerState:
