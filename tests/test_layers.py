@@ -7,13 +7,21 @@ import pytest
 from flax import linen as nn
 
 from medjax.errors import RefusedError
-from medjax.models.layers import ConvolutionPool, _by_library, _by_slices, convolution, max_pool
+from medjax.models.layers import ConvolutionPool, _by_library, _by_slices, _by_winograd, convolution, max_pool
 
 SHAPES = [
     ((2, 28, 28, 1), (3, 3, 1, 32)),
     ((3, 13, 13, 32), (3, 3, 32, 8)),
     ((1, 5, 9, 3), (3, 3, 3, 4)),
     ((2, 6, 6, 2), (1, 5, 2, 3)),
+]
+FORMULATIONS = [(_by_slices, *shapes) for shapes in SHAPES] + [
+    (_by_winograd, image_shape, kernel_shape)
+    for image_shape, kernel_shape in (
+        *SHAPES[:3],
+        ((2, 12, 12, 32), (3, 3, 32, 64)),
+        ((2, 3, 4, 8), (3, 3, 8, 2)),
+    )
 ]
 
 
@@ -22,16 +30,16 @@ def random_arrays(*shapes):
     return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
 
 
-@pytest.mark.parametrize(("image_shape", "kernel_shape"), SHAPES)
-def test_convolution_by_slices_is_the_librarys(image_shape, kernel_shape):
+@pytest.mark.parametrize(("formulation", "image_shape", "kernel_shape"), FORMULATIONS)
+def test_a_cpus_convolution_is_the_librarys(formulation, image_shape, kernel_shape):
     images, kernel = random_arrays(image_shape, kernel_shape)
-    np.testing.assert_allclose(_by_slices(images, kernel), _by_library(images, kernel), atol=1e-4)
+    np.testing.assert_allclose(formulation(images, kernel), _by_library(images, kernel), atol=1e-4)
 
     def weighted(function, images, kernel):
         output = function(images, kernel)
         return (output * jnp.arange(output.size).reshape(output.shape) / output.size).sum()
 
-    ours = jax.grad(weighted, argnums=(1, 2))(_by_slices, images, kernel)
+    ours = jax.grad(weighted, argnums=(1, 2))(formulation, images, kernel)
     theirs = jax.grad(weighted, argnums=(1, 2))(_by_library, images, kernel)
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
@@ -65,13 +73,22 @@ def test_convolution_pool_is_convolution_relu_pool(side):
     np.testing.assert_allclose(layer.apply(variables, images), expected, atol=1e-5)
 
 
+def test_a_deep_kernel_takes_two_thirds_of_the_multiplications():
+    def flops(channels):
+        shapes = jnp.zeros((4, 12, 12, channels)), jnp.zeros((3, 3, channels, 64))
+        return jax.jit(convolution).lower(*shapes).compile().cost_analysis()["flops"] / channels
+
+    assert flops(32) < 0.75 * flops(4)
+
+
 def test_images_too_small_for_the_layer_are_refused():
     with pytest.raises(RefusedError, match="3 by 8 is too small"):
         ConvolutionPool(5).init(jax.random.key(0), jnp.zeros((1, 3, 8, 1)))
 
 
-def test_each_platform_gets_its_own_formulation():
-    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in SHAPES[0]]
+@pytest.mark.parametrize("shapes", SHAPES[:2], ids=["shallow", "deep"])
+def test_each_platform_gets_its_own_formulation(shapes):
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     for platform, is_library in (("cpu", False), ("cuda", True), ("tpu", True)):
         exported = jax.export.export(jax.jit(convolution), platforms=(platform,))(*shapes)
         assert ("stablehlo.convolution" in exported.mlir_module()) == is_library, platform

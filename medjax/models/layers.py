@@ -13,13 +13,24 @@ from jaxtyping import Array, Float
 
 from medjax.errors import refuse
 
+# Below this depth products are too thin to be what a convolution costs.
+_WINOGRAD_CHANNELS = 8
+
 
 def convolution(
     images: Float[Array, "batch height width channel"],
     kernel: Float[Array, "kernel_height kernel_width channel feature"],
 ) -> Float[Array, "batch out_height out_width feature"]:
-    """Cross-correlation without padding ("valid"), stride 1."""
-    return lax.platform_dependent(images, kernel, cpu=_by_slices, default=_by_library)
+    """Cross-correlation without padding ("valid"), stride 1.
+
+    On a CPU a deep 3 by 3 kernel takes two thirds of the multiplications, and its values differ from the definition's in
+    the last bits.
+    """
+    kernel_height, kernel_width, channels, _ = kernel.shape
+    is_deep = (kernel_height, kernel_width) == (3, 3) and channels >= _WINOGRAD_CHANNELS
+    return lax.platform_dependent(
+        images, kernel, cpu=_by_winograd if is_deep else _by_slices, default=_by_library
+    )
 
 
 def _by_library(images: Array, kernel: Array) -> Array:
@@ -29,19 +40,47 @@ def _by_library(images: Array, kernel: Array) -> Array:
 
 
 def _by_slices(images: Array, kernel: Array) -> Array:
-    kernel_height, kernel_width, channels, features = kernel.shape
+    kernel_height, kernel_width, _, features = kernel.shape
+    out_height, out_width = images.shape[1] - kernel_height + 1, images.shape[2] - kernel_width + 1
+    patches = [
+        images[:, top : top + out_height, left : left + out_width]
+        for top in range(kernel_height)
+        for left in range(kernel_width)
+    ]
+    return _product(patches, kernel.reshape(-1, features))
+
+
+def _by_winograd(images: Array, kernel: Array) -> Array:
+    """Two outputs, one below the other, from four products along the rows in place of six: Winograd's F(2, 3).
+
+    Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (https://arxiv.org/abs/1509.09308).
+    """
     batch, height, width, _ = images.shape
-    out_height, out_width = height - kernel_height + 1, width - kernel_width + 1
-    patches = jnp.concatenate(
-        [
-            images[:, top : top + out_height, left : left + out_width]
-            for top in range(kernel_height)
-            for left in range(kernel_width)
-        ],
-        axis=-1,
+    features = kernel.shape[-1]
+    num_pairs = (height - 1) // 2
+    images = jnp.pad(images, ((0, 0), (0, height % 2), (0, 0), (0, 0)))
+    first, second, third, fourth = (images[:, top : top + 2 * num_pairs : 2] for top in range(4))
+    top, middle, bottom = (row.reshape(-1, features) for row in kernel)
+    pairs = (
+        (first - third, top),
+        (second + third, (top + middle + bottom) / 2),
+        (third - second, (top - middle + bottom) / 2),
+        (second - fourth, bottom),
     )
-    products = patches.reshape(-1, kernel_height * kernel_width * channels) @ kernel.reshape(-1, features)
-    return products.reshape(batch, out_height, out_width, features)
+    products = [
+        _product([rows[:, :, left : left + width - 2] for left in range(3)], weights)
+        for rows, weights in pairs
+    ]
+    upper = products[0] + products[1] + products[2]
+    lower = products[1] - products[2] - products[3]
+    both = jnp.stack([upper, lower], axis=2).reshape(batch, 2 * num_pairs, width - 2, features)
+    return both[:, : height - 2]
+
+
+def _product(slices: list[Array], weights: Array) -> Array:
+    """What `slices` hold of each pixel, side by side, times `weights`."""
+    patches = jnp.concatenate(slices, axis=-1)
+    return (patches.reshape(-1, weights.shape[0]) @ weights).reshape(*patches.shape[:-1], -1)
 
 
 def max_pool(
