@@ -2,8 +2,8 @@
 
     python -m benchmarks.time_to_accuracy [--data ZIP] [--preset fast] [--seeds 100-109] [--warm-seeds 3] [--keras]
 
-Each seed is the command `medjax train DATA --preset P --seed S --no-floors` as a user gives it, in a process of its own,
-with an empty cache of decoded images (cold); the first few seeds once more with the one that this left (warm). The clock
+Each seed is the command `medjax train DATA --preset P --seed S --group-duplicates none --no-floors` (images divided as
+the report divided them) in a process of its own, with an empty cache of decoded images (cold); the first few seeds once more with the one that this left (warm). The clock
 starts with the process and stops when metrics.json is written; the page that follows is in `ended_seconds`. Both runs of
 a seed must end in the same scores, or the benchmark fails. The operating system's own file cache is as it is found.
 
@@ -53,7 +53,9 @@ def main(
         json: Print the JSON line alone.
     """
     first, _, last = seeds.partition("-")
-    options = ["--preset", preset, "--no-floors"] + ([] if epochs is None else ["--epochs", str(epochs)])
+    options = ["--preset", preset, "--group-duplicates", "none", "--no-floors"] + (
+        [] if epochs is None else ["--epochs", str(epochs)]
+    )
     numbers = range(int(first), int(last or first) + 1)
     rows = [
         _measure_seed(data, seed, options, is_warm=place < warm_seeds) for place, seed in enumerate(numbers)

@@ -11,6 +11,7 @@ LEVELS = {
     "errors": 0,
     "records": 1,
     "config": 1,
+    "limits": 2,
     "commands": 2,
     "metrics": 1,
     "data": 2,

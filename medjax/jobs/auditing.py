@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from medjax import run
-from medjax.config import PRESETS, CrossvalConfig, DataConfig, TrainConfig, require_valid
+from medjax.config import PRESETS, CrossvalConfig, DataConfig, TrainConfig
 from medjax.data import duplicates, leakage
 from medjax.errors import RefusedError, refuse
 from medjax.jobs.building import Config, folds_of, kept_test, make_splits, training_of
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.naming import describe_level, describe_parts
+from medjax.limits import require_valid
 from medjax.progress import Display
 from medjax.records import Dataset, Indices, Split
 

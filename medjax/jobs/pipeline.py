@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from medjax import run
-from medjax.config import CrossvalConfig, require_valid
+from medjax.config import CrossvalConfig
 from medjax.errors import DivergedError, RefusedError, listed, refuse
 from medjax.jobs import opening
 from medjax.jobs.auditing import describe_parting
@@ -25,6 +25,7 @@ from medjax.jobs.naming import describe_parts, file_name
 from medjax.jobs.restoring import Run
 from medjax.jobs.scoring import Scores, score_folds
 from medjax.jobs.training import TrainedFolds, train_folds
+from medjax.limits import require_valid
 from medjax.models import summarize_model
 from medjax.progress import Display
 from medjax.records import Dataset, Predictions, Split
