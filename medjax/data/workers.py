@@ -30,7 +30,7 @@ from medjax.data.listing import Fault, Key, UnfitError
 # Below this many images a process, starting it costs more than it gains.
 FEWEST_IMAGES_PER_WORKER = 2_000
 # A batch is handed over when it holds this many images or bytes, whichever comes first.
-_BATCH_IMAGES = 128
+_BATCH_IMAGES = 256
 _BATCH_BYTES = 4 * 2**20
 # Each worker has one batch in hand and some waiting, which this process takes back when it has nothing else to do.
 _BATCHES_PER_WORKER = 4

@@ -17,8 +17,8 @@ Augment = Callable[
     [Key[Array, ""], Float[Array, "height width channel"]], Float[Array, "height width channel"]
 ]
 
-# A CPU works through a batch in blocks of this many images, two at a time, and adds up their gradients: the patches of
-# a block stay in the caches, and one block's small operations fill the other's waits. Measured in experiments/LOG.md.
+# A CPU works through a batch in blocks of this many images and adds up their gradients, so that the patches of a block
+# stay in the caches. Measured in experiments/LOG.md.
 _BLOCK_SIZE = 32
 
 
@@ -94,7 +94,7 @@ def make_learner(
             return (jax.tree.map(jnp.add, carry[0], gradient), add_sums(carry[1], sums)), losses
 
         start = jax.tree.map(jnp.zeros_like, parameters), zero_sums(model.num_classes)
-        (gradient, sums), losses = lax.scan(add_block, start, jnp.arange(blocks.mask.shape[0]), unroll=2)
+        (gradient, sums), losses = lax.scan(add_block, start, jnp.arange(blocks.mask.shape[0]))
         return gradient, (sums, losses.reshape(-1)[: batch.mask.shape[0]])
 
     def train_step(key: Key[Array, ""], state: LearnerState, batch: Batch) -> tuple[LearnerState, StepInfo]:
