@@ -61,6 +61,7 @@ def plot_reliability(
     filled = counts > 0
     top.plot(confidence[filled], accuracy[filled], color=BLUE, marker="o", markersize=4, label="this model")
     _frame(top)
+    top.set_aspect("auto")  # as wide as the bars below, whose axis it shares
     top.set(title="reliability of the predicted class", ylabel="share that is right")
     top.legend(loc="upper left", fontsize=8)
     bottom.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white")
