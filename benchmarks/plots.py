@@ -86,10 +86,10 @@ def plot_time_to_accuracy(figures: Figures) -> Figure:
     rows = figures["runs"]
     errors = [row["errors"] for row in rows]
     for kind, fill in (("cold", BLUE), ("warm", "white")):
-        seconds = [row[f"{kind}_seconds"] for row in rows]
+        timed = [row for row in rows if f"{kind}_seconds" in row]  # not all are trained warm as well
         axes.scatter(
-            seconds,
-            errors,
+            [row[f"{kind}_seconds"] for row in timed],
+            [row["errors"] for row in timed],
             s=30,
             facecolor=fill,
             edgecolor=BLUE,

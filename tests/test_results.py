@@ -46,6 +46,7 @@ def scaling():
 
 def time_to_accuracy():
     rows = [{"seed": 100 + n, "errors": n, "cold_seconds": 20 + n, "warm_seconds": 18 + n} for n in range(3)]
+    del rows[2]["warm_seconds"]  # as of seeds that are trained cold only
     figures = {"n": 3, "errors_mean": 1.0, "errors_sd": 1.0, "test_images": 8844, "runs": rows}
     return record({**figures, "keras_seconds": 290.0, "keras_errors": 4})
 
