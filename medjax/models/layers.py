@@ -1,8 +1,9 @@
 """Convolution and pooling that are fast where they are lowered: one program serves cpu, cuda and tpu.
 
 XLA:CPU runs the backward pass of a stock convolution 8 to 13 times slower inside a loop than outside it
-(https://github.com/jax-ml/jax/issues/12868), so on a CPU a convolution is written as shifted slices and one
-matrix product. Elsewhere it stays the library's own. `jax.lax.platform_dependent` chooses while lowering.
+(https://github.com/jax-ml/jax/issues/12868), so on a CPU a convolution is written as shifted slices and matrix
+products, fewer of them where it is deep. Elsewhere it stays the library's own. `jax.lax.platform_dependent` chooses
+while lowering.
 """
 
 import jax
