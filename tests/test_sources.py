@@ -146,10 +146,11 @@ def test_the_current_folder_has_a_name(tmp_path, monkeypatch):
         load("", PLAIN)
 
 
-def test_progress_is_told(tmp_path):
+def test_progress_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("medjax.data.workers._BATCH_IMAGES", 128)
     calls = []
-    load(write_folder(tmp_path, small_set(150)), PLAIN, on_progress=lambda *call: calls.append(call))
-    assert calls == [(256, 300), (300, 300)]
+    load(write_folder(tmp_path, small_set(100)), PLAIN, on_progress=lambda *call: calls.append(call))
+    assert calls == [(128, 200), (200, 200)]
 
 
 def test_loading_leaves_the_source_as_it_is(tmp_path):
