@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from medjax.errors import refuse
 
-# Below this depth products are too thin to be what a convolution costs.
+# Measured at 32 only: the products of an image's own 1 or 3 channels are little of a network's time.
 _WINOGRAD_CHANNELS = 8
 
 
