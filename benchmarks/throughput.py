@@ -31,7 +31,7 @@ from medjax.training.fit import fit, init_state, predict
 from medjax.training.folds import make_plan, run_steps, shuffle_epoch
 from medjax.training.learner import Learner, make_learner
 from medjax.training.optimizers import make_adam
-from medjax.training.strategies import compiler_effort
+from medjax.training.strategies import compiler_options
 
 IMAGES_A_TURN = 4096
 # Forward: 2 · 26² · 9 · 32 + 2 · 11² · 288 · 64 + 2 · 1600 · 128 + 2 · 128 · 6. Backward: twice that, less the
@@ -117,7 +117,7 @@ def make_case(dataset: Dataset, split: Split, batch_size: int, augmented: bool) 
     images, labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
     num_steps = min(IMAGES_A_TURN, plan.train.shape[0]) // batch_size
     shuffle = jax.jit(functools.partial(shuffle_epoch, learner, batch_size, num_steps, labels, 0))
-    steps = jax.jit(functools.partial(run_steps, learner, batch_size), compiler_options=compiler_effort())
+    steps = jax.jit(functools.partial(run_steps, learner, batch_size), compiler_options=compiler_options())
 
     def turn() -> None:
         left = IMAGES_A_TURN // batch_size

@@ -240,7 +240,7 @@ def test_balancing_classes_finds_more_of_a_rare_one(class_balance):
         np.concatenate([common[:50], rare[:4]]), np.concatenate([common[50:], rare[4:14]]), rare[14:]
     )
     found = [
-        metrics.balanced_accuracy(train(Controls(), 10, [split], class_balance=balance)[-1][2].val)[0]
+        metrics.balanced_accuracy(train(Controls(), 20, [split], class_balance=balance)[-1][2].val)[0]
         for balance in ("none", class_balance)
     ]
     assert found[1] > found[0]

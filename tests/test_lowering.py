@@ -58,8 +58,8 @@ def test_it_lowers_for_accelerators_with_the_librarys_convolutions(name, platfor
     function, arguments = PROGRAMS[name]
     exported = jax.export.export(jax.jit(function), platforms=(platform,))(*arguments)
     module = exported.mlir_module()
-    # Two layers forward; backward, the kernels of both and the images of the second.
-    assert module.count("stablehlo.convolution") == (5 if name == "run_steps" else 2)
+    # Two layers forward; backward, the kernels and images of both, of which the compiler drops the first's images.
+    assert module.count("stablehlo.convolution") == (6 if name == "run_steps" else 2)
     assert "stablehlo.select_and_scatter" not in module
 
 
@@ -68,6 +68,10 @@ def test_no_naive_convolution_is_left_in_the_cpu_program(name):
     function, arguments = PROGRAMS[name]
     compiled = jax.jit(function).lower(*arguments).compile().as_text()
     assert "dot" in compiled
+    calls = re.findall(r'custom_call_target="medjax_(\w+?)_\d', compiled)
+    backward = ["image_gradient", "kernel_gradient", "shallow_kernel_gradient"]
+    forward = ["pooled_forward", "winograd_forward"]
+    assert sorted(calls) == sorted(forward + (backward if name == "run_steps" else []))
     assert not re.findall(r" convolution\(", compiled)
     assert "select-and-scatter" not in compiled
 

@@ -1,154 +1,173 @@
 """Convolution and pooling that are fast where they are lowered: one program serves cpu, cuda and tpu.
 
 XLA:CPU runs the backward pass of a stock convolution 8 to 13 times slower inside a loop than outside it
-(https://github.com/jax-ml/jax/issues/12868), so on a CPU a convolution is written as shifted slices and matrix
-products, fewer of them where it is deep. Elsewhere it stays the library's own. `jax.lax.platform_dependent` chooses
-while lowering.
+(https://github.com/jax-ml/jax/issues/12868) and knows nothing of a pooled gradient's zeros, so on a CPU the layer is
+loops of our own. Elsewhere convolutions stay the library's. `jax.lax.platform_dependent` chooses while lowering.
 """
+
+import functools
+import operator
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float32, Int8
 
 from medjax.errors import refuse
+from medjax.models import kernels, native
 
-# Measured at 32 only: the products of an image's own 1 or 3 channels are little of a network's time.
+Images = Float32[Array, "batch height width channel"]
+Kernel = Float32[Array, "kernel_height kernel_width channel feature"]
+Bias = Float32[Array, "feature"]
+Activations = Float32[Array, "batch half_height half_width feature"]
+Places = Int8[Array, "batch half_height half_width feature"]  # of the largest of a window, see `kernels`
+
+# Below so many channels a row of the kernel is too short for vectors along it.
+_DEEP_CHANNELS = 4
+# Measured at 32 only, where it takes three fifths of the time.
 _WINOGRAD_CHANNELS = 8
 
 
-def convolution(
-    images: Float[Array, "batch height width channel"],
-    kernel: Float[Array, "kernel_height kernel_width channel feature"],
-) -> Float[Array, "batch out_height out_width feature"]:
-    """Cross-correlation without padding ("valid"), stride 1.
+@jax.custom_vjp
+def convolution_pool(images: Images, kernel: Kernel, bias: Bias) -> Activations:
+    """ReLU of bias and the largest value of each 2 by 2 window of a cross-correlation without padding, stride 1.
 
-    On a CPU a deep 3 by 3 kernel takes two thirds of the multiplications, and its values differ from the definition's in
-    the last bits.
+    An odd last row or column is left out. Pooling goes before bias and ReLU, which gives the same values for a quarter
+    of the work as both only grow with their input. The gradient goes to the first of equal values, as in `nn.max_pool`,
+    whose own does not compile under XLA's determinism flag on a GPU.
     """
-    kernel_height, kernel_width, channels, _ = kernel.shape
-    is_deep = (kernel_height, kernel_width) == (3, 3) and channels >= _WINOGRAD_CHANNELS
-    return lax.platform_dependent(
-        images, kernel, cpu=_by_winograd if is_deep else _by_slices, default=_by_library
+    return _forward(images, kernel, bias)[0]
+
+
+def _forward(images: Images, kernel: Kernel, bias: Bias) -> tuple[Activations, Places]:
+    return lax.platform_dependent(images, kernel, bias, cpu=_forward_natively, default=_forward_by_library)
+
+
+def _remember(images: Images, kernel: Kernel, bias: Bias) -> tuple[Activations, tuple[Array, Array, Array]]:
+    activations, places = _forward(images, kernel, bias)
+    return activations, (images, kernel, places)
+
+
+def _backward(remembered: tuple[Array, Array, Array], gradient: Activations) -> tuple[Images, Kernel, Bias]:
+    images, kernel, places = remembered
+    # Apart, so that a first layer's gradient of its images, which nobody needs, is left out when compiling.
+    image_gradient = lax.platform_dependent(
+        images, kernel, places, gradient, cpu=_image_gradient_natively, default=_image_gradient_by_library
     )
+    kernel_gradient, bias_gradient = lax.platform_dependent(
+        images, kernel, places, gradient, cpu=_kernel_gradient_natively, default=_kernel_gradient_by_library
+    )
+    return image_gradient, kernel_gradient, bias_gradient
 
 
-def _by_library(images: Array, kernel: Array) -> Array:
+convolution_pool.defvjp(_remember, _backward)
+
+
+def _forward_natively(images: Images, kernel: Kernel, bias: Bias) -> tuple[Activations, Places]:
+    batch, *sides, _ = images.shape
+    kernel_sides, features = kernel.shape[:2], kernel.shape[3]
+    halves = [(side - kernel_side + 1) // 2 for side, kernel_side in zip(sides, kernel_sides, strict=True)]
+    results = [jax.ShapeDtypeStruct((batch, *halves, features), kind) for kind in (jnp.float32, jnp.int8)]
+    if kernel_sides == (3, 3) and kernel.shape[2] >= _WINOGRAD_CHANNELS:
+        transformed = kernels.transform_kernel(kernel)
+        activations, places = native.run(kernels.winograd_forward, results, [images], [transformed, bias])
+    else:
+        activations, places = native.run(kernels.pooled_forward, results, [images], [kernel, bias])
+    return activations, places
+
+
+def _image_gradient_natively(images: Images, kernel: Kernel, places: Places, gradient: Activations) -> Images:
+    features_first = kernel.transpose(3, 0, 1, 2)
+    results = [jax.ShapeDtypeStruct(images.shape, jnp.float32)]
+    [image_gradient] = native.run(kernels.image_gradient, results, [places, gradient], [features_first])
+    return image_gradient
+
+
+def _kernel_gradient_natively(
+    images: Images, kernel: Kernel, places: Places, gradient: Activations
+) -> tuple[Kernel, Bias]:
+    shares, (*rest, features) = native.num_shares(len(images)), kernel.shape
+    is_deep = kernel.shape[2] >= _DEEP_CHANNELS
+    shape = (features, *rest) if is_deep else kernel.shape
+    results = [jax.ShapeDtypeStruct((shares, *each), jnp.float32) for each in (shape, (features,))]
+    kind = kernels.kernel_gradient if is_deep else kernels.shallow_kernel_gradient
+    parts, bias_parts = native.run(kind, results, [images, places, gradient])
+    # As single additions: XLA:CPU is 20 times slower to reduce over a first axis. The barrier keeps what follows from
+    # adding up again for each of its uses.
+    kernel_gradient = lax.optimization_barrier(functools.reduce(operator.add, parts))
+    return kernel_gradient.transpose(1, 2, 3, 0) if is_deep else kernel_gradient, bias_parts.sum(0)
+
+
+def _convolve(images: Images, kernel: Kernel) -> Array:
     return lax.conv_general_dilated(
         images, kernel, window_strides=(1, 1), padding="VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-def _by_slices(images: Array, kernel: Array) -> Array:
-    kernel_height, kernel_width, _, features = kernel.shape
-    out_height, out_width = images.shape[1] - kernel_height + 1, images.shape[2] - kernel_width + 1
-    patches = [
-        images[:, top : top + out_height, left : left + out_width]
-        for top in range(kernel_height)
-        for left in range(kernel_width)
-    ]
-    return _product(patches, kernel.reshape(-1, features))
-
-
-def _by_winograd(images: Array, kernel: Array) -> Array:
-    """Two outputs, one below the other, from four products along the rows in place of six: Winograd's F(2, 3).
-
-    Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (https://arxiv.org/abs/1509.09308).
-    """
-    batch, height, width, _ = images.shape
-    features = kernel.shape[-1]
-    num_pairs = (height - 1) // 2
-    images = jnp.pad(images, ((0, 0), (0, height % 2), (0, 0), (0, 0)))
-    first, second, third, fourth = (images[:, top : top + 2 * num_pairs : 2] for top in range(4))
-    top, middle, bottom = (row.reshape(-1, features) for row in kernel)
-    pairs = (
-        (first - third, top),
-        (second + third, (top + middle + bottom) / 2),
-        (third - second, (top - middle + bottom) / 2),
-        (second - fourth, bottom),
-    )
-    products = [
-        _product([rows[:, :, left : left + width - 2] for left in range(3)], weights)
-        for rows, weights in pairs
-    ]
-    upper = products[0] + products[1] + products[2]
-    lower = products[1] - products[2] - products[3]
-    both = jnp.stack([upper, lower], axis=2).reshape(batch, 2 * num_pairs, width - 2, features)
-    return both[:, : height - 2]
-
-
-def _product(slices: list[Array], weights: Array) -> Array:
-    """What `slices` hold of each pixel, side by side, times `weights`."""
-    patches = jnp.concatenate(slices, axis=-1)
-    return (patches.reshape(-1, weights.shape[0]) @ weights).reshape(*patches.shape[:-1], -1)
-
-
-def max_pool(
-    images: Float[Array, "batch height width channel"],
-) -> Float[Array, "batch half_height half_width channel"]:
-    """Largest value of each 2 by 2 window; an odd last row or column is left out.
-
-    The gradient goes to the first of equal values, as in `nn.max_pool`, whose own gradient is half of a small
-    network's time on a CPU and does not compile under XLA's determinism flag on a GPU.
-    """
-    height, width = (side // 2 * 2 for side in images.shape[1:3])
-    return _pool_windows(images[:, :height, :width])
-
-
-@jax.custom_vjp
-def _pool_windows(images: Array) -> Array:
-    return _pool_with_places(images)[0]
-
-
-def _pool_with_places(images: Array) -> tuple[Array, Array]:
-    """The largest values and where they stood in their windows, 0 to 3: all that the gradient needs."""
-    top_left, top_right = images[:, ::2, ::2], images[:, ::2, 1::2]
-    bottom_left, bottom_right = images[:, 1::2, ::2], images[:, 1::2, 1::2]
+def _forward_by_library(images: Images, kernel: Kernel, bias: Bias) -> tuple[Activations, Places]:
+    outputs = _convolve(images, kernel)
+    height, width = (side // 2 * 2 for side in outputs.shape[1:3])
+    top, bottom = outputs[:, :height:2, :width], outputs[:, 1:height:2, :width]
+    top_left, top_right = top[:, :, ::2], top[:, :, 1::2]
+    bottom_left, bottom_right = bottom[:, :, ::2], bottom[:, :, 1::2]
     top, bottom = jnp.maximum(top_left, top_right), jnp.maximum(bottom_left, bottom_right)
     top_place = jnp.where(top_left >= top_right, 0, 1)
     bottom_place = jnp.where(bottom_left >= bottom_right, 2, 3)
-    places = jnp.where(top >= bottom, top_place, bottom_place)
-    return jnp.maximum(top, bottom), places.astype(jnp.int8)
+    biased = jnp.maximum(top, bottom) + bias
+    places = jnp.where(biased > 0, jnp.where(top >= bottom, top_place, bottom_place), kernels.NOWHERE)
+    return jax.nn.relu(biased), places.astype(jnp.int8)
 
 
-def _gradient_to_places(places: Array, gradient: Array) -> tuple[Array]:
-    batch, height, width, channels = gradient.shape
+def _spread(images: Images, kernel: Kernel, places: Places, gradient: Activations) -> Array:
+    """The gradient of the convolution's outputs: each window's at its place."""
+    batch, height, width, features = gradient.shape
     window = jnp.arange(4, dtype=jnp.int8).reshape(1, 1, 2, 1, 2, 1)
     spread = jnp.where(places[:, :, None, :, None] == window, gradient[:, :, None, :, None], 0)
-    return (spread.reshape(batch, 2 * height, 2 * width, channels),)
+    spread = spread.reshape(batch, 2 * height, 2 * width, features)
+    odd = [
+        (side - kernel_side + 1) % 2
+        for side, kernel_side in zip(images.shape[1:3], kernel.shape[:2], strict=True)
+    ]
+    return jnp.pad(spread, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)))
 
 
-_pool_windows.defvjp(_pool_with_places, _gradient_to_places)
+def _image_gradient_by_library(
+    images: Images, kernel: Kernel, places: Places, gradient: Activations
+) -> Images:
+    spread = _spread(images, kernel, places, gradient)
+    [image_gradient] = jax.linear_transpose(lambda each: _convolve(each, kernel), images)(spread)
+    return image_gradient
+
+
+def _kernel_gradient_by_library(
+    images: Images, kernel: Kernel, places: Places, gradient: Activations
+) -> tuple[Kernel, Bias]:
+    spread = _spread(images, kernel, places, gradient)
+    [kernel_gradient] = jax.linear_transpose(lambda each: _convolve(images, each), kernel)(spread)
+    return kernel_gradient, spread.sum((0, 1, 2))
 
 
 class ConvolutionPool(nn.Module):
-    """Convolution 3 by 3 without padding, ReLU, max-pool 2: image sides s become (s - 2) // 2.
-
-    Pooling goes before bias and ReLU, which gives the same values for a quarter of the work as both only grow
-    with their input. Rows and columns of the image that no pooled value depends on are cut off first.
-    """
+    """Convolution 3 by 3 without padding, ReLU, max-pool 2: image sides s become (s - 2) // 2."""
 
     features: int
     kernel_size: int = 3
 
     @nn.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channel"]
-    ) -> Float[Array, "batch half_height half_width feature"]:
+    def __call__(self, images: Images) -> Activations:
         """Activations of `images`; sides below kernel_size + 1 raise RefusedError."""
-        margin = self.kernel_size - 1
-        height, width = ((side - margin) // 2 * 2 + margin for side in images.shape[1:3])
-        if min(height, width) <= margin:
+        height, width, channels = images.shape[1:]
+        if min(height, width) <= self.kernel_size:
             raise refuse(
                 f"layer {'/'.join(self.path)}",
-                f"its input of {images.shape[1]} by {images.shape[2]} is too small",
+                f"its input of {height} by {width} is too small",
                 f"it needs {self.kernel_size + 1} pixels a side: choose a larger --image-size",
             )
         kernel = self.param(
             "kernel",
             nn.initializers.glorot_uniform(),
-            (self.kernel_size, self.kernel_size, images.shape[-1], self.features),
+            (self.kernel_size, self.kernel_size, channels, self.features),
         )
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return jax.nn.relu(max_pool(convolution(images[:, :height, :width], kernel)) + bias)
+        return convolution_pool(images, kernel, bias)

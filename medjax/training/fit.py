@@ -29,7 +29,15 @@ from medjax.training.folds import (
     shuffle_epoch,
 )
 from medjax.training.learner import Learner
-from medjax.training.strategies import STRATEGIES, Lifted, StrategyName, compiler_effort, loop, outline, place
+from medjax.training.strategies import (
+    STRATEGIES,
+    Lifted,
+    StrategyName,
+    compiler_options,
+    loop,
+    outline,
+    place,
+)
 
 # Long enough that the calls cost nothing beside the work, short enough that a bar moves and a signal is seen.
 _CHUNK_SECONDS = 1.0
@@ -269,7 +277,7 @@ def _compile_epoch(
 
 @functools.lru_cache(maxsize=8)
 def _compile_evaluation(learner: Learner) -> Callable[..., Any]:
-    return jax.jit(functools.partial(evaluate_batches, learner), compiler_options=compiler_effort())
+    return jax.jit(functools.partial(evaluate_batches, learner), compiler_options=compiler_options())
 
 
 def _next_chunk(steps: int, seconds: float) -> int:

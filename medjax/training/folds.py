@@ -18,12 +18,10 @@ from medjax.metrics import Sums, add_sums, mean_loss, sum_batch, zero_sums
 from medjax.records import Labels, Split
 from medjax.training.batching import PADDING, Batch, pad_indices, shuffle_indices, take_batch
 from medjax.training.controls import Control, best_so_far
-from medjax.training.learner import Evaluation, Learner, LearnerState
+from medjax.training.learner import Learner, LearnerState
 
 ClassBalance = Literal["none", "weights", "sampling"]
 EVALUATION_BATCH = 128
-# Of the report's network: 1.5 times as fast as 128 at once, and the same bits (python -m benchmarks.inference).
-_BLOCK_SIZE = 32
 # In nats. An image that is learned is still drawn now and then, this much against the losses of the hard ones.
 _LEAST_HARDNESS = 0.005
 
@@ -236,7 +234,7 @@ def finish_epoch(
     def work(state: FoldState) -> tuple[FoldState, Sums]:
         def add_batch(index: Array, sums: Sums) -> Sums:
             batch = take_batch(images, labels, plan.val, index, EVALUATION_BATCH)
-            logits, losses = _evaluate(learner, state.learner.parameters, batch)
+            logits, losses = learner.eval_step(state.learner.parameters, batch)
             return add_sums(sums, sum_batch(losses, logits, batch.labels, batch.mask))
 
         finished = state._replace(epoch=state.epoch + 1)
@@ -281,7 +279,7 @@ def evaluate_batches(
 
     def evaluate_one(index: Array, answers: tuple[Array, Array]) -> tuple[Array, Array]:
         batch = take_batch(images, labels, indices, index, EVALUATION_BATCH)
-        logits, losses = _evaluate(learner, parameters, batch)
+        logits, losses = learner.eval_step(parameters, batch)
         first = index * EVALUATION_BATCH
         return (
             lax.dynamic_update_slice_in_dim(answers[0], jax.nn.softmax(logits), first, 0),
@@ -311,17 +309,6 @@ def _note_losses(hardness: Any, plan: FoldPlan, step: Array, batch: Batch, losse
     after = jnp.where(jnp.isinf(before), losses, (before + losses) / 2)
     nowhere = len(hardness)  # a place that is dropped: a negative one would count from the end
     return hardness.at[jnp.where(batch.mask, chosen, nowhere)].set(after, mode="drop")
-
-
-def _evaluate(learner: Learner, parameters: PyTree[Float32[Array, "..."]], batch: Batch) -> Evaluation:
-    """The learner's answers to a batch, on a CPU in blocks that stay in a core's cache."""
-
-    def in_blocks(parameters: PyTree, batch: Batch) -> Evaluation:
-        blocks = jax.tree.map(lambda leaf: leaf.reshape(-1, _BLOCK_SIZE, *leaf.shape[1:]), batch)
-        answers = lax.map(lambda block: learner.eval_step(parameters, block), blocks)
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), answers)
-
-    return lax.platform_dependent(parameters, batch, cpu=in_blocks, default=learner.eval_step)
 
 
 def _epoch_keys(plan: FoldPlan, state: FoldState) -> tuple[Key[Array, ""], Key[Array, ""]]:

@@ -10,16 +10,12 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float32, Int32, Key, PyTree
 
-from medjax.metrics import Sums, add_sums, sum_batch, zero_sums
+from medjax.metrics import Sums, sum_batch
 from medjax.training.batching import Batch
 
 Augment = Callable[
     [Key[Array, ""], Float[Array, "height width channel"]], Float[Array, "height width channel"]
 ]
-
-# A CPU works through a batch in blocks of this many images and adds up their gradients, so that the patches of a block
-# stay in the caches. Measured in experiments/LOG.md.
-_BLOCK_SIZE = 32
 
 
 class LearnerState(NamedTuple):
@@ -78,33 +74,12 @@ def make_learner(
             return sums.loss, (sums, losses)
         return jnp.where(batch.mask, losses * batch.weights, 0).sum(), (sums, losses)
 
-    def whole_gradient(
-        parameters: PyTree, key: Key[Array, ""], batch: Batch
-    ) -> tuple[PyTree, tuple[Sums, Array]]:
-        return jax.grad(loss_sum, has_aux=True)(parameters, key, batch)
-
-    def blocked_gradient(
-        parameters: PyTree, key: Key[Array, ""], batch: Batch
-    ) -> tuple[PyTree, tuple[Sums, Array]]:
-        blocks = _split_blocks(batch)
-
-        def add_block(carry, index):
-            block = jax.tree.map(lambda leaf: leaf[index], blocks)
-            gradient, (sums, losses) = whole_gradient(parameters, jax.random.fold_in(key, index), block)
-            return (jax.tree.map(jnp.add, carry[0], gradient), add_sums(carry[1], sums)), losses
-
-        start = jax.tree.map(jnp.zeros_like, parameters), zero_sums(model.num_classes)
-        (gradient, sums), losses = lax.scan(add_block, start, jnp.arange(blocks.mask.shape[0]))
-        return gradient, (sums, losses.reshape(-1)[: batch.mask.shape[0]])
-
     def train_step(key: Key[Array, ""], state: LearnerState, batch: Batch) -> tuple[LearnerState, StepInfo]:
         augment_key, dropout_key = jax.random.split(key)
         if augment is not None:
             image_keys = jax.random.split(augment_key, batch.mask.shape[0])
             batch = batch._replace(images=jax.vmap(augment)(image_keys, batch.images))
-        gradient_sum, (sums, losses) = lax.platform_dependent(
-            state.parameters, dropout_key, batch, cpu=blocked_gradient, default=whole_gradient
-        )
+        gradient_sum, (sums, losses) = jax.grad(loss_sum, has_aux=True)(state.parameters, dropout_key, batch)
         count = batch.mask.sum()
         gradient = jax.tree.map(lambda leaf: leaf / jnp.maximum(count, 1), gradient_sum)
         is_finite = jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(gradient))
@@ -123,15 +98,3 @@ def make_learner(
         return Evaluation(logits, optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels))
 
     return Learner(init, train_step, eval_step, model.num_classes)
-
-
-def _split_blocks(batch: Batch) -> Batch:
-    """`batch` with a leading axis of blocks, the last filled up with rows that are masked."""
-    size = batch.mask.shape[0]
-    block_size = min(size, _BLOCK_SIZE)
-
-    def split(leaf: Array) -> Array:
-        padded = jnp.pad(leaf, [(0, -size % block_size)] + [(0, 0)] * (leaf.ndim - 1))
-        return padded.reshape(-1, block_size, *leaf.shape[1:])
-
-    return jax.tree.map(split, batch)
