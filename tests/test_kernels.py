@@ -36,9 +36,7 @@ def test_both_formulations_agree_to_the_place(image_shape, kernel_shape):
 
 def test_sixteen_lanes_are_eight_lanes(monkeypatch):
     # On a CPU whose registers are narrower, LLVM takes several: what wider machines run can be checked here.
-    keys = jax.random.split(jax.random.key(0), 3)
-    shapes = ((5, 9, 9, 32), (3, 3, 32, 32), (32,))
-    arguments = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
+    arguments = random_arrays((5, 9, 9, 32), (3, 3, 32, 32), (32,))
     results = []
     for lanes in (4, 8, 16):
         monkeypatch.setattr(native, "_vector_lanes", lambda lanes=lanes: lanes)
