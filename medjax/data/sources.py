@@ -26,7 +26,7 @@ from medjax.data.listing import ARCHIVE_SUFFIXES, Fault, Listing, UnfitError, pr
 from medjax.data.npz import load_npz, warn_of_conflicts
 from medjax.data.phantom import make_phantom
 from medjax.data.tars import opened_tar
-from medjax.data.workers import Progress, decode_all
+from medjax.data.workers import Progress, Worker, decode_all, started_workers
 from medjax.data.zips import opened_zip
 from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.records import Dataset, Images, LoadCounts, Names
@@ -34,6 +34,8 @@ from medjax.records import Dataset, Images, LoadCounts, Names
 PHANTOM = "phantom"
 MOST_PROBLEMS = 1_000
 """So many bad images are enough to know: the rest is not decoded."""
+# Of an image in an archive, to guess how many there are; Medical MNIST's take 1,464.
+_LIKELY_IMAGE_BYTES = 4_096
 _DEFAULTS = DataConfig()
 _KNOWN = "give a folder, a .zip, .tar, .tar.gz or .tar.xz of one, a MedMNIST .npz, or the word phantom"
 
@@ -139,9 +141,14 @@ def _load_cached(
 def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: Progress | None) -> Dataset:
     if folder is None and _suffix_of(path) == ".npz":
         return load_npz(path, config, on_progress)
-    with nullcontext(folder) if folder is not None else _opened_archive(path) as listing:
+    # An archive takes a while to list, in which workers can start.
+    likely = 0 if folder is not None else path.stat().st_size // _LIKELY_IMAGE_BYTES
+    with (
+        started_workers(likely, config) as workers,
+        nullcontext(folder) if folder is not None else _opened_archive(path) as listing,
+    ):
         layout = arrange(listing.entries, str(path), config.ignore)
-        assembled, problems = _decode(listing, layout.images, config, on_progress)
+        assembled, problems = _decode(listing, layout.images, config, on_progress, workers)
     ids = [image.id for image in layout.images]
     label_of = {name: label for label, name in enumerate(layout.class_names)}
     labels = np.array([label_of[image.class_name] for image in layout.images], np.int32)
@@ -163,14 +170,18 @@ def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: P
 
 
 def _decode(
-    listing: Listing, images: Sequence[LabelledImage], config: DataConfig, on_progress: Progress | None = None
+    listing: Listing,
+    images: Sequence[LabelledImage],
+    config: DataConfig,
+    on_progress: Progress | None = None,
+    workers: Sequence[Worker] = (),
 ) -> tuple[Assembled, list[Problem]]:
     """The arrays of the sound ones among `images`, and what is wrong with the others."""
     positions = {image.key: position for position, image in enumerate(images)}
     problems = []
 
     def sound() -> Iterator[tuple[int, DecodedImage]]:
-        for key, answer in decode_all(listing.read(positions), len(images), config, on_progress):
+        for key, answer in decode_all(listing.read(positions), len(images), config, on_progress, workers):
             if not isinstance(answer, Fault):
                 yield positions[key], answer
                 continue

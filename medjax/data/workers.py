@@ -15,7 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from queue import SimpleQueue
 from typing import IO, NamedTuple
@@ -67,25 +67,43 @@ class Worker(NamedTuple):
     answers: IO[bytes]
 
 
+@contextmanager
+def started_workers(num_images: int, config: DataConfig) -> Iterator[list[Worker]]:
+    """As many workers as so many images pay for, or fewer where no more processes may start."""
+    modest = replace(config, max_megapixels=min(config.max_megapixels, _MOST_WORKER_MEGAPIXELS))
+    count = 0
+    if num_images >= 2 * FEWEST_IMAGES_PER_WORKER and sys.executable:
+        from joblib import cpu_count  # it knows of containers; small sets do without
+
+        count = min(cpu_count(), num_images // FEWEST_IMAGES_PER_WORKER) - 1  # this process decodes, too
+    workers = []
+    with ExitStack() as stack:
+        for _ in range(count):
+            with suppress(OSError):
+                workers.append(stack.enter_context(_started(modest)))
+        yield workers
+
+
 def decode_all(
-    encoded: Iterable[Encoded], total: int, config: DataConfig, on_progress: Progress | None = None
+    encoded: Iterable[Encoded],
+    total: int,
+    config: DataConfig,
+    on_progress: Progress | None = None,
+    workers: Sequence[Worker] = (),
 ) -> Iterator[Decoded]:
     """The key of each image with its pixels or with what is wrong with it, in the order they came.
 
-    `on_progress(done, total)` is called after every batch.
+    `on_progress(done, total)` is called after every batch. Workers that were started beforehand are made use of, else
+    some are started if that pays.
     """
-    workers = 0
-    if total >= 2 * FEWEST_IMAGES_PER_WORKER and sys.executable:
-        from joblib import cpu_count  # it knows of containers; small sets do without
-
-        workers = min(cpu_count(), total // FEWEST_IMAGES_PER_WORKER) - 1  # this process decodes, too
     batches = _in_batches(encoded)
     done = 0
-    for batch in _in_processes(batches, workers, config) if workers else _inline(batches, config):
-        yield from batch
-        done += len(batch)
-        if on_progress is not None:
-            on_progress(done, total)
+    with nullcontext(workers) if workers else started_workers(total, config) as ready:
+        for batch in _in_processes(batches, ready, config) if ready else _inline(batches, config):
+            yield from batch
+            done += len(batch)
+            if on_progress is not None:
+                on_progress(done, total)
 
 
 def serve(settings: str) -> None:
@@ -115,25 +133,22 @@ def _inline(batches: Iterable[list[Encoded]], config: DataConfig) -> Iterator[li
 
 
 def _in_processes(
-    batches: Iterable[list[Encoded]], count: int, config: DataConfig
+    batches: Iterable[list[Encoded]], workers: Sequence[Worker], config: DataConfig
 ) -> Iterator[list[Decoded]]:
-    modest = replace(config, max_megapixels=min(config.max_megapixels, _MOST_WORKER_MEGAPIXELS))
     free: SimpleQueue[Worker] = SimpleQueue()
+    for worker in workers:
+        free.put(worker)
     waiting: deque[Handed] = deque()
-    with ExitStack() as stack:
-        threads = stack.enter_context(ThreadPoolExecutor(count))  # these only wait for workers
-        for _ in range(count):
-            with suppress(OSError):  # where no more processes may start, fewer will do
-                free.put(stack.enter_context(_started(modest)))
-        if free.empty():
-            yield from _inline(batches, config)
-            return
+    threads = ThreadPoolExecutor(len(workers))  # these only wait for workers
+    try:
         for batch in batches:
             waiting.append(Handed(batch, threads.submit(_ask, free, batch, config.image_size)))
-            if len(waiting) > _BATCHES_PER_WORKER * count:
+            if len(waiting) > _BATCHES_PER_WORKER * len(workers):
                 yield _oldest(waiting, config)
         while waiting:
             yield _oldest(waiting, config)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)  # one in hand ends with its worker
 
 
 def _oldest(waiting: deque[Handed], config: DataConfig) -> list[Decoded]:

@@ -66,22 +66,19 @@ def make_learner(
             parameters, optimizer.init(parameters), jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32)
         )
 
-    def loss_sum(parameters: PyTree, key: Key[Array, ""], batch: Batch) -> tuple[Array, tuple[Sums, Array]]:
+    def mean_loss(parameters: PyTree, key: Key[Array, ""], batch: Batch) -> tuple[Array, tuple[Sums, Array]]:
         logits = model.apply({"params": parameters}, batch.images, is_training=True, rngs={"dropout": key})
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        sums = sum_batch(losses, logits, batch.labels, batch.mask)
-        if batch.weights is None:
-            return sums.loss, (sums, losses)
-        return jnp.where(batch.mask, losses * batch.weights, 0).sum(), (sums, losses)
+        weighed = losses if batch.weights is None else losses * batch.weights
+        mean = jnp.where(batch.mask, weighed, 0).sum() / jnp.maximum(batch.mask.sum(), 1)
+        return mean, (sum_batch(losses, logits, batch.labels, batch.mask), losses)
 
     def train_step(key: Key[Array, ""], state: LearnerState, batch: Batch) -> tuple[LearnerState, StepInfo]:
         augment_key, dropout_key = jax.random.split(key)
         if augment is not None:
             image_keys = jax.random.split(augment_key, batch.mask.shape[0])
             batch = batch._replace(images=jax.vmap(augment)(image_keys, batch.images))
-        gradient_sum, (sums, losses) = jax.grad(loss_sum, has_aux=True)(state.parameters, dropout_key, batch)
-        count = batch.mask.sum()
-        gradient = jax.tree.map(lambda leaf: leaf / jnp.maximum(count, 1), gradient_sum)
+        gradient, (sums, losses) = jax.grad(mean_loss, has_aux=True)(state.parameters, dropout_key, batch)
         is_finite = jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(gradient))
 
         def update(state: LearnerState) -> LearnerState:
@@ -90,7 +87,7 @@ def make_learner(
             parameters = optax.apply_updates(state.parameters, updates)
             return state._replace(parameters=parameters, optimizer_state=optimizer_state, step=state.step + 1)
 
-        state = lax.cond((count > 0) & is_finite, update, lambda state: state, state)
+        state = lax.cond(batch.mask.any() & is_finite, update, lambda state: state, state)
         return state, StepInfo(sums, losses, is_finite)
 
     def eval_step(parameters: PyTree, batch: Batch) -> Evaluation:
