@@ -53,8 +53,8 @@ def options_of(name: str, data: str) -> list[str]:
     options = ["-m", f"benchmarks.{name}"]
     if data == "phantom":
         return [*options, "--json"]
-    # The Keras job reads files, so it has no phantom to train on.
-    keras = ["--keras"] if name == "time_to_accuracy" else []
+    # The Keras jobs are the report's, on its data.
+    keras = ["--keras"] if name in ("time_to_accuracy", "folds") else []
     return [*options, "--data", data, *keras, "--json"]
 
 

@@ -1,14 +1,14 @@
 """Strategies for k folds compared: seconds, peak memory, and how far their numbers lie apart.
 
     python -m benchmarks.folds [--data ZIP] [--folds 2 5 10] [--turns 3] [--devices 2] [--json]
-    python -m benchmarks.folds --data ZIP --keras [--epochs 1] [--turns 1] [--json]
+    python -m benchmarks.folds --data ZIP --keras [--epochs 1] [--crossval-turns 1] [--folds …] [--json]
 
 Each case (k, strategy) trains the report's network, augmented, on the same folds, in a process of its own, so that
 peak memory is its own; cases take turns and the median turn counts. `devices` has the CPU pose as `--devices` devices.
 Compilation is left out of the seconds. The largest difference is between a strategy's parameters after the last step
 and those of `loop`.
 
-With `--keras` it is the report's cross-validation instead, whole but for its epochs: 5 folds, without augmentation, a
+With `--keras` the report's cross-validation is measured too, whole but for its epochs: 5 folds, without augmentation, a
 fresh model a fold, compilation and the scoring of each fold included, beside Keras's loop of it on the same folds. Keras
 is asked both as the report did (arrays) and through its fastest pipeline. The last line of stdout is one JSON object.
 """
@@ -50,31 +50,36 @@ def main(
     images: int = 3600,
     keras: bool = False,
     epochs: int = 1,
+    crossval_turns: int = 1,
     json: bool = False,
 ) -> None:
     """Measure and print.
 
     Args:
         data: Folder or archive to train on, or the word phantom.
-        folds: Numbers of folds.
+        folds: Numbers of folds; none leaves the strategies out.
         turns: Turns of each case; the median counts.
         devices: Devices that the CPU poses as, under the strategy `devices`.
         images: Train on this many images of the data set at most, evenly chosen.
-        keras: Run the report's cross-validation beside Keras instead.
+        keras: Also run the report's cross-validation beside Keras.
         epochs: Epochs a fold of that cross-validation; the report's has 10.
+        crossval_turns: Turns of it; the median counts.
         json: Print the JSON line alone.
     """
-    if keras:
-        figures = measure_beside_keras(data, epochs, turns)
-        lines = [f"{name}: {value}" for name, value in figures.items()]
-    else:
-        figures = measure(data, folds, turns, devices, images)
-        lines = ["  k  strategy  seconds  images/s  peak MiB  largest difference from loop"]
+    figures: dict[str, Any] = {}
+    lines: list[str] = []
+    if folds:
+        figures |= measure(data, folds, turns, devices, images)
+        lines += ["  k  strategy  seconds  images/s  peak MiB  largest difference from loop"]
         lines += [
             f"{row['folds']:3}  {row['strategy']:8}  {row['seconds']:7.2f}  {row['images_per_second']:8,.0f}"
             f"  {row['peak_mebibytes']:8,.0f}  {row['largest_difference']:.1e}"
             for row in figures["rows"]
         ]
+    if keras:
+        crossval = measure_beside_keras(data, epochs, crossval_turns)
+        figures |= crossval
+        lines += [f"{name}: {value}" for name, value in crossval.items()]
     finish("folds", figures, lines, json=json)
 
 
@@ -129,7 +134,7 @@ def measure_beside_keras(data: str, epochs: int, turns: int) -> dict[str, Any]:
         "errors": errors,
         "of": len(dataset.labels),
         "epochs": epochs,
-        "turns": turns,
+        "crossval_turns": turns,
     }
 
 

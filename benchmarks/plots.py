@@ -38,7 +38,7 @@ def plot_throughput(figures: Figures) -> Figure:
     shares = pivot.columns["fraction_of_limit"]
     limit = np.mean([figures[case] / share for case, share in shares.items() if share])
     axes.axhline(limit, color=INK, linewidth=0.8, linestyle=(0, (3, 1.5)))
-    note = f"what the cores' f32 matrix product allows: {limit:,.0f}"
+    note = f"all of the network's multiplications as f32 matrix products: {limit:,.0f}"
     axes.annotate(
         note,
         (len(pivot.cases) - 0.5, limit),

@@ -12,7 +12,7 @@ WORDS = {
     "b32_aug": "batch 32, augmented",
     "b128_aug": "batch 128, augmented",
     "ratio": "times the best peer",
-    "fraction_of_limit": "share of the limit",
+    "fraction_of_limit": "share of the nominal limit",
     "matmul_gflops": "the limit: f32 matrix product, GFLOP/s",
     "ratio_cold": "times the peer's speed, cold",
     "ratio_cached": "times the peer's speed, cached",

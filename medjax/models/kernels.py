@@ -76,7 +76,7 @@ def winograd_forward(
     images, kernel, bias, activations, places = buffers
     _, _, channels, features = kernel.shape
     _, height, width, _ = activations.shape
-    wide, wide_channels = lanes(features), lanes(channels)
+    wide = lanes(features)
     vectors = _VECTORS if features // wide % _VECTORS == 0 else 1
     num_tiles = min(width, _MOST_TILES)
     tiles = emit.scratch(FLOAT, (4, 4, num_tiles, channels))
@@ -88,64 +88,64 @@ def winograd_forward(
     ):
         # The last block begins where it still fits, and computes some windows again.
         left = emit.least(emit.sum((block, num_tiles)), width - num_tiles)
-        with emit.each(0, num_tiles) as tile, emit.each(0, channels // wide_channels) as vector:
-            channel = emit.sum((vector, wide_channels))
-            column = emit.sum((left, 2), (tile, 2))
-            pixels = [
-                [
-                    emit.load(
-                        images,
-                        image,
-                        emit.sum((row, 2), y),
-                        emit.sum(column, x),
-                        channel,
-                        lanes=wide_channels,
-                    )
-                    for x in range(4)
-                ]
-                for y in range(4)
-            ]
-            for (y, x), value in _transform(pixels, functools.partial(_input_transform, emit.builder)):
-                emit.store(value, tiles, y, x, tile, channel)
+        _transform_tiles(emit, images, tiles, image, row, left)
         with emit.each(0, features // (vectors * wide)) as group:
+            group_features = [emit.sum((group, vectors * wide), vector * wide) for vector in range(vectors)]
             with emit.each(0, 4) as y, emit.each(0, 4) as x:
-                sums = [
-                    [emit.variable(constant(FLOAT, 0.0, wide)) for _ in range(vectors)]
-                    for _ in range(num_tiles)
-                ]
-                with emit.each(0, channels) as channel:
-                    weights = [
-                        emit.load(
-                            kernel,
-                            y,
-                            x,
-                            channel,
-                            emit.sum((group, vectors * wide), vector * wide),
-                            lanes=wide,
-                        )
-                        for vector in range(vectors)
+                _multiply_tiles(emit, tiles, kernel, products, (y, x), group_features)
+            with emit.each(0, num_tiles) as tile:
+                for vector, feature in enumerate(group_features):
+                    values = [
+                        [emit.load(products, y, x, tile, vector * wide, lanes=wide) for x in range(4)]
+                        for y in range(4)
                     ]
-                    for tile, tile_sums in enumerate(sums):
-                        value = emit.spread(emit.load(tiles, y, x, tile, channel), wide)
-                        for total, weight in zip(tile_sums, weights, strict=True):
-                            emit.write(emit.add_product(emit.read(total), value, weight), total)
-                for tile, tile_sums in enumerate(sums):
-                    for vector, total in enumerate(tile_sums):
-                        emit.store(emit.read(total), products, y, x, tile, vector * wide)
-            with emit.each(0, num_tiles) as tile, emit.each(0, vectors) as vector:
-                feature = emit.sum((group, vectors * wide), (vector, wide))
-                values = [
-                    [emit.load(products, y, x, tile, emit.sum((vector, wide)), lanes=wide) for x in range(4)]
-                    for y in range(4)
-                ]
-                outputs = [
-                    value
-                    for _, value in _transform(values, functools.partial(_output_transform, emit.builder))
-                ]
-                activation, place = _pool(emit, outputs, emit.load(bias, feature, lanes=wide))
-                column = emit.sum(left, tile)
-                emit.store(activation, activations, image, row, column, feature)
-                emit.store(place, places, image, row, column, feature)
+                    outputs = _transform(values, functools.partial(_output_transform, emit.builder)).values()
+                    activation, place = _pool(emit, list(outputs), emit.load(bias, feature, lanes=wide))
+                    emit.store(activation, activations, image, row, emit.sum(left, tile), feature)
+                    emit.store(place, places, image, row, emit.sum(left, tile), feature)
+
+
+def _transform_tiles(
+    emit: Emitter, images: Buffer, tiles: Buffer, image: ir.Value, row: ir.Value, left: ir.Value
+) -> None:
+    """The tiles of a row of windows, from the window `left` on, transformed."""
+    _, _, num_tiles, channels = tiles.shape
+    wide = lanes(channels)
+    with emit.each(0, num_tiles) as tile, emit.each(0, channels // wide) as vector:
+        channel, column = emit.sum((vector, wide)), emit.sum((left, 2), (tile, 2))
+        pixels = [
+            [
+                emit.load(images, image, emit.sum((row, 2), y), emit.sum(column, x), channel, lanes=wide)
+                for x in range(4)
+            ]
+            for y in range(4)
+        ]
+        for (y, x), value in _transform(pixels, functools.partial(_input_transform, emit.builder)).items():
+            emit.store(value, tiles, y, x, tile, channel)
+
+
+def _multiply_tiles(
+    emit: Emitter,
+    tiles: Buffer,
+    kernel: Buffer,
+    products: Buffer,
+    place: tuple[ir.Value, ir.Value],
+    features: Sequence[ir.Value],
+) -> None:
+    """One place of all tiles times the same place of the kernel: a small product of matrices."""
+    _, _, num_tiles, channels = tiles.shape
+    wide = products.shape[-1] // len(features)
+    zero = constant(FLOAT, 0.0, wide)
+    sums = [[emit.variable(zero) for _ in features] for _ in range(num_tiles)]
+    with emit.each(0, channels) as channel:
+        weights = [emit.load(kernel, *place, channel, feature, lanes=wide) for feature in features]
+        for tile, tile_sums in enumerate(sums):
+            value = emit.spread(emit.load(tiles, *place, tile, channel), wide)
+            for total, weight in zip(tile_sums, weights, strict=True):
+                emit.write(emit.add_product(emit.read(total), value, weight), total)
+    for tile, tile_sums in enumerate(sums):
+        for vector, total in enumerate(tile_sums):
+            emit.store(emit.read(total), products, *place, tile, vector * wide)
 
 
 def transform_kernel(kernel: Float32[Array, "3 3 channel feature"]) -> Float32[Array, "4 4 channel feature"]:
@@ -159,14 +159,11 @@ def transform_kernel(kernel: Float32[Array, "3 3 channel feature"]) -> Float32[A
 
 def _transform(
     rows: Sequence[Sequence[ir.Value]], along: Callable[[Sequence[ir.Value]], list[ir.Value]]
-) -> list[tuple[tuple[int, int], ir.Value]]:
-    """A small matrix transformed along both axes: each element's place, and the element."""
+) -> dict[tuple[int, int], ir.Value]:
+    """A small matrix transformed along both axes, element by element, row by row."""
     columns = [along(column) for column in zip(*rows, strict=True)]
-    return [
-        ((y, x), value)
-        for y, row in enumerate(zip(*columns, strict=True))
-        for x, value in enumerate(along(row))
-    ]
+    rows = [along(row) for row in zip(*columns, strict=True)]
+    return {(y, x): value for y, row in enumerate(rows) for x, value in enumerate(row)}
 
 
 def _input_transform(builder: ir.IRBuilder, values: Sequence[ir.Value]) -> list[ir.Value]:
