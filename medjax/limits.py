@@ -49,6 +49,12 @@ def _training_limits(config: TrainConfig) -> list[_Limit]:
         ("--batch-size", config.batch_size, config.batch_size >= 1, "at least 1"),
         ("--learning-rate", config.learning_rate, 0 < config.learning_rate < math.inf, "more than 0"),
         ("--hidden-units", config.hidden_units, 0 <= config.hidden_units <= 65536, "0 to 65536"),
+        (
+            "--views",
+            config.views,
+            config.views == 0 or (config.augment and 0 < config.views <= 9999),
+            "0 to 9999; more than 0 needs --augment",
+        ),
         ("--dropout", config.dropout, 0 <= config.dropout < 1, "0 to less than 1"),
         (
             "--fractions",

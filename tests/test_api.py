@@ -64,7 +64,12 @@ def test_a_key_comes_first_and_is_called_key(function):
 def test_contracts():
     from medjax.training.learner import Learner, LearnerState
 
-    assert list(inspect.signature(medjax.make_learner).parameters) == ["model", "optimizer", "augment"]
+    assert list(inspect.signature(medjax.make_learner).parameters) == [
+        "model",
+        "optimizer",
+        "augment",
+        "views",
+    ]
     assert Learner._fields[:3] == ("init", "train_step", "eval_step")
     assert {"parameters", "optimizer_state", "step", "learning_rate_scale"} <= set(LearnerState._fields)
     assert medjax.Dataset._fields[:5] == ("images", "labels", "class_names", "ids", "digests")

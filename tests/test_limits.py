@@ -35,6 +35,8 @@ def test_every_preset_is_in_range():
         (TrainConfig(learning_rate=float("nan")), "--learning-rate"),
         (TrainConfig(learning_rate=-1.0), "--learning-rate"),
         (TrainConfig(dropout=1.0), "--dropout"),
+        (TrainConfig(views=-1), "--views"),
+        (TrainConfig(views=4, augment=False), "--views"),
         (TrainConfig(seed=-1), "--seed"),
         (TrainConfig(fractions=(0.8, 0.1, 0.2)), "--fractions"),
         (TrainConfig(fractions=(1.0, 0.0, 0.0)), "--fractions"),

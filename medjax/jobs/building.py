@@ -104,7 +104,8 @@ def make_rate(config: TrainConfig, splits: Sequence[Split]) -> Callable[[int], f
 def make_fold_learner(config: TrainConfig, num_classes: int, splits: Sequence[Split]) -> Learner:
     """The learner of every fold."""
     schedule = make_schedule(config.schedule, config.learning_rate, count_steps(config, splits))
-    return make_learner(make_model(config, num_classes), make_adam(schedule), make_augmentation(config))
+    model, optimizer = make_model(config, num_classes), make_adam(schedule)
+    return make_learner(model, optimizer, make_augmentation(config), views=config.views)
 
 
 def make_controls(config: TrainConfig) -> Controls:

@@ -26,6 +26,7 @@ UNITS = {
     "hard_draws": "an epoch",
     "batch_size": "images",
     "dropout": "of the hidden units",
+    "views": "of each image",
     "fractions": "(train, val, test)",
     "image_size": "pixels a side",
     "max_megapixels": "million pixels",

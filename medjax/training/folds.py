@@ -279,7 +279,7 @@ def evaluate_batches(
 
     def evaluate_one(index: Array, answers: tuple[Array, Array]) -> tuple[Array, Array]:
         batch = take_batch(images, labels, indices, index, EVALUATION_BATCH)
-        logits, losses = learner.eval_step(parameters, batch)
+        logits, losses = learner.answer_step(parameters, batch)
         first = index * EVALUATION_BATCH
         return (
             lax.dynamic_update_slice_in_dim(answers[0], jax.nn.softmax(logits), first, 0),

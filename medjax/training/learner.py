@@ -48,16 +48,24 @@ class Learner(NamedTuple):
     init: Callable[[Key[Array, ""], tuple[int, ...]], LearnerState]
     train_step: Callable[[Key[Array, ""], LearnerState, Batch], tuple[LearnerState, StepInfo]]
     eval_step: Callable[[PyTree, Batch], Evaluation]
+    answer_step: Callable[[PyTree, Batch], Evaluation]  # what predictions are made with: over `views`, if any
     num_classes: int
 
 
 def make_learner(
-    model: nn.Module, optimizer: optax.GradientTransformation, augment: Augment | None = None
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    augment: Augment | None = None,
+    *,
+    views: int = 0,
 ) -> Learner:
     """A learner that trains `model` (images to logits) by cross-entropy.
 
     `train_step` divides the loss, weighed where the batch has weights, by the number of real images. A batch without any,
     or whose loss or gradient is not finite, leaves the state as it was, the optimizer's moments included.
+
+    With `views`, `answer_step` gives the mean of the probabilities over so many random changes of the images by `augment`,
+    always the same ones and the same for all images; without views, or `augment`, it is `eval_step`.
     """
 
     def init(key: Key[Array, ""], image_shape: tuple[int, ...]) -> LearnerState:
@@ -94,4 +102,18 @@ def make_learner(
         logits = model.apply({"params": parameters}, batch.images)
         return Evaluation(logits, optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels))
 
-    return Learner(init, train_step, eval_step, model.num_classes)
+    if views == 0 or augment is None:
+        return Learner(init, train_step, eval_step, eval_step, model.num_classes)
+    change = augment
+
+    def answer_step(parameters: PyTree, batch: Batch) -> Evaluation:
+        def answer_view(number: Array) -> Array:
+            key = jax.random.fold_in(jax.random.key(0), number)
+            images = jax.vmap(change, in_axes=(None, 0))(key, batch.images)
+            return jax.nn.log_softmax(eval_step(parameters, batch._replace(images=images)).logits)
+
+        log_probabilities = lax.map(answer_view, jnp.arange(views))
+        logits = jax.nn.logsumexp(log_probabilities, axis=0) - jnp.log(views)
+        return Evaluation(logits, optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels))
+
+    return Learner(init, train_step, eval_step, answer_step, model.num_classes)
