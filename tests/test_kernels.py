@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.models import kernels, layers, native
+from medjax.models import emitter, kernels, layers, native
 from tests.test_layers import SHAPES, random_arrays
 
 
@@ -39,8 +39,8 @@ def test_sixteen_lanes_are_eight_lanes(monkeypatch):
     arguments = random_arrays((5, 9, 9, 32), (3, 3, 32, 32), (32,))
     results = []
     for lanes in (4, 8, 16):
-        monkeypatch.setattr(native, "_vector_lanes", lambda lanes=lanes: lanes)
-        monkeypatch.setattr(native, "_engines", {})
+        monkeypatch.setattr(emitter, "_vector_lanes", lambda lanes=lanes: lanes)
+        monkeypatch.setattr(native, "_compiled", {})
         for kernel in (kernels.winograd_forward, kernels.image_gradient, kernels.kernel_gradient):
             monkeypatch.setattr(kernel, "__name__", f"{kernel.__name__.rstrip('_0123456789')}_{lanes}")
         activations, places = jax.jit(layers._forward_natively)(*arguments)

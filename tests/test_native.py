@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.models import native
-from medjax.models.native import FLOAT, constant
+from medjax.models import emitter, handler, native
+from medjax.models.emitter import FLOAT, constant
 
 COUNTS = [0, 1, 3, 4, 5, 63, 64, 65, 128, 1000]
 
@@ -20,7 +20,7 @@ def scale(emit, buffers, first, stop, share):
     """Images, factors -> images times their factor plus the number of the share, and the share's number of images."""
     images, factors, scaled, counts = buffers
     length = images.shape[1]
-    wide = native.lanes(length)
+    wide = emitter.lanes(length)
     number = emit.spread(emit.builder.sitofp(share, FLOAT), wide)
     count = emit.variable(FLOAT(0.0))
     with emit.each(first, stop) as image:
@@ -34,13 +34,13 @@ def scale(emit, buffers, first, stop, share):
 
 
 def run_scale(images, factors):
-    shares = native.num_shares(len(images))
+    shares = handler.num_shares(len(images))
     results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (images.shape, (shares,))]
     return native.run(scale, results, [images, factors])
 
 
 def expected(images, factors):
-    shares = np.arange(len(images)) // native.images_a_share(len(images))
+    shares = np.arange(len(images)) // handler.images_a_share(len(images))
     return images * factors[:, None] + shares[:, None]
 
 
@@ -57,8 +57,8 @@ def test_each_image_is_worked_on_once(count, length):
 
 def test_shares_are_few_and_do_not_depend_on_cores():
     for count in range(1, 3000):
-        assert native.num_shares(count) <= 16
-        assert (native.num_shares(count) - 1) * native.images_a_share(count) < count
+        assert handler.num_shares(count) <= 16
+        assert (handler.num_shares(count) - 1) * handler.images_a_share(count) < count
 
 
 def test_programs_side_by_side_do_not_disturb_each_other():

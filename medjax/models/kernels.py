@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32
 from llvmlite import ir
 
-from medjax.models.native import BYTE, FLOAT, INT, Buffer, Emitter, constant, lanes
+from medjax.models.emitter import BYTE, FLOAT, INT, Buffer, Emitter, constant, lanes
 
 NOWHERE = 4
 _PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))

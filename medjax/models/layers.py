@@ -7,15 +7,17 @@ loops of our own. Elsewhere convolutions stay the library's. `jax.lax.platform_d
 
 import functools
 import operator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jaxtyping import Array, Float32, Int8
 
 from medjax.errors import refuse
-from medjax.models import kernels, native
+from medjax.models import handler, kernels, native
 
 Images = Float32[Array, "batch height width channel"]
 Kernel = Float32[Array, "kernel_height kernel_width channel feature"]
@@ -44,24 +46,45 @@ def _forward(images: Images, kernel: Kernel, bias: Bias) -> tuple[Activations, P
     return lax.platform_dependent(images, kernel, bias, cpu=_forward_natively, default=_forward_by_library)
 
 
-def _remember(images: Images, kernel: Kernel, bias: Bias) -> tuple[Activations, tuple[Array, Array, Array]]:
-    activations, places = _forward(images, kernel, bias)
-    return activations, (images, kernel, places)
+class _Remembered(NamedTuple):
+    images: Images
+    kernel: Kernel
+    places: Places
+    # The kernel again, or None where nobody needs the images' gradient: its code would be compiled, and never run.
+    image_kernel: Kernel | None
 
 
-def _backward(remembered: tuple[Array, Array, Array], gradient: Activations) -> tuple[Images, Kernel, Bias]:
-    images, kernel, places = remembered
-    # Apart, so that a first layer's gradient of its images, which nobody needs, is left out when compiling.
-    image_gradient = lax.platform_dependent(
-        images, kernel, places, gradient, cpu=_image_gradient_natively, default=_image_gradient_by_library
-    )
+def _remember(
+    images: CustomVJPPrimal, kernel: CustomVJPPrimal, bias: CustomVJPPrimal
+) -> tuple[Activations, _Remembered]:
+    activations, places = _forward(images.value, kernel.value, bias.value)
+    image_kernel = kernel.value if images.perturbed else None
+    return activations, _Remembered(images.value, kernel.value, places, image_kernel)
+
+
+def _backward(
+    remembered: _Remembered, gradient: Activations | SymbolicZero
+) -> tuple[Images | None, Kernel | None, Bias | None]:
+    if isinstance(gradient, SymbolicZero):
+        return None, None, None
+    images, kernel, places, image_kernel = remembered
+    image_gradient = None
+    if image_kernel is not None:
+        image_gradient = lax.platform_dependent(
+            images,
+            image_kernel,
+            places,
+            gradient,
+            cpu=_image_gradient_natively,
+            default=_image_gradient_by_library,
+        )
     kernel_gradient, bias_gradient = lax.platform_dependent(
         images, kernel, places, gradient, cpu=_kernel_gradient_natively, default=_kernel_gradient_by_library
     )
     return image_gradient, kernel_gradient, bias_gradient
 
 
-convolution_pool.defvjp(_remember, _backward)
+convolution_pool.defvjp(_remember, _backward, symbolic_zeros=True)
 
 
 def _forward_natively(images: Images, kernel: Kernel, bias: Bias) -> tuple[Activations, Places]:
@@ -87,7 +110,7 @@ def _image_gradient_natively(images: Images, kernel: Kernel, places: Places, gra
 def _kernel_gradient_natively(
     images: Images, kernel: Kernel, places: Places, gradient: Activations
 ) -> tuple[Kernel, Bias]:
-    shares, (*rest, features) = native.num_shares(len(images)), kernel.shape
+    shares, (*rest, features) = handler.num_shares(len(images)), kernel.shape
     is_deep = kernel.shape[2] >= _DEEP_CHANNELS
     shape = (features, *rest) if is_deep else kernel.shape
     results = [jax.ShapeDtypeStruct((shares, *each), jnp.float32) for each in (shape, (features,))]
