@@ -5,22 +5,26 @@ from collections import Counter
 import numpy as np
 
 from medjax.data.assembly import assemble, conflict_problems, conflicting, mixed_colors
-from medjax.data.decode import DecodedImage
+from medjax.data.decode import DecodedStack
 
 
-def decoded(value, channels=1, changes=()):
-    return DecodedImage(np.full((2, 2, channels), value, np.uint8), np.full(32, value, np.uint8), changes)
+def decoded(*values, channels=1, changes=()):
+    stacked = np.array(values, np.uint8)
+    pixels = np.broadcast_to(stacked[:, None, None, None], (len(values), 2, 2, channels))
+    return DecodedStack(pixels, np.repeat(stacked[:, None], 32, axis=1), changes)
 
 
 def test_images_go_to_their_positions():
-    assembled = assemble([(2, decoded(3, changes=("resized",))), (0, decoded(1)), (1, decoded(2))], 3, 2)
-    assert assembled.images[:, 0, 0, 0].tolist() == assembled.digests[:, 5].tolist() == [1, 2, 3]
-    assert assembled.changes == {"resized": 1}
-    assert assembled.channels == {1: 3}
+    stacks = [([2, 0], decoded(3, 1, changes=("resized",))), ([3], decoded(4)), ([1], decoded(2))]
+    assembled = assemble(stacks, 4, 2)
+    assert assembled.images[:, 0, 0, 0].tolist() == assembled.digests[:, 5].tolist() == [1, 2, 3, 4]
+    assert assembled.changes == {"resized": 2}
+    assert assembled.channels == {1: 4}
+    assert assembled.examples == {1: 0}
 
 
 def test_mixed_colours_are_counted_with_an_example_of_each():
-    assembled = assemble([(2, decoded(3, 3)), (1, decoded(1, 3)), (0, decoded(2))], 3, 2)
+    assembled = assemble([([2, 1], decoded(3, 1, channels=3)), ([0], decoded(2))], 3, 2)
     problem = mixed_colors(assembled.channels, {n: "abc"[i] for n, i in assembled.examples.items()})[0]
     assert problem.name == "b"
     assert "one of 2 RGB images" in problem.reason

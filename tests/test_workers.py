@@ -10,7 +10,7 @@ from PIL import Image
 
 from medjax.config import DataConfig
 from medjax.data import workers
-from medjax.data.decode import decode_image
+from medjax.data.decode import DecodedStack, decode_image
 from medjax.data.listing import Fault
 from medjax.data.workers import decode_all
 from medjax.records import LoadCounts
@@ -29,7 +29,7 @@ def test_all_that_decoding_can_change_has_a_bit():
     exif[0x0112] = 6
     turned = encode(random_pixels(0, (9, 8, 3)), exif=exif)
     changes = decode_image(turned, DataConfig(image_size=6, color="gray")).changes
-    assert changes in workers._BITS_OF
+    assert changes == tuple(change for change in workers._CHANGES if change in changes)
     rescaled = encode(np.full((9, 8), 500, np.uint16), exif=exif)
     changes = decode_image(rescaled, DataConfig(image_size=6, color="rgb", sixteen_bit="high-byte")).changes
     assert changes == workers._CHANGES
@@ -50,11 +50,26 @@ def either(request):
     return request.param
 
 
-def test_answers_come_in_order(either):
+def by_key(answers):
+    """Each image's own answer: a fault, or a stack of one."""
+    return {
+        key: answer
+        if isinstance(answer, Fault)
+        else answer._replace(pixels=answer.pixels[place], digests=answer.digests[place])
+        for keys, answer in answers
+        for place, key in enumerate(keys)
+    }
+
+
+def test_batches_come_in_order(either):
     calls = []
-    answers = list(decode_all(encoded(20), 20, CONFIG, lambda *call: calls.append(call)))
-    assert [key for key, _ in answers] == [str(i) for i in range(20)]
-    for key, answer in answers:
+    answers = by_key(decode_all(encoded(20), 20, CONFIG, lambda *call: calls.append(call)))
+    size = workers._BATCH_IMAGES
+    keys = list(answers)
+    for start in range(0, 20, size):
+        batch = [str(number) for number in range(start, min(start + size, 20))]
+        assert sorted(keys[start : start + size]) == sorted(batch)
+    for key, answer in answers.items():
         np.testing.assert_array_equal(answer.pixels, decode_image(png(int(key)), CONFIG).pixels)
     assert calls[-1] == (20, 20)
     assert calls == sorted(calls)
@@ -63,7 +78,7 @@ def test_answers_come_in_order(either):
 def test_faults_are_passed_on_and_found(either):
     fault = Fault("cannot be read", "check")
     items = [*encoded(15), ("bad", b"noise"), ("gone", fault)]
-    answers = dict(decode_all(items, len(items), CONFIG))
+    answers = by_key(decode_all(items, len(items), CONFIG))
     assert answers["gone"] == fault
     assert "not a PNG" in answers["bad"].reason
     assert sum(isinstance(answer, Fault) for answer in answers.values()) == 2
@@ -74,7 +89,7 @@ def test_large_images_are_left_to_this_process(monkeypatch):
     monkeypatch.setattr(workers, "_MOST_WORKER_MEGAPIXELS", 0.001)
     monkeypatch.setattr(workers, "_MOST_WORKER_BYTES", 5_000)
     items = [*encoded(15), ("wide", raw_png(200, 200)), ("long", png(99, (100, 100)))]
-    answers = dict(decode_all(items, len(items), CONFIG))
+    answers = by_key(decode_all(items, len(items), CONFIG))
     assert not any(isinstance(answer, Fault) for answer in answers.values())
 
 
@@ -97,7 +112,7 @@ def test_reading_runs_only_a_little_ahead():
 def test_a_worker_that_dies_is_done_without(monkeypatch):
     cut_off = "sys.stdout.buffer.write(struct.pack('<4Q', 3, 900, 900, 900) + b'half')"
     monkeypatch.setattr(workers, "_PROGRAM", f"import struct, sys; sys.stdin.buffer.read(9); {cut_off}")
-    answers = dict(decode_all(encoded(20), 20, CONFIG))
+    answers = by_key(decode_all(encoded(20), 20, CONFIG))
     assert len(answers) == 20
     assert not any(isinstance(answer, Fault) for answer in answers.values())
 
@@ -131,12 +146,16 @@ def test_workers_end_when_the_work_is_broken_off(monkeypatch):
 def test_a_worker_answers_until_its_stdin_ends():
     with workers._started(CONFIG) as worker:
         workers._send(worker.questions, [png(0), b"noise", jpeg(1)])
-        first, second, third = workers._unpacked(workers._receive(worker.answers), 6)
-        np.testing.assert_array_equal(first.pixels, decode_image(png(0), CONFIG).pixels)
-        assert second is None
-        np.testing.assert_array_equal(third.pixels, decode_image(jpeg(1), CONFIG).pixels)
+        answers = by_key(workers._unpacked(workers._receive(worker.answers), 6))
+        assert set(answers) == {0, 2}
+        np.testing.assert_array_equal(answers[0].pixels, decode_image(png(0), CONFIG).pixels)
+        np.testing.assert_array_equal(answers[2].pixels, decode_image(jpeg(1), CONFIG).pixels)
         worker.questions.close()
         assert worker.answers.read() == b""
+
+
+def two(image):
+    return DecodedStack(np.stack([image.pixels] * 2), np.stack([image.digest] * 2), image.changes)
 
 
 def test_every_answer_survives_the_way():
@@ -145,12 +164,13 @@ def test_every_answer_survives_the_way():
         decode_image(png(seed, shape), CONFIG)._replace(changes=changes[seed])
         for seed, shape in enumerate([(9, 9, 3), (9, 9), (7, 8, 3)])
     ]
-    again = workers._unpacked(workers._packed([images[0], Fault("is", "not"), *images[1:]]), 6)
-    assert again.pop(1) is None
-    for image, copy in zip(images, again, strict=True):
-        np.testing.assert_array_equal(copy.pixels, image.pixels)
-        np.testing.assert_array_equal(copy.digest, image.digest)
-        assert copy.changes == image.changes
+    answers = [((7 * place, 7 * place + 1), two(image)) for place, image in enumerate(images)]
+    again = workers._unpacked(workers._packed(answers), 6)
+    for (places, stack), (copied_places, copy) in zip(answers, again, strict=True):
+        assert copied_places == places
+        np.testing.assert_array_equal(copy.pixels, stack.pixels)
+        np.testing.assert_array_equal(copy.digests, stack.digests)
+        assert copy.changes == stack.changes
     assert set(workers._CHANGES) < set(LoadCounts._fields)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from medjax.data.decode import DecodedImage
+from medjax.data.decode import DecodedStack
 from medjax.data.listing import Fault, problem_of
 from medjax.errors import Problem
 from medjax.records import Images, Labels
@@ -23,29 +23,26 @@ class Assembled(NamedTuple):
     channels: Counter[int]  # images by number of channels
 
 
-def assemble(decoded: Iterable[tuple[int, DecodedImage]], size: int, image_size: int) -> Assembled:
+def assemble(decoded: Iterable[tuple[Sequence[int], DecodedStack]], size: int, image_size: int) -> Assembled:
     """Put `size` images at their positions, as they come.
 
-    The first one decides the number of channels; of another number they are counted and left out.
+    The first ones decide the number of channels; of another number they are counted and left out.
     """
     images = np.empty((0, image_size, image_size, 1), np.uint8)
     digests = np.zeros((size, 32), np.uint8)
-    changed: Counter[tuple[str, ...]] = Counter()
+    changes: Counter[str] = Counter()
     examples: dict[int, int] = {}
     channels: Counter[int] = Counter()
-    for position, image in decoded:
-        count = image.pixels.shape[-1]
+    for positions, stack in decoded:
+        count = stack.pixels.shape[-1]
         if not channels:
             images = np.empty((size, image_size, image_size, count), np.uint8)
-        channels[count] += 1
-        examples[count] = min(position, examples.get(count, position))
-        changed[image.changes] += 1
-        digests[position] = image.digest
+        channels[count] += len(positions)
+        examples[count] = min(*positions, examples.get(count, size))
+        changes.update(dict.fromkeys(stack.changes, len(positions)))
+        digests[positions] = stack.digests
         if count == images.shape[-1]:
-            images[position] = image.pixels
-    changes: Counter[str] = Counter()
-    for names, count in changed.items():
-        changes.update(dict.fromkeys(names, count))
+            images[positions] = stack.pixels
     return Assembled(images, digests, changes, examples, channels)
 
 

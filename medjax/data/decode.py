@@ -47,6 +47,18 @@ class DecodedImage(NamedTuple):
     digest: Digest  # sha256 of the pixels at full size, upright, before colour and size change
     changes: tuple[str, ...]  # the fields of LoadCounts that count it
 
+    def stacked(self) -> "DecodedStack":
+        """The image as a stack of one."""
+        return DecodedStack(self.pixels[None], self.digest[None], self.changes)
+
+
+class DecodedStack(NamedTuple):
+    """Images with the same number of channels, to all of which the same was done."""
+
+    pixels: UInt8[np.ndarray, "n side side channel"]
+    digests: UInt8[np.ndarray, "n 32"]
+    changes: tuple[str, ...]
+
 
 def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
     """The PNG or JPEG in `data`, square and of `config.image_size`; raises UnfitError with reason and remedy."""
@@ -101,19 +113,34 @@ def decode_pixels(pixels: UInt8[np.ndarray, "height width channel"], config: Dat
 
 def digest(pixels: UInt8[np.ndarray, "height width channel"]) -> Digest:
     """sha256 of an image's pixels and shape; equal for equal images, however they were stored."""
-    height, width, channels = pixels.shape
-    return _digest_parts(f"{height}x{width}x{channels}", [np.ascontiguousarray(pixels).data])
+    return digest_stack(pixels[None])[0]
+
+
+def digest_stack(images: UInt8[np.ndarray, "n height width channel"]) -> UInt8[np.ndarray, "n 32"]:
+    """The `digest` of each image."""
+    _, height, width, channels = images.shape
+    start = hashlib.sha256(_shape_text(height, width, channels))
+    digests = []
+    for pixels in np.ascontiguousarray(images):
+        state = start.copy()
+        state.update(pixels.data)
+        digests.append(state.digest())
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+
+
+def _shape_text(height: int, width: int, channels: int) -> bytes:
+    return f"{height}x{width}x{channels}".encode()
 
 
 def _digest_image(image: Image.Image) -> Digest:
-    shape = f"{image.height}x{image.width}x{len(image.getbands())}"
+    shape = _shape_text(image.height, image.width, len(image.getbands()))
     if image.width * image.height <= _STRIP_PIXELS:
         return _digest_parts(shape, [image.tobytes()])
     return _digest_parts(shape, (strip.tobytes() for strip in _strips(image)))
 
 
-def _digest_parts(shape: str, parts: Iterable[bytes | memoryview]) -> Digest:
-    state = hashlib.sha256(shape.encode())
+def _digest_parts(shape: bytes, parts: Iterable[bytes]) -> Digest:
+    state = hashlib.sha256(shape)
     for part in parts:
         state.update(part)
     return np.frombuffer(state.digest(), np.uint8)

@@ -13,10 +13,11 @@ from functools import lru_cache
 
 import numpy as np
 import simplejpeg
+from jaxtyping import UInt8
 from PIL import features
 
 from medjax.config import DataConfig
-from medjax.data.decode import DecodedImage, digest
+from medjax.data.decode import DecodedStack, digest_stack
 from medjax.data.headers import JPEG_SIGNATURE
 from medjax.data.resizing import fit_stack
 
@@ -35,9 +36,8 @@ _HARMLESS = {0xC4, 0xDB, 0xDD, 0xFE}  # Huffman tables, quantization tables, res
 Shape = tuple[int, int, int]
 
 
-def decode_plain(images: Sequence[bytes], config: DataConfig) -> list[DecodedImage | None]:
-    """What `decode_image` makes of each plain JPEG among `images`; None for all others, damaged ones included."""
-    answers: list[DecodedImage | None] = [None] * len(images)
+def decode_plain(images: Sequence[bytes], config: DataConfig) -> Iterator[tuple[Sequence[int], DecodedStack]]:
+    """What `decode_image` makes of the plain JPEGs among `images`, with their positions; damaged ones are left out."""
     positions: dict[Shape, list[int]] = {}
     for position, data in enumerate(images):
         if (shape := plain_shape(data)) is not None:
@@ -47,9 +47,10 @@ def decode_plain(images: Sequence[bytes], config: DataConfig) -> list[DecodedIma
             continue
         size = max(1, _STACK_BYTES // (shape[0] * shape[1] * shape[2]))
         for start in range(0, len(alike), size):
-            for position, answer in _decode_alike(images, alike[start : start + size], shape, config):
-                answers[position] = answer
-    return answers
+            decoded, full = _decode_alike(images, alike[start : start + size], shape)
+            if decoded:
+                pixels, changes = fit_stack(full, config)
+                yield decoded, DecodedStack(pixels, digest_stack(full), changes)
 
 
 def plain_shape(data: bytes) -> Shape | None:
@@ -90,9 +91,9 @@ def _read_frame(segment: bytes) -> Shape | None:
 
 
 def _decode_alike(
-    images: Sequence[bytes], positions: Sequence[int], shape: Shape, config: DataConfig
-) -> Iterator[tuple[int, DecodedImage]]:
-    """The positions and images that decode without a warning, all of the same shape."""
+    images: Sequence[bytes], positions: Sequence[int], shape: Shape
+) -> tuple[list[int], UInt8[np.ndarray, "n height width channel"]]:
+    """The positions and pixels of images that decode without a warning, all of the same shape."""
     full = np.empty((len(positions), *shape), np.uint8)
     decoded: list[int] = []
     for position in positions:
@@ -101,8 +102,4 @@ def _decode_alike(
         except ValueError:
             continue
         decoded.append(position)
-    full = full[: len(decoded)]
-    if decoded:
-        fitted, changes = fit_stack(full, config)
-        for position, pixels, small in zip(decoded, full, fitted, strict=True):
-            yield position, DecodedImage(small, digest(pixels), changes)
+    return decoded, full[: len(decoded)]

@@ -60,20 +60,29 @@ def arrange(entries: Iterable[Entry], source: str, ignore: Sequence[str] = ()) -
     visible, skipped = without_junk(entries)
     problems = _duplicates(visible)
     wrapper = _wrapper(visible)
-    kept = [entry for entry in visible if not is_ignored(_inside(wrapper, entry.name), ignore)]
-    wrapper = wrapper or _wrapper(kept)  # what stood beside it may just have been ignored
-    ignored = {_inside(wrapper, entry.name) for entry in set(visible).difference(kept) if not entry.is_folder}
+    kept, ignored = visible, set()
+    if ignore:
+        kept = [entry for entry in visible if not is_ignored(_inside(wrapper, entry.name), ignore)]
+        wrapper = wrapper or _wrapper(kept)  # what stood beside it may just have been ignored
+        left_out = set(visible).difference(kept)
+        ignored = {_inside(wrapper, entry.name) for entry in left_out if not entry.is_folder}
     if wrapper:
         kept = [entry._replace(name=_inside(wrapper, entry.name)) for entry in kept if entry.name != wrapper]
 
     part_folders = _part_folders(kept)
     images: list[LabelledImage] = []
+    homes: dict[str, tuple[str, str]] = {}  # class and part of the folders whose first image has been placed
     for entry in kept:
+        folder = entry.name.rpartition("/")[0]
+        if folder in homes and entry.fault is None and not entry.is_folder:
+            images.append(LabelledImage(entry.name, entry.key, *homes[folder]))
+            continue
         placed = entry.fault or _place(entry, part_folders)
         if isinstance(placed, Fault):
             problems.append(problem_of(entry.name, placed))
         elif placed is not None:
             images.append(placed)
+            homes[folder] = placed.class_name, placed.part
         elif not entry.is_folder:
             skipped += 1
     folders, empty = _class_folders(kept, ignored, depth=2 if part_folders else 1)
@@ -111,7 +120,10 @@ def without_junk(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
     """
     visible, skipped = [], 0
     for entry in entries:
-        parts = entry.name.split("/") if _MAYBE_JUNK.search(entry.name) else []
+        if not _MAYBE_JUNK.search(entry.name):  # nearly always, and there may be a million names
+            visible.append(entry)
+            continue
+        parts = entry.name.split("/")
         position = next((i for i, part in enumerate(parts) if _is_junk(part)), None)
         if position is None:
             visible.append(entry)
@@ -148,7 +160,10 @@ def _is_document(name: str) -> bool:
 
 
 def _duplicates(entries: Iterable[Entry]) -> list[Problem]:
-    counts = Counter(entry.name for entry in entries if not entry.is_folder)
+    names = [entry.name for entry in entries if not entry.is_folder]
+    if len(set(names)) == len(names):
+        return []
+    counts = Counter(names)
     fault = Fault(
         "stands in the source twice", "rename one; names that differ in Unicode form alone are the same"
     )
@@ -157,9 +172,18 @@ def _duplicates(entries: Iterable[Entry]) -> list[Problem]:
 
 def _wrapper(entries: Iterable[Entry]) -> str:
     """The one folder around everything, or "": the only one at the top, with folders in it."""
-    names = [entry.name + "/" * entry.is_folder for entry in entries if entry.fault is None]
-    tops = {name.split("/")[0] for name in names if "/" in name}
-    return tops.pop() if len(tops) == 1 and any(name.count("/") > 1 for name in names) else ""
+    folders = _folders(entry for entry in entries if entry.fault is None)
+    tops = _tops(folders)
+    return tops.pop() if len(tops) == 1 and any("/" in folder for folder in folders) else ""
+
+
+def _folders(entries: Iterable[Entry]) -> set[str]:
+    """The folders that entries are or lie in; there are few of them beside a million names."""
+    return {entry.name if entry.is_folder else entry.name.rpartition("/")[0] for entry in entries} - {""}
+
+
+def _tops(folders: Iterable[str]) -> set[str]:
+    return {folder.split("/")[0] for folder in folders}
 
 
 def _inside(wrapper: str, name: str) -> str:
@@ -168,8 +192,8 @@ def _inside(wrapper: str, name: str) -> str:
 
 def _part_folders(entries: Iterable[Entry]) -> dict[str, str]:
     """The top folders that are parts, and which; empty unless there are two at least."""
-    tops = {entry.name.split("/")[0] for entry in entries if "/" in entry.name or entry.is_folder}
-    found = {top: PARTS[top.lower()] for top in sorted(tops) if top.lower() in PARTS}
+    tops = sorted(_tops(_folders(entries)))
+    found = {top: PARTS[top.lower()] for top in tops if top.lower() in PARTS}
     return found if len(found) > 1 else {}
 
 
@@ -195,22 +219,18 @@ def _place(entry: Entry, part_folders: dict[str, str]) -> LabelledImage | Fault 
     return Fault("is an unknown file beside the class folders", "remove it")
 
 
-def _class_folders(entries: Iterable[Entry], ignored: set[str], depth: int) -> tuple[set[str], set[str]]:
+def _class_folders(entries: Sequence[Entry], ignored: set[str], depth: int) -> tuple[set[str], set[str]]:
     """Folders at `depth` that hold files, and those that hold none; with ignored files alone they are neither.
 
     Of a folder that cannot be read it is known already, so that it passes for one with files.
     """
 
-    def folder_of(name: str) -> str:
-        return "/".join(name.split("/")[:depth])
+    def at_depth(folders: Iterable[str]) -> set[str]:
+        return {"/".join(folder.split("/")[:depth]) for folder in folders if folder.count("/") >= depth - 1}
 
-    full: set[str] = set()
-    seen: set[str] = set()
-    for entry in entries:
-        if entry.name.count("/") >= depth - entry.is_folder:
-            is_seen_only = entry.is_folder and entry.fault is None
-            (seen if is_seen_only else full).add(folder_of(entry.name))
-    return full, seen - full - {folder_of(name) for name in ignored}
+    full = at_depth(_folders(entry for entry in entries if entry.fault is not None or not entry.is_folder))
+    seen = at_depth(_folders(entries))
+    return full, seen - full - {"/".join(name.split("/")[:depth]) for name in ignored}
 
 
 def _folder_problems(folders: set[str], empty: set[str], part_folders: dict[str, str]) -> list[Problem]:

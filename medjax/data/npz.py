@@ -9,7 +9,7 @@ classification", 2023, https://doi.org/10.1038/s41597-022-01721-8
 import math
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 
 from medjax.config import DataConfig
 from medjax.data.assembly import assemble, conflicting
-from medjax.data.decode import DecodedImage, check_size, decode_pixels
+from medjax.data.decode import DecodedStack, check_size, decode_pixels
 from medjax.data.layout import is_ignored
 from medjax.data.listing import Fault, UnfitError, most_unpacked_bytes, problem_of
 from medjax.data.workers import Progress
@@ -223,7 +223,7 @@ def _decode(
     rows: list[Row],
     config: DataConfig,
     on_progress: Progress | None,
-) -> Iterator[tuple[int, DecodedImage]]:
+) -> Iterator[tuple[Sequence[int], DecodedStack]]:
     """The position of each of `rows` with its image; the file is read in pieces from front to back."""
     positions = {(row.part, row.number): position for position, row in enumerate(rows)}
     done = 0
@@ -232,7 +232,7 @@ def _decode(
         for number, image in enumerate(images):
             if (position := positions.get((part, number))) is None:
                 continue
-            yield position, decode_pixels(image.reshape(*image.shape[:2], -1), config)
+            yield [position], decode_pixels(image.reshape(*image.shape[:2], -1), config).stacked()
             done += 1
             if on_progress is not None and (done % _ROWS_A_CALL == 0 or done == len(rows)):
                 on_progress(done, len(rows))

@@ -7,7 +7,6 @@ that ended. (The pools of multiprocessing need the guard, and those of joblib ou
 """
 
 import json
-import math
 import os
 import struct
 import subprocess
@@ -23,7 +22,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from medjax.config import DataConfig
-from medjax.data.decode import DecodedImage, decode_image
+from medjax.data.decode import DecodedStack, decode_image
 from medjax.data.jpegs import decode_plain
 from medjax.data.listing import Fault, Key, UnfitError
 
@@ -39,25 +38,20 @@ _MOST_WORKER_BYTES = 8 * 2**20
 _MOST_WORKER_MEGAPIXELS = 16.0
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from medjax.data.workers import serve; serve(sys.argv[1])"
-_CHANGES = ("reoriented", "rescaled", "resized", "reshaped", "recolored")  # as `decode_image` puts them
-_CHANGES_OF = {
-    bits: tuple(change for bit, change in enumerate(_CHANGES) if bits >> bit & 1)
-    for bits in range(1 << len(_CHANGES))
-}
-_BITS_OF = {changes: bits for bits, changes in _CHANGES_OF.items()}
-_RGB, _FAULT = 1 << len(_CHANGES), 0xFF
+_CHANGES = ("reoriented", "rescaled", "resized", "reshaped", "recolored")  # in the order of `decode_image`
 _DIGEST_BYTES = 32
 
 Progress = Callable[[int, int | None], None]
 Encoded = tuple[Key, bytes | Fault]
-Decoded = tuple[Key, DecodedImage | Fault]
+Decoded = tuple[Sequence[Key], DecodedStack | Fault]  # a fault of one image
+Answer = tuple[Sequence[int], DecodedStack]  # and the places in a batch that it is about
 
 
 class Handed(NamedTuple):
     """A batch that a worker is to answer, and its answers."""
 
     batch: list[Encoded]
-    answers: Future[dict[Key, DecodedImage | Fault]]  # what a worker refuses is left out
+    answers: Future[list[Decoded]]  # what a worker refuses is left out
 
 
 class Worker(NamedTuple):
@@ -91,7 +85,7 @@ def decode_all(
     on_progress: Progress | None = None,
     workers: Sequence[Worker] = (),
 ) -> Iterator[Decoded]:
-    """The key of each image with its pixels or with what is wrong with it, in the order they came.
+    """The keys of all images with their pixels or with what is wrong with one, batch by batch as they came.
 
     `on_progress(done, total)` is called after every batch. Workers that were started beforehand are made use of, else
     some are started if that pays.
@@ -99,9 +93,9 @@ def decode_all(
     batches = _in_batches(encoded)
     done = 0
     with nullcontext(workers) if workers else started_workers(total, config) as ready:
-        for batch in _in_processes(batches, ready, config) if ready else _inline(batches, config):
-            yield from batch
-            done += len(batch)
+        for answers in _in_processes(batches, ready, config) if ready else _inline(batches, config):
+            yield from answers
+            done += sum(len(keys) for keys, _ in answers)
             if on_progress is not None:
                 on_progress(done, total)
 
@@ -111,7 +105,7 @@ def serve(settings: str) -> None:
     values = json.loads(settings)
     config = DataConfig(**{**values, "ignore": tuple(values["ignore"])})
     while images := _receive(sys.stdin.buffer):
-        _send(sys.stdout.buffer, _packed(_decode(images, config)))
+        _send(sys.stdout.buffer, _packed(_decode(images, config)[0]))
 
 
 def _in_batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
@@ -129,7 +123,7 @@ def _in_batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
 
 def _inline(batches: Iterable[list[Encoded]], config: DataConfig) -> Iterator[list[Decoded]]:
     for batch in batches:
-        yield [*_decode_batch(batch, config).items()]
+        yield _decode_batch(batch, config)
 
 
 def _in_processes(
@@ -158,16 +152,14 @@ def _oldest(waiting: deque[Handed], config: DataConfig) -> list[Decoded]:
         if position is None:
             break
         batch = waiting[position].batch
-        answers: Future[dict[Key, DecodedImage | Fault]] = Future()
+        answers: Future[list[Decoded]] = Future()
         answers.set_result(_decode_batch(batch, config))
         waiting[position] = Handed(batch, answers)
     batch, answers = waiting.popleft()
     decoded = answers.result()
-    left_out = [
-        item for item in batch if item[0] not in decoded
-    ]  # it may only have been too large for a worker
-    decoded |= _decode_batch(left_out, config)
-    return [(key, decoded[key]) for key, _ in batch]
+    answered = {key for keys, _ in decoded for key in keys}
+    # What was left out may only have been too large for a worker.
+    return decoded + _decode_batch([item for item in batch if item[0] not in answered], config)
 
 
 @contextmanager
@@ -188,77 +180,78 @@ def _started(config: DataConfig) -> Iterator[Worker]:
                 worker.stdin.close()
 
 
-def _ask(
-    free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int
-) -> dict[Key, DecodedImage | Fault]:
+def _ask(free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int) -> list[Decoded]:
     """What the next free worker makes of the smaller images; what it refuses is left out."""
     small = [
         (key, data) for key, data in batch if isinstance(data, bytes) and len(data) <= _MOST_WORKER_BYTES
     ]
     if not small:
-        return {}
+        return []
     worker = free.get()
     try:
         _send(worker.questions, [data for _, data in small])
         answers = _unpacked(_receive(worker.answers), image_size)
     except (OSError, ValueError, struct.error):  # it has been killed, perhaps for want of memory
-        return {}
+        return []
     finally:
         free.put(worker)
-    return {key: answer for (key, _), answer in zip(small, answers, strict=False) if answer is not None}
+    return [([small[place][0] for place in places], stack) for places, stack in answers]
 
 
-def _decode_batch(batch: Sequence[Encoded], config: DataConfig) -> dict[Key, DecodedImage | Fault]:
-    return dict(zip([key for key, _ in batch], _decode([data for _, data in batch], config), strict=True))
-
-
-def _decode(images: Sequence[bytes | Fault], config: DataConfig) -> list[DecodedImage | Fault]:
-    """The plain JPEGs all at once, whatever else there is one by one."""
-    plain = decode_plain([b"" if isinstance(data, Fault) else data for data in images], config)
-    return [answer or _decode_one(data, config) for answer, data in zip(plain, images, strict=True)]
-
-
-def _decode_one(data: bytes | Fault, config: DataConfig) -> DecodedImage | Fault:
-    if isinstance(data, Fault):
-        return data
-    try:
-        return decode_image(data, config)
-    except UnfitError as error:
-        return error.fault
-
-
-def _packed(answers: Sequence[DecodedImage | Fault]) -> list[bytes]:
-    """A byte for each answer, then the digests and the pixels of those that are no fault."""
-    decoded = [answer for answer in answers if not isinstance(answer, Fault)]
+def _decode_batch(batch: Sequence[Encoded], config: DataConfig) -> list[Decoded]:
+    answers, faults = _decode([data for _, data in batch], config)
+    keys = [key for key, _ in batch]
     return [
-        bytes(_FAULT if isinstance(answer, Fault) else _byte_of(answer) for answer in answers),
-        b"".join(answer.digest.tobytes() for answer in decoded),
-        b"".join(answer.pixels.tobytes() for answer in decoded),
+        *(([keys[place] for place in places], stack) for places, stack in answers),
+        *(([keys[place]], fault) for place, fault in faults),
     ]
 
 
-def _byte_of(answer: DecodedImage) -> int:
-    """A bit for each change, and one for RGB."""
-    return _BITS_OF[answer.changes] + (_RGB if answer.pixels.shape[-1] == 3 else 0)
+def _decode(
+    images: Sequence[bytes | Fault], config: DataConfig
+) -> tuple[list[Answer], list[tuple[int, Fault]]]:
+    """The plain JPEGs all at once, whatever else there is one by one; and what is wrong, with its place."""
+    answers: list[Answer] = [
+        *decode_plain([b"" if isinstance(data, Fault) else data for data in images], config)
+    ]
+    faults = []
+    decoded = {place for places, _ in answers for place in places}
+    for place, data in enumerate(images):
+        if isinstance(data, Fault):
+            faults.append((place, data))
+        elif place not in decoded:
+            try:
+                answers.append(([place], decode_image(data, config).stacked()))
+            except UnfitError as error:
+                faults.append((place, error.fault))
+    return answers, faults
 
 
-def _unpacked(parts: Sequence[bytes], image_size: int) -> list[DecodedImage | None]:
-    """The answers again; None for a fault."""
-    if not parts:
-        return []
-    digests = iter(np.frombuffer(parts[1], np.uint8).reshape(-1, _DIGEST_BYTES))
-    pixels, start = np.frombuffer(parts[2], np.uint8), 0
-    answers: list[DecodedImage | None] = []
-    for byte in parts[0]:
-        if byte == _FAULT:
-            answers.append(None)
-            continue
-        shape = (image_size, image_size, 3 if byte & _RGB else 1)
-        end = start + math.prod(shape)
-        answers.append(
-            DecodedImage(pixels[start:end].reshape(shape), next(digests), _CHANGES_OF[byte & ~_RGB])
+def _packed(answers: Sequence[Answer]) -> list[bytes]:
+    """Four parts for each answer: places, whether each change was made, digests and pixels."""
+    parts: list[bytes] = []
+    for places, stack in answers:
+        changes = bytes(change in stack.changes for change in _CHANGES)
+        parts += [
+            struct.pack(f"<{len(places)}I", *places),
+            changes,
+            stack.digests.tobytes(),
+            stack.pixels.tobytes(),
+        ]
+    return parts
+
+
+def _unpacked(parts: Sequence[bytes], image_size: int) -> list[Answer]:
+    """The answers again."""
+    answers: list[Answer] = []
+    for places, changes, digests, pixels in zip(*[iter(parts)] * 4, strict=True):
+        count = len(digests) // _DIGEST_BYTES
+        stack = DecodedStack(
+            np.frombuffer(pixels, np.uint8).reshape(count, image_size, image_size, -1),
+            np.frombuffer(digests, np.uint8).reshape(count, _DIGEST_BYTES),
+            tuple(change for change, was_made in zip(_CHANGES, changes, strict=True) if was_made),
         )
-        start = end
+        answers.append((struct.unpack(f"<{count}I", places), stack))
     return answers
 
 

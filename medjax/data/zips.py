@@ -8,6 +8,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -102,7 +103,10 @@ def _entry(position: int, member: zipfile.ZipInfo, is_overlapping: bool, most_by
     is_folder = raw.endswith("/")
     if fault is None and not is_folder and max(member.file_size, member.compress_size) > most_bytes:
         fault = oversize_fault(max(member.file_size, member.compress_size))
-    return Entry(name, position, is_folder, fault or _fault_of(member, is_folder, is_overlapping))
+    if fault is None:
+        mode = member.external_attr >> 16
+        fault = _fault_of(mode, member.flag_bits, member.compress_type, is_folder, is_overlapping)
+    return Entry(name, position, is_folder, fault)
 
 
 def _name_of(member: zipfile.ZipInfo) -> str:
@@ -114,18 +118,18 @@ def _name_of(member: zipfile.ZipInfo) -> str:
     return name
 
 
-def _fault_of(member: zipfile.ZipInfo, is_folder: bool, is_overlapping: bool) -> Fault | None:
-    mode = member.external_attr >> 16
+@lru_cache(maxsize=256)  # the members of an archive are nearly all alike
+def _fault_of(mode: int, flags: int, method: int, is_folder: bool, is_overlapping: bool) -> Fault | None:
     if stat.S_ISLNK(mode):
         return Fault("is a symbolic link", "pack the file itself")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return Fault("is a device or pipe, not a regular file", "pack regular files only")
     if is_folder:
         return None
-    if member.flag_bits & _ENCRYPTED:
+    if flags & _ENCRYPTED:
         return Fault("is encrypted", "pack it without a password")
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return Fault(f"is packed by method {member.compress_type}", "pack it stored or deflated")
+    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return Fault(f"is packed by method {method}", "pack it stored or deflated")
     return Fault("overlaps another member of the archive", "pack it again") if is_overlapping else None
 
 
