@@ -6,6 +6,7 @@ Archives are never extracted. All that is wrong with a source is refused at once
 
 import gc
 import hashlib
+import itertools
 import os
 import stat
 from collections import Counter
@@ -82,11 +83,16 @@ def opened_source(path: Path, config: DataConfig) -> Iterator[Listing]:
 
 def fingerprint(dataset: Dataset) -> str:
     """sha256 in hexadecimal over the id, class name and digest of each image, in order."""
-    state = hashlib.sha256()
-    for id, label, digest in zip(dataset.ids, dataset.labels, dataset.digests, strict=True):
-        for part in (str(id).encode(), dataset.class_names[label].encode(), digest.tobytes()):
-            state.update(len(part).to_bytes(8, "big") + part)
-    return state.hexdigest()
+    ids = (_with_length(id.encode()) for id in dataset.ids.tolist())
+    names = [_with_length(name.encode()) for name in dataset.class_names]
+    labels = (names[label] for label in dataset.labels.tolist())
+    digests = (_with_length(digest.tobytes()) for digest in dataset.digests)
+    everything = b"".join(itertools.chain.from_iterable(zip(ids, labels, digests, strict=True)))
+    return hashlib.sha256(everything).hexdigest()
+
+
+def _with_length(part: bytes) -> bytes:
+    return len(part).to_bytes(8, "big") + part
 
 
 def load_images(paths: Sequence[str | os.PathLike], config: DataConfig = _DEFAULTS) -> tuple[Images, Names]:
