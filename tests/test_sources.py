@@ -1,5 +1,6 @@
 """`load` and `load_images` as a whole."""
 
+import gc
 import itertools
 import os
 import subprocess
@@ -272,3 +273,39 @@ def test_the_whole_of_medical_mnist(medical_mnist):
     # As measured when the archive was described: 440 redundant files.
     assert len(dataset.ids) - len(np.unique(dataset.digests, axis=0)) == 440
     assert list(itertools.islice(dataset.ids, 1)) == ["AbdomenCT/000000.jpeg"]
+
+
+def test_workers_start_before_an_archive_is_listed(tmp_path, monkeypatch):
+    order = []
+    start, listing = sources.started_workers, sources._opened_archive
+    monkeypatch.setattr(sources, "started_workers", lambda *given: order.append("start") or start(*given))
+    monkeypatch.setattr(sources, "_opened_archive", lambda path: order.append("list") or listing(path))
+    load(write_zip(tmp_path / "set.zip", small_set()), PLAIN)
+    assert order == ["start", "list"]
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_garbage_is_collected_afterwards_as_before(tmp_path, is_enabled):
+    sound = write_zip(tmp_path / "sound.zip", small_set())
+    bad = write_zip(tmp_path / "bad.zip", {**small_set(), "cat/bad.png": b"noise"})
+    was_enabled = gc.isenabled()
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        load(sound, PLAIN)
+        assert gc.isenabled() == is_enabled
+        with pytest.raises(RefusedError):
+            load(bad, PLAIN)
+        assert gc.isenabled() == is_enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+
+
+def test_a_fingerprint_is_of_lengths_and_parts():
+    """Runs made before are compared with it: it may not change."""
+    dataset = make_phantom()._replace(
+        ids=np.array(["cat/1", "hund/ä"]),
+        labels=np.array([0, 1], np.int32),
+        class_names=("cat", "hund"),
+        digests=np.repeat(np.array([[1], [2]], np.uint8), 32, axis=1),
+    )
+    assert fingerprint(dataset) == "d63c358ad7bb359f607d8aa82bf923cf9b004adee83b62feb03fe1550df34aa6"
