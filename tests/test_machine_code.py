@@ -18,19 +18,19 @@ def folder(tmp_path):
     jax.config.update("jax_compilation_cache_dir", before)
 
 
-def answer(number, key):
-    """What the code under a key answers, and how often it was written as `number`."""
+def answer(number, identity):
+    """What the code under an identity answers, and how often it was written as `number`."""
     written = []
 
     def write():
         written.append(number)
         return TEXT % number
 
-    code = machine_code.load(write, key)
+    code = machine_code.load(write, identity)
     return ctypes.CFUNCTYPE(ctypes.c_int64)(code.address("answer"))(), len(written)
 
 
-def test_code_is_written_once_for_a_key(folder):
+def test_code_is_written_once_for_an_identity(folder):
     assert answer(1, ["one"]) == (1, 1)
     assert answer(2, ["one"]) == (1, 0)
     assert answer(2, ["two"]) == (2, 1)

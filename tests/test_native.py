@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medjax.models import emitter, handler, native
-from medjax.models.emitter import FLOAT, constant
+from medjax.models.emitter import FLOAT
 
 COUNTS = [0, 1, 3, 4, 5, 63, 64, 65, 128, 1000]
 
@@ -55,12 +55,6 @@ def test_each_image_is_worked_on_once(count, length):
     assert (counts > 0).all()
 
 
-def test_shares_are_few_and_do_not_depend_on_cores():
-    for count in range(1, 3000):
-        assert handler.num_shares(count) <= 16
-        assert (handler.num_shares(count) - 1) * handler.images_a_share(count) < count
-
-
 def test_programs_side_by_side_do_not_disturb_each_other():
     images = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
 
@@ -95,7 +89,3 @@ print(hashlib.sha256(b"".join(np.asarray(each).tobytes() for each in jax.jit(jax
         for extra in ({}, {"PJRT_NPROC": threads})
     }
     assert len(digests) == 1
-
-
-def test_a_vector_of_a_number_is_what_it_says():
-    assert str(constant(FLOAT, 1.5, 4)).count("0x3ff8000000000000") == 4

@@ -27,15 +27,15 @@ class MachineCode:
         return self._engine.get_function_address(name)
 
 
-def load(write: Callable[[], str], key: Sequence[str]) -> MachineCode:
-    """What LLVM makes of the text that `write` returns, which is asked for only where nothing is kept under `key`.
+def load(write: Callable[[], str], identity: Sequence[str]) -> MachineCode:
+    """What LLVM makes of the text that `write` returns, which is asked for only where nothing is kept under `identity`.
 
     Code is kept in `jax_compilation_cache_dir`, whose owner is trusted as JAX trusts it, for this processor and this
     version of LLVM.
     """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    path = _kept_at(key)
+    path = _kept_at(identity)
     compiled = None if path is None else _read(path)
     if compiled is None:
         compiled = _compile(write())
@@ -57,14 +57,14 @@ def _target_machine() -> llvm.TargetMachine:
     )
 
 
-def _kept_at(key: Sequence[str]) -> Path | None:
-    """The file of a key; None where nothing is to be kept."""
+def _kept_at(identity: Sequence[str]) -> Path | None:
+    """The file of an identity; None where nothing is to be kept."""
     folder = jax.config.values["jax_compilation_cache_dir"]
     if not folder or not jax.config.values["jax_enable_compilation_cache"] or not os.path.isdir(folder):
         return None
     versions = [llvmlite.__version__, str(llvm.llvm_version_info)]
     processor = [llvm.get_default_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
-    name = hashlib.sha256("\0".join([*versions, *processor, *key]).encode()).hexdigest()
+    name = hashlib.sha256("\0".join([*versions, *processor, *identity]).encode()).hexdigest()
     return Path(folder) / f"medjax-{name}.o"
 
 

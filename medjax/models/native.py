@@ -35,9 +35,9 @@ def run(
     """Arrays of the shapes `results`, filled in by a kernel, for a program that is lowered for a CPU.
 
     The first axis of `shared_out` is the images', and of results that or the shares'; `whole` is there for all shares.
-    `kernel` writes the code, which may depend on all other sides. It is given all arrays in this order, results last,
-    the first image of a share and the one to stop before, and the share's number. Each share must write all of its
-    results, and nothing of another's.
+    `kernel` writes the code, which may depend on all other sides and, as it is known by its name, on nothing else. It
+    is given all arrays in this order, results last, the first image of a share and the one to stop before, and the
+    share's number. Each share must write all of its results, and nothing of another's.
     """
     arrays = [*map(jax.typeof, shared_out), *map(jax.typeof, whole), *results]
     are_whole = range(len(shared_out), len(shared_out) + len(whole))
@@ -54,7 +54,7 @@ def run(
             # All that `write` depends on, so that it need not be called where its code has been kept.
             modules = sys.modules[kernel.__module__], emitter, handler
             sources = [inspect.getsource(module) for module in modules]
-            _compiled[target] = machine_code.load(write, key=[target, *sources])
+            _compiled[target] = machine_code.load(write, identity=[target, *sources])
             _register(target, _compiled[target].address("handler"))
     return jax.ffi.ffi_call(target, list(results), vmap_method="sequential")(*shared_out, *whole)
 
