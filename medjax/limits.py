@@ -48,6 +48,12 @@ def _training_limits(config: TrainConfig) -> list[_Limit]:
         ),
         ("--batch-size", config.batch_size, config.batch_size >= 1, "at least 1"),
         ("--learning-rate", config.learning_rate, 0 < config.learning_rate < math.inf, "more than 0"),
+        (
+            "--block-features",
+            " ".join(map(str, config.block_features)) or "none",
+            bool(config.block_features) and all(1 <= each <= 4096 for each in config.block_features),
+            "a number from 1 to 4096 for each block, such as 32 64",
+        ),
         ("--hidden-units", config.hidden_units, 0 <= config.hidden_units <= 65536, "0 to 65536"),
         (
             "--views",

@@ -13,10 +13,12 @@ from medjax.jobs.building import (
     count_steps,
     folds_of,
     make_controls,
+    make_model,
     make_rate,
     make_splits,
     with_whole_paths,
 )
+from medjax.models import CNN
 
 PLAIN = TrainConfig(epochs=2)
 LOOKING = dataclasses.replace(PLAIN, early_stopping=True)
@@ -99,6 +101,13 @@ def test_settings_reach_the_controls():
     for _ in range(10):
         state = controls.plateau.control.update(state, jnp.float32(1.0))
     assert state.scale * config.learning_rate == pytest.approx(1e-4)
+
+
+def test_settings_reach_the_network():
+    config = dataclasses.replace(PLAIN, block_features=(4, 8, 16), hidden_units=0, dropout=0.1, centre=True)
+    model = CNN(3, dropout=0.1, block_features=(4, 8, 16), hidden_units=0, centre=True)
+    assert make_model(config, 3) == model
+    assert make_model(TrainConfig(), 6) == CNN(6)
 
 
 def test_schedules_run_over_all_steps(dataset):

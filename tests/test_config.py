@@ -38,7 +38,8 @@ def test_the_reports_second_phase_trains_ten_epochs():
 
 
 def test_a_configuration_survives_json():
-    config = TrainConfig(seed=7, fractions=(0.8, 0.1, 0.1), data=DataConfig(ignore=("*.bmp",), color="rgb"))
+    data = DataConfig(ignore=("*.bmp",), color="rgb")
+    config = TrainConfig(seed=7, fractions=(0.8, 0.1, 0.1), block_features=(8, 16, 8), data=data)
     assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
     crossval = CrossvalConfig(folds=3, only_fold=2, training=config)
     assert from_dict(json.loads(json.dumps(dataclasses.asdict(crossval)))) == crossval
@@ -51,6 +52,12 @@ def test_identical_images_stay_together_but_for_the_published_protocols():
         assert config.data.group_duplicates == ("none" if name in published else "exact"), name
     report = dataclasses.replace(PRESETS["report"], data=DataConfig())
     assert report == TrainConfig()
+
+
+def test_a_run_from_before_blocks_could_be_chosen_has_the_reports():
+    values = dataclasses.asdict(TrainConfig())
+    del values["block_features"]
+    assert from_dict(values) == TrainConfig()
 
 
 def test_a_run_from_before_duplicates_were_grouped_still_has_none():

@@ -47,6 +47,8 @@ def test_every_preset_is_in_range():
         (TrainConfig(augmentation=AugmentConfig(shift=1.5)), "--shift"),
         (TrainConfig(keep="stopping"), "--keep"),
         (TrainConfig(hidden_units=-1), "--hidden-units"),
+        (TrainConfig(block_features=()), "--block-features"),
+        (TrainConfig(block_features=(32, 0)), "--block-features"),
         (TrainConfig(early_stopping=True, stopping=StoppingConfig(stop_patience=-1)), "--stop-patience"),
         (TrainConfig(reduce_on_plateau=True, plateau=PlateauConfig(plateau_factor=1.0)), "--plateau-factor"),
         (TrainConfig(stopping=StoppingConfig(stop_patience=2)), "--stop-…"),

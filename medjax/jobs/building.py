@@ -80,7 +80,13 @@ def kept_test(dataset: Dataset) -> Indices:
 
 def make_model(config: TrainConfig, num_classes: int) -> CNN:
     """The network."""
-    return CNN(num_classes, dropout=config.dropout, hidden_units=config.hidden_units, centre=config.centre)
+    return CNN(
+        num_classes,
+        dropout=config.dropout,
+        block_features=config.block_features,
+        hidden_units=config.hidden_units,
+        centre=config.centre,
+    )
 
 
 def make_augmentation(config: TrainConfig) -> Augment | None:

@@ -8,11 +8,12 @@ from medjax.models.layers import ConvolutionPool
 
 
 class CNN(nn.Module):
-    """Two blocks of convolution and pooling, one hidden layer or none, dropout, logits.
+    """Blocks of convolution and pooling, one hidden layer or none, dropout, logits.
 
-    With a hidden layer it is the report's network: for 28 by 28 gray images and six classes 224,518 parameters.
-    Without (`hidden_units` 0) it is the article's, as we read its seven layers: for 32 by 32 gray images 32,646
-    parameters. Weights start as Keras starts them (Glorot uniform, zero biases): both were written in Keras.
+    With two blocks, of 32 and 64 features, and a hidden layer it is the report's network: for 28 by 28 gray images and
+    six classes 224,518 parameters. Without a hidden layer (`hidden_units` 0) it is the article's, as we read its seven
+    layers: for 32 by 32 gray images 32,646 parameters. Weights start as Keras starts them (Glorot uniform, zero biases):
+    both were written in Keras.
 
     With `centre`, pixels are mapped from [0, 1] to [-2, 2] first, which spares the first layer from learning the mean.
 

@@ -25,6 +25,7 @@ UNITS = {
     "epochs": "passes over the training images",
     "hard_draws": "an epoch",
     "batch_size": "images",
+    "block_features": "features",
     "dropout": "of the hidden units",
     "views": "of each image",
     "fractions": "(train, val, test)",
