@@ -1,16 +1,16 @@
 """Strategies for k folds compared: seconds, peak memory, and how far their numbers lie apart.
 
     python -m benchmarks.folds [--data ZIP] [--folds 2 5 10] [--turns 3] [--devices 2] [--json]
-    python -m benchmarks.folds --data ZIP --keras [--epochs 1] [--crossval-turns 1] [--folds …] [--json]
+    python -m benchmarks.folds --data ZIP --keras [--epochs 10] [--crossval-turns 1] [--folds …] [--json]
 
 Each case (k, strategy) trains the report's network, augmented, on the same folds, in a process of its own, so that
 peak memory is its own; cases take turns and the median turn counts. `devices` has the CPU pose as `--devices` devices.
 Compilation is left out of the seconds. The largest difference is between a strategy's parameters after the last step
 and those of `loop`.
 
-With `--keras` the report's cross-validation is measured too, whole but for its epochs: 5 folds, without augmentation, a
-fresh model a fold, compilation and the scoring of each fold included, beside Keras's loop of it on the same folds. Keras
-is asked both as the report did (arrays) and through its fastest pipeline. The last line of stdout is one JSON object.
+With `--keras` the report's cross-validation is measured too: 5 folds, without augmentation, a fresh model a fold,
+compilation and the scoring of each fold included, beside Keras's loop of it on the same folds. Keras is asked both as
+the report did (arrays) and through its fastest pipeline. The last line of stdout is one JSON object.
 """
 
 import functools
@@ -49,7 +49,7 @@ def main(
     devices: int = 2,
     images: int = 3600,
     keras: bool = False,
-    epochs: int = 1,
+    epochs: int = 10,
     crossval_turns: int = 1,
     json: bool = False,
 ) -> None:
@@ -62,7 +62,7 @@ def main(
         devices: Devices that the CPU poses as, under the strategy `devices`.
         images: Train on this many images of the data set at most, evenly chosen.
         keras: Also run the report's cross-validation beside Keras.
-        epochs: Epochs a fold of that cross-validation; the report's has 10.
+        epochs: Epochs a fold of that cross-validation.
         crossval_turns: Turns of it; the median counts.
         json: Print the JSON line alone.
     """

@@ -4,9 +4,9 @@
 
 Each turn is a fresh process that runs the command `medjax train DATA` and is over when training first reports a step
 that was taken; the clock runs from before the process is made. Cases take turns; the first turn, which fills the
-caches of decoded images and of compiled programs, does not count, and the median of the others does. `imports` is a process that only imports what the command imports. The peers build, compile and train the same
-network on one batch of random images of the same shape, so that they read no data. The last line of stdout is one
-JSON object.
+caches of decoded images and of compiled programs, does not count, and the median of the others does. `imports` is a
+process that only imports what the command imports. The peers build, compile and train the same network on one batch of
+random images of the same shape, so that they read no data. The last line of stdout is one JSON object.
 """
 
 import functools
