@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo
 
 from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Train
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig
@@ -78,7 +79,20 @@ def _parse(arguments: Sequence[str]) -> Command:
         description="Train and honestly evaluate small medical-image classifiers.",
         args=arguments,
         config=(tyro.conf.UseAppendAction,),
+        registry=_TYPES,
     )
+
+
+_TYPES = ConstructorRegistry()
+
+
+@_TYPES.primitive_rule
+def _numbers_together(kind: PrimitiveTypeInfo) -> Any:
+    """`--block-features 16 32 64` says all of them anew; of words, each has its option: `--ignore a --ignore b`."""
+    if kind.type != tuple[int, ...] or tyro.conf.UseAppendAction not in kind.markers:
+        return None  # tyro's own rules
+    whole = PrimitiveTypeInfo.make(kind.type, kind.markers - {tyro.conf.UseAppendAction})
+    return ConstructorRegistry.get_primitive_spec(whole)
 
 
 def _run(command: Command, line: str) -> None:

@@ -176,6 +176,15 @@ def test_the_preset_gives_the_defaults_and_flags_override_it():
     assert command.config.fractions == (0.8, 0.1, 0.1)
 
 
+def test_numbers_of_an_option_replace_the_presets_and_words_add_up():
+    command = cli._parse(
+        ["train", "x", "--preset", "best", "--block-features", "8", "16", "--ignore", "a", "--ignore", "b*"]
+    )
+    assert command.config.block_features == (8, 16)
+    assert command.config.data.ignore == ("a", "b*")
+    assert cli._parse(["train", "x", "--preset", "best"]).config.block_features == (16, 32, 64)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_with_its_status_and_the_checkpoint_kept(number, status, phantom_folder, tmp_path):
     command = [sys.executable, "-m", "medjax", "train", str(phantom_folder), "--epochs", "9999"]
