@@ -26,6 +26,13 @@ ROOMS = [
 ]
 jaxtyping.install_import_hook([f"medjax.{room}" for room in ROOMS], "beartype.beartype")
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests are of a CPU's numbers, wherever they run, but for those marked gpu."""
+    if config.option.markexpr != "gpu":
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before anything imports JAX
+
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 

@@ -30,6 +30,16 @@ MATRICES = {
 
 @pytest.mark.parametrize("name", MATRICES)
 def test_warp_is_scipys(name):
+    assert_warp_is_scipys(name)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", MATRICES)
+def test_on_an_accelerator_warp_is_scipys_too(name):
+    assert_warp_is_scipys(name)
+
+
+def assert_warp_is_scipys(name):
     matrix, offset = MATRICES[name]
     centre = (np.array(IMAGE.shape[:2]) - 1) / 2
     expected = np.stack(

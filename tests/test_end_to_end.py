@@ -21,9 +21,9 @@ from sklearn.metrics import (
 
 from medjax import jobs
 from medjax.checkpoint import list_checkpoints, load_checkpoint
-from medjax.config import PRESETS, TrainConfig
+from medjax.config import PRESETS, CrossvalConfig, TrainConfig
 from medjax.data import fingerprint, load
-from tests.runs import read_predictions
+from tests.runs import assert_same_result, read_predictions
 
 
 def test_retinamnist_trains_in_colour_and_scores_its_official_test_images(retinamnist, tmp_path):
@@ -140,10 +140,24 @@ def test_a_second_load_of_medical_mnist_comes_from_the_cache_and_is_the_same(med
     assert fingerprint(first) == fingerprint(again)
 
 
-@pytest.mark.gpu
-def test_on_an_accelerator_the_default_run_learns_as_on_a_cpu(tmp_path):
+@pytest.fixture
+def accelerator():
     if jax.default_backend() == "cpu":
         pytest.skip("no accelerator here")
+
+
+@pytest.mark.gpu
+def test_on_an_accelerator_the_default_run_learns_as_on_a_cpu(accelerator, tmp_path):
     run = jobs.train("phantom", run_dir=tmp_path / "run")
     assert run.metrics["test"]["accuracy"] >= 0.98
     assert run.evaluate() == {"test": run.metrics["test"]}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("strategy", ["loop", "vmap"])
+def test_on_an_accelerator_the_same_call_gives_the_same_bits(accelerator, strategy, phantom_folder, tmp_path):
+    config = CrossvalConfig(folds=3, fold_strategy=strategy, training=TrainConfig(epochs=2))
+    calls = [
+        jobs.cross_validate(phantom_folder, config, run_dir=tmp_path / name) for name in ("first", "again")
+    ]
+    assert_same_result(*calls)

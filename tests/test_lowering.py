@@ -63,6 +63,16 @@ def test_it_lowers_for_accelerators_with_the_librarys_convolutions(name, platfor
     assert "stablehlo.select_and_scatter" not in module
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_coordinates_keep_all_their_bits_on_accelerators(platform):
+    augment = jax.jit(functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1))
+    shapes = (jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((64, 64, 1), jnp.float32))
+    module = jax.export.export(augment, platforms=(platform,))(*shapes).mlir_module()
+    products = [line for line in module.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) == 2
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_no_naive_convolution_is_left_in_the_cpu_program(name):
     function, arguments = PROGRAMS[name]

@@ -8,6 +8,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Key
 
 
@@ -23,7 +24,9 @@ def affine_warp(
     height, width, _ = image.shape
     centre = jnp.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
     grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")) - centre
-    coordinates = list(jnp.einsum("ij,jhw->ihw", matrix, grid) + centre + offset[:, None, None])
+    # An accelerator's own choice, 8 to 11 bits of a factor, would look up to 1/16 of a pixel away at 64 by 64.
+    turned = jnp.einsum("ij,jhw->ihw", matrix, grid, precision=lax.Precision.HIGHEST)
+    coordinates = list(turned + centre + offset[:, None, None])
     return jax.vmap(
         lambda channel: jax.scipy.ndimage.map_coordinates(channel, coordinates, order=1, mode="nearest"),
         in_axes=-1,
@@ -53,4 +56,4 @@ def random_affine(
     factors = jax.random.uniform(zoom_key, (2,), minval=1 - zoom, maxval=1 + zoom)
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     turn = jnp.array([[cosine, -sine], [sine, cosine]])
-    return affine_warp(image, turn * factors, turn @ offset)
+    return affine_warp(image, turn * factors, jnp.matmul(turn, offset, precision=lax.Precision.HIGHEST))
