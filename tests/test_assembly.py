@@ -43,6 +43,13 @@ def test_conflicts_are_found_and_named():
     assert "dog and cat" in problems[0].reason
 
 
+def test_pixels_are_the_same_if_all_of_a_digest_is():
+    digests = np.zeros((3, 32), np.uint8)
+    digests[:, :8], digests[1:, -1] = 7, 9
+    assert conflicting(digests, np.array([0, 0, 1], np.int32)) == [[1, 2]]
+    assert conflicting(digests[:2], np.array([0, 1], np.int32)) == []
+
+
 def test_nothing_at_all():
     assert assemble([], 0, 28).images.shape == (0, 28, 28, 1)
     assert conflicting(np.zeros((0, 32), np.uint8), np.zeros(0, np.int32)) == []
