@@ -58,7 +58,9 @@ def conflicting(digests: UInt8[np.ndarray, "n 32"], labels: Labels) -> list[list
     """Groups of positions with identical pixels that do not all have the same label; zeros are no digest."""
     heads = np.ascontiguousarray(digests[:, :8]).view(np.uint64).ravel()
     _, inverse, counts = np.unique(heads, return_inverse=True, return_counts=True)
-    alike = np.flatnonzero(counts[inverse] > 1)  # in their first bytes; few are, so few are compared one by one
+    alike = np.flatnonzero(
+        counts[inverse] > 1
+    )  # in their first bytes; few are, so few are compared one by one
     groups: dict[bytes, list[int]] = {}
     for position in alike[digests[alike].any(axis=1)].tolist():
         groups.setdefault(digests[position].tobytes(), []).append(position)
