@@ -56,11 +56,10 @@ def mixed_colors(channels: Counter[int], examples: Mapping[int, str]) -> list[Pr
 
 def conflicting(digests: UInt8[np.ndarray, "n 32"], labels: Labels) -> list[list[int]]:
     """Groups of positions with identical pixels that do not all have the same label; zeros are no digest."""
+    # The few whose first bytes are there twice are compared whole, one by one.
     heads = np.ascontiguousarray(digests[:, :8]).view(np.uint64).ravel()
     _, inverse, counts = np.unique(heads, return_inverse=True, return_counts=True)
-    alike = np.flatnonzero(
-        counts[inverse] > 1
-    )  # in their first bytes; few are, so few are compared one by one
+    alike = np.flatnonzero(counts[inverse] > 1)
     groups: dict[bytes, list[int]] = {}
     for position in alike[digests[alike].any(axis=1)].tolist():
         groups.setdefault(digests[position].tobytes(), []).append(position)
