@@ -56,7 +56,8 @@ BENCHMARKS = {
     "time_to_accuracy": Benchmark(
         "Time to accuracy",
         "Seconds from the archive on the disk to a scored model, with an empty (cold) and a filled (warm) cache of decoded "
-        "images, and the errors on the test part, over seeds whose test parts the recipe was not tuned on, if seen under its forerunners. "
+        "images, and the errors on the test part, over seeds whose test parts the recipe was not tuned on, although "
+        "its forerunners were scored on them. "
         "The report's own Keras job, with OpenCV and ImageDataGenerator, is run once, where the data are files.",
     ),
 }

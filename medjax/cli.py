@@ -10,7 +10,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo
@@ -89,7 +89,9 @@ _TYPES = ConstructorRegistry()
 @_TYPES.primitive_rule
 def _numbers_together(kind: PrimitiveTypeInfo) -> Any:
     """`--block-features 16 32 64` says all of them anew; of words, each has its option: `--ignore a --ignore b`."""
-    if kind.type != tuple[int, ...] or tyro.conf.UseAppendAction not in kind.markers:
+    # By its parts: tyro may write the type as typing.Tuple, which is not equal to it.
+    is_numbers = (get_origin(kind.type), get_args(kind.type)) == (tuple, (int, ...))
+    if not is_numbers or tyro.conf.UseAppendAction not in kind.markers:
         return None  # tyro's own rules
     whole = PrimitiveTypeInfo.make(kind.type, kind.markers - {tyro.conf.UseAppendAction})
     return ConstructorRegistry.get_primitive_spec(whole)

@@ -83,7 +83,7 @@ class TrainConfig:
     """One training run. The defaults are the preset `report`, but for `data.group_duplicates`."""
 
     preset: PresetName = "report"
-    """Published recipe that the other settings start from."""
+    """Recipe that the other settings start from."""
     seed: int = 0
     """Everything random follows from it: split, first weights, order, augmentation, dropout."""
     epochs: int = 20
@@ -156,7 +156,7 @@ class CrossvalConfig:
 
 # The published systems divided images at random, their copies among them: so must whoever compares with them.
 _UNGROUPED = DataConfig(group_duplicates="none")
-# Chosen on the validation parts of seeds 0 to 4 of Medical MNIST alone (experiments/LOG.md, "Recipes of our own").
+# Compared on the validation parts of seeds 0 to 4 of Medical MNIST alone (experiments/LOG.md, "Recipes of our own").
 _OURS = TrainConfig(
     hard_draws=4,
     batch_size=64,
@@ -186,7 +186,7 @@ PRESETS: dict[PresetName, TrainConfig] = {
     # For the fewest seconds to the report's accuracy.
     "fast": replace(_OURS, preset="fast", epochs=9, dropout=0.25, data=DataConfig(image_size=40)),
     # For the fewest errors: all pixels, and images turned all the way round, as most of the errors that are left stand on
-    # their heads or lie askew; so are the views that are answered over.
+    # their heads or lie askew; the views are turned likewise.
     "best": replace(
         _OURS,
         preset="best",

@@ -96,3 +96,12 @@ def crossval_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
     config = CrossvalConfig(folds=3, training=TrainConfig(epochs=2))
     return cross_validate(phantom_folder, config, run_dir=tmp_path_factory.mktemp("runs") / "crossval")
+
+
+@pytest.fixture
+def accelerator() -> None:
+    """Skip where there is none."""
+    import jax
+
+    if jax.default_backend() == "cpu":
+        pytest.skip("no accelerator here")

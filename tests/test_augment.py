@@ -35,7 +35,7 @@ def test_warp_is_scipys(name):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", MATRICES)
-def test_on_an_accelerator_warp_is_scipys_too(name):
+def test_on_an_accelerator_warp_is_scipys_too(accelerator, name):
     assert_warp_is_scipys(name)
 
 

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from medjax import cli
+from medjax.config import PRESETS
 
 
 def run_cli(*arguments, capsys):
@@ -176,13 +177,18 @@ def test_the_preset_gives_the_defaults_and_flags_override_it():
     assert command.config.fractions == (0.8, 0.1, 0.1)
 
 
-def test_numbers_of_an_option_replace_the_presets_and_words_add_up():
-    command = cli._parse(
-        ["train", "x", "--preset", "best", "--block-features", "8", "16", "--ignore", "a", "--ignore", "b*"]
+@pytest.mark.parametrize("numbers", [(8,), (8, 16), (8, 16, 32)])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_numbers_of_an_option_replace_the_presets_and_words_add_up(preset, numbers):
+    options = ["--preset", preset, "--block-features", *map(str, numbers), "--ignore", "a", "--ignore", "b*"]
+    train = cli._parse(["train", "x", *options]).config
+    crossval = cli._parse(["crossval", "x", *options]).config.training
+    for config in (train, crossval):
+        assert config.block_features == numbers
+        assert config.data.ignore == ("a", "b*")
+    assert (
+        cli._parse(["train", "x", "--preset", preset]).config.block_features == PRESETS[preset].block_features
     )
-    assert command.config.block_features == (8, 16)
-    assert command.config.data.ignore == ("a", "b*")
-    assert cli._parse(["train", "x", "--preset", "best"]).config.block_features == (16, 32, 64)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -140,12 +140,6 @@ def test_a_second_load_of_medical_mnist_comes_from_the_cache_and_is_the_same(med
     assert fingerprint(first) == fingerprint(again)
 
 
-@pytest.fixture
-def accelerator():
-    if jax.default_backend() == "cpu":
-        pytest.skip("no accelerator here")
-
-
 @pytest.mark.gpu
 def test_on_an_accelerator_the_default_run_learns_as_on_a_cpu(accelerator, tmp_path):
     run = jobs.train("phantom", run_dir=tmp_path / "run")

@@ -80,7 +80,9 @@ def test_folds_side_by_side_are_folds_in_turn():
 
 
 def test_images_too_small_for_the_layer_are_refused():
-    with pytest.raises(RefusedError, match="3 by 8 is too small"):
+    with pytest.raises(
+        RefusedError, match=r"3 by 8 is too small.*larger --image-size or fewer --block-features"
+    ):
         ConvolutionPool(5).init(jax.random.key(0), jnp.zeros((1, 3, 8, 1)))
 
 

@@ -185,7 +185,7 @@ class ConvolutionPool(nn.Module):
             raise refuse(
                 f"layer {'/'.join(self.path)}",
                 f"its input of {height} by {width} is too small",
-                f"it needs {self.kernel_size + 1} pixels a side: choose a larger --image-size",
+                f"it needs {self.kernel_size + 1} pixels a side: choose a larger --image-size or fewer --block-features",
             )
         kernel = self.param(
             "kernel",
