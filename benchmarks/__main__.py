@@ -18,7 +18,7 @@ from typing import Literal
 import tyro
 
 from benchmarks.results import BENCHMARKS, HERE, read_record, write_results
-from medjax.run import write_json
+from medjax.runs.directory import write_json
 
 KEPT = HERE.parent / "runs" / "bench"
 Module = Literal[tuple(BENCHMARKS)]  # type: ignore[valid-type]

@@ -32,8 +32,9 @@ import tyro
 
 from benchmarks.measuring import finish, medians
 from benchmarks.peers.client import Peer
-from medjax.data import fold_splits, load
-from medjax.models import CNN
+from medjax.data.load import load
+from medjax.data.splitting.splits import fold_splits
+from medjax.models.cnn import CNN
 from medjax.records import Dataset, Split
 from medjax.training.augment import random_affine
 from medjax.training.fit import fit, predict

@@ -22,8 +22,9 @@ import tyro
 from benchmarks.measuring import MATMUL_FLOP, Case, finish, make_matmul, medians, take_turns
 from benchmarks.peers.client import Peer
 from benchmarks.throughput import FORWARD_FLOP, start_peers, train_one_epoch
-from medjax.data import load, split_dataset
-from medjax.evaluation import score
+from medjax.data.load import load
+from medjax.data.splitting.splits import split_dataset
+from medjax.evaluation.scores import score
 from medjax.records import Predictions
 from medjax.training.fit import predict
 

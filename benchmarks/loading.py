@@ -20,7 +20,7 @@ import tyro
 from benchmarks.measuring import Case, finish, medians, take_turns
 from benchmarks.peers.client import Peer
 from medjax.config import DataConfig
-from medjax.data import load
+from medjax.data.load import load
 
 SIDE = 28
 

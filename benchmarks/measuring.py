@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from medjax.run import describe_environment
+from medjax.runs.directory import describe_environment
 
 Case = Callable[[], Any]  # one turn of work; may return the seconds it took where it keeps the time itself
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from benchmarks.tables import Figures, in_words, pivot_cases
-from medjax.report.style import BLUE, INK, MUTED, VERMILION, styled
+from medjax.report.figures.style import BLUE, INK, MUTED, VERMILION, styled
 
 COLORS = {"medjax": BLUE, "pytorch": VERMILION, "keras": MUTED}
 AXIS_LABELS = {

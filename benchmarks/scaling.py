@@ -36,12 +36,12 @@ from scipy.stats import linregress
 
 from benchmarks.measuring import finish, medians, take_turns
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, DataConfig
-from medjax.data import fingerprint, load
-from medjax.jobs.building import Config, make_fold_learner, make_splits, training_of
-from medjax.jobs.scoring import score_folds
-from medjax.jobs.training import TrainedFolds
+from medjax.data.load import fingerprint, load
+from medjax.jobs.from_config import Config, make_fold_learner, make_splits, training_of
+from medjax.jobs.score_folds import score_folds
+from medjax.jobs.train_folds import TrainedFolds
 from medjax.records import Dataset
-from medjax.run import write_predictions
+from medjax.runs.directory import write_predictions
 from medjax.training.fit import fit, init_state
 from medjax.training.folds import FoldState, make_plan
 from medjax.training.learner import Learner

@@ -81,7 +81,7 @@ def seconds_until_step(command: Sequence[str], folder: Path) -> float:
 def train_one_step(folder: str, arguments: Sequence[str]) -> None:
     """The command `medjax train`, ended when it reports a step that was taken."""
     from medjax import cli
-    from medjax.jobs import training
+    from medjax.jobs import train_folds as training
 
     fit = training.fit
 

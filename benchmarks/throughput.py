@@ -23,9 +23,10 @@ import tyro
 
 from benchmarks.measuring import MATMUL_FLOP, Case, finish, make_matmul, medians, take_turns
 from benchmarks.peers.client import Peer
-from medjax.data import load, split_dataset
+from medjax.data.load import load
+from medjax.data.splitting.splits import split_dataset
 from medjax.metrics import zero_sums
-from medjax.models import CNN
+from medjax.models.cnn import CNN
 from medjax.records import Dataset, Split
 from medjax.training.augment import random_affine
 from medjax.training.fit import fit, init_state, predict

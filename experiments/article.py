@@ -16,8 +16,9 @@ from typing import Annotated
 
 import tyro
 
-from medjax import jobs
+import medjax
 from medjax.config import PRESETS
+from medjax.jobs.datasets import split_data
 
 
 def main(
@@ -33,7 +34,7 @@ def main(
         seeds: First and last seed, such as 0-2. All train on the same folders.
     """
     if not folders.exists():
-        jobs.split_data(data, folders, test_share=0.2, config=PRESETS["article"].data, is_quiet=False)
+        split_data(data, folders, test_share=0.2, config=PRESETS["article"].data, is_quiet=False)
     first, _, last = seeds.partition("-")
     rows = [_run(folders, seed) for seed in range(int(first), int(last or first) + 1)]
     print("seed  errors      n  test accuracy  val accuracy    loss  epochs  best  seconds")
@@ -48,7 +49,7 @@ def main(
 def _run(folders: Path, seed: int) -> dict[str, float]:
     config = dataclasses.replace(PRESETS["article"], seed=seed)
     started = time.perf_counter()
-    run = jobs.train(folders, config, command=f"experiments/article.py {folders.name}", is_quiet=False)
+    run = medjax.train(folders, config, command=f"experiments/article.py {folders.name}", is_quiet=False)
     print(f"{'layer':20} {'kind':18} {'output shape':16} parameters")
     for layer in run.record["model"]["layers"]:
         shape = " × ".join(map(str, layer["output_shape"]))

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import tyro
 
-from medjax import jobs
+import medjax
 from medjax.config import PRESETS, CrossvalConfig
 
 
@@ -55,7 +55,7 @@ def _cross_validate(data: str, folds: int, seed: int) -> dict[str, float]:
         default, folds=folds, training=dataclasses.replace(default.training, seed=seed)
     )
     started = time.perf_counter()
-    run = jobs.cross_validate(
+    run = medjax.cross_validate(
         data, config, command=f"experiments/crossval.py {Path(data).name}", is_quiet=False
     )
     pooled, mean = run.metrics["pooled"], run.metrics["mean"]
@@ -75,7 +75,7 @@ def _train_separately(data: str, folds: int) -> float:
     config = dataclasses.replace(PRESETS["report"], epochs=10, fractions=(1 - test - 0.001, 0.001, test))
     started = time.perf_counter()
     for seed in range(folds):
-        jobs.train(data, dataclasses.replace(config, seed=seed), is_quiet=False)
+        medjax.train(data, dataclasses.replace(config, seed=seed), is_quiet=False)
     return time.perf_counter() - started
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from medjax import jobs
+import medjax
 from medjax.config import PRESETS, PresetName
 
 
@@ -54,7 +54,7 @@ def _run(data: str, preset: PresetName, seed: int, part: str) -> dict[str, float
     # As the report divided its images: those that are identical too.
     ungrouped = dataclasses.replace(PRESETS[preset].data, group_duplicates="none")
     config = dataclasses.replace(PRESETS[preset], seed=seed, data=ungrouped)
-    run = jobs.train(
+    run = medjax.train(
         data, config, command=f"experiments/holdout.py {Path(data).name}", is_quiet=part == "val"
     )
     scores = run.metrics[part]

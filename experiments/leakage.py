@@ -27,9 +27,9 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from medjax import jobs
+import medjax
 from medjax.config import CROSSVAL_PRESETS, CrossvalConfig, TrainConfig
-from medjax.data import make_phantom
+from medjax.data.phantom.dataset import make_phantom
 
 KINDS = ("none", "exact", "near")
 COPIES = 4
@@ -123,7 +123,7 @@ def _row(data: str, kind: str, config: CrossvalConfig, run_dir: Path | None = No
     training = dataclasses.replace(training, data=dataclasses.replace(training.data, group_duplicates=kind))
     config = dataclasses.replace(config, training=training)
     command = f"experiments/leakage.py {Path(data).name} {kind}"
-    run = jobs.cross_validate(data, config, run_dir=run_dir, command=command, is_quiet=run_dir is not None)
+    run = medjax.cross_validate(data, config, run_dir=run_dir, command=command, is_quiet=run_dir is not None)
     pooled, twins = run.metrics["pooled"], run.record["data"]["leakage"]["test"]
     groups = run.record["data"]["groups"]
     return {

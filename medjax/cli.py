@@ -99,25 +99,27 @@ def _numbers_together(kind: PrimitiveTypeInfo) -> Any:
 
 def _run(command: Command, line: str) -> None:
     # Imported here so that --help and usage errors do not wait for JAX.
-    from medjax import jobs
-    from medjax.jobs.comparing import describe_comparison
+    import medjax
+    from medjax.jobs.compare import describe_comparison
+    from medjax.jobs.datasets import fetch_data, split_data
 
     if getattr(command, "compilation_cache", False):
-        jobs.use_compilation_cache()
+        medjax.use_compilation_cache()
     match command:
         case Train(config=config):
             _print_trained(
-                _compared(jobs.train(command.data, config, **_options(command, line)), command), command.json
+                _compared(medjax.train(command.data, config, **_options(command, line)), command),
+                command.json,
             )
         case Crossval(config=config):
-            trained = jobs.cross_validate(command.data, config, **_options(command, line))
+            trained = medjax.cross_validate(command.data, config, **_options(command, line))
             _print_trained(_compared(trained, command), command.json)
         case Evaluate():
-            run = jobs.load_run(command.run)
+            run = medjax.load_run(command.run)
             scores = run.evaluate(command.data, part=command.split, fold=command.fold, is_quiet=False)
             _print_evaluation(scores, command.json)
         case Compare():
-            compared = jobs.compare_runs(command.first, command.second)
+            compared = medjax.compare_runs(command.first, command.second)
             for line in compared["warnings"]:
                 warnings.warn(line, stacklevel=1)
             print(describe_comparison(compared))
@@ -125,11 +127,11 @@ def _run(command: Command, line: str) -> None:
             if command.json:
                 print(json.dumps(compared))
         case Predict():
-            _print_probabilities(jobs.load_run(command.run), command.images)
+            _print_probabilities(medjax.load_run(command.run), command.images)
         case Audit():
-            _print_audit(command, jobs.audit)
+            _print_audit(command, medjax.audit)
         case Split():
-            jobs.split_data(
+            split_data(
                 command.data,
                 command.out,
                 test_share=command.test,
@@ -139,7 +141,7 @@ def _run(command: Command, line: str) -> None:
             )
             print(f"next: medjax train {command.out}")
         case Fetch():
-            print(f"next: medjax train {jobs.fetch_data(command.name, command.directory, is_quiet=False)}")
+            print(f"next: medjax train {fetch_data(command.name, command.directory, is_quiet=False)}")
 
 
 def _options(command: Train | Crossval, line: str) -> dict[str, Any]:
@@ -154,11 +156,9 @@ def _options(command: Train | Crossval, line: str) -> dict[str, Any]:
 
 def _compared(trained: Any, command: Train | Crossval) -> Any:
     """The run, its other grouping beside it if that was asked for."""
-    from medjax import jobs
+    from medjax.jobs.compare_grouping import compare_grouping
 
-    return (
-        jobs.compare_grouping(trained, command.data, is_quiet=False) if command.compare_grouping else trained
-    )
+    return compare_grouping(trained, command.data, is_quiet=False) if command.compare_grouping else trained
 
 
 def _print_evaluation(scores: dict[str, Any], as_json: bool) -> None:
@@ -207,7 +207,7 @@ def _number(value: float | None) -> str:
 
 
 def _print_probabilities(trained: Any, images: Sequence[str]) -> None:
-    from medjax.run import exact_text
+    from medjax.runs.directory import exact_text
 
     class_names = trained.record["class_names"]
     ids, each = trained.predict_folds(images)
@@ -224,7 +224,7 @@ def _print_probabilities(trained: Any, images: Sequence[str]) -> None:
 
 
 def _print_audit(command: Audit, audit: Callable[..., dict[str, Any]]) -> None:
-    from medjax.report.audit import audit_lines
+    from medjax.report.terminal import audit_lines
 
     found = audit(command.data, command.config, seed=command.seed, out=command.out, is_quiet=False)
     print("\n".join(audit_lines(found)))

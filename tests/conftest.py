@@ -68,7 +68,7 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder per class of phantom images as PNG files, 20 of each."""
     from PIL import Image
 
-    from medjax.data import make_phantom
+    from medjax.data.phantom.dataset import make_phantom
 
     folder = tmp_path_factory.mktemp("data") / "phantoms"
     dataset = make_phantom(seed=1, images_per_class=20)
@@ -83,7 +83,7 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory):
     """A short run over the folder above; read it, do not write into it."""
     from medjax.config import TrainConfig
-    from medjax.jobs import train
+    from medjax.jobs.holdout import train
 
     return train(phantom_folder, TrainConfig(epochs=2), run_dir=tmp_path_factory.mktemp("runs") / "trained")
 
@@ -92,7 +92,7 @@ def trained_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory):
 def crossval_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory):
     """A short cross-validation over the same folder; read it, do not write into it."""
     from medjax.config import CrossvalConfig, TrainConfig
-    from medjax.jobs import cross_validate
+    from medjax.jobs.crossval import cross_validate
 
     config = CrossvalConfig(folds=3, training=TrainConfig(epochs=2))
     return cross_validate(phantom_folder, config, run_dir=tmp_path_factory.mktemp("runs") / "crossval")

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from orbax.checkpoint import v1 as orbax
 
-from medjax import checkpoint_series, cli
-from medjax.jobs import pipeline, scoring
-from medjax.report import page
+from medjax import cli
+from medjax.jobs import pipeline
+from medjax.jobs import score_folds as scoring
+from medjax.report.page.page import page
+from medjax.runs import checkpoint_series
 
 
 def kill_before(module, name, is_meant=lambda *arguments: True, *, after=False):

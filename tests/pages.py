@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from medjax.report.page import render_page
+from medjax.report.page.page import render_page
 
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(2)'>", "{{ 7*7 }} & {% raw %} ]]>"]
 CLASSES = ["AbdomenCT", "CXR", "Hand"]

@@ -19,15 +19,15 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from medjax import jobs
-from medjax.checkpoint import list_checkpoints, load_checkpoint
+import medjax
 from medjax.config import PRESETS, CrossvalConfig, TrainConfig
-from medjax.data import fingerprint, load
-from tests.runs import assert_same_result, read_predictions
+from medjax.data.load import fingerprint, load
+from medjax.runs.checkpoint import list_checkpoints, load_checkpoint
+from tests.finished_runs import assert_same_result, read_predictions
 
 
 def test_retinamnist_trains_in_colour_and_scores_its_official_test_images(retinamnist, tmp_path):
-    run = jobs.train(retinamnist, TrainConfig(epochs=2), run_dir=tmp_path / "run")
+    run = medjax.train(retinamnist, TrainConfig(epochs=2), run_dir=tmp_path / "run")
     record, test = run.record, run.metrics["test"]
     assert record["data"]["image_shape"] == [28, 28, 3]
     assert record["data"]["parts"] == "as the source fixes them"
@@ -54,7 +54,7 @@ def test_every_number_of_a_run_follows_from_its_predictions(job, request):
 
 
 def test_every_number_of_retinamnist_follows_from_its_predictions(retinamnist, tmp_path):
-    run = jobs.train(retinamnist, TrainConfig(epochs=2), run_dir=tmp_path / "run")
+    run = medjax.train(retinamnist, TrainConfig(epochs=2), run_dir=tmp_path / "run")
     rows = [row for row in read_predictions(run) if row["split"] == "test"]
     assert_numbers_follow(run.metrics["test"], rows, run.record["class_names"])
 
@@ -101,7 +101,7 @@ def assert_numbers_follow(block, rows, names):
 
 @pytest.mark.slow
 def test_the_default_run_passes_98_percent_on_the_phantom(tmp_path):
-    run = jobs.train("phantom", run_dir=tmp_path / "run")
+    run = medjax.train("phantom", run_dir=tmp_path / "run")
     assert run.record["data"]["is_synthetic"]
     assert run.metrics["test"]["accuracy"] >= 0.98
 
@@ -119,7 +119,8 @@ def test_medical_mnist_as_zip_folder_and_tar_gives_identical_results(medical_mni
     config = dataclasses.replace(PRESETS["report"], epochs=1)
     sources = [medical_mnist, folder, tmp_path / "medical-mnist.tar.gz"]
     runs = [
-        jobs.train(source, config, run_dir=tmp_path / f"run{number}") for number, source in enumerate(sources)
+        medjax.train(source, config, run_dir=tmp_path / f"run{number}")
+        for number, source in enumerate(sources)
     ]
     assert len({run.record["data"]["fingerprint"] for run in runs}) == 1
     assert len({(run.directory / "predictions.csv").read_bytes() for run in runs}) == 1
@@ -142,7 +143,7 @@ def test_a_second_load_of_medical_mnist_comes_from_the_cache_and_is_the_same(med
 
 @pytest.mark.gpu
 def test_on_an_accelerator_the_default_run_learns_as_on_a_cpu(accelerator, tmp_path):
-    run = jobs.train("phantom", run_dir=tmp_path / "run")
+    run = medjax.train("phantom", run_dir=tmp_path / "run")
     assert run.metrics["test"]["accuracy"] >= 0.98
     assert run.evaluate() == {"test": run.metrics["test"]}
 
@@ -152,6 +153,6 @@ def test_on_an_accelerator_the_default_run_learns_as_on_a_cpu(accelerator, tmp_p
 def test_on_an_accelerator_the_same_call_gives_the_same_bits(accelerator, strategy, phantom_folder, tmp_path):
     config = CrossvalConfig(folds=3, fold_strategy=strategy, training=TrainConfig(epochs=2))
     calls = [
-        jobs.cross_validate(phantom_folder, config, run_dir=tmp_path / name) for name in ("first", "again")
+        medjax.cross_validate(phantom_folder, config, run_dir=tmp_path / name) for name in ("first", "again")
     ]
     assert_same_result(*calls)

@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from medjax.jobs import load_run
-from tests.runs import assert_same_result
+from medjax.jobs.restored_run import load_run
+from tests.finished_runs import assert_same_result
 
 FOLDS = 2
 EPOCHS = 5

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from medjax.metrics import zero_sums
-from medjax.models import CNN
+from medjax.models.cnn import CNN
 from medjax.training.augment import random_affine
 from medjax.training.folds import (
     Controls,

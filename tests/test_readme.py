@@ -19,9 +19,24 @@ def test_the_script_runs_and_learns(tmp_path, monkeypatch, capsys):
 
 def test_the_file_tree_is_the_file_tree():
     (tree,) = re.findall(r"```\n(medjax/.*?)```", README, flags=re.DOTALL)
+    for path in paths_of_tree(tree):
+        assert path.exists(), path
+
+
+def paths_of_tree(tree):
+    """The paths that a tree indented by two spaces names: words before a gap that end in a slash or a suffix."""
+    folders = [ROOT]
     for line in tree.splitlines():
-        name = line.split()[0]
-        assert list(ROOT.glob(f"**/{name.rstrip('/')}")), name
+        depth = (len(line) - len(line.lstrip())) // 2
+        names = [word for word in line.split() if re.fullmatch(r"[a-z_]+(/|\.[a-z]+)", word)]
+        for name in names:
+            yield folders[depth] / name
+        folders[depth + 1 :] = [folders[depth] / names[0]] if names else []
+
+
+def test_a_path_that_is_not_there_is_found():
+    missing = [path for path in paths_of_tree("medjax/\n  data/\n    config.py  load.py\n") if not path.exists()]
+    assert missing == [ROOT / "medjax" / "data" / "config.py"]
 
 
 def test_pictures_are_there():

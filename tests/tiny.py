@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-from medjax.data.splits import holdout
-from medjax.models import CNN
+from medjax.data.splitting.splits import holdout
+from medjax.models.cnn import CNN
 from medjax.training.augment import random_affine
 from medjax.training.learner import make_learner
 from medjax.training.optimizers import make_adam

@@ -6,11 +6,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax.config import CrossvalConfig
-from medjax.evaluation.floors import FLOORS, Answers, answer, average_pixels, averaging_factor, score_floors
-from medjax.jobs.building import Config, folds_of
+from medjax.evaluation.baselines import (
+    FLOORS,
+    Answers,
+    answer,
+    average_pixels,
+    averaging_factor,
+    score_floors,
+)
+from medjax.jobs.from_config import Config, folds_of
 from medjax.progress import Display
 from medjax.records import Dataset, Split
-from medjax.run import PredictedPart
+from medjax.runs.directory import PredictedPart
 
 
 class Baselines(NamedTuple):

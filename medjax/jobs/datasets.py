@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from medjax.config import DataConfig
-from medjax.data import export_split, fetch, load
+from medjax.data.download import fetch
+from medjax.data.folders_out import export_split
+from medjax.data.load import load
 from medjax.progress import Display
 from medjax.records import Dataset
 from medjax.report import wording

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from medjax.config import PRESETS, TrainConfig
 from medjax.jobs.pipeline import Request, run_job
-from medjax.jobs.restoring import Run
+from medjax.jobs.restored_run import Run
 
 
 def train(

@@ -3,7 +3,7 @@
 import re
 
 from medjax.config import CrossvalConfig
-from medjax.jobs.building import Config
+from medjax.jobs.from_config import Config
 from medjax.records import Dataset
 
 _KEPT = {"user": "groups", "exact": "identical images", "near": "nearly identical images"}

@@ -11,24 +11,24 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from medjax import run
 from medjax.config import CrossvalConfig
 from medjax.errors import DivergedError, RefusedError, listed, refuse
-from medjax.jobs import opening
-from medjax.jobs.auditing import describe_parting
+from medjax.jobs import resume as opening
+from medjax.jobs.audit import describe_parting
 from medjax.jobs.baselines import score_baselines
-from medjax.jobs.building import Config, folds_of, make_model, make_splits, training_of, with_whole_paths
 from medjax.jobs.datasets import load_dataset
-from medjax.jobs.external import TRAINED
-from medjax.jobs.illustrating import illustrate
+from medjax.jobs.draw_report import illustrate
+from medjax.jobs.external_data import TRAINED
+from medjax.jobs.from_config import Config, folds_of, make_model, make_splits, training_of, with_whole_paths
 from medjax.jobs.naming import describe_parts, file_name
-from medjax.jobs.restoring import Run
-from medjax.jobs.scoring import Scores, score_folds
-from medjax.jobs.training import TrainedFolds, train_folds
+from medjax.jobs.restored_run import Run
+from medjax.jobs.score_folds import Scores, score_folds
+from medjax.jobs.train_folds import TrainedFolds, train_folds
 from medjax.limits import require_valid
-from medjax.models import summarize_model
+from medjax.models.summary import summarize_model
 from medjax.progress import Display
 from medjax.records import Dataset, Predictions, Split
+from medjax.runs import directory as run
 from medjax.training.strategies import choose_strategy
 
 

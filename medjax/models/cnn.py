@@ -4,7 +4,7 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from medjax.models.layers import ConvolutionPool
+from medjax.models.convolution_pool import ConvolutionPool
 
 
 class CNN(nn.Module):

@@ -1,0 +1,83 @@
+"""Decoded images to the arrays of a `Dataset`, and what can only be seen with all of them together."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from medjax.data.decoding.image import DecodedStack
+from medjax.data.reading.listing import Fault, problem_of
+from medjax.errors import Problem
+from medjax.records import Images, Labels
+
+
+class Assembled(NamedTuple):
+    """Arrays in the order of the positions that were given."""
+
+    images: Images
+    digests: UInt8[np.ndarray, "n 32"]
+    changes: Counter[str]  # by field of LoadCounts
+    examples: dict[int, int]  # by number of channels: position of the first image that has so many
+    channels: Counter[int]  # images by number of channels
+
+
+def assemble(decoded: Iterable[tuple[Sequence[int], DecodedStack]], size: int, image_size: int) -> Assembled:
+    """Put `size` images at their positions, as they come.
+
+    The first ones decide the number of channels; of another number they are counted and left out.
+    """
+    images = np.empty((0, image_size, image_size, 1), np.uint8)
+    digests = np.zeros((size, 32), np.uint8)
+    changes: Counter[str] = Counter()
+    examples: dict[int, int] = {}
+    channels: Counter[int] = Counter()
+    for positions, stack in decoded:
+        count = stack.pixels.shape[-1]
+        if not channels:
+            images = np.empty((size, image_size, image_size, count), np.uint8)
+        channels[count] += len(positions)
+        examples[count] = min(*positions, examples.get(count, size))
+        changes.update(dict.fromkeys(stack.changes, len(positions)))
+        digests[positions] = stack.digests
+        if count == images.shape[-1]:
+            images[positions] = stack.pixels
+    return Assembled(images, digests, changes, examples, channels)
+
+
+def mixed_colors(channels: Counter[int], examples: Mapping[int, str]) -> list[Problem]:
+    """The problem that some images are gray and some RGB, if so; `examples` holds an id by number of channels."""
+    if len(channels) < 2:
+        return []
+    reason = f"is one of {channels[3]:,} RGB images, while {channels[1]:,} are gray, such as {examples[1]}"
+    return [Problem(examples[3], reason, "choose --color gray or --color rgb")]
+
+
+def conflicting(digests: UInt8[np.ndarray, "n 32"], labels: Labels) -> list[list[int]]:
+    """Groups of positions with identical pixels that do not all have the same label; zeros are no digest."""
+    # The few whose first bytes are there twice are compared whole, one by one.
+    heads = np.ascontiguousarray(digests[:, :8]).view(np.uint64).ravel()
+    _, inverse, counts = np.unique(heads, return_inverse=True, return_counts=True)
+    alike = np.flatnonzero(counts[inverse] > 1)
+    groups: dict[bytes, list[int]] = {}
+    for position in alike[digests[alike].any(axis=1)].tolist():
+        groups.setdefault(digests[position].tobytes(), []).append(position)
+    return [group for group in groups.values() if len(group) > 1 and len({*labels[group].tolist()}) > 1]
+
+
+def conflict_problems(
+    groups: Iterable[Sequence[int]], ids: Sequence[str], labels: Labels, class_names: Sequence[str]
+) -> list[Problem]:
+    """A problem for every image that contradicts the first of its group."""
+    problems = []
+    for first, *others in groups:
+        for other in others:
+            if labels[other] != labels[first]:
+                names = f"{class_names[labels[other]]} and {class_names[labels[first]]}"
+                fault = Fault(
+                    f"has the same pixels as {ids[first]} under another label: {names}",
+                    "remove the wrong one",
+                )
+                problems.append(problem_of(ids[other], fault))
+    return problems

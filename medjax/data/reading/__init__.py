@@ -1,0 +1,1 @@
+"""Sources opened: names and bytes, never pixels."""

@@ -1,0 +1,103 @@
+"""A folder on disk as a `Listing`. Nothing is opened before its status has said that it is a regular file."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from medjax.data.reading.listing import (
+    MOST_FILE_BYTES,
+    Entry,
+    Fault,
+    Key,
+    Listing,
+    UnfitError,
+    oversize_fault,
+    tidy_name,
+)
+
+_KINDS = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISBLK, "a device"))
+
+
+def list_folder(path: Path, *, follow_links: bool = False) -> Listing:
+    """Every file and folder below `path`, at any depth, sorted by name.
+
+    Folders are walked without following links, so a walk always ends. A link is a fault, unless `follow_links`
+    is set and it leads to a regular file. Raises UnfitError where `path` itself cannot be read.
+    """
+    entries: dict[str, Entry] = {}
+    stamps: list[str] = []
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(path / folder) as found:
+                items = list(found)
+        except OSError as error:
+            if not folder:
+                raise UnfitError(*_unreadable(error)) from None
+            entries[folder] = entries[folder]._replace(fault=_unreadable(error))
+            continue
+        for item in items:
+            relative = f"{folder}/{item.name}" if folder else item.name
+            entry, stamp = _entry(item, relative, follow_links)
+            entries[relative] = entry
+            stamps.append(stamp)
+            if entry.is_folder and entry.fault is None:
+                waiting.append(relative)
+    everything = "\n".join([os.path.realpath(path), *sorted(stamps)])
+    stamp = hashlib.sha256(everything.encode(errors="surrogatepass")).hexdigest()
+    return Listing(sorted(entries.values()), lambda keys: _read(path, keys), stamp)
+
+
+def _entry(item: os.DirEntry, relative: str, follow_links: bool) -> tuple[Entry, str]:
+    """One entry, and a line that changes when the file behind it does."""
+    name, fault = tidy_name(relative)
+    try:
+        status = item.stat(follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode) and follow_links:
+            status = item.stat()
+            fault = fault or (None if stat.S_ISREG(status.st_mode) else _link_fault(follow_links))
+    except OSError as error:
+        return Entry(name, relative, fault=fault or _unreadable(error)), relative
+    fault = fault or _fault_of(status)
+    # The time of the last change of metadata cannot be set back, unlike that of the contents.
+    stamp = f"{relative}\0{status.st_mode} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+    return Entry(name, relative, stat.S_ISDIR(status.st_mode), fault), stamp
+
+
+def _fault_of(status: os.stat_result) -> Fault | None:
+    if stat.S_ISREG(status.st_mode):
+        return oversize_fault(status.st_size) if status.st_size > MOST_FILE_BYTES else None
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return _link_fault(follow_links=False)
+    kind = next((kind for is_kind, kind in _KINDS if is_kind(status.st_mode)), "a device")
+    return Fault(f"is {kind}, not a regular file", "remove it")
+
+
+def _link_fault(follow_links: bool) -> Fault:
+    if follow_links:
+        return Fault("is a symbolic link that does not lead to a regular file", "copy what it leads to")
+    return Fault("is a symbolic link", "copy what it leads to, or --follow-links for links to files")
+
+
+def _unreadable(error: OSError) -> Fault:
+    return Fault(f"cannot be read: {error.strerror or error}", "check its permissions")
+
+
+def _read(root: Path, keys: Iterable[Key]) -> Iterator[tuple[Key, bytes | Fault]]:
+    for key in keys:
+        yield key, read_file(f"{root}/{key}")
+
+
+def read_file(path: str | Path) -> bytes | Fault:
+    """The bytes of a regular file, counted as they come: it may have grown since it was listed."""
+    try:
+        with open(path, "rb") as handle:
+            data = handle.read(MOST_FILE_BYTES + 1)
+    except OSError as error:
+        return _unreadable(error)
+    return oversize_fault(len(data)) if len(data) > MOST_FILE_BYTES else data

@@ -1,0 +1,197 @@
+"""A zip archive as a `Listing`: read member by member, never extracted."""
+
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from medjax.data.reading.listing import (
+    MOST_FILE_BYTES,
+    Entry,
+    Fault,
+    Key,
+    Listing,
+    UnfitError,
+    bomb_fault,
+    most_unpacked_bytes,
+    oversize_fault,
+    tidy_name,
+)
+
+# What zipfile raises on damage, and on what it cannot read.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    struct.error,
+    OverflowError,
+)
+
+_ENCRYPTED = 0x1 | 0x40
+_UTF8_NAME = 0x800
+_HARMLESS_FLAGS = 0x2 | 0x4 | 0x8 | _UTF8_NAME  # how hard it was packed, and sizes that follow the data
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+_LOCAL_SIGNATURE = b"PK\x03\x04"
+_BUFFER_BYTES = 2**20
+# An entry takes some 70 bytes of the directory, and ten times as many in memory: half a million members.
+MOST_DIRECTORY_BYTES = 32 * 2**20
+_LONGEST_END_BYTES = 22 + 65_535 + 20 + 56
+
+
+@contextmanager
+def opened_zip(path: Path) -> Iterator[Listing]:
+    """The members of the archive at `path`; raises UnfitError where the archive as a whole cannot be used."""
+    with opened_archive(path) as archive, open(path, "rb", buffering=_BUFFER_BYTES) as file:
+        entries = list_members(archive, MOST_FILE_BYTES, most_unpacked_bytes(path))
+        yield Listing(entries, lambda keys: _read(archive, file, keys))
+
+
+@contextmanager
+def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The zip file at `path`; raises UnfitError where it is none."""
+    try:
+        if _directory_bytes(path) > MOST_DIRECTORY_BYTES:
+            raise UnfitError("has far too many members", "unpack it yourself and give the folder")
+        archive = zipfile.ZipFile(path)
+    except DAMAGE as error:
+        raise UnfitError(f"is not a zip archive that can be read: {error}", "copy or pack it again") from None
+    with archive:
+        yield archive
+
+
+def _directory_bytes(path: Path) -> int:
+    """Size of the table of members, which zipfile reads at once: see "end of central directory" in PKWARE's APPNOTE."""
+    with open(path, "rb") as handle:
+        handle.seek(-min(path.stat().st_size, _LONGEST_END_BYTES), 2)
+        end = handle.read()
+    position = end.rfind(b"PK\x05\x06")
+    size = int.from_bytes(end[position + 12 : position + 16], "little") if position >= 0 else 0
+    if size == 2**32 - 1:  # zip64 keeps it in a record of its own
+        position = end.rfind(b"PK\x06\x06")
+        size = int.from_bytes(end[position + 40 : position + 48], "little")
+    return size
+
+
+def list_members(archive: zipfile.ZipFile, most_bytes: int, limit: int) -> list[Entry]:
+    """An entry for each member, keyed by its position; larger ones than `most_bytes` are faults.
+
+    Raises UnfitError where all of them together unpack to more than `limit` bytes.
+    """
+    members = archive.infolist()
+    if sum(member.file_size for member in members if member.file_size <= most_bytes) > limit:
+        raise UnfitError(*bomb_fault(limit))
+    overlapping = _overlapping(members, archive.start_dir)
+    return [
+        _entry(position, member, position in overlapping, most_bytes)
+        for position, member in enumerate(members)
+    ]
+
+
+def _entry(position: int, member: zipfile.ZipInfo, is_overlapping: bool, most_bytes: int) -> Entry:
+    raw = _name_of(member)
+    name, fault = tidy_name(raw)
+    is_folder = raw.endswith("/")
+    if fault is None and not is_folder and max(member.file_size, member.compress_size) > most_bytes:
+        fault = oversize_fault(max(member.file_size, member.compress_size))
+    if fault is None:
+        mode = member.external_attr >> 16
+        fault = _fault_of(mode, member.flag_bits, member.compress_type, is_folder, is_overlapping)
+    return Entry(name, position, is_folder, fault)
+
+
+def _name_of(member: zipfile.ZipInfo) -> str:
+    """The member's own name. Many programs write UTF-8 without the flag that says so; cp437 is the fallback."""
+    name = member.orig_filename
+    if not name.isascii() and not member.flag_bits & _UTF8_NAME:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name
+
+
+@lru_cache(maxsize=256)  # the members of an archive are nearly all alike
+def _fault_of(mode: int, flags: int, method: int, is_folder: bool, is_overlapping: bool) -> Fault | None:
+    if stat.S_ISLNK(mode):
+        return Fault("is a symbolic link", "pack the file itself")
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return Fault("is a device or pipe, not a regular file", "pack regular files only")
+    if is_folder:
+        return None
+    if flags & _ENCRYPTED:
+        return Fault("is encrypted", "pack it without a password")
+    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return Fault(f"is packed by method {method}", "pack it stored or deflated")
+    return Fault("overlaps another member of the archive", "pack it again") if is_overlapping else None
+
+
+def _overlapping(members: list[zipfile.ZipInfo], directory_start: int) -> set[int]:
+    """Positions of members whose bytes run into the next one: how a small zip can unpack to petabytes."""
+    order = sorted(range(len(members)), key=lambda position: members[position].header_offset)
+    starts = [members[position].header_offset for position in order] + [directory_start]
+    return {
+        position
+        for position, end in zip(order, starts[1:], strict=True)
+        if members[position].header_offset + _LOCAL_HEADER.size + members[position].compress_size > end
+    }
+
+
+def _read(
+    archive: zipfile.ZipFile, file: BinaryIO, keys: Iterable[Key]
+) -> Iterator[tuple[Key, bytes | Fault]]:
+    members = archive.infolist()
+    starts = sorted(member.header_offset for member in members)
+    for key in sorted(keys, key=lambda key: members[int(key)].header_offset):
+        member = members[int(key)]
+        following = bisect_right(starts, member.header_offset)
+        end = starts[following] if following < len(starts) else archive.start_dir
+        data = _read_sound(file, member, end)
+        yield key, _read_member(archive, member) if data is None else data
+
+
+def _read_sound(file: BinaryIO, member: zipfile.ZipInfo, end: int) -> bytes | None:
+    """All bytes of a member that is in perfect order and ends before `end`; None for any other.
+
+    `zipfile` makes an object to read from for every member, which takes three times as long as all this.
+    """
+    if member.flag_bits & ~_HARMLESS_FLAGS:
+        return None
+    try:
+        file.seek(member.header_offset)
+        fields = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        signature, name_length, extra_length = fields[0], fields[-2], fields[-1]
+        name = file.read(name_length)
+        file.seek(extra_length, os.SEEK_CUR)
+        if signature != _LOCAL_SIGNATURE or name != member.orig_filename.encode("ascii"):
+            return None
+        if file.tell() + member.compress_size > end:
+            return None
+        data = file.read(member.compress_size)
+        if member.compress_type == zipfile.ZIP_DEFLATED:
+            unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+            data = unpacker.decompress(data, member.file_size + 1)
+            if not unpacker.eof:
+                return None
+    except (UnicodeError, *DAMAGE):
+        return None
+    return data if len(data) == member.file_size and zlib.crc32(data) == member.CRC else None
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Fault:
+    """All bytes of a member. `ZipFile.read` would inflate what lies beyond the declared size, then cut it off."""
+    try:
+        with archive.open(member) as handle:
+            data = handle.read(member.file_size + 1)  # one more, so that the checksum at the end is compared
+    except DAMAGE as error:
+        return Fault(f"is damaged in the archive: {error}", "copy or pack the archive again")
+    if len(data) != member.file_size:
+        return Fault(f"unpacks to {len(data)} bytes, not {member.file_size}", "pack the archive again")
+    return data

@@ -1,0 +1,1 @@
+"""Which images belong together, and which part or fold they are in."""

@@ -1,0 +1,142 @@
+"""Two runs on the images that both were scored on, from what they left behind."""
+
+import csv
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from medjax.config import from_dict
+from medjax.data.splitting.group_file import read_groups
+from medjax.errors import Problem, RefusedError, listed, printable, refuse
+from medjax.evaluation.comparison import compare_predictions
+from medjax.jobs.from_config import training_of
+from medjax.records import Names
+from medjax.runs import directory as run
+
+
+class _Answer(NamedTuple):
+    label: str
+    predicted: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scored:
+    """A run and what it says of its test images."""
+
+    directory: Path
+    record: Mapping[str, Any]
+    answers: Mapping[str, _Answer]  # by id
+
+
+def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
+    """What changes from the first run to the second on the test (or out-of-fold) images that both predicted, by id.
+
+    Of a repeated cross-validation the first repeat counts. Besides the keys of `compare_predictions`: only_first and
+    only_second (test images of one run alone), same_data (whether both were given the same data), warnings. Raises
+    RefusedError where the runs share no image or differ in their classes or in the label of an image.
+    """
+    runs = _open(Path(first)), _open(Path(second))
+    names = [one.record["class_names"] for one in runs]
+    if names[0] != names[1]:
+        differing = listed(sorted({*names[0]} ^ {*names[1]}) or names[1])
+        raise refuse(str(second), f"has other classes than {first}: {differing}", "compare runs of one task")
+    before, after = (one.answers for one in runs)
+    shared = [id for id in before if id in after]
+    if not shared:
+        reason = f"none of its {len(after)} test images was a test image of {first}"
+        raise refuse(str(second), reason, "train both with the same --seed, or cross-validate")
+    _require_same_labels(*runs, shared)
+    ids = np.array(shared)
+    groups, found = _read_groups(runs, ids)
+    is_same = len({one.record["data"]["fingerprint"] for one in runs}) == 1
+    if not is_same:
+        found = ["the runs had different data; images are matched by id, their pixels may differ", *found]
+    compared = compare_predictions(
+        ids,
+        np.array([before[id].label for id in shared]),
+        np.array([before[id].predicted for id in shared]),
+        np.array([after[id].predicted for id in shared]),
+        groups,
+    )
+    others = {"only_first": len(before) - len(shared), "only_second": len(after) - len(shared)}
+    return {**compared, **others, "same_data": is_same, "warnings": found}
+
+
+def describe_comparison(compared: Mapping[str, Any]) -> str:
+    """The result of `compare_runs` in words, several lines."""
+    before, after = compared["accuracy"]
+    interval, p = compared["ci95"], compared["mcnemar_p"]
+    found = "undefined" if interval is None else f"{interval[0]:+.2%} to {interval[1]:+.2%}"
+    lines = [
+        f"{compared['n']:,} images in both ({compared['only_first']:,} only in the first, "
+        f"{compared['only_second']:,} only in the second)",
+        f"accuracy {before:.2%}, then {after:.2%}: difference {compared['difference']:+.2%} (95% interval {found}, "
+        f"by {compared['unit']})" + ("" if p is None else f", McNemar's exact p = {p:.3g}"),
+    ]
+    for name in ("right_to_wrong", "wrong_to_right", "wrong_to_wrong"):
+        change = compared[name]
+        unnamed = change["n"] - len(change["ids"])
+        named = ": " + ", ".join(change["ids"]) + (f" and {unnamed} more" if unnamed else "")
+        lines.append(f"{name.replace('_', ' ')}: {change['n']:,}{named if change['n'] else ''}")
+    return "\n".join(map(printable, lines))
+
+
+def _open(directory: Path) -> _Scored:
+    record = run.read_json(directory / "run.json")
+    return _Scored(directory, record, _read_answers(directory / "predictions.csv"))
+
+
+def _read_answers(path: Path) -> dict[str, _Answer]:
+    """The test rows of predictions.csv, of the first repeat that is there."""
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]
+        first = min((int(row["repeat"]) for row in rows), default=0)
+        answers = {
+            row["id"]: _Answer(row["label"], row["predicted"]) for row in rows if int(row["repeat"]) == first
+        }
+    except FileNotFoundError:
+        raise refuse(str(path), "not found", "name a run that was scored, by its directory") from None
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        reason = f"cannot be read ({type(error).__name__})"
+        raise refuse(str(path), reason, "restore it from a copy") from error
+    return answers
+
+
+def _require_same_labels(first: _Scored, second: _Scored, shared: list[str]) -> None:
+    problems = [
+        Problem(
+            id,
+            f"is {mine} in {first.directory} and {its} in {second.directory}",
+            "compare runs of the same labels",
+        )
+        for id in shared
+        if (mine := first.answers[id].label) != (its := second.answers[id].label)
+    ]
+    if problems:
+        raise RefusedError(problems)
+
+
+def _read_groups(runs: tuple[_Scored, _Scored], ids: Names) -> tuple[Int[np.ndarray, "m"] | None, list[str]]:
+    """The group of each image, numbered from 0, if a run had groups; and a warning where they are not at hand."""
+    grouped = [one for one in runs if one.record["data"]["groups"] is not None]
+    for one in grouped:
+        path = training_of(from_dict(dict(one.record["config"]))).data.groups
+        if path is None:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the file also names images which were not scored
+            try:
+                return np.unique(read_groups(Path(path), ids), return_inverse=True)[1], []
+            except RefusedError:
+                continue
+    if grouped:
+        return None, [
+            "the groups of the images are not at hand; the interval takes every image as independent"
+        ]
+    return None, []

@@ -1,0 +1,61 @@
+"""The same run under the other way of grouping duplicates, so that what leakage is worth can be seen."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from medjax.config import CrossvalConfig, from_dict
+from medjax.jobs.crossval import cross_validate
+from medjax.jobs.from_config import Config, training_of
+from medjax.jobs.holdout import train
+from medjax.jobs.restored_run import Run
+from medjax.runs import directory as run
+
+OTHER = "other_grouping"
+"""Directory under a run, of the run that it is compared with."""
+
+
+def compare_grouping(trained: Run, source: str | Path, *, is_quiet: bool = True) -> Run:
+    """Repeat a finished run with duplicates grouped the other way, and write both scores into metrics.json and the page.
+
+    The other way is `exact` for a run that grouped none, and `none` for all others. The repetition is a run of its own
+    in `other_grouping`, and is continued where it was interrupted.
+    """
+    config = _regrouped(from_dict(trained.record["config"]))
+    options: dict[str, Any] = {
+        "run_dir": trained.directory / OTHER,
+        "resume": True,
+        "command": trained.record["command"],
+        "is_quiet": is_quiet,
+    }
+    other = (
+        cross_validate(source, config, **options)
+        if isinstance(config, CrossvalConfig)
+        else train(source, config, **options)
+    )
+    metrics = {**trained.metrics, "grouping": [_describe(each) for each in (trained, other)]}
+    run.write_json(trained.directory / "metrics.json", metrics)
+    # Imported here, as Matplotlib and templates are not needed to train.
+    from medjax.report.page.page import write_page
+
+    write_page(trained.directory)
+    return trained
+
+
+def _regrouped(config: Config) -> Config:
+    training = training_of(config)
+    kind: Literal["exact", "none"] = "exact" if training.data.group_duplicates == "none" else "none"
+    training = dataclasses.replace(training, data=dataclasses.replace(training.data, group_duplicates=kind))
+    return dataclasses.replace(config, training=training) if isinstance(config, CrossvalConfig) else training
+
+
+def _describe(finished: Run) -> dict[str, Any]:
+    """What a table of both shows of a run."""
+    metrics = finished.metrics
+    block = metrics.get("pooled") or metrics["test"]
+    leakage = finished.record["data"]["leakage"]["test"]
+    return {
+        "group_duplicates": training_of(from_dict(finished.record["config"])).data.group_duplicates,
+        **{name: block[name] for name in ("n", "errors", "accuracy", "accuracy_ci95", "loss")},
+        "identical": leakage["exact"],
+    }

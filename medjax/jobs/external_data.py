@@ -1,0 +1,79 @@
+"""A restored model on images from elsewhere: another hospital, scanner or year."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from medjax.errors import Problem, RefusedError, listed
+from medjax.jobs.naming import file_name
+from medjax.jobs.score_folds import NO_FOLD, score_part
+from medjax.records import Dataset, Predictions
+from medjax.runs import directory as run
+
+TRAINED = "trained_digests.npy"
+"""File in a run directory: sha256 of the full-size pixels of each image that was trained on, uint8 [n, 32]."""
+
+
+def with_classes(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
+    """The data set with its labels numbered as in `class_names`.
+
+    RefusedError names every class of the data that is not among them; some of them may have no image here.
+    """
+    unknown = [name for name in dataset.class_names if name not in class_names]
+    if unknown:
+        raise RefusedError(
+            Problem(
+                f"class {name}",
+                "is none of the model's",
+                f"rename or leave out its folder: the model knows {listed(class_names)}",
+            )
+            for name in unknown
+        )
+    numbers = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
+    return dataset._replace(labels=numbers[dataset.labels], class_names=class_names)
+
+
+def find_trained(directory: Path, dataset: Dataset) -> Bool[np.ndarray, "n"] | None:
+    """Which images are, pixel by pixel, images that the run was trained on; None where the run does not tell."""
+    trained = run.read_digests(directory / TRAINED)
+    if trained is None:
+        return None
+    known = {digest.tobytes() for digest in trained}
+    return np.array([digest.tobytes() in known for digest in dataset.digests], bool)
+
+
+def keep_external(
+    directory: Path, source: str | Path, dataset: Dataset, predictions: Predictions
+) -> dict[str, Any]:
+    """Score the predictions of all images of `source`, which is from elsewhere, and write them down under the run.
+
+    Returns `external`, the block of the images that training has not seen; `identical`, that of those it has, or None
+    where there are none; `num_identical`, None where the run does not tell; and the `directory` of the files.
+    """
+    is_trained = find_trained(directory, dataset)
+    seen = np.zeros(len(dataset.labels), bool) if is_trained is None else is_trained
+    new, old = (_among(predictions, mask) for mask in (~seen, seen))
+    folder = run.create_run_dir(None, file_name(dataset.name), parent=directory / "external")
+    scores = {
+        "external": None if not len(new.labels) else score_part(new, dataset, "test"),
+        "identical": None if not len(old.labels) else score_part(old, dataset, "test"),
+        "num_identical": None if is_trained is None else int(seen.sum()),
+        "data": run.describe_data(
+            source, dataset, "none: all of them are scored", {"external": predictions.indices}
+        ),
+    }
+    parts = [
+        run.PredictedPart(name, part, np.full(len(part.labels), NO_FOLD), 0)
+        for name, part in (("external", new), ("identical", old))
+    ]
+    run.write_predictions(folder / "predictions.csv", dataset, parts)
+    run.write_json(folder / "metrics.json", scores)
+    return {**scores, "directory": str(folder)}
+
+
+def _among(predictions: Predictions, mask: Bool[np.ndarray, "n"]) -> Predictions:
+    """Those of the images where `mask`, over the whole data set, is true."""
+    chosen = mask[predictions.indices]
+    return Predictions(*(array[chosen] for array in predictions))

@@ -1,0 +1,158 @@
+"""A run directory taken into hand: made or continued, locked, and compared with what is asked of it."""
+
+import contextlib
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from medjax.errors import Problem, RefusedError, refuse
+from medjax.jobs.from_config import Config
+from medjax.runs import directory as run
+
+_LOCK = ".lock"
+_PARTIAL = "*.partial"
+# A run continues only under the same versions of these: others may round, shuffle or initialise differently.
+_VERSIONED = ("medjax", "jax", "flax", "optax", "numpy")
+_SURROUNDING = ("jaxlib", "pillow")  # worth a warning, as another machine is
+# Settings that change no bit of a result: the data's fingerprint and the groups' digest are compared instead.
+_INDIFFERENT = ("data.cache", "data.groups")
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a run directory for this process alone; RefusedError where another one does.
+
+    The operating system gives the lock back when the process ends, however it ends; the file itself stays, because
+    to remove it would let two processes hold two locks.
+    """
+    # Without the operating system's lock there is none: a mere marker would outlive a process that is killed.
+    lock = FileLock(directory / _LOCK, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise refuse(
+            str(directory), "another process is working on this run", "wait for it, or choose another --run"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise refuse(str(directory), f"cannot be locked ({error})", "choose another --run") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def require_run_or_nothing(directory: Path) -> bool:
+    """Whether a run was begun in a directory; RefusedError for one that holds something else."""
+    if not directory.exists():
+        return False
+    if not directory.is_dir():
+        raise refuse(str(directory), "is no directory", "choose another --run")
+    if (directory / "run.json").exists():
+        return True
+    if any(path.name not in (_LOCK, "run.json.partial") for path in directory.iterdir()):
+        raise refuse(str(directory), "is not empty and holds no run.json", "choose another --run")
+    return False
+
+
+def read_record(directory: Path) -> dict[str, Any] | None:
+    """run.json of a run to continue, or None where none was begun; what a killed run left half written is removed."""
+    is_begun = require_run_or_nothing(directory)
+    for path in [*directory.glob(_PARTIAL), *directory.glob(f"figures/{_PARTIAL}")]:
+        path.unlink()
+    return run.read_json(directory / "run.json") if is_begun else None
+
+
+def as_json(config: Config) -> dict[str, Any]:
+    """A configuration as run.json holds it."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def require_same_job(directory: Path, record: Mapping[str, Any], job: str, config: Config) -> None:
+    """Raise RefusedError, naming each difference, unless a run can continue under this configuration.
+
+    More epochs than before are a continuation too, where no learning rate depends on how many there are.
+    """
+    remedy = f"repeat what began it: {record['command']}"
+    if record["job"] != job:
+        raise refuse(str(directory), f"is a run of medjax {record['job']}, not {job}", remedy)
+    before, after = _flat(record["config"]), _flat(as_json(config))
+    problems = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if name.endswith(_INDIFFERENT) or old == new:
+            continue
+        is_epochs = name in ("epochs", "training.epochs")
+        if is_epochs and old is not None and new is not None and new > old:
+            if after[name.replace("epochs", "schedule")] == "constant":
+                continue
+            reason = f"{name} was {old}, is {new}, and the learning-rate schedule depends on it"
+        else:
+            reason = f"{name} was {old}, is {new}"
+        problems.append(Problem(str(directory), reason, remedy))
+    if problems:
+        raise RefusedError(problems)
+
+
+def require_same_data(directory: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise RefusedError unless two `data` blocks of run.json are of the same images, labels and groups."""
+    if old["fingerprint"] != new["fingerprint"]:
+        reason = f"{new['name']} is not the data of this run: {new['n']} images with another fingerprint than its {old['n']}"
+        raise refuse(str(directory), reason, f"give the {old['name']} that it began with")
+    if old["groups"] != new["groups"]:
+        raise refuse(
+            str(directory), "the groups of its images have changed", "give the groups that it began with"
+        )
+
+
+def compare_environments(
+    directory: Path, old: Mapping[str, Any], new: Mapping[str, Any], *, allow_version_change: bool
+) -> list[str]:
+    """What has changed since a run began, as warnings; RefusedError for versions that matter and are not allowed."""
+    changed = [
+        f"{name} was {old['versions'][name]}, is {new['versions'][name]}"
+        for name in _VERSIONED
+        if old["versions"][name] != new["versions"][name]
+    ]
+    if changed and not allow_version_change:
+        raise RefusedError(
+            Problem(
+                str(directory),
+                change,
+                "install that version again, or continue inexactly with --allow-version-change",
+            )
+            for change in changed
+        )
+    surroundings = [
+        f"{name} was {old[block][name]}, is {new[block].get(name)}"
+        for block, names in (("machine", old["machine"]), ("versions", _SURROUNDING))
+        for name in names
+        if old[block][name] != new[block].get(name)
+    ]
+    return [
+        f"{'; '.join(changes)}: the result may differ from an uninterrupted run's"
+        for changes in (changed, surroundings)
+        if changes
+    ]
+
+
+def continuation(command: str, directory: Path) -> str:
+    """How to continue the run that `command` began, to be typed or called."""
+    words = shlex.split(command)
+    if words[0] != "medjax":
+        return f"the same call with run_dir={str(directory)!r} and resume=True"
+    if not any(word == "--run" or word.startswith("--run=") for word in words):
+        words += ["--run", str(directory)]
+    return shlex.join(words if "--resume" in words else [*words, "--resume"])
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat

@@ -1,0 +1,168 @@
+"""From trained folds to the scores of metrics.json and the rows of predictions.csv."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from medjax.config import CrossvalConfig, TrainConfig
+from medjax.evaluation.scores import score
+from medjax.jobs.from_config import Config, folds_of, kept_test, training_of
+from medjax.jobs.train_folds import TrainedFolds
+from medjax.records import Dataset, Predictions, Split
+from medjax.runs.directory import PredictedPart
+from medjax.training.fit import predict
+
+NO_FOLD = -1  # stands in predictions.csv for the models of all folds together
+
+
+class Scores(NamedTuple):
+    """What is left of the predictions."""
+
+    metrics: dict[str, Any]  # metrics.json, but for the seconds
+    parts: list[PredictedPart]  # rows of predictions.csv
+    shown: Predictions | None  # those that the figures are of; None where a fold has none
+
+
+def score_folds(
+    config: Config,
+    dataset: Dataset,
+    arrays: tuple[jax.Array, jax.Array],
+    splits: Sequence[Split],
+    trained: TrainedFolds,
+) -> Scores:
+    """Score every fold that did not diverge."""
+    training = training_of(config)
+    folds = [
+        fold for fold, diverged in zip(folds_of(config), trained.state.diverged, strict=True) if not diverged
+    ]
+    models = {
+        fold: trained.parameters(index, training)
+        for index, fold in enumerate(folds_of(config))
+        if fold in folds
+    }
+    if not isinstance(config, CrossvalConfig):
+        return _score_holdout(dataset, arrays, splits[0], trained, models[0], config)
+    predictions = {fold: predict(trained.learner, models[fold], *arrays, splits[fold].test) for fold in folds}
+    metrics: dict[str, Any] = {
+        "folds": [
+            _describe_fold(config, index, fold, trained, predictions.get(fold), dataset)
+            for index, fold in enumerate(folds_of(config))
+        ]
+    }
+    parts = _merge_repeats(config, predictions)
+    shown = merge_predictions([part.predictions for part in parts])
+    is_whole = len(predictions) == len(folds_of(config))
+    metrics["mean"] = describe_mean(metrics["folds"]) if is_whole else None
+    metrics["pooled"] = score_part(shown, dataset, "test") if is_whole else None  # withheld, else
+    if config.keep_test and is_whole:
+        test = predict_together(trained.learner, list(models.values()), arrays, kept_test(dataset))
+        metrics["test"] = score_part(test, dataset, "test")
+        parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
+    return Scores(metrics, parts, shown if is_whole else None)
+
+
+def _score_holdout(
+    dataset: Dataset,
+    arrays: tuple[jax.Array, jax.Array],
+    split: Split,
+    trained: TrainedFolds,
+    parameters: Any,
+    config: TrainConfig,
+) -> Scores:
+    predictions = {
+        part: predict(trained.learner, parameters, *arrays, getattr(split, part))
+        for part in reversed(Split._fields)
+    }
+    metrics: dict[str, Any] = {part: score_part(predictions[part], dataset, part) for part in predictions}
+    metrics["training"] = _describe_training(0, trained, config)
+    parts = [
+        PredictedPart(part, predictions[part], np.zeros(len(predictions[part].labels), int), 0)
+        for part in ("val", "test")
+    ]
+    return Scores(metrics, parts, predictions["test"])
+
+
+def _describe_training(index: int, trained: TrainedFolds, config: TrainConfig) -> dict[str, Any]:
+    best = int(trained.state.best.epoch[index])
+    is_chosen = config.keep != "last" and best >= 0
+    return {"epochs": int(trained.state.epoch[index]), "best_epoch": best if is_chosen else None}
+
+
+def _describe_fold(
+    config: CrossvalConfig,
+    index: int,
+    fold: int,
+    trained: TrainedFolds,
+    predictions: Predictions | None,
+    dataset: Dataset,
+) -> dict[str, Any]:
+    names = ("n", "errors", "accuracy", "loss")
+    block = None if predictions is None else score(predictions, dataset.class_names, resamples=0)
+    return {
+        "fold": fold,
+        "repeat": fold // config.folds,
+        **{name: None if block is None else block[name] for name in names},
+        **_describe_training(index, trained, config.training),
+        "diverged": bool(trained.state.diverged[index]),
+    }
+
+
+def describe_mean(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and sample standard deviation over folds; None where undefined, as of a single fold's deviation."""
+    mean: dict[str, Any] = {}
+    for key in ("accuracy", "loss"):
+        values = [fold[key] for fold in folds]
+        is_defined = None not in values
+        mean[key] = statistics.fmean(values) if is_defined else None
+        mean[f"{key}_sd"] = statistics.stdev(values) if is_defined and len(values) > 1 else None
+    return mean
+
+
+def score_part(predictions: Predictions, dataset: Dataset, part: str) -> dict[str, Any]:
+    """The scores of predictions that may be of several folds and repeats.
+
+    Groups of the data set are units of the intervals. Only of images that nothing was learned or chosen by ("test") is
+    there a bootstrap.
+    """
+    # In the order of the images, so that the mean loss is the same to the last bit however they were merged.
+    order = np.argsort(predictions.indices, kind="stable")
+    ordered = Predictions(*(array[order] for array in predictions))
+    groups = None if dataset.groups is None else dataset.groups[ordered.indices]
+    options = {} if part == "test" else {"resamples": 0}
+    return score(ordered, dataset.class_names, groups=groups, **options)
+
+
+def merge_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions one after the other."""
+    return Predictions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def predict_together(
+    learner: Any, models: Sequence[Any], arrays: tuple[Any, Any], indices: np.ndarray
+) -> Predictions:
+    """Predictions by the mean of several models' probabilities."""
+    each = [predict(learner, parameters, *arrays, indices) for parameters in models]
+    probabilities = np.stack([predictions.probabilities for predictions in each]).mean(axis=0)
+    labels = each[0].labels
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    losses = -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))
+    return Predictions(indices, labels, probabilities, losses)
+
+
+def _merge_repeats(config: CrossvalConfig, predictions: dict[int, Predictions]) -> list[PredictedPart]:
+    """Out-of-fold predictions of each repeat, in the order of the data set."""
+    parts = []
+    for repeat in range(config.repeats):
+        folds = [fold for fold in predictions if fold // config.folds == repeat]
+        if not folds:
+            continue
+        merged = merge_predictions([predictions[fold] for fold in folds])
+        numbers = np.concatenate([np.full(len(predictions[fold].labels), fold) for fold in folds])
+        order = np.argsort(merged.indices)
+        parts.append(
+            PredictedPart("test", Predictions(*(array[order] for array in merged)), numbers[order], repeat)
+        )
+    return parts

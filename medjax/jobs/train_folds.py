@@ -1,0 +1,264 @@
+"""Folds in training: watched, recorded in history.csv, checkpointed, and taken up again where they were."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from medjax import metrics
+from medjax.config import TrainConfig
+from medjax.errors import RefusedError
+from medjax.jobs.from_config import make_controls, make_fold_learner, make_rate
+from medjax.progress import Display
+from medjax.records import Dataset, Split
+from medjax.runs import directory as run
+from medjax.runs.checkpoint import load_checkpoint
+from medjax.runs.checkpoint_series import CheckpointWriter, checkpoint_path, find_newest, keep_until
+from medjax.training.fit import EpochInfo, Progress, fit
+from medjax.training.folds import FoldState, init_fold
+from medjax.training.learner import Learner
+from medjax.training.strategies import StrategyName, select_fold, stack_folds
+
+
+class TrainedFolds(NamedTuple):
+    """What training leaves; the state has a leading axis of the folds that were trained."""
+
+    learner: Learner
+    state: FoldState
+    history: list[dict[str, Any]]  # rows of history.csv
+    compile_seconds: float
+
+    def parameters(self, index: int, config: TrainConfig) -> Any:
+        """The parameters of one fold that are scored."""
+        return select_fold(_scored_parameters(self.state, config), index)
+
+
+def train_folds(
+    directory: Path,
+    dataset: Dataset,
+    arrays: tuple[jax.Array, jax.Array],
+    splits: Sequence[Split],
+    folds: Sequence[int],
+    config: TrainConfig,
+    strategy: StrategyName,
+    display: Display,
+) -> TrainedFolds:
+    """Train `folds` of `splits`, from their checkpoints where there are any; `arrays` are the images and labels.
+
+    history.csv and the checkpoints are kept up to date; an interruption saves the last epoch that was finished.
+    """
+    learner = make_fold_learner(config, len(dataset.class_names), splits)
+    controls = make_controls(config)
+    watcher = _Watcher(directory, splits, folds, config, display)
+    state = _restore(directory, learner, splits, folds, dataset, config, display)
+    if state is not None:
+        watcher.history = _read_history(directory, int(state.epoch.max()))
+    else:
+        keep_until(directory / "checkpoints", folds, None)
+    display.start("compiling")
+    epochs = fit(
+        learner,
+        *arrays,
+        splits,
+        seed=config.seed,
+        num_epochs=config.epochs,
+        batch_size=config.batch_size,
+        hard_draws=config.hard_draws,
+        class_balance=config.class_balance,
+        controls=controls,
+        strategy=strategy,
+        folds=folds,
+        state=state,
+        on_progress=watcher.show,
+    )
+    with CheckpointWriter(directory / "checkpoints") as writer:
+        for epoch, state, info in epochs:
+            on_host = jax.device_get((state, info))
+            # Its rows are on disk before the checkpoint, so that a run that continues has them all.
+            rows = watcher.record(epoch, *on_host)
+            writer.offer(epoch + 1, _checkpoint_items(on_host[0], folds, config))
+            watcher.tell(epoch, rows, *on_host)
+    assert state is not None
+    return TrainedFolds(learner, state, watcher.history, watcher.compile_seconds)
+
+
+def _scored_parameters(state: FoldState, config: TrainConfig) -> Any:
+    return state.learner.parameters if config.keep == "last" else state.best.parameters
+
+
+def _checkpoint_items(
+    state: FoldState, folds: Sequence[int], config: TrainConfig
+) -> dict[int, dict[str, Any]]:
+    parameters = _scored_parameters(state, config)
+    return {
+        fold: {"parameters": select_fold(parameters, index), "state": select_fold(state, index)}
+        for index, fold in enumerate(folds)
+    }
+
+
+def _restore(
+    directory: Path,
+    learner: Learner,
+    splits: Sequence[Split],
+    folds: Sequence[int],
+    dataset: Dataset,
+    config: TrainConfig,
+    display: Display,
+) -> FoldState | None:
+    """The folds' states after the newest epoch that all have an intact checkpoint of, if there is one."""
+    parent = directory / "checkpoints"
+    epoch, damages = find_newest(parent, folds)
+    if epoch is None and damages:
+        # To begin again would wipe out what may be the only copies.
+        raise RefusedError(problem for damage in damages for problem in damage.problems)
+    if epoch is None:
+        return None
+    for damage in damages:
+        display.warn(f"{damage}; the checkpoint before it is used")
+    keep_until(parent, folds, epoch)
+
+    def init() -> FoldState:
+        return init_fold(
+            jax.random.key(config.seed),
+            learner,
+            make_controls(config),
+            dataset.images.shape,
+            knows_hardness=config.hard_draws > 0,
+        )
+
+    like = jax.eval_shape(init)
+    display.say(f"continuing after epoch {epoch} of {config.epochs}")
+    return stack_folds(
+        [load_checkpoint(checkpoint_path(parent, fold, epoch), "state", like) for fold in folds]
+    )
+
+
+def _read_history(directory: Path, epoch: int) -> list[dict[str, Any]]:
+    """The rows of history.csv before `epoch`."""
+    if epoch == 0:  # every fold diverged in its first
+        return []
+    rows = run.read_history(directory / "history.csv")
+    return [
+        {**row, "fold": int(row["fold"]), "epoch": int(row["epoch"])} for row in rows if row["epoch"] < epoch
+    ]
+
+
+class _Watcher:
+    """Shows and records what happens; decides nothing."""
+
+    def __init__(
+        self,
+        directory: Path,
+        splits: Sequence[Split],
+        folds: Sequence[int],
+        config: TrainConfig,
+        display: Display,
+    ) -> None:
+        self.history: list[dict[str, Any]] = []
+        self.compile_seconds = 0.0
+        self._directory = directory
+        self._folds = folds
+        self._config = config
+        self._rate = make_rate(config, splits)
+        self._display = display
+        self._is_compiled = False
+        self._epoch_started = time.perf_counter()
+
+    def show(self, progress: Progress) -> None:
+        """Move the bar."""
+        if not self._is_compiled:
+            self._is_compiled = True
+            now = time.perf_counter()
+            self.compile_seconds, self._epoch_started = now - self._epoch_started, now
+            self._display.start("training")
+        sums = jax.device_get(progress.train)  # NumPy arrays: what is shown compiles nothing
+        images = self._config.batch_size * len(self._folds)
+        done = (progress.epoch * progress.num_steps + progress.step) * images
+        total = self._config.epochs * progress.num_steps * images
+        loss, accuracy = (float(np.mean(measure(sums))) for measure in (metrics.mean_loss, metrics.accuracy))
+        note = f"epoch {progress.epoch + 1}/{self._config.epochs} loss {loss:.4f} accuracy {accuracy:.4f}"
+        self._display.advance(done, total, note)
+
+    def record(self, epoch: int, state: FoldState, info: EpochInfo) -> list[dict[str, Any]]:
+        """Write the rows of an epoch, one for each fold that had a part in it, and return them."""
+        now = time.perf_counter()
+        took_part = np.flatnonzero(info.took_part).tolist()
+        seconds = (now - self._epoch_started) / max(len(took_part), 1)
+        self._epoch_started = now
+        rows = self._rows(took_part, epoch, state, info, seconds)
+        self.history += rows
+        run.write_history(self._directory / "history.csv", self.history)
+        return rows
+
+    def tell(self, epoch: int, rows: list[dict[str, Any]], state: FoldState, info: EpochInfo) -> None:
+        """Say how an epoch went and what the controls did."""
+        if rows:
+            self._display.say(_describe_epoch(rows, self._config.epochs))
+        for index, fold in enumerate(self._folds):
+            name = f"fold {fold}: " if len(self._folds) > 1 else ""
+            for event in self._events(index, epoch, state, info):
+                self._display.say(f"  {name}{event}")
+
+    def _rows(
+        self, folds: Sequence[int], epoch: int, state: FoldState, info: EpochInfo, seconds: float
+    ) -> list[dict[str, Any]]:
+        """One row of history.csv for each of the folds, given by their place among those that are trained."""
+        scores = {
+            f"{part}_{name}": np.where(sums.num_images > 0, measure(sums), np.nan)
+            for part, sums in (("train", info.train), ("val", info.val))
+            for name, measure in (("loss", metrics.mean_loss), ("accuracy", metrics.accuracy))
+        }
+        return [
+            {
+                "fold": self._folds[index],
+                "epoch": epoch,
+                **{name: float(values[index]) for name, values in scores.items()},
+                "learning_rate": self._rate(int(state.learner.step[index]) - 1)
+                * float(info.learning_rate_scale[index]),
+                "seconds": round(seconds, 3),
+            }
+            for index in folds
+        ]
+
+    def _events(self, index: int, epoch: int, state: FoldState, info: EpochInfo) -> list[str]:
+        """What happened to one fold at the end of an epoch."""
+        config, events = self._config, []
+        if state.diverged[index] and int(state.epoch[index]) == epoch:
+            events.append(f"diverged in epoch {epoch + 1}: the loss or its gradient is not finite")
+        if not info.took_part[index]:
+            return events
+        best = int(state.best.epoch[index])
+        if config.keep != "last" and best == epoch:
+            monitor = config.stopping.stop_monitor if config.keep == "stopping" else config.best_monitor
+            events.append(f"best so far ({monitor})")
+        before, after = (
+            float(info.learning_rate_scale[index]),
+            float(state.learner.learning_rate_scale[index]),
+        )
+        if after < before:
+            rate = self._rate(int(state.learner.step[index]) - 1)
+            events.append(
+                f"learning rate lowered from {before * rate:.3g} to {after * rate:.3g}: "
+                f"{config.plateau.plateau_monitor} is on a plateau"
+            )
+        if not state.active[index]:
+            events.append(
+                f"stopped early: {config.stopping.stop_monitor} no better for "
+                f"{int(state.controls.stopping.wait[index])} epochs"
+            )
+        return events
+
+
+def _describe_epoch(rows: Sequence[dict[str, Any]], num_epochs: int) -> str:
+    """One line of an epoch; of several folds, the means."""
+    mean = {name: float(np.mean([row[name] for row in rows])) for name in run.HISTORY_FIELDS[2:]}
+    folds = f"mean of {len(rows)} folds: " if len(rows) > 1 else ""
+    val = f", val loss {mean['val_loss']:.4f} accuracy {mean['val_accuracy']:.4f}"
+    return (
+        f"epoch {rows[0]['epoch'] + 1}/{num_epochs}: {folds}train loss {mean['train_loss']:.4f} "
+        f"accuracy {mean['train_accuracy']:.4f}{'' if np.isnan(mean['val_loss']) else val}, "
+        f"{sum(row['seconds'] for row in rows):.1f} s"
+    )

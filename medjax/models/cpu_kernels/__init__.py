@@ -1,0 +1,1 @@
+"""Loops compiled by LLVM where XLA:CPU is slow, each with its library twin."""

@@ -1,0 +1,91 @@
+"""Figures of what the probabilities are worth: ROC and precision-recall curves, and reliability."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from medjax.report.figures.style import BLUE, GRID, INK, MUTED, short, styled
+
+# Okabe and Ito's palette without yellow, which is too pale for a line; dashes tell apart what comes after.
+_COLORS = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", INK)
+_DASHES = ("-", "--", ":", "-.")
+_NAMED = 14  # classes that a legend has room for
+
+
+class Curve(NamedTuple):
+    """Points of a line, both coordinates 0 to 1."""
+
+    x: Float[np.ndarray, "point"]
+    y: Float[np.ndarray, "point"]
+
+
+@styled
+def plot_ranking(
+    roc: Mapping[str, Curve], precision_recall: Mapping[str, Curve], class_names: Sequence[str]
+) -> Figure:
+    """ROC (x: false positive rate, y: sensitivity) and precision over recall, one line a class that has them."""
+    figure = Figure(figsize=(8, 4.1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=":")
+    for axes, curves in ((left, roc), (right, precision_recall)):
+        for index, name in enumerate(class_names):
+            if name in curves:
+                _draw_curve(axes, curves[name], name, index)
+        _frame(axes)
+    left.set(title="ROC, each class against the others", xlabel="1 - specificity", ylabel="sensitivity")
+    right.set(title="precision and recall", xlabel="recall (sensitivity)", ylabel="precision")
+    handles, names = left.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles[:_NAMED], names[:_NAMED], loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+@styled
+def plot_reliability(
+    edges: Float[np.ndarray, "edge"],
+    counts: Integer[np.ndarray, "bin"],
+    confidence: Float[np.ndarray, "bin"],
+    accuracy: Float[np.ndarray, "bin"],
+) -> Figure:
+    """How often the model is right (y) against how sure it says it is (x), and below how many images are so sure.
+
+    Empty bins hold NaN and show nothing.
+    """
+    figure = Figure(figsize=(4.6, 5.2), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    top.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=":", label="perfectly calibrated")
+    filled = counts > 0
+    top.plot(confidence[filled], accuracy[filled], color=BLUE, marker="o", markersize=4, label="this model")
+    _frame(top)
+    top.set_aspect("auto")  # as wide as the bars below, whose axis it shares
+    top.set(title="reliability of the predicted class", ylabel="share that is right")
+    top.legend(loc="upper left", fontsize=8)
+    bottom.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white")
+    bottom.set_yscale("symlog", linthresh=1)
+    bottom.set_ylim(bottom=0)
+    # Plain numbers: Matplotlib's own powers of ten are mathematics, which names of strangers must not be (`STYLE`).
+    bottom.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    bottom.grid(axis="y", color=GRID)
+    bottom.set(xlabel="probability of the predicted class", ylabel="images")
+    return figure
+
+
+def _draw_curve(axes: Axes, curve: Curve, name: str, index: int) -> None:
+    axes.plot(
+        curve.x,
+        curve.y,
+        color=_COLORS[index % len(_COLORS)],
+        linestyle=_DASHES[index // len(_COLORS) % len(_DASHES)],
+        linewidth=1.4,
+        label=short(name, 22),
+    )
+
+
+def _frame(axes: Axes) -> None:
+    """The unit square, a little wider, so that lines along its sides are seen."""
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.grid(color=GRID)

@@ -1,0 +1,139 @@
+"""The checkpoints of a run: a directory a fold, a checkpoint an epoch, written behind training's back.
+
+All folds are saved together, the newest two epochs are kept, and older ones go only when every fold has the new one.
+So whenever a process dies, all folds have an epoch in common.
+"""
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from medjax.runs.checkpoint import delete_checkpoint, list_checkpoints, save_checkpoint, verify_checkpoint
+from medjax.errors import RefusedError
+
+SECONDS_BETWEEN = 5.0
+_KEPT = 2
+_LARGEST_SHARE = 0.05  # of a run's time that saving may take
+
+Items = Mapping[str, PyTree]
+FoldItems = Mapping[int, Items]
+
+
+def fold_directory(parent: Path, fold: int) -> Path:
+    """Where the checkpoints of a fold are."""
+    return parent / f"fold_{fold:02d}"
+
+
+def checkpoint_path(parent: Path, fold: int, epoch: int) -> Path:
+    """The checkpoint of a fold after `epoch` epochs; the names sort by age."""
+    return fold_directory(parent, fold) / f"epoch_{epoch:04d}"
+
+
+def list_epochs(parent: Path, folds: Sequence[int]) -> list[int]:
+    """The epochs that every fold has a finished checkpoint of, newest first."""
+    finished = [{path.name for path in list_checkpoints(fold_directory(parent, fold))} for fold in folds]
+    return sorted((int(name.removeprefix("epoch_")) for name in set.intersection(*finished)), reverse=True)
+
+
+def find_newest(parent: Path, folds: Sequence[int]) -> tuple[int | None, list[RefusedError]]:
+    """The newest epoch that every fold has an intact checkpoint of, or None; and what is wrong with newer ones."""
+    damages = []
+    for epoch in list_epochs(parent, folds):
+        try:
+            for fold in folds:
+                verify_checkpoint(checkpoint_path(parent, fold, epoch))
+        except RefusedError as error:
+            damages.append(error)
+        else:
+            return epoch, damages
+    return None, damages
+
+
+def keep_until(parent: Path, folds: Sequence[int], epoch: int | None) -> None:
+    """Remove what is newer than the checkpoints of `epoch` (all, for None) and what saves cut short have left."""
+    for fold in folds:
+        directory = fold_directory(parent, fold)
+        finished = list_checkpoints(directory)
+        kept = (
+            []
+            if epoch is None
+            else [path for path in finished if path <= checkpoint_path(parent, fold, epoch)]
+        )
+        for path in set(finished) - set(kept):
+            delete_checkpoint(path)
+        names = {name for path in kept for name in (path.name, f"{path.name}.sha256")}
+        for path in directory.glob("epoch_*"):
+            if path.name not in names:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+class CheckpointWriter:
+    """Saves the states of folds in a thread of its own, not too often; the end of its context saves the last.
+
+    A state that comes too soon after a save waits: the next one takes its place. A save that failed raises its
+    OSError at the next call.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._saving: Future[None] | None = None
+        self._waiting: tuple[int, FoldItems] | None = None
+        self._next_save = -float("inf")
+
+    def __enter__(self) -> "CheckpointWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.flush()
+        finally:
+            self._thread.shutdown(cancel_futures=True)
+
+    def offer(self, epoch: int, items: FoldItems) -> None:
+        """Take the state after `epoch` epochs; it is copied, so its device memory may be reused."""
+        self._waiting = epoch, jax.tree.map(np.array, items)
+        is_free = self._saving is None or self._saving.done()
+        if is_free and time.monotonic() >= self._next_save:
+            self._start()
+
+    def flush(self) -> None:
+        """Wait until the last state that was offered is saved."""
+        if self._waiting is not None:
+            self._start()
+        self._finish()
+
+    def _start(self) -> None:
+        self._finish()
+        assert self._waiting is not None
+        self._saving = self._thread.submit(self._save, *self._waiting)
+        self._waiting = None
+
+    def _finish(self) -> None:
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
+
+    def _save(self, epoch: int, items: FoldItems) -> None:
+        started = time.monotonic()
+        for fold, fold_items in items.items():
+            directory = fold_directory(self._parent, fold)
+            directory.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(checkpoint_path(self._parent, fold, epoch), dict(fold_items))
+        for fold in items:
+            for old in list_checkpoints(fold_directory(self._parent, fold))[:-_KEPT]:
+                delete_checkpoint(old)
+        now = time.monotonic()
+        self._next_save = now + max(SECONDS_BETWEEN, (now - started) / _LARGEST_SHARE)

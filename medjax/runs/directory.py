@@ -1,0 +1,237 @@
+"""The run directory: what a run leaves behind, file by file. Files appear whole or not at all."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int, UInt8
+
+from medjax.data.load import fingerprint
+from medjax.errors import refuse
+from medjax.records import Dataset, Indices, Predictions
+
+HISTORY_FIELDS = (
+    "fold",
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+)
+
+
+class PredictedPart(NamedTuple):
+    """Predictions that go into predictions.csv together."""
+
+    split: str
+    predictions: Predictions
+    folds: Int[np.ndarray, "m"]  # the fold whose model made each prediction
+    repeat: int
+
+
+def create_run_dir(requested: Path | None, name: str, parent: Path = Path("runs")) -> Path:
+    """A new, empty directory: the one requested, else the first free `<name>-<number>` in `parent`.
+
+    A requested directory that holds something raises RefusedError: runs never overwrite one another.
+    """
+    if requested is not None:
+        try:
+            requested.mkdir(parents=True, exist_ok=True)
+            is_taken = any(requested.iterdir())
+        except OSError as error:
+            raise refuse(
+                str(requested), f"cannot be made a run directory ({error.strerror})", "choose another --run"
+            ) from error
+        if is_taken:
+            remedy = (
+                "choose another --run, or continue the run in it with --resume; runs are never overwritten"
+            )
+            raise refuse(str(requested), "is not empty", remedy)
+        return requested
+    number = 0
+    while True:
+        candidate = parent / f"{name}-{number:03d}"
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            reason = f"cannot be made a run directory ({error.strerror})"
+            raise refuse(str(candidate), reason, "name another: --run DIR") from error
+        else:
+            return candidate
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as JSON; NaN and infinity raise ValueError."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a run; RefusedError where there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise refuse(str(path), "not found", "name a run directory that `medjax train` made") from error
+    except (OSError, ValueError) as error:
+        raise refuse(
+            str(path), f"cannot be read ({type(error).__name__})", "restore it from a copy"
+        ) from error
+    if not isinstance(value, dict):
+        raise refuse(str(path), "does not hold a JSON object", "restore it from a copy")
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole: the old one stays until the new one is complete."""
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write history.csv: a row for each fold and epoch; epochs count from 0, seconds are of the epoch."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, HISTORY_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of history.csv; a value that was not finite reads as such. RefusedError where there is no row."""
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+    except FileNotFoundError as error:
+        raise refuse(str(path), "not found", "train again") from error
+    except (OSError, TypeError, ValueError) as error:
+        raise refuse(
+            str(path), f"cannot be read ({type(error).__name__})", "restore it from a copy"
+        ) from error
+    if not rows:
+        raise refuse(str(path), "has no epoch", "train again")
+    return rows
+
+
+def write_predictions(path: Path, dataset: Dataset, parts: Sequence[PredictedPart]) -> None:
+    """Write predictions.csv: a row for each image of each part, in the order of its predictions."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    header = ("id", "split", "fold", "repeat", "label", "predicted")
+    writer.writerow(header + tuple(f"p_{name}" for name in dataset.class_names))
+    for split, predictions, folds, repeat in parts:
+        predicted = predictions.probabilities.argmax(axis=1)
+        for row, index in enumerate(predictions.indices):
+            names = dataset.class_names[predictions.labels[row]], dataset.class_names[predicted[row]]
+            probabilities = exact_text(predictions.probabilities[row])
+            writer.writerow([dataset.ids[index], split, folds[row], repeat, *names, *probabilities])
+    write_text(path, buffer.getvalue())
+
+
+def exact_text(values: Float32[np.ndarray, "n"]) -> list[str]:
+    """The shortest decimals that read back as the same float32."""
+    return values.astype(str).tolist()
+
+
+def write_digests(path: Path, digests: UInt8[np.ndarray, "n 32"]) -> None:
+    """Write digests of images, sorted and each once, as a NumPy file."""
+    temporary = path.with_name(path.name + ".partial.npy")
+    np.save(temporary, np.unique(digests, axis=0), allow_pickle=False)
+    temporary.replace(path)
+
+
+def read_digests(path: Path) -> UInt8[np.ndarray, "n 32"] | None:
+    """The digests that `write_digests` wrote; None where there is no such file, RefusedError where it holds else."""
+    try:
+        digests = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        raise refuse(
+            str(path), f"cannot be read ({type(error).__name__})", "restore it from a copy"
+        ) from error
+    if not isinstance(digests, np.ndarray) or digests.dtype != np.uint8 or digests.shape[1:] != (32,):
+        raise refuse(str(path), "does not hold digests of images", "restore it from a copy")
+    return digests
+
+
+def describe_data(
+    source: str | Path, dataset: Dataset, parts: str, indices: Mapping[str, Indices]
+) -> dict[str, Any]:
+    """Where the data lie, what identifies them, and how many images of each class each part (`indices`) has.
+
+    `parts` says in words how they were parted.
+    """
+    return {
+        "name": dataset.name,
+        "path": str(source) if dataset.is_synthetic else str(Path(source).absolute()),
+        "fingerprint": fingerprint(dataset),
+        "n": len(dataset.labels),
+        "image_shape": list(dataset.images.shape[1:]),
+        "is_synthetic": dataset.is_synthetic,
+        "parts": parts,
+        "groups": describe_groups(dataset),
+        "counts": {
+            part: dict(zip(dataset.class_names, _count_classes(dataset, chosen), strict=True))
+            for part, chosen in indices.items()
+        },
+        "loading": dataset.counts._asdict(),
+    }
+
+
+def describe_groups(dataset: Dataset) -> dict[str, Any] | None:
+    """What made the groups, how many there are, and the sha256 of the group of each image in order; or None."""
+    if dataset.groups is None:
+        return None
+    text = "\0".join(dataset.groups).encode("utf-8", "surrogatepass")
+    return {
+        "sources": list(dataset.grouped_by),
+        "n": len(np.unique(dataset.groups)),
+        "fingerprint": hashlib.sha256(text).hexdigest(),
+    }
+
+
+def _count_classes(dataset: Dataset, indices: Indices) -> list[int]:
+    return np.bincount(dataset.labels[indices], minlength=len(dataset.class_names)).tolist()
+
+
+def describe_environment(device: str) -> dict[str, Any]:
+    """Versions, and the machine with its `device`: what the last bits of a result depend on beside the seed."""
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                name: version(name)
+                for name in ("medjax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+            },
+            "orbax-checkpoint": version("orbax-checkpoint"),
+        },
+        "machine": {
+            "platform": f"{platform.system()} {platform.machine()}",
+            "processor": _processor_name(),
+            "device": device,
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        },
+    }
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

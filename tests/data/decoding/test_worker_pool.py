@@ -1,0 +1,203 @@
+"""Decoding inline and in processes: the same answers, in the same order."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medjax.config import DataConfig
+from medjax.data.decoding import worker_pool as workers
+from medjax.data.decoding.image import DecodedStack, decode_image
+from medjax.data.decoding.worker_pool import decode_all
+from medjax.data.reading.listing import Fault
+from medjax.records import LoadCounts
+from tests.sample_files import encode, jpeg, png, random_pixels, raw_png, small_set, write_folder
+
+CONFIG = DataConfig(image_size=6)
+
+
+def encoded(n):
+    return [(f"{i}", png(i)) for i in range(n)]
+
+
+def test_all_that_decoding_can_change_has_a_bit():
+    """In the order in which the changes come."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(random_pixels(0, (9, 8, 3)), exif=exif)
+    changes = decode_image(turned, DataConfig(image_size=6, color="gray")).changes
+    assert changes == tuple(change for change in workers._CHANGES if change in changes)
+    rescaled = encode(np.full((9, 8), 500, np.uint16), exif=exif)
+    changes = decode_image(rescaled, DataConfig(image_size=6, color="rgb", sixteen_bit="high-byte")).changes
+    assert changes == workers._CHANGES
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """Start workers for a handful of images."""
+    monkeypatch.setattr(workers, "FEWEST_IMAGES_PER_WORKER", 5)
+    monkeypatch.setattr(workers, "_BATCH_IMAGES", 3)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
+
+
+@pytest.fixture(params=["inline", "processes"])
+def either(request):
+    if request.param == "processes":
+        request.getfixturevalue("two_processes")
+    return request.param
+
+
+def by_key(answers):
+    """Each image's own answer: a fault, or a stack of one."""
+    return {
+        key: answer
+        if isinstance(answer, Fault)
+        else answer._replace(pixels=answer.pixels[place], digests=answer.digests[place])
+        for keys, answer in answers
+        for place, key in enumerate(keys)
+    }
+
+
+def test_batches_come_in_order(either):
+    calls = []
+    answers = by_key(decode_all(encoded(20), 20, CONFIG, lambda *call: calls.append(call)))
+    size = workers._BATCH_IMAGES
+    keys = list(answers)
+    for start in range(0, 20, size):
+        batch = [str(number) for number in range(start, min(start + size, 20))]
+        assert sorted(keys[start : start + size]) == sorted(batch)
+    for key, answer in answers.items():
+        np.testing.assert_array_equal(answer.pixels, decode_image(png(int(key)), CONFIG).pixels)
+    assert calls[-1] == (20, 20)
+    assert calls == sorted(calls)
+
+
+def test_faults_are_passed_on_and_found(either):
+    fault = Fault("cannot be read", "check")
+    items = [*encoded(15), ("bad", b"noise"), ("gone", fault)]
+    answers = by_key(decode_all(items, len(items), CONFIG))
+    assert answers["gone"] == fault
+    assert "not a PNG" in answers["bad"].reason
+    assert sum(isinstance(answer, Fault) for answer in answers.values()) == 2
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_large_images_are_left_to_this_process(monkeypatch):
+    monkeypatch.setattr(workers, "_MOST_WORKER_MEGAPIXELS", 0.001)
+    monkeypatch.setattr(workers, "_MOST_WORKER_BYTES", 5_000)
+    items = [*encoded(15), ("wide", raw_png(200, 200)), ("long", png(99, (100, 100)))]
+    answers = by_key(decode_all(items, len(items), CONFIG))
+    assert not any(isinstance(answer, Fault) for answer in answers.values())
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_reading_runs_only_a_little_ahead():
+    taken = []
+
+    def reading():
+        for item in encoded(60):
+            taken.append(item)
+            yield item
+
+    answers = decode_all(reading(), 60, CONFIG)
+    next(answers)
+    assert len(taken) <= 3 * (workers._BATCHES_PER_WORKER * 2 + 1)
+    assert len(list(answers)) == 59
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_a_worker_that_dies_is_done_without(monkeypatch):
+    cut_off = "sys.stdout.buffer.write(struct.pack('<4Q', 3, 900, 900, 900) + b'half')"
+    monkeypatch.setattr(workers, "_PROGRAM", f"import struct, sys; sys.stdin.buffer.read(9); {cut_off}")
+    answers = by_key(decode_all(encoded(20), 20, CONFIG))
+    assert len(answers) == 20
+    assert not any(isinstance(answer, Fault) for answer in answers.values())
+
+
+@pytest.mark.usefixtures("two_processes")
+@pytest.mark.parametrize("fewer", [1, 2])
+def test_processes_that_may_not_start_are_done_without(monkeypatch, fewer):
+    popen, failures = subprocess.Popen, iter([None] * fewer)
+
+    def start(*arguments, **options):
+        if next(failures, "none left") is None:
+            raise OSError(11, "Resource temporarily unavailable")
+        return popen(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert len(list(decode_all(encoded(20), 20, CONFIG))) == 20
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_workers_end_when_the_work_is_broken_off(monkeypatch):
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    answers = decode_all(encoded(60), 60, CONFIG)
+    next(answers)
+    answers.close()
+    assert len(started) == 2
+    assert all(worker.poll() is not None for worker in started)
+
+
+def test_a_worker_answers_until_its_stdin_ends():
+    with workers._started(CONFIG) as worker:
+        workers._send(worker.questions, [png(0), b"noise", jpeg(1)])
+        answers = by_key(workers._unpacked(workers._receive(worker.answers), 6))
+        assert set(answers) == {0, 2}
+        np.testing.assert_array_equal(answers[0].pixels, decode_image(png(0), CONFIG).pixels)
+        np.testing.assert_array_equal(answers[2].pixels, decode_image(jpeg(1), CONFIG).pixels)
+        worker.questions.close()
+        assert worker.answers.read() == b""
+
+
+def two(image):
+    return DecodedStack(np.stack([image.pixels] * 2), np.stack([image.digest] * 2), image.changes)
+
+
+def test_every_answer_survives_the_way():
+    changes = [(), ("resized",), ("reoriented", "rescaled", "resized", "reshaped", "recolored")]
+    images = [
+        decode_image(png(seed, shape), CONFIG)._replace(changes=changes[seed])
+        for seed, shape in enumerate([(9, 9, 3), (9, 9), (7, 8, 3)])
+    ]
+    answers = [((7 * place, 7 * place + 1), two(image)) for place, image in enumerate(images)]
+    again = workers._unpacked(workers._packed(answers), 6)
+    for (places, stack), (copied_places, copy) in zip(answers, again, strict=True):
+        assert copied_places == places
+        np.testing.assert_array_equal(copy.pixels, stack.pixels)
+        np.testing.assert_array_equal(copy.digests, stack.digests)
+        assert copy.changes == stack.changes
+    assert set(workers._CHANGES) < set(LoadCounts._fields)
+
+
+SCRIPT = """
+import warnings; warnings.simplefilter("error")
+import sys
+import medjax.data.decoding.worker_pool as workers
+from medjax.config import DataConfig
+from medjax.data import load
+workers.FEWEST_IMAGES_PER_WORKER = 5
+dataset = load(sys.argv[1], DataConfig(cache=False))
+print(len(dataset.labels), "joblib" in sys.modules, "jax" in sys.modules)
+"""
+
+
+def test_an_unguarded_script_may_load(tmp_path: Path):
+    """No `if __name__ == "__main__"`, no output from workers, nothing left behind, and no JAX."""
+    root = write_folder(tmp_path / "set", small_set(20))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[3],
+        env={"PYTHONPATH": ".", "PATH": "", "TMPDIR": str(tmp_path)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["40", "True", "False"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["script.py", "set"]

@@ -1,0 +1,74 @@
+"""Folders on disk as listings."""
+
+import os
+
+import pytest
+
+from medjax.data.reading import folder as folders
+from medjax.data.reading.folder import list_folder, read_file
+from medjax.data.reading.listing import Fault, UnfitError
+from tests.sample_files import small_set, write_folder
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_folder(tmp_path / "set", small_set())
+
+
+def test_everything_is_listed_in_order(root):
+    listing = list_folder(root)
+    assert [entry.name for entry in listing.entries] == sorted([*small_set(), "cat", "dog"])
+    assert [entry.name for entry in listing.entries if entry.is_folder] == ["cat", "dog"]
+    assert dict(listing.read(small_set())) == small_set()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "new").touch(),
+        lambda root: (root / "cat/0.png").unlink(),
+        lambda root: (root / "cat/0.png").rename(root / "cat/9.png"),
+        lambda root: (root / "cat/0.png").write_bytes(b"other"),
+        lambda root: os.utime(root / "cat/0.png", ns=(0, 0)),
+        lambda root: root.rename(root.with_name("other")),
+    ],
+)
+def test_the_stamp_changes_with_names_sizes_and_times(root, change):
+    before = list_folder(root).stamp
+    assert list_folder(root).stamp == before
+    change(root)
+    assert list_folder(root if root.exists() else root.with_name("other")).stamp != before
+
+
+def test_the_stamp_changes_though_size_and_time_are_put_back(root):
+    before, status = list_folder(root).stamp, (root / "cat/0.png").stat()
+    (root / "cat/0.png").write_bytes(bytes(status.st_size))
+    os.utime(root / "cat/0.png", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert list_folder(root).stamp != before
+
+
+def test_links_to_files_are_followed_only_if_asked(root):
+    (root / "cat/link.png").symlink_to(root / "dog/0.png")
+    entry = {entry.name: entry for entry in list_folder(root).entries}["cat/link.png"]
+    assert entry.fault.reason == "is a symbolic link"
+    listing = list_folder(root, follow_links=True)
+    assert all(entry.fault is None for entry in listing.entries)
+    assert dict(listing.read(["cat/link.png"])) == {"cat/link.png": small_set()["dog/0.png"]}
+
+
+def test_loops_of_links_end(root):
+    for name in ("cat", "dog"):
+        (root / name / "loop").symlink_to(root)
+    for follow_links in (False, True):
+        assert len(list_folder(root, follow_links=follow_links).entries) == 8
+
+
+def test_a_file_that_has_gone_or_grown_is_a_fault(root, monkeypatch):
+    assert "No such file" in read_file(root / "nothing").reason
+    monkeypatch.setattr(folders, "MOST_FILE_BYTES", 50)
+    assert isinstance(read_file(root / "cat/0.png"), Fault)
+
+
+def test_the_folder_itself_must_be_readable(tmp_path):
+    with pytest.raises(UnfitError, match="cannot be read"):
+        list_folder(tmp_path / "nothing")

@@ -1,0 +1,154 @@
+"""Groups from a CSV: matched by id, refused in one line a fault."""
+
+import codecs
+import csv
+import os
+
+import numpy as np
+import pytest
+
+from medjax.config import DataConfig
+from medjax.data.load import load
+from medjax.data.splitting import group_file as groups
+from medjax.data.splitting.group_file import read_groups
+from medjax.data.splitting.splits import split_dataset
+from medjax.errors import RefusedError
+from tests.sample_files import parted_set, small_set, write_folder, write_tar, write_zip
+
+IDS = np.array(["cat/0.png", "cat/1.png", "dog/0.png"])
+SOUND = "id,group\ndog/0.png,P3\ncat/0.png,P1\ncat/1.png,P1\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_table(text):
+        path = tmp_path / "groups.csv"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write_table
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SOUND,
+        SOUND.replace("\n", "\r\n"),
+        codecs.BOM_UTF8 + SOUND.encode(),
+        SOUND + SOUND.split("\n", 1)[1],  # the same again is no contradiction
+        SOUND + "\n\n",
+        "age,group,id\n7,P1,cat/0.png\n,P1,cat/1.png\n9, P3 ,dog/0.png\n",
+    ],
+    ids=["plain", "windows", "byte-order-mark", "twice", "empty-lines", "other-columns"],
+)
+def test_the_group_of_each_image_in_order(write, text):
+    assert read_groups(write(text), IDS).tolist() == ["P1", "P1", "P3"]
+
+
+def test_names_may_hold_anything_csv_can_quote(tmp_path):
+    ids = ["a,b/c.png", 'q"uote/x.png', "line\r\nbreak/y.png", "é/ü.png"]
+    path = tmp_path / "groups.csv"
+    with open(path, "w", newline="", encoding="utf-8") as handle:
+        rows = [
+            ("id", "group"),
+            *((id, f"g {n}") for n, id in enumerate(ids[:3])),
+            ("e\u0301/u\u0308.png", "7"),
+        ]
+        csv.writer(handle).writerows(rows)
+    assert read_groups(path, np.array(ids)).tolist() == ["g 0", "g 1", "g 2", "7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "has the columns of an empty file"),
+        ("id,patient\nx,1\n", "has the columns id, patient (the first line must be id,group"),
+        ("id;group\ncat/0.png;P1\n", "has the columns id;group"),
+        ("id,group,group\n", "has the columns id, group, group"),
+        (b"id,group\ncat/0.png,M\xfcller\n", "is not UTF-8: byte 20 is 0xfc"),
+        (SOUND + '"open,P1\n', "is not CSV, line 5: unexpected end of data"),
+        (SOUND + f"x,{'y' * 200_000}\n", "is not CSV, line 5: field larger than field limit"),
+        (SOUND + "cat/0.png,P2\n", "1 images have two groups: cat/0.png (keep one line for each)"),
+        (SOUND.replace("P3", " "), "1 images have an empty group: dog/0.png"),
+        (SOUND + "cat/0.png,P1,more\ncat/1.png\n", "2 lines have more or fewer fields than the header: 5, 6"),
+        ("id,group\ncat/0.png,P1\n", "2 images of the data have no group: cat/1.png, dog/0.png (add a line"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_line(write, text, reason):
+    path = write(text)
+    with pytest.raises(RefusedError) as refusal:
+        read_groups(path, IDS)
+    (line,) = refusal.value.lines()
+    assert line.startswith(f"{path}: {reason}")
+
+
+def test_all_that_is_wrong_is_said_at_once(write):
+    path = write("id,group\ncat/0.png,P1\ncat/0.png,P2\ncat/1.png,\nbroken\n")
+    with pytest.raises(RefusedError) as refusal:
+        read_groups(path, IDS)
+    assert [problem.reason.split(" ", 1)[1] for problem in refusal.value.problems] == [
+        "lines have more or fewer fields than the header: 5",
+        "images have two groups: cat/0.png",
+        "images have an empty group: cat/1.png",
+        "images of the data have no group: dog/0.png",
+    ]
+
+
+def test_of_many_images_five_are_named(write):
+    with pytest.raises(RefusedError, match=r"12 images .*: a00, a01, a02, a03, a04 and 7 more \("):
+        read_groups(write("id,group\n"), np.array([f"a{number:02}" for number in range(12)]))
+
+
+def test_ids_that_the_data_lack_are_counted(write):
+    with pytest.warns(UserWarning, match="2 ids are not in the data"):
+        found = read_groups(write(SOUND + "bird/0.png,P1\nbird/1.png,\n"), IDS)
+    assert found.tolist() == ["P1", "P1", "P3"]
+
+
+def test_files_that_cannot_be_read(tmp_path, write, monkeypatch):
+    with pytest.raises(RefusedError, match=r"nothing.csv: cannot be read: No such file"):
+        read_groups(tmp_path / "nothing.csv", IDS)
+    with pytest.raises(RefusedError, match="is not a regular file"):
+        read_groups(tmp_path, IDS)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RefusedError, match="is not a regular file"):
+        read_groups(tmp_path / "pipe", IDS)
+    with pytest.raises(RefusedError, match=r"cannot be read: .*null"):
+        read_groups(tmp_path / "a\0b", IDS)
+    path = write(SOUND)
+    monkeypatch.setattr(groups, "MOST_BYTES", len(SOUND))
+    read_groups(path, IDS)
+    monkeypatch.setattr(groups, "MOST_BYTES", len(SOUND) - 1)
+    with pytest.raises(RefusedError, match="is larger than"):
+        read_groups(path, IDS)
+
+
+def test_load_reads_the_groups_of_its_settings(tmp_path, write):
+    tree = small_set(6)
+    path = write("id,group\n" + "".join(f"{id},P{number // 2}\n" for number, id in enumerate(sorted(tree))))
+    for source in (
+        write_folder(tmp_path / "set", tree),
+        write_zip(tmp_path / "set.zip", tree),
+        write_tar(tmp_path / "set.tar", {f"wrap/{name}": data for name, data in tree.items()}),
+    ):
+        for _ in range(2):  # decoded, then from the cache
+            dataset = load(source, DataConfig(image_size=6, groups=str(path)))
+            assert dataset.groups.tolist() == [f"P{number // 2}" for number in range(12)]
+            split = split_dataset(dataset)
+            assert all(len(set(dataset.groups[part])) == len(part) / 2 for part in split)
+        assert load(source, DataConfig(image_size=6)).groups is None
+
+
+def test_ids_of_parts_are_those_of_the_data(tmp_path, write):
+    tree = parted_set()
+    path = write("id,group\n" + "".join(f"{id},{id.split('/')[-1]}\n" for id in tree))
+    dataset = load(
+        write_folder(tmp_path / "set", tree), DataConfig(image_size=6, cache=False, groups=str(path))
+    )
+    assert dataset.groups.tolist() == [id.split("/")[-1] for id in dataset.ids]
+
+
+def test_load_refuses_with_the_data_what_is_wrong_with_the_groups(tmp_path, write):
+    config = DataConfig(image_size=6, cache=False, groups=str(write(SOUND)))
+    with pytest.raises(RefusedError, match=r"1 images of the data have no group: dog/1.png"):
+        load(write_folder(tmp_path / "set", small_set()), config)

@@ -1,0 +1,313 @@
+"""`load` and `load_images` as a whole."""
+
+import gc
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medjax.config import DataConfig
+from medjax.data import load as sources
+from medjax.data.decoding.image import decode_image
+from medjax.data.load import fingerprint, load, load_images
+from medjax.data.phantom.dataset import make_phantom
+from medjax.errors import RefusedError
+from medjax.records import LoadCounts
+from tests.sample_files import (
+    jpeg,
+    parted_set,
+    png,
+    raw_png,
+    small_set,
+    snapshot,
+    write_folder,
+    write_npz,
+    write_tar,
+    write_zip,
+)
+
+PLAIN = DataConfig(image_size=6, cache=False)
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tar.xz")
+SEEDS = st.lists(st.integers(0, 10**6), min_size=2, max_size=8, unique=True)
+
+
+def write_all(folder: Path, tree: dict[str, bytes]) -> list[Path]:
+    """The same files in every container, bare and in a wrapping folder."""
+    paths = []
+    for prefix in ("", "wrap/"):
+        wrapped = {f"{prefix}{name}": data for name, data in tree.items()}
+        home = folder / f"in-{prefix.rstrip('/')}"
+        paths.append(write_folder(home / "set", wrapped))
+        paths.append(write_zip(home / "set.zip", wrapped))
+        paths += [
+            write_tar(home / f"set{suffix}", dict(reversed(wrapped.items()))) for suffix in SUFFIXES[1:]
+        ]
+    return paths
+
+
+def assert_same_images(first, second):
+    for one, other in zip(first[:5], second[:5], strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(first.split, second.split)
+    assert first.counts == second.counts
+    assert fingerprint(first) == fingerprint(second)
+
+
+@pytest.mark.parametrize("tree", [small_set(), parted_set()], ids=["plain", "parts"])
+def test_containers_do_not_matter(tmp_path, tree):
+    junk = {"README.md": b"hello", "__MACOSX/._x": b"junk", ".DS_Store": b"junk"}
+    datasets = [load(path, PLAIN) for path in write_all(tmp_path, {**tree, **junk})]
+    for dataset in datasets:
+        assert_same_images(dataset, datasets[0])
+    assert datasets[0].ids.tolist() == sorted(tree)
+    assert datasets[0].counts.skipped == 3
+    assert datasets[0].name == "set"
+
+
+@given(SEEDS, st.data())
+@settings(deadline=None, max_examples=15)
+def test_containers_do_not_matter_whatever_the_names(tmp_path_factory, seeds, data):
+    words = st.text(
+        st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="/\\.:"),
+        min_size=1,
+        max_size=5,
+    )
+    folders = [f"é{i}" + data.draw(words) for i in range(2)]
+    tree = {f"{folders[i % 2]}/{data.draw(words)}{i}": png(seed) for i, seed in enumerate(seeds)}
+    datasets = [load(path, PLAIN) for path in write_all(tmp_path_factory.mktemp("sets"), tree)]
+    for dataset in datasets:
+        assert_same_images(dataset, datasets[0])
+    assert len(datasets[0].ids) == len(tree)
+
+
+def test_a_data_set_is_what_the_contract_says(tmp_path):
+    tree = small_set(3)
+    dataset = load(write_folder(tmp_path / "set", tree), PLAIN)
+    assert dataset.images.shape == (6, 6, 6, 1)
+    assert dataset.images.dtype == dataset.digests.dtype == np.uint8
+    assert dataset.labels.dtype == np.int32
+    assert dataset.class_names == ("cat", "dog")
+    assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert dataset.split is None
+    assert dataset.groups is None
+    assert not dataset.is_synthetic
+    assert dataset.counts == LoadCounts(resized=6, reshaped=6)
+    for position, id in enumerate(dataset.ids):
+        expected = decode_image(tree[id], PLAIN)
+        np.testing.assert_array_equal(dataset.images[position], expected.pixels)
+        np.testing.assert_array_equal(dataset.digests[position], expected.digest)
+
+
+def test_parts_are_named_alike_whatever_their_folders(tmp_path):
+    tree = {name.replace("val/", "Validation/"): data for name, data in parted_set().items()}
+    dataset = load(write_folder(tmp_path, tree), PLAIN)
+    assert set(dataset.split.tolist()) == {"train", "val", "test"}
+    assert {id.split("/")[0] for id in dataset.ids[dataset.split == "val"]} == {"Validation"}
+
+
+def test_names_of_files_say_nothing_of_their_format(tmp_path):
+    tree = {"cat/a": png(1), "cat/b.jpg": png(2), "dog/c.png": jpeg(3), "dog/d.JPEG": jpeg(4)}
+    assert len(load(write_folder(tmp_path, tree), PLAIN).ids) == 4
+
+
+def test_every_change_is_counted(tmp_path):
+    tree = {"cat/1": png(1, (6, 6)), "cat/2": png(2, (9, 9)), "dog/1": png(3, (9, 6)), "dog/2": png(4, (6, 6, 3)),
+            "dog/3": raw_png(6, 6, bit_depth=16), "README": b"", "dog/.DS_Store": b"", "dog/4": b"bad"}  # fmt: skip
+    config = DataConfig(6, color="gray", sixteen_bit="high-byte", ignore=("dog/4",), cache=False)
+    dataset = load(write_folder(tmp_path, tree), config)
+    assert dataset.counts == LoadCounts(resized=2, reshaped=1, recolored=1, rescaled=1, skipped=2, ignored=1)
+
+
+def test_colour_is_the_sources_own_unless_chosen(tmp_path):
+    root = write_folder(tmp_path, {"cat/1": png(1, (6, 6, 3)), "dog/1": png(2, (6, 6, 3))})
+    assert load(root, PLAIN).images.shape[-1] == 3
+    assert load(root, DataConfig(6, color="gray", cache=False)).images.shape[-1] == 1
+
+
+def test_links_may_be_followed(tmp_path):
+    root = write_folder(tmp_path / "set", {**small_set(), "dog/2.png": png(50)})
+    (root / "cat/link.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "elsewhere.png").write_bytes(png(99))
+    assert "cat/link.png" in load(root, DataConfig(follow_links=True, cache=False)).ids
+
+
+def test_a_link_may_be_given_as_the_source(tmp_path):
+    (tmp_path / "link").symlink_to(write_folder(tmp_path / "set", small_set()))
+    assert load(tmp_path / "link", PLAIN).name == "set"
+
+
+def test_the_current_folder_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_folder(tmp_path / "set", small_set()))
+    assert load(".", PLAIN).name == "set"
+    with pytest.raises(RefusedError):
+        load("", PLAIN)
+
+
+def test_progress_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("medjax.data.decoding.worker_pool._BATCH_IMAGES", 128)
+    calls = []
+    load(write_folder(tmp_path, small_set(100)), PLAIN, on_progress=lambda *call: calls.append(call))
+    assert calls == [(128, 200), (200, 200)]
+
+
+def test_loading_leaves_the_source_as_it_is(tmp_path):
+    paths = write_all(tmp_path, small_set())
+    before = snapshot(tmp_path)
+    for path in paths:
+        load(path, DataConfig(cache=True))
+    assert snapshot(tmp_path) == before
+
+
+def test_a_hopeless_source_is_not_decoded_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MOST_PROBLEMS", 3)
+    with pytest.raises(RefusedError) as refusal:
+        load(write_folder(tmp_path, dict.fromkeys(small_set(5), b"bad")), PLAIN)
+    assert len(refusal.value.problems) == 3
+
+
+def test_the_phantom(monkeypatch):
+    monkeypatch.setattr(sources, "make_phantom", lambda: make_phantom(images_per_class=2))
+    dataset, full = load("phantom", PLAIN), make_phantom(images_per_class=2)
+    assert dataset.is_synthetic
+    assert dataset.images.shape == (12, 6, 6, 1)
+    assert dataset.counts == LoadCounts(resized=12)
+    np.testing.assert_array_equal(dataset.digests, full.digests)
+    assert load("phantom", DataConfig(color="rgb")).counts.recolored == 12
+    assert fingerprint(dataset) == fingerprint(full)
+
+
+def test_a_folder_called_phantom_is_given_by_its_path(tmp_path, monkeypatch):
+    write_folder(tmp_path / "phantom", small_set())
+    monkeypatch.chdir(tmp_path)
+    assert load("./phantom", PLAIN).class_names == ("cat", "dog")
+
+
+def test_fingerprints_see_ids_classes_digests_and_order(tmp_path):
+    dataset = load(write_folder(tmp_path, small_set()), PLAIN)
+    digests = dataset.digests.copy()
+    digests[2, 7] ^= 1
+    changed = [
+        dataset._replace(ids=dataset.ids[::-1]),
+        dataset._replace(class_names=("cat", "fox")),
+        dataset._replace(labels=1 - dataset.labels),
+        dataset._replace(digests=digests),
+        dataset._replace(ids=dataset.ids[:3], labels=dataset.labels[:3], digests=dataset.digests[:3]),
+    ]
+    prints = [fingerprint(each) for each in [dataset, *changed]]
+    assert len(set(prints)) == len(prints)
+    assert all(len(each) == 64 for each in prints)
+    # Pixels at the model's size and the way the classes are numbered are not part of it.
+    renumbered = dataset._replace(labels=1 - dataset.labels, class_names=dataset.class_names[::-1])
+    assert fingerprint(renumbered) == fingerprint(dataset)
+    assert fingerprint(load(tmp_path, DataConfig(cache=False))) == fingerprint(dataset)
+
+
+def test_images_without_labels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folder(
+        tmp_path / "scans", {"1.png": png(1), "deep/er/2.png": png(2), "README": b"", ".DS_Store": b""}
+    )
+    write_zip(tmp_path / "more.zip", {"a.png": png(3), "b/c.png": png(4)})
+    write_tar(tmp_path / "last.tar.gz", {"d": png(5)})
+    (tmp_path / "one").write_bytes(jpeg(6))
+    images, ids = load_images(["one", Path("scans/"), "./more.zip", "last.tar.gz", "scans/1.png"], PLAIN)
+    assert ids.tolist() == [
+        "one", "scans/1.png", "scans/deep/er/2.png", "./more.zip/a.png", "./more.zip/b/c.png", "last.tar.gz/d",
+        "scans/1.png",
+    ]  # fmt: skip
+    for image, data in zip(images, [jpeg(6), *map(png, range(1, 6)), png(1)], strict=True):
+        np.testing.assert_array_equal(image, decode_image(data, PLAIN).pixels)
+
+
+def test_images_without_labels_are_refused_all_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "scans", {"bad.png": b"bad", "good.png": png(1), "b/notes.txt": b"x"})
+    os.mkfifo(tmp_path / "pipe")
+    write_npz(tmp_path / "a.npz", {"x": np.zeros(3)})
+    with pytest.raises(RefusedError) as refusal:
+        load_images(["scans", "missing.png", "pipe", "a.npz"], PLAIN)
+    names = [problem.name for problem in refusal.value.problems]
+    assert names == ["scans/b/notes.txt", "scans/bad.png", "missing.png", "pipe", "a.npz"]
+    assert "--ignore 'scans/bad.png'" in str(refusal.value)
+    images, _ = load_images(["scans"], DataConfig(6, ignore=("scans/bad.png", "*.txt"), cache=False))
+    assert len(images) == 1
+
+
+def test_images_without_labels_must_agree_in_colour(tmp_path):
+    paths = [tmp_path / "gray.png", tmp_path / "rgb.png"]
+    for path, shape in zip(paths, [(6, 6), (6, 6, 3)], strict=True):
+        path.write_bytes(png(1, shape))
+    with pytest.raises(RefusedError, match="--color gray"):
+        load_images(paths, PLAIN)
+    assert load_images(paths, DataConfig(6, color="rgb"))[0].shape == (2, 6, 6, 3)
+
+
+def test_no_images_at_all(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RefusedError, match="no images"):
+        load_images([tmp_path / "empty"], PLAIN)
+
+
+def test_importing_brings_nothing_heavy():
+    code = (
+        "import sys, medjax.data\n"
+        "sys.exit(bool({'jax', 'scipy', 'sklearn', 'matplotlib', 'joblib'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_whole_of_medical_mnist(medical_mnist):
+    config = DataConfig(cache=False)
+    calls = []
+    dataset = load(medical_mnist, config, on_progress=lambda *call: calls.append(call))
+    assert dataset.class_names == ("AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT")
+    assert np.bincount(dataset.labels).tolist() == [10_000, 8_954, 10_000, 10_000, 10_000, 10_000]
+    assert dataset.counts == LoadCounts(resized=58_954)
+    assert calls[-1] == (58_954, 58_954)
+    assert dataset.ids.tolist() == sorted(dataset.ids.tolist())
+    # As measured when the archive was described: 440 redundant files.
+    assert len(dataset.ids) - len(np.unique(dataset.digests, axis=0)) == 440
+    assert list(itertools.islice(dataset.ids, 1)) == ["AbdomenCT/000000.jpeg"]
+
+
+def test_workers_start_before_an_archive_is_listed(tmp_path, monkeypatch):
+    order = []
+    start, listing = sources.started_workers, sources._opened_archive
+    monkeypatch.setattr(sources, "started_workers", lambda *given: order.append("start") or start(*given))
+    monkeypatch.setattr(sources, "_opened_archive", lambda path: order.append("list") or listing(path))
+    load(write_zip(tmp_path / "set.zip", small_set()), PLAIN)
+    assert order == ["start", "list"]
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_garbage_is_collected_afterwards_as_before(tmp_path, is_enabled):
+    sound = write_zip(tmp_path / "sound.zip", small_set())
+    bad = write_zip(tmp_path / "bad.zip", {**small_set(), "cat/bad.png": b"noise"})
+    was_enabled = gc.isenabled()
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        load(sound, PLAIN)
+        assert gc.isenabled() == is_enabled
+        with pytest.raises(RefusedError):
+            load(bad, PLAIN)
+        assert gc.isenabled() == is_enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+
+
+def test_a_fingerprint_is_of_lengths_and_parts():
+    """Runs made before are compared with it: it may not change."""
+    dataset = make_phantom()._replace(
+        ids=np.array(["cat/1", "hund/ä"]),
+        labels=np.array([0, 1], np.int32),
+        class_names=("cat", "hund"),
+        digests=np.repeat(np.array([[1], [2]], np.uint8), 32, axis=1),
+    )
+    assert fingerprint(dataset) == "d63c358ad7bb359f607d8aa82bf923cf9b004adee83b62feb03fe1550df34aa6"

@@ -1,0 +1,105 @@
+"""Floors on the splits of a run, beside its own scores."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+import medjax
+from medjax.config import CrossvalConfig, TrainConfig
+from medjax.data.load import load
+from medjax.data.splitting.splits import fold_splits, split_dataset
+from medjax.evaluation.baselines import FLOORS
+from medjax.jobs.baselines import score_baselines
+from medjax.progress import Display
+from medjax.records import Predictions
+from medjax.runs.directory import PredictedPart
+
+
+def neighbour_errors(dataset, splits):
+    pixels = dataset.images.reshape(len(dataset.labels), -1) / 255
+    return sum(
+        (
+            KNeighborsClassifier(1).fit(pixels[train], dataset.labels[train]).predict(pixels[test])
+            != dataset.labels[test]
+        ).sum()
+        for train, _, test in splits
+    )
+
+
+def test_a_holdout_has_floors_of_its_test_part(trained_run, phantom_folder):
+    block, seconds = trained_run.metrics["floors"], trained_run.metrics["seconds"]
+    dataset = load(phantom_folder)
+    errors = neighbour_errors(dataset, [split_dataset(dataset, seed=0)])
+    assert (block["part"], block["image_shape"]) == ("test", [28, 28, 1])
+    assert block["models"].keys() == FLOORS.keys()
+    assert block["models"]["nearest_neighbour"]["errors"] == errors
+    assert {row["n"] for row in block["models"].values()} == {18}
+    best = block["models"][block["best"]]["accuracy"]
+    gain = block["gain_over_best_floor"]
+    assert gain["difference"] == pytest.approx(trained_run.metrics["test"]["accuracy"] - best)
+    assert gain["ci95"][0] <= gain["difference"] <= gain["ci95"][1]
+    assert 0 < sum(seconds[f"floor_{name}"] for name in FLOORS) <= seconds["floors"] < seconds["total"]
+
+
+def test_a_cross_validation_has_floors_of_every_fold(crossval_run, phantom_folder):
+    block, pooled = crossval_run.metrics["floors"], crossval_run.metrics["pooled"]
+    dataset = load(phantom_folder)
+    assert block["part"] == "out of fold"
+    assert block["models"]["nearest_neighbour"]["errors"] == neighbour_errors(
+        dataset, fold_splits(dataset, 3)
+    )
+    assert {row["n"] for row in block["models"].values()} == {120}
+    best = block["models"][block["best"]]["accuracy"]
+    assert block["gain_over_best_floor"]["difference"] == pytest.approx(pooled["accuracy"] - best)
+
+
+def test_floors_can_be_left_out(phantom_folder, tmp_path):
+    run = medjax.train(phantom_folder, TrainConfig(epochs=1, floors=False), run_dir=tmp_path / "run")
+    assert run.metrics["floors"] is None
+    assert "floors" not in run.metrics["seconds"]
+
+
+def test_the_scores_are_kept_when_floors_are_interrupted(phantom_folder, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medjax.jobs.pipeline.score_baselines", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        medjax.train(phantom_folder, TrainConfig(epochs=1), run_dir=tmp_path / "run")
+    run = medjax.load_run(tmp_path / "run")
+    assert run.record["status"] == "interrupted"
+    assert run.metrics["test"]["n"] == 18
+    assert run.metrics["floors"] is None
+
+
+def test_of_repeats_one_has_floors_and_groups_are_the_units(phantom_folder):
+    dataset = load(phantom_folder)
+    groups = np.array([f"patient {index // 2}" for index in range(120)])
+    dataset = dataset._replace(groups=groups)
+    config = CrossvalConfig(folds=3, repeats=2, only_fold=4, training=TrainConfig())
+    splits = fold_splits(dataset, 3, repeats=2)
+    test = splits[4].test
+    labels = dataset.labels[test]
+    right = Predictions(test, labels, np.eye(6, dtype=np.float32)[labels], np.zeros(len(test), np.float32))
+    parts = [PredictedPart("test", right, np.full(len(test), 4), 1)]
+    with Display(is_quiet=True) as display:
+        block = score_baselines(config, dataset, splits, parts, display).metrics
+        whole = score_baselines(
+            dataclasses.replace(config, only_fold=None),
+            dataset,
+            splits,
+            [_all_of(dataset, repeat=1)],
+            display,
+        ).metrics
+    assert block["models"]["nearest_neighbour"]["errors"] == neighbour_errors(dataset, [splits[4]])
+    assert block["gain_over_best_floor"]["unit"] == "group"
+    assert whole["models"]["nearest_neighbour"]["errors"] == neighbour_errors(dataset, splits[3:])
+
+
+def _all_of(dataset, repeat):
+    n = len(dataset.labels)
+    probabilities = np.full((n, 6), 1 / 6, np.float32)
+    predictions = Predictions(np.arange(n), dataset.labels, probabilities, np.zeros(n, np.float32))
+    return PredictedPart("test", predictions, np.zeros(n, int), repeat)

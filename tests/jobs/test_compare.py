@@ -1,0 +1,122 @@
+"""Runs compared by what they left: matched by id, refused where that has no meaning."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from medjax.errors import RefusedError
+from medjax.jobs.compare import compare_runs
+from tests.finished_runs import read_predictions
+
+HEADER = ["id", "split", "fold", "repeat", "label", "predicted", "p_a", "p_b"]
+
+
+def write_run(directory, rows, *, class_names=("a", "b"), fingerprint="f", groups=None, config=None):
+    """A run that only says of each image (id, split, repeat, label, predicted)."""
+    directory.mkdir()
+    data = {"fingerprint": fingerprint, "groups": groups}
+    record = {"class_names": class_names, "data": data, "config": config}
+    (directory / "run.json").write_text(json.dumps(record))
+    with (directory / "predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        writer.writerows(
+            [id, split, 0, repeat, label, predicted, 0, 1] for id, split, repeat, label, predicted in rows
+        )
+    return directory
+
+
+def rows_of(predicted, start=0, split="test", repeat=0):
+    return [(f"{i}.png", split, repeat, "a", called) for i, called in enumerate(predicted, start)]
+
+
+def test_images_are_matched_by_id_and_changes_counted(tmp_path):
+    first = write_run(tmp_path / "first", rows_of("aaaaabbb") + rows_of("bbbb", 100, split="val"))
+    second = write_run(tmp_path / "second", rows_of("abbaaabaa", 1)[::-1])
+    compared = compare_runs(first, second)
+    # Images 1 to 7: aaaabbb and then abbaaab.
+    assert compared["n"] == 7
+    assert (compared["only_first"], compared["only_second"]) == (1, 2)
+    assert compared["right_to_wrong"] == {"n": 2, "ids": ["2.png", "3.png"]}
+    assert compared["wrong_to_right"] == {"n": 2, "ids": ["5.png", "6.png"]}
+    assert compared["accuracy"] == [4 / 7, 4 / 7]
+    assert (compared["difference"], compared["mcnemar_p"]) == (0.0, 1.0)
+    assert (compared["same_data"], compared["warnings"]) == (True, [])
+    json.dumps(compared, allow_nan=False)
+
+
+def test_the_difference_is_second_less_first(tmp_path):
+    first = write_run(tmp_path / "first", rows_of("a" * 50 + "b" * 50))
+    second = write_run(tmp_path / "second", rows_of("a" * 80 + "b" * 20), fingerprint="g")
+    compared = compare_runs(first, second)
+    assert compared["difference"] == pytest.approx(0.3)
+    assert 0 < compared["ci95"][0] < 0.3 < compared["ci95"][1]
+    assert compared["mcnemar_p"] == pytest.approx(binomtest(0, 30).pvalue)
+    assert compared["wrong_to_right"]["n"] == 30
+    assert len(compared["wrong_to_right"]["ids"]) == 20
+    assert not compared["same_data"]
+    assert "different data" in compared["warnings"][0]
+
+
+def test_of_repeats_the_first_counts(tmp_path):
+    rows = rows_of("ab", repeat=2) + rows_of("bb", repeat=1)
+    run = write_run(tmp_path / "run", rows)
+    assert compare_runs(run, run)["accuracy"] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"class_names": ("a", "c")}, "other classes than .*: b, c"),
+        ({"rows": rows_of("aaa", 50)}, "none of its 3 test images"),
+        ({"rows": [("0.png", "test", 0, "b", "b")]}, r"0\.png: is a in"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_refused(tmp_path, change, reason):
+    first = write_run(tmp_path / "first", rows_of("ab"))
+    options = {"rows": rows_of("ab"), **change}
+    second = write_run(tmp_path / "second", options.pop("rows"), **options)
+    with pytest.raises(RefusedError, match=reason):
+        compare_runs(first, second)
+
+
+def test_a_run_without_predictions_or_with_damaged_ones_is_refused_by_name(tmp_path):
+    run = write_run(tmp_path / "run", rows_of("ab"))
+    (tmp_path / "run" / "predictions.csv").write_text("id,split\n1,test\n")
+    with pytest.raises(RefusedError, match=r"predictions\.csv: cannot be read"):
+        compare_runs(run, run)
+    (tmp_path / "run" / "predictions.csv").unlink()
+    with pytest.raises(RefusedError, match=r"predictions\.csv: not found"):
+        compare_runs(run, run)
+    with pytest.raises(RefusedError, match=r"run\.json: not found"):
+        compare_runs(tmp_path / "none", run)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_groups_are_the_units_where_they_are_at_hand(tmp_path, is_there):
+    from dataclasses import asdict
+
+    from medjax.config import DataConfig, TrainConfig
+
+    path = tmp_path / "groups.csv"
+    if is_there:
+        path.write_text("id,group\n" + "".join(f"{i}.png,{i // 2}\n" for i in range(60)))
+    config = asdict(TrainConfig(data=DataConfig(groups=str(path))))
+    options = {"groups": {"n": 30, "fingerprint": "x"}, "config": config}
+    first = write_run(tmp_path / "first", rows_of("ab" * 20), **options)
+    second = write_run(tmp_path / "second", rows_of("aabb" * 10), **options)
+    compared = compare_runs(first, second)
+    assert compared["unit"] == ("group" if is_there else "image")
+    assert bool(compared["warnings"]) != is_there
+    assert (compared["mcnemar_p"] is None) == is_there
+
+
+def test_a_holdout_and_a_cross_validation_of_the_same_data(trained_run, crossval_run):
+    compared = compare_runs(trained_run.directory, crossval_run.directory)
+    rows = [row for row in read_predictions(trained_run) if row["split"] == "test"]
+    assert (compared["n"], compared["only_first"], compared["only_second"]) == (18, 0, 102)
+    assert compared["accuracy"][0] == np.mean([row["label"] == row["predicted"] for row in rows])
+    assert compared["same_data"]

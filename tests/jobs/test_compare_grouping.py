@@ -1,0 +1,54 @@
+"""The score of a run under both ways of grouping duplicates."""
+
+import dataclasses
+import shutil
+
+import pytest
+from PIL import Image
+
+import medjax
+from medjax.config import PRESETS, CrossvalConfig
+from medjax.jobs.compare_grouping import compare_grouping
+from tests.pages import Page
+
+CONFIG = dataclasses.replace(PRESETS["report"], epochs=1, floors=False)
+
+
+@pytest.fixture
+def copies(phantom_folder, tmp_path):
+    """The phantom with every image there twice."""
+    folder = tmp_path / "copies"
+    shutil.copytree(phantom_folder, folder)
+    for path in list(folder.rglob("*.png")):
+        Image.open(path).save(path.with_name(f"copy-{path.name}"))
+    return folder
+
+
+def test_both_scores_stand_in_the_metrics_and_on_the_page(copies, tmp_path):
+    trained = medjax.train(copies, CONFIG, run_dir=tmp_path / "run")
+    alone = trained.metrics
+    compare_grouping(trained, copies)
+    ungrouped, grouped = trained.metrics["grouping"]
+    assert (ungrouped["group_duplicates"], grouped["group_duplicates"]) == ("none", "exact")
+    assert ungrouped["identical"] > 0
+    assert grouped["identical"] == 0
+    assert ungrouped["errors"] == alone["test"]["errors"]
+    assert {name: trained.metrics[name] for name in alone} == alone  # the run's own are left as they were
+    text = Page((trained.directory / "report.html").read_text()).text
+    assert "identical images kept together" in text
+
+
+def test_of_a_cross_validation_too_and_a_second_call_repeats_nothing(copies, tmp_path):
+    training = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, group_duplicates="exact"))
+    trained = medjax.cross_validate(
+        copies, CrossvalConfig(folds=2, training=training), run_dir=tmp_path / "run"
+    )
+    compare_grouping(trained, copies)
+    first = trained.metrics["grouping"]
+    assert [each["group_duplicates"] for each in first] == ["exact", "none"]
+    assert [each["identical"] > 0 for each in first] == [False, True]
+    predictions = trained.directory / "other_grouping" / "predictions.csv"
+    before = predictions.stat().st_mtime_ns
+    compare_grouping(trained, copies)
+    assert predictions.stat().st_mtime_ns == before
+    assert trained.metrics["grouping"] == first

@@ -1,0 +1,28 @@
+import dataclasses
+
+import numpy as np
+
+from medjax.config import TrainConfig
+from medjax.data.phantom.dataset import make_phantom
+from medjax.jobs.draw_report import make_twins
+
+ORIGINALS = make_phantom(images_per_class=2).images[:3, ::2, ::2]
+
+
+def test_twins_are_random_and_follow_from_the_seed():
+    twins = make_twins(ORIGINALS, TrainConfig(), num_twins=4)
+    assert twins.shape == (3, 4, *ORIGINALS.shape[1:])
+    assert 0 <= twins.min() <= twins.max() <= 1.0001
+    assert not np.array_equal(twins[0, 0], twins[0, 1])
+    assert np.array_equal(twins, make_twins(ORIGINALS, TrainConfig(), num_twins=4))
+    assert not np.array_equal(twins, make_twins(ORIGINALS, TrainConfig(seed=1), num_twins=4))
+
+
+def test_where_training_sees_images_unchanged_there_are_none():
+    assert make_twins(ORIGINALS, dataclasses.replace(TrainConfig(), augment=False)) is None
+
+
+def test_a_cross_validation_has_the_figures_of_a_run(crossval_run):
+    names = {path.stem for path in (crossval_run.directory / "figures").iterdir()}
+    of_predictions = {"confusion_matrix", "errors", "unsure", "ranking", "reliability"}
+    assert names == {"curves", "samples", "augmented", *of_predictions}

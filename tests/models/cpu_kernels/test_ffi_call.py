@@ -1,0 +1,93 @@
+"""Loops of our own inside XLA's programs: every image once, whoever works on it."""
+
+import concurrent.futures
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.models.cpu_kernels import emitter
+from medjax.models.cpu_kernels import ffi_call as native
+from medjax.models.cpu_kernels import ffi_handler as handler
+from medjax.models.cpu_kernels.emitter import FLOAT
+
+COUNTS = [0, 1, 3, 4, 5, 63, 64, 65, 128, 1000]
+
+
+def scale(emit, buffers, first, stop, share):
+    """Images, factors -> images times their factor plus the number of the share, and the share's number of images."""
+    images, factors, scaled, counts = buffers
+    length = images.shape[1]
+    wide = emitter.lanes(length)
+    number = emit.spread(emit.builder.sitofp(share, FLOAT), wide)
+    count = emit.variable(FLOAT(0.0))
+    with emit.each(first, stop) as image:
+        emit.write(emit.builder.fadd(emit.read(count), FLOAT(1.0)), count)
+        factor = emit.spread(emit.load(factors, image), wide)
+        with emit.each(0, length // wide) as vector:
+            place = emit.sum((vector, wide))
+            value = emit.add_product(number, factor, emit.load(images, image, place, lanes=wide))
+            emit.store(value, scaled, image, place)
+    emit.store(emit.read(count), counts, share)
+
+
+def run_scale(images, factors):
+    shares = handler.num_shares(len(images))
+    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (images.shape, (shares,))]
+    return native.run(scale, results, [images, factors])
+
+
+def expected(images, factors):
+    shares = np.arange(len(images)) // handler.images_a_share(len(images))
+    return images * factors[:, None] + shares[:, None]
+
+
+@pytest.mark.parametrize("length", [1, 6, 24, 32])
+@pytest.mark.parametrize("count", COUNTS)
+def test_each_image_is_worked_on_once(count, length):
+    images = np.random.default_rng(count).normal(size=(count, length)).astype(np.float32)
+    factors = np.arange(count, dtype=np.float32)
+    scaled, counts = jax.jit(run_scale)(images, factors)
+    np.testing.assert_allclose(scaled, expected(images, factors), rtol=1e-5, atol=1e-5)
+    assert counts.sum() == count
+    assert (counts > 0).all()
+
+
+def test_programs_side_by_side_do_not_disturb_each_other():
+    images = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+
+    @jax.jit
+    def often(images, factors):
+        return jax.lax.fori_loop(0, 50, lambda _, total: total + run_scale(images, factors)[0], images)
+
+    def call(number):
+        factors = np.full(64, number, np.float32)
+        np.testing.assert_allclose(
+            often(images, factors), images + 50 * expected(images, factors), rtol=1e-4, atol=1e-3
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(call, range(40)))
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_results_are_the_same_bits_on_any_number_of_threads(threads):
+    script = """
+import jax, hashlib, numpy as np
+from medjax.models.convolution_pool import convolution_pool
+def loss(*arguments): return (convolution_pool(*arguments) ** 2).sum()
+keys = jax.random.split(jax.random.key(0), 3)
+arguments = [jax.random.normal(key, shape) for key, shape in zip(keys, ((37, 9, 9, 8), (3, 3, 8, 16), (16,)))]
+print(hashlib.sha256(b"".join(np.asarray(each).tobytes() for each in jax.jit(jax.grad(loss, (0, 1, 2)))(*arguments))).hexdigest())
+"""
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | extra, check=True, capture_output=True, text=True
+        ).stdout
+        for extra in ({}, {"PJRT_NPROC": threads})
+    }
+    assert len(digests) == 1

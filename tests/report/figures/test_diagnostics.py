@@ -1,0 +1,45 @@
+"""Figures of what probabilities are worth: what is drawn is what was given."""
+
+import numpy as np
+
+from medjax.report.figures.diagnostics import Curve, plot_ranking, plot_reliability
+
+DIAGONAL = Curve(np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.75, 1.0]))
+
+
+def test_each_class_that_has_a_curve_is_a_line_with_its_name():
+    figure = plot_ranking({"CXR": DIAGONAL}, {"CXR": DIAGONAL, "Hand": DIAGONAL}, ["CXR", "Hand"])
+    left, right = figure.axes
+    assert [line.get_label() for line in left.lines[1:]] == ["CXR"]  # the first is chance
+    assert [line.get_label() for line in right.lines] == ["CXR", "Hand"]
+    np.testing.assert_array_equal(left.lines[1].get_ydata(), DIAGONAL.y)
+
+
+def test_without_any_curve_there_is_still_a_figure():
+    assert len(plot_ranking({}, {}, ["CXR"]).axes) == 2
+
+
+def test_a_class_keeps_its_colour_in_both():
+    figure = plot_ranking({"Hand": DIAGONAL}, {"CXR": DIAGONAL, "Hand": DIAGONAL}, ["CXR", "Hand"])
+    left, right = figure.axes
+    assert left.lines[1].get_color() == right.lines[1].get_color() != right.lines[0].get_color()
+
+
+def test_counts_of_images_are_plain_numbers():
+    figure = plot_reliability(
+        np.array([0.0, 0.5, 1.0]), np.array([0, 8000]), np.array([np.nan, 0.9]), np.ones(2)
+    )
+    figure.canvas.draw()
+    labels = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    assert "1,000" in labels
+    assert not any("$" in label for label in labels)
+
+
+def test_empty_bins_are_left_out_of_the_reliability_line():
+    nan = np.nan
+    figure = plot_reliability(
+        np.array([0.0, 0.5, 1.0]), np.array([0, 8]), np.array([nan, 0.9]), np.array([nan, 0.75])
+    )
+    top, bottom = figure.axes
+    assert top.lines[1].get_xydata().tolist() == [[0.9, 0.75]]
+    assert [bar.get_height() for bar in bottom.patches] == [0, 8]

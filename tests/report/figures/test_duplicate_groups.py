@@ -1,0 +1,37 @@
+"""The picture of duplicates."""
+
+import numpy as np
+import pytest
+
+from medjax.report.figures.duplicate_groups import IMAGES_SHOWN, _spaced, plot_groups
+from medjax.report.figures.plots import SYNTHETIC_NOTE, save_figure
+
+
+def group(n, channels=1):
+    return np.random.default_rng(n).integers(0, 256, (n, 6, 6, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_row_for_each_group(tmp_path, channels):
+    figure = plot_groups([group(40, channels), group(2, channels)], ["CXR", "$\\frac{"], is_synthetic=True)
+    save_figure(figure, tmp_path / "duplicates.png")
+    assert (tmp_path / "duplicates.png").stat().st_size > 1000
+    shown = [sum(bool(axes.images) for axes in figure.axes[start : start + IMAGES_SHOWN]) for start in (0, 8)]
+    assert shown == [IMAGES_SHOWN, 2]
+    assert [figure.axes[start].get_ylabel() for start in (0, 8)] == ["CXR\n40 images", "$\\frac{\n2 images"]
+    assert figure.get_supxlabel() == SYNTHETIC_NOTE
+
+
+def test_without_duplicates_the_figure_says_so(tmp_path):
+    figure = plot_groups([], [], is_synthetic=False)
+    save_figure(figure, tmp_path / "duplicates.png")
+    assert [text.get_text() for text in figure.texts] == ["No identical or nearly identical images."]
+
+
+def test_images_run_from_the_first_to_the_least_like_it():
+    levels = np.array([100, 130, 90, 101, 140, 99, 125, 160, 102, 98], np.uint8)
+    chosen = _spaced(levels.repeat(4).reshape(10, 2, 2, 1))
+    distances = np.abs(chosen[:, 0, 0, 0].astype(int) - 100)
+    assert len(chosen) == IMAGES_SHOWN
+    assert (np.diff(distances) >= 0).all()
+    assert (distances[0], distances[-1]) == (0, 60)

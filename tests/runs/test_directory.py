@@ -1,0 +1,111 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from medjax.errors import RefusedError
+from medjax.records import Dataset, Predictions
+from medjax.runs.directory import HISTORY_FIELDS, PredictedPart, create_run_dir, describe_environment, read_json, write_history, write_json, write_predictions
+
+
+def test_runs_never_overwrite_one_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [str(create_run_dir(None, "data-report")) for _ in range(3)] == [
+        "runs/data-report-000",
+        "runs/data-report-001",
+        "runs/data-report-002",
+    ]
+
+
+def test_a_requested_directory_may_be_new_or_empty(tmp_path):
+    assert create_run_dir(tmp_path / "a" / "b", "x").is_dir()
+    assert create_run_dir(tmp_path / "a" / "b", "x").is_dir()
+
+
+def test_a_requested_directory_that_holds_something_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RefusedError, match="is not empty"):
+        create_run_dir(tmp_path, "x")
+    with pytest.raises(RefusedError, match="cannot be made a run directory"):
+        create_run_dir(tmp_path / "file", "x")
+
+
+def test_json_is_written_whole_and_without_nan(tmp_path):
+    path = tmp_path / "run.json"
+    write_json(path, {"name": "Größe"})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"name": float("nan")})
+    assert read_json(path) == {"name": "Größe"}
+    assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\udc80"])
+def test_json_that_cannot_be_read_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "run.json"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(RefusedError, match=r"run\.json"):
+        read_json(path)
+    with pytest.raises(RefusedError, match="not found"):
+        read_json(tmp_path / "metrics.json")
+
+
+def test_history_has_the_agreed_columns(tmp_path):
+    row = dict.fromkeys(HISTORY_FIELDS, 0.5)
+    write_history(tmp_path / "history.csv", [row])
+    with (tmp_path / "history.csv").open(newline="") as file:
+        assert next(csv.reader(file)) == [
+            "fold",
+            "epoch",
+            "train_loss",
+            "train_accuracy",
+            "val_loss",
+            "val_accuracy",
+            "learning_rate",
+            "seconds",
+        ]
+
+
+def test_predictions_read_back_as_the_same_floats(tmp_path):
+    generator = np.random.default_rng(0)
+    probabilities = np.exp(generator.normal(0, 10, (50, 2))).astype(np.float32)
+    dataset = Dataset(
+        images=np.zeros((50, 2, 2, 1), np.uint8),
+        labels=np.zeros(50, np.int32),
+        class_names=("normal", 'a "b", c'),
+        ids=np.array([f"normal/{index}, odd\n.png" for index in range(50)]),
+        digests=np.zeros((50, 32), np.uint8),
+        name="x",
+    )
+    indices = generator.permutation(50)
+    predictions = Predictions(indices, dataset.labels[indices], probabilities, np.zeros(50, np.float32))
+    part = PredictedPart("test", predictions, np.zeros(50, int), 0)
+    write_predictions(tmp_path / "predictions.csv", dataset, [part])
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "id",
+        "split",
+        "fold",
+        "repeat",
+        "label",
+        "predicted",
+        "p_normal",
+        'p_a "b", c',
+    ]
+    assert [row["id"] for row in rows] == dataset.ids[indices].tolist()
+    assert {(row["split"], row["fold"], row["repeat"], row["label"]) for row in rows} == {
+        ("test", "0", "0", "normal")
+    }
+    for column, name in enumerate(dataset.class_names):
+        assert np.array_equal(
+            np.array([row[f"p_{name}"] for row in rows], np.float32), probabilities[:, column]
+        )
+    predicted = [dataset.class_names[best] for best in probabilities.argmax(1)]
+    assert [row["predicted"] for row in rows] == predicted
+
+
+def test_the_environment_is_json_and_names_what_decides_the_last_bits():
+    environment = json.loads(json.dumps(describe_environment("cpu")))
+    assert {"python", "medjax", "jax", "jaxlib", "flax", "optax", "numpy"} <= environment["versions"].keys()
+    assert environment["machine"]["cores"] >= 1
