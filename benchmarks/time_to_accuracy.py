@@ -2,7 +2,7 @@
 
     python -m benchmarks.time_to_accuracy [--data ZIP] [--preset fast] [--seeds 100-109] [--warm-seeds 3] [--keras]
 
-Each seed is the command `medjax train DATA --preset P --seed S --group-duplicates none --no-floors` (images divided as
+Each seed is the command `medjax train DATA --preset P --seed S --group-duplicates none --no-baselines` (images divided as
 the report divided them) in a process of its own, with an empty cache of decoded images (cold); the first few seeds once
 more with the one that this left (warm). The clock starts with the process and stops when metrics.json is written; the page that follows is in `ended_seconds`. Both runs of
 a seed must end in the same scores, or the benchmark fails. The operating system's own file cache is as it is found.
@@ -53,7 +53,7 @@ def main(
         json: Print the JSON line alone.
     """
     first, _, last = seeds.partition("-")
-    options = ["--preset", preset, "--group-duplicates", "none", "--no-floors"] + (
+    options = ["--preset", preset, "--group-duplicates", "none", "--no-baselines"] + (
         [] if epochs is None else ["--epochs", str(epochs)]
     )
     numbers = range(int(first), int(last or first) + 1)

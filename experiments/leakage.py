@@ -132,7 +132,7 @@ def _row(data: str, kind: str, config: CrossvalConfig, run_dir: Path | None = No
         "groups": groups["n"] if groups else pooled["n"],
         **{name: pooled[name] for name in ("errors", "n", "accuracy", "accuracy_ci95", "loss")},
         "accuracy_ci95_grouped": pooled["accuracy_ci95_grouped"],
-        "neighbour_errors": run.metrics["floors"]["models"]["nearest_neighbour"]["errors"],
+        "neighbour_errors": run.metrics["baselines"]["models"]["nearest_neighbour"]["errors"],
         "exact": twins["exact"],
         "near": twins["near"],
     }

@@ -15,7 +15,7 @@ class DataConfig:
     image_size: int = 28
     """Side in pixels that images are resized to, with antialiasing."""
     color: Literal["source", "gray", "rgb"] = "source"
-    """Keep the source's colour, or convert every image."""
+    """Keep the source's color, or convert every image."""
     ignore: tuple[str, ...] = ()
     """Leave out files whose id, file name or folder matches one of these shell patterns."""
     follow_links: bool = False
@@ -88,8 +88,8 @@ class TrainConfig:
     """Everything random follows from it: split, first weights, order, augmentation, dropout."""
     epochs: int = 20
     """Passes over the training images, or as many steps."""
-    hard_draws: int = 0
-    """Times that an epoch draws its images afresh, those that have been hard so far more often; 0 takes each once."""
+    loss_proportional_sampling: int = 0
+    """Loss-proportional resamplings per epoch (online batch selection); 0 = plain shuffling."""
     class_balance: Literal["none", "weights", "sampling"] = "none"
     """Where classes differ in size: leave it so, count rare ones more in the loss, or draw them more often."""
     batch_size: int = 32
@@ -108,9 +108,8 @@ class TrainConfig:
     """Share of the last layer's inputs that are silenced in a training step."""
     augment: bool = True
     """Change the training images at random (see rotation, shift, zoom)."""
-    views: int = 0
-    """Answer with the mean over so many random changes of an image, always the same ones, of the kind it was trained
-    with; 0 answers of the image as it is."""
+    test_time_augmentation: int = 0
+    """Predict with the mean over this many fixed augmentations of an image; 0 = the image as it is."""
     fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
     """Shares of train, val and test, stratified by class; sum to 1. Parts that the data fixes are kept; of the
     training folds of a cross-validation val takes the share that it has here beside train."""
@@ -123,8 +122,8 @@ class TrainConfig:
     """Stop when the val part gets no better (see stop-…)."""
     reduce_on_plateau: bool = False
     """Lower the learning rate when the val part gets no better (see plateau-…)."""
-    floors: bool = True
-    """Also score simple models on the same split: majority class, nearest centroid, nearest neighbour, logistic
+    baselines: bool = True
+    """Also score baselines on the same split: majority class, nearest centroid, nearest neighbour, logistic
     regression."""
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
@@ -158,7 +157,7 @@ class CrossvalConfig:
 _UNGROUPED = DataConfig(group_duplicates="none")
 # Compared on the validation parts of seeds 0 to 4 of Medical MNIST alone (experiments/LOG.md, "Recipes of our own").
 _OURS = TrainConfig(
-    hard_draws=4,
+    loss_proportional_sampling=4,
     batch_size=64,
     learning_rate=3e-3,
     schedule="one-cycle",
@@ -186,12 +185,12 @@ PRESETS: dict[PresetName, TrainConfig] = {
     # For the fewest seconds to the report's accuracy.
     "fast": replace(_OURS, preset="fast", epochs=9, dropout=0.25, data=DataConfig(image_size=40)),
     # For the fewest errors: all pixels, and images turned all the way round, as most of the errors that are left stand on
-    # their heads or lie askew; the views are turned likewise.
+    # their heads or lie askew; test-time augmentation turns them likewise.
     "best": replace(
         _OURS,
         preset="best",
         epochs=16,
-        views=16,
+        test_time_augmentation=16,
         data=DataConfig(image_size=64),
         augmentation=AugmentConfig(rotation=180.0, zoom=0.15),
     ),

@@ -39,12 +39,17 @@ def _training_limits(config: TrainConfig) -> list[_Limit]:
     return [
         ("--seed", config.seed, 0 <= config.seed < 2**32, "0 to 4294967295"),
         ("--epochs", config.epochs, 1 <= config.epochs <= 9999, "1 to 9999"),
-        ("--hard-draws", config.hard_draws, 0 <= config.hard_draws <= 9999, "0 to 9999"),
+        (
+            "--loss-proportional-sampling",
+            config.loss_proportional_sampling,
+            0 <= config.loss_proportional_sampling <= 9999,
+            "0 to 9999",
+        ),
         (
             "--class-balance",
             config.class_balance,
-            not (config.hard_draws and config.class_balance == "sampling"),
-            "sampling and --hard-draws exclude each other: give one, or weights",
+            not (config.loss_proportional_sampling and config.class_balance == "sampling"),
+            "sampling and --loss-proportional-sampling exclude each other: give one, or weights",
         ),
         ("--batch-size", config.batch_size, config.batch_size >= 1, "at least 1"),
         ("--learning-rate", config.learning_rate, 0 < config.learning_rate < math.inf, "more than 0"),
@@ -56,9 +61,10 @@ def _training_limits(config: TrainConfig) -> list[_Limit]:
         ),
         ("--hidden-units", config.hidden_units, 0 <= config.hidden_units <= 65536, "0 to 65536"),
         (
-            "--views",
-            config.views,
-            config.views == 0 or (config.augment and 0 < config.views <= 9999),
+            "--test-time-augmentation",
+            config.test_time_augmentation,
+            config.test_time_augmentation == 0
+            or (config.augment and 0 < config.test_time_augmentation <= 9999),
             "0 to 9999; more than 0 needs --augment",
         ),
         ("--dropout", config.dropout, 0 <= config.dropout < 1, "0 to less than 1"),

@@ -18,7 +18,7 @@ class LoadCounts(NamedTuple):
     resized: int = 0  # images whose size was not the model's
     reshaped: int = 0  # of those, the ones whose aspect ratio changed
     reoriented: int = 0  # images turned upright by their EXIF tag
-    recolored: int = 0  # images converted by an explicit colour choice
+    recolored: int = 0  # images converted by an explicit color choice
     rescaled: int = 0  # 16-bit images reduced to 8 bits by an explicit choice
     skipped: int = 0  # junk: __MACOSX, ._*, .DS_Store, Thumbs.db, dot folders, text files in the root
     ignored: int = 0  # files left out by --ignore
@@ -34,7 +34,7 @@ class Dataset(NamedTuple):
     ids: Names  # str: the source's own relative names, "/" between the parts
     digests: UInt8[
         np.ndarray, "n 32"
-    ]  # sha256 of the decoded pixels at full size, before colour and size change
+    ]  # sha256 of the decoded pixels at full size, before color and size change
     name: str  # base name of the source, for titles and directories
     split: Names | None = None  # str: "train", "val" or "test" where the source fixes its parts
     groups: Names | None = None  # str: images of one group (patient, lesion, scan, copies) must stay together

@@ -203,7 +203,7 @@ folder_case("at_class", png(7), "formula", "@SUM/x.png", "@SUM")
 folder_case("control_character_class", png(7), "control", "bad\x1b[31m/x.png", "bad\x1b[31m")
 folder_case("backslash_in_name", png(7), "backslash", "cat\\x.png")
 folder_case("same_pixels_two_labels", png(0), "same pixels", "dog/x.png")
-folder_case("mixed_colours", png(7, (10, 8, 3)), "gray")
+folder_case("mixed_colors", png(7, (10, 8, 3)), "gray")
 
 
 @case("test/dog", "missing")
@@ -367,7 +367,7 @@ folder_case("one_endless_line", raw_png(60_000_000, 1, bit_depth=1), "a side")
 folder_case("half_transparent", encode(np.full((4, 4, 4), 128, np.uint8)), "transparent")
 folder_case("gray_and_alpha", encode(np.zeros((4, 4, 2), np.uint8)), "transparent")
 folder_case("transparent_palette", encode(Image.new("P", (4, 4)), transparency=0), "transparent")
-folder_case("transparent_colour", encode(Image.new("RGB", (4, 4)), transparency=(0, 0, 0)), "transparent")
+folder_case("transparent_color", encode(Image.new("RGB", (4, 4)), transparency=(0, 0, 0)), "transparent")
 folder_case("transparent_gray", raw_png(4, 4, png_chunk(b"tRNS", b"\0\0"), bit_depth=2), "transparent")
 FRAMES = [Image.fromarray(random_pixels(seed, (8, 8, 3))) for seed in range(2)]
 folder_case("animated_png", encode(FRAMES[0], save_all=True, append_images=FRAMES[1:]), "animation")
@@ -700,7 +700,7 @@ npz_case("of_unequal_lengths", "test_labels", "5 labels for 4", test_labels=np.a
 npz_case("of_no_images", "val_images", "empty", val_images=np.zeros((0, 10, 8), np.uint8), problems=2,
          val_labels=np.zeros(0, int))  # fmt: skip
 npz_case("of_no_width", "val_images", "0", val_images=np.zeros((N, 10, 0), np.uint8))
-npz_case("of_mixed_colours", "test_images", "colour", test_images=np.zeros((N, 10, 8, 3), np.uint8))
+npz_case("of_mixed_colors", "test_images", "color", test_images=np.zeros((N, 10, 8, 3), np.uint8))
 npz_case("of_an_untrained_class", "test_labels", "class 7", test_labels=np.array([0, 1, 7, 0]))
 npz_case(
     "of_one_class",

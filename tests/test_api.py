@@ -68,7 +68,7 @@ def test_contracts():
         "model",
         "optimizer",
         "augment",
-        "views",
+        "test_time_augmentation",
     ]
     assert Learner._fields[:3] == ("init", "train_step", "eval_step")
     assert {"parameters", "optimizer_state", "step", "learning_rate_scale"} <= set(LearnerState._fields)

@@ -26,7 +26,7 @@ from medjax.runs.checkpoint import list_checkpoints, load_checkpoint
 from tests.finished_runs import assert_same_result, read_predictions
 
 
-def test_retinamnist_trains_in_colour_and_scores_its_official_test_images(retinamnist, tmp_path):
+def test_retinamnist_trains_in_color_and_scores_its_official_test_images(retinamnist, tmp_path):
     run = medjax.train(retinamnist, TrainConfig(epochs=2), run_dir=tmp_path / "run")
     record, test = run.record, run.metrics["test"]
     assert record["data"]["image_shape"] == [28, 28, 3]

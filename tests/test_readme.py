@@ -35,7 +35,9 @@ def paths_of_tree(tree):
 
 
 def test_a_path_that_is_not_there_is_found():
-    missing = [path for path in paths_of_tree("medjax/\n  data/\n    config.py  load.py\n") if not path.exists()]
+    missing = [
+        path for path in paths_of_tree("medjax/\n  data/\n    config.py  load.py\n") if not path.exists()
+    ]
     assert missing == [ROOT / "medjax" / "data" / "config.py"]
 
 

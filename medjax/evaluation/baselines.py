@@ -1,4 +1,4 @@
-"""What simple models score on the same split: the floor that a network must rise above to be worth its training.
+"""What simple models score on the same split: the baseline that a network must rise above to be worth its training.
 
 All of them see the pixels and nothing else. None has a setting to tune by the images that are scored.
 """
@@ -63,30 +63,30 @@ def average_pixels(images: Images, factor: int) -> Float32[np.ndarray, "n rows c
 def answer(
     name: str, pixels: Pixels, labels: Labels, train: Positions, test: Positions, num_classes: int
 ) -> Answers:
-    """Fit the floor of this name to the training images, and ask it of the others."""
+    """Fit the baseline of this name to the training images, and ask it of the others."""
     started = time.perf_counter()
-    called, probabilities = FLOORS[name](pixels[train], labels[train], pixels[test], num_classes)
+    called, probabilities = BASELINES[name](pixels[train], labels[train], pixels[test], num_classes)
     return Answers(called, probabilities, time.perf_counter() - started)
 
 
-def score_floors(
+def score_baselines(
     answers: dict[str, Answers], predictions: Predictions, groups: Int[np.ndarray, "m"] | None
 ) -> dict[str, Any]:
-    """The block of metrics.json, as JSON values, of floors that were asked of the images of `predictions`.
+    """The block of metrics.json, as JSON values, of baselines that were asked of the images of `predictions`.
 
     Keys: models (by name: n, errors, accuracy, ci95 (Wilson), ci95_grouped, auc (None without probabilities)), best (the name of
-    the most accurate), gain_over_best_floor (model less floor, as `compare_answers`). That the best one is found
+    the most accurate), gain_over_best_baseline (model less baseline, as `compare_answers`). That the best one is found
     on the scored images themselves makes the gain, if anything, too small. `groups` are numbered from 0.
     """
     labels = predictions.labels
-    models = {name: _score_floor(answered, labels, groups) for name, answered in answers.items()}
+    models = {name: _score_baseline(answered, labels, groups) for name, answered in answers.items()}
     best = max(models, key=lambda name: models[name]["accuracy"])
     is_right = predictions.probabilities.argmax(axis=1) == labels
     gain = compare_answers(is_right, answers[best].called == labels, groups)
-    return {"models": models, "best": best, "gain_over_best_floor": gain}
+    return {"models": models, "best": best, "gain_over_best_baseline": gain}
 
 
-def _score_floor(answers: Answers, labels: Labels, groups: Int[np.ndarray, "m"] | None) -> dict[str, Any]:
+def _score_baseline(answers: Answers, labels: Labels, groups: Int[np.ndarray, "m"] | None) -> dict[str, Any]:
     is_right = answers.called == labels
     n, correct = len(labels), int(is_right.sum())
     grouped = None if groups is None else grouped_wilson_interval(is_right.astype(np.float64), groups)
@@ -195,7 +195,7 @@ def _all_columns(model: Any, images: Pixels, num_classes: int) -> Probabilities:
     return probabilities
 
 
-FLOORS: dict[str, Callable[[Pixels, Classes, Pixels, int], _Answer]] = {
+BASELINES: dict[str, Callable[[Pixels, Classes, Pixels, int], _Answer]] = {
     "majority": _majority,
     "nearest_centroid": _nearest_centroid,
     "nearest_neighbour": _nearest_neighbour,

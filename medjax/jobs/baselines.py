@@ -1,4 +1,4 @@
-"""Floors on the very splits of a run, for the block `floors` of metrics.json."""
+"""Baselines on the very splits of a run, for the block `baselines` of metrics.json."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,12 +7,12 @@ import numpy as np
 
 from medjax.config import CrossvalConfig
 from medjax.evaluation.baselines import (
-    FLOORS,
+    BASELINES,
     Answers,
     answer,
     average_pixels,
     averaging_factor,
-    score_floors,
+    score_baselines,
 )
 from medjax.jobs.from_config import Config, folds_of
 from medjax.progress import Display
@@ -21,23 +21,23 @@ from medjax.runs.directory import PredictedPart
 
 
 class Baselines(NamedTuple):
-    """What floors score beside a run, and how long each took."""
+    """What baselines score beside a run, and how long each took."""
 
     metrics: dict[str, Any]
-    seconds: dict[str, float]  # by name of the floor, all folds together
+    seconds: dict[str, float]  # by name of the baseline, all folds together
 
 
-def score_baselines(
+def fit_baselines(
     config: Config,
     dataset: Dataset,
     splits: Sequence[Split],
     parts: Sequence[PredictedPart],
     display: Display,
 ) -> Baselines:
-    """Fit each floor where the models of a run were trained, and score it on the same images as they were.
+    """Fit each baseline where the models of a run were trained, and score it on the same images as they were.
 
     Of `parts`, what the run predicted, those are the first test part: of a cross-validation the out-of-fold images of
-    one repeat, each fold with floors of its own.
+    one repeat, each fold with baselines of its own.
     """
     scored = next(part for part in parts if part.split == "test")
     folds = _folds_of_repeat(config, scored.repeat)
@@ -49,10 +49,10 @@ def score_baselines(
     answers: dict[str, Answers] = {}
     # In the order of the images, as the predictions of all folds are.
     order = np.argsort(np.concatenate([splits[fold].test for fold in folds]), kind="stable")
-    for place, name in enumerate(FLOORS):
+    for place, name in enumerate(BASELINES):
         each = []
         for index, fold in enumerate(folds):
-            display.advance(place * len(folds) + index, len(FLOORS) * len(folds), name.replace("_", " "))
+            display.advance(place * len(folds) + index, len(BASELINES) * len(folds), name.replace("_", " "))
             each.append(
                 answer(name, pixels, dataset.labels, splits[fold].train, splits[fold].test, num_classes)
             )
@@ -62,7 +62,7 @@ def score_baselines(
     block = {
         "part": "out of fold" if isinstance(config, CrossvalConfig) else "test",
         "image_shape": list(averaged.shape[1:]),
-        **score_floors(answers, scored.predictions, groups),
+        **score_baselines(answers, scored.predictions, groups),
     }
     return Baselines(block, {name: answered.seconds for name, answered in answers.items()})
 

@@ -111,7 +111,9 @@ def make_fold_learner(config: TrainConfig, num_classes: int, splits: Sequence[Sp
     """The learner of every fold."""
     schedule = make_schedule(config.schedule, config.learning_rate, count_steps(config, splits))
     model, optimizer = make_model(config, num_classes), make_adam(schedule)
-    return make_learner(model, optimizer, make_augmentation(config), views=config.views)
+    return make_learner(
+        model, optimizer, make_augmentation(config), test_time_augmentation=config.test_time_augmentation
+    )
 
 
 def make_controls(config: TrainConfig) -> Controls:

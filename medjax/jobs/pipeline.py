@@ -15,7 +15,7 @@ from medjax.config import CrossvalConfig
 from medjax.errors import DivergedError, RefusedError, listed, refuse
 from medjax.jobs import resume as opening
 from medjax.jobs.audit import describe_parting
-from medjax.jobs.baselines import score_baselines
+from medjax.jobs.baselines import fit_baselines
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.draw_report import illustrate
 from medjax.jobs.external_data import TRAINED
@@ -209,7 +209,7 @@ class _Work:
         splits: Sequence[Split],
         trained: TrainedFolds,
     ) -> Predictions | None:
-        """Write predictions.csv and metrics.json, before and after the floors; the predictions that the figures show."""
+        """Write predictions.csv and metrics.json, before and after the baselines; the predictions that the figures show."""
         assert self.directory is not None
         self._display.start("scoring")
         before = time.perf_counter()
@@ -218,23 +218,23 @@ class _Work:
         self._seconds |= {"evaluate": now - before, "total": now - self._started}
         run.write_predictions(self.directory / "predictions.csv", dataset, scores.parts)
         self._write_metrics(scores.metrics, None)
-        if training_of(self._config).floors and scores.shown is not None:
-            self._score_floors(dataset, splits, scores)
+        if training_of(self._config).baselines and scores.shown is not None:
+            self._score_baselines(dataset, splits, scores)
         return scores.shown
 
-    def _score_floors(self, dataset: Dataset, splits: Sequence[Split], scores: Scores) -> None:
+    def _score_baselines(self, dataset: Dataset, splits: Sequence[Split], scores: Scores) -> None:
         """Write metrics.json anew, with what simple models score."""
-        self._display.start("floors", "fits")
+        self._display.start("baselines", "fits")
         before = time.perf_counter()
-        baselines = score_baselines(self._config, dataset, splits, scores.parts, self._display)
+        baselines = fit_baselines(self._config, dataset, splits, scores.parts, self._display)
         now = time.perf_counter()
-        self._seconds |= {f"floor_{name}": seconds for name, seconds in baselines.seconds.items()}
-        self._seconds |= {"floors": now - before, "total": now - self._started}
+        self._seconds |= {f"baseline_{name}": seconds for name, seconds in baselines.seconds.items()}
+        self._seconds |= {"baselines": now - before, "total": now - self._started}
         self._write_metrics(scores.metrics, baselines.metrics)
 
-    def _write_metrics(self, metrics: Mapping[str, Any], floors: Mapping[str, Any] | None) -> None:
+    def _write_metrics(self, metrics: Mapping[str, Any], baselines: Mapping[str, Any] | None) -> None:
         assert self.directory is not None
-        metrics = {**metrics, "floors": floors, "seconds": self._seconds}
+        metrics = {**metrics, "baselines": baselines, "seconds": self._seconds}
         run.write_json(self.directory / "metrics.json", metrics)
 
     def _write_record(self, record: dict[str, Any], status: str) -> None:

@@ -171,7 +171,7 @@ class Run:
         return load_checkpoint(checkpoint_path(parent, fold, epochs[0]), "parameters")
 
     def _like_trained(self, config: DataConfig) -> DataConfig:
-        """The run's way of reading images, with its colour made explicit."""
+        """The run's way of reading images, with its color made explicit."""
         is_gray = self.record["data"]["image_shape"][-1] == 1
         return dataclasses.replace(config, color="gray" if is_gray else "rgb")
 

@@ -66,7 +66,7 @@ def train_folds(
         seed=config.seed,
         num_epochs=config.epochs,
         batch_size=config.batch_size,
-        hard_draws=config.hard_draws,
+        loss_proportional_sampling=config.loss_proportional_sampling,
         class_balance=config.class_balance,
         controls=controls,
         strategy=strategy,
@@ -126,7 +126,7 @@ def _restore(
             learner,
             make_controls(config),
             dataset.images.shape,
-            knows_hardness=config.hard_draws > 0,
+            keeps_losses=config.loss_proportional_sampling > 0,
         )
 
     like = jax.eval_shape(init)

@@ -13,7 +13,7 @@ LOADING = {
     "resized": "resized to the model's size",
     "reshaped": "stretched or squeezed on the way, having another aspect ratio",
     "reoriented": "turned upright as the EXIF tag says",
-    "recolored": "converted to the chosen colour",
+    "recolored": "converted to the chosen color",
     "rescaled": "reduced from 16 to 8 bits",
     "skipped": "skipped as junk (system folders and notes beside the images)",
     "ignored": "left out by --ignore",
@@ -23,11 +23,11 @@ LOADING = {
 
 UNITS = {
     "epochs": "passes over the training images",
-    "hard_draws": "an epoch",
+    "loss_proportional_sampling": "an epoch",
     "batch_size": "images",
     "block_features": "features",
     "dropout": "of the hidden units",
-    "views": "of each image",
+    "test_time_augmentation": "of each image",
     "fractions": "(train, val, test)",
     "image_size": "pixels a side",
     "max_megapixels": "million pixels",
@@ -182,16 +182,16 @@ def points(share: float) -> str:
     return f"{100 * share:+.2f}".replace("-", "−")
 
 
-def gain_sentence(gain: Mapping, floor: str) -> str:
+def gain_sentence(gain: Mapping, baseline: str) -> str:
     """What the model gains over the best simple one, in plain words."""
     low, high = gain["ci95"]
     size = f"{points(gain['difference'])} percentage points of accuracy (95 % interval {points(low)} to {points(high)})"
     if low > 0:
-        return f"The network beats the best simple model, {floor}: {size}."
+        return f"The network beats the best simple model, {baseline}: {size}."
     if high < 0:
-        return f"The network does worse than a simple model, {floor}: {size}. Use the simple one."
+        return f"The network does worse than a simple model, {baseline}: {size}. Use the simple one."
     return (
-        f"It is not shown that the network beats a simple model, {floor}: the difference is {size}, "
+        f"It is not shown that the network beats a simple model, {baseline}: the difference is {size}, "
         "which leaves room for none."
     )
 

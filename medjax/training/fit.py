@@ -76,7 +76,7 @@ def fit(
     seed: int = 0,
     num_epochs: int = 20,
     batch_size: int = 32,
-    hard_draws: int = 0,
+    loss_proportional_sampling: int = 0,
     class_balance: ClassBalance = "none",
     controls: Controls = _NO_CONTROLS,
     strategy: StrategyName = "loop",
@@ -87,7 +87,7 @@ def fit(
     """Train one model a split; yield (epoch, state, info) at the end of each epoch.
 
     A holdout is one split. All folds share the images, which are moved to the device once; `strategy` says how the
-    folds are worked on. With `hard_draws` an epoch has as many steps as ever, but its images are drawn afresh so many
+    folds are worked on. With `loss_proportional_sampling` an epoch has as many steps as ever, but its images are drawn afresh so many
     times, in proportion to how hard each has been so far. `class_balance` makes rare classes count more in the loss, or come
     up more often, until all classes weigh alike. `folds` trains some of the splits only, each exactly as it
     would be trained among all.
@@ -99,7 +99,7 @@ def fit(
     """
     if controls.need_validation and not all(len(split.val) for split in splits):
         raise ValueError("early stopping and plateaus need a validation part in every split")
-    if hard_draws and class_balance == "sampling":
+    if loss_proportional_sampling and class_balance == "sampling":
         raise ValueError("images are drawn either by class or by how hard they are")
     if state is not None and not _has_work(state, num_epochs):
         return
@@ -115,9 +115,9 @@ def fit(
     )
     shapes = jax.eval_shape(planning)
     num_steps = shapes.train.shape[1] // batch_size
-    steps_a_draw = -(-num_steps // max(hard_draws, 1))
+    steps_a_draw = -(-num_steps // max(loss_proportional_sampling, 1))
     programs = _compile_epoch(learner, batch_size, steps_a_draw, controls, strategy)
-    init_options = images.shape, controls, hard_draws > 0
+    init_options = images.shape, controls, loss_proportional_sampling > 0
     init = _make_init(learner, *init_options)
     no_sums = _zero_sums(shapes.key.shape[0], learner.num_classes)
     shapes = outline(strategy, (shapes, jax.eval_shape(jax.vmap(init), shapes.key), no_sums))
@@ -174,10 +174,10 @@ def init_state(
     plan: FoldPlan,
     image_shape: tuple[int, ...],
     controls: Controls = _NO_CONTROLS,
-    knows_hardness: bool = False,
+    keeps_losses: bool = False,
 ) -> FoldState:
     """Fresh states for the folds of a plan; images are (n, height, width, channel)."""
-    return _compile_init(learner, tuple(image_shape), controls, knows_hardness)(plan.key)
+    return _compile_init(learner, tuple(image_shape), controls, keeps_losses)(plan.key)
 
 
 def predict(
@@ -242,22 +242,22 @@ def _compile(program: Lifted, *arguments: Any) -> None:
 
 
 def _make_init(
-    learner: Learner, image_shape: tuple[int, ...], controls: Controls, knows_hardness: bool
+    learner: Learner, image_shape: tuple[int, ...], controls: Controls, keeps_losses: bool
 ) -> Callable[[Any], FoldState]:
     return functools.partial(
         init_fold,
         learner=learner,
         controls=controls,
         image_shape=image_shape,
-        knows_hardness=knows_hardness,
+        keeps_losses=keeps_losses,
     )
 
 
 @functools.lru_cache(maxsize=8)
 def _compile_init(
-    learner: Learner, image_shape: tuple[int, ...], controls: Controls, knows_hardness: bool
+    learner: Learner, image_shape: tuple[int, ...], controls: Controls, keeps_losses: bool
 ) -> Lifted:
-    one_fold = _make_init(learner, image_shape, controls, knows_hardness)
+    one_fold = _make_init(learner, image_shape, controls, keeps_losses)
     # Always by `loop`: fresh parameters are the same bits under every strategy. It runs once, so it need not be
     # optimised: a quarter of the time to compile, for the same bits.
     return loop(one_fold, num_shared=0, effort=0)

@@ -23,7 +23,7 @@ from medjax.training.learner import Learner, LearnerState
 ClassBalance = Literal["none", "weights", "sampling"]
 EVALUATION_BATCH = 128
 # In nats. An image that is learned is still drawn now and then, this much against the losses of the hard ones.
-_LEAST_HARDNESS = 0.005
+_SMALLEST_LOSS = 0.005
 
 
 class Watch(NamedTuple):
@@ -69,7 +69,7 @@ class FoldState(NamedTuple):
     controls: ControlStates
     best: Best
     # Of each image, the running mean of its losses, infinite before the first; an empty tuple where epochs do not choose.
-    hardness: Any
+    running_losses: Any
     epoch: Int32[Array, "*fold"]  # epochs finished
     active: Bool[Array, "*fold"]  # false once the fold has stopped; it then stays as it is
     diverged: Bool[Array, "*fold"]  # stopped by a loss or gradient that was not finite
@@ -118,7 +118,7 @@ def init_fold(
     controls: Controls,
     image_shape: tuple[int, ...],
     *,
-    knows_hardness: bool = False,
+    keeps_losses: bool = False,
 ) -> FoldState:
     """The state before the first epoch; images are (n, height, width, channel)."""
     init_key, _ = jax.random.split(key)
@@ -133,7 +133,7 @@ def init_fold(
         ),
         # A copy, as the memory of both is given away in the first step.
         best=Best(jax.tree.map(jnp.copy, state.parameters), epoch=jnp.full((), -1, jnp.int32)),
-        hardness=jnp.full(image_shape[0], jnp.inf, jnp.float32) if knows_hardness else (),
+        running_losses=jnp.full(image_shape[0], jnp.inf, jnp.float32) if keeps_losses else (),
         epoch=jnp.zeros((), jnp.int32),
         active=jnp.ones((), bool),
         diverged=jnp.zeros((), bool),
@@ -164,12 +164,14 @@ def shuffle_epoch(
     order_key, _ = _epoch_keys(plan, state)
     if not isinstance(plan.draw_weights, tuple):
         return plan._replace(train=_draw_by_class(order_key, labels, plan))
-    if isinstance(state.hardness, tuple):
+    if isinstance(state.running_losses, tuple):
         return plan._replace(train=shuffle_indices(order_key, plan.train))
     order_key, draw_key = jax.random.split(jax.random.fold_in(order_key, start))
     # An image not seen yet is as hard as for a model that knows nothing.
-    hardness = jnp.where(jnp.isinf(state.hardness), jnp.log(learner.num_classes), state.hardness)
-    weights = jnp.log(jnp.maximum(hardness[plan.train], _LEAST_HARDNESS))
+    running_losses = jnp.where(
+        jnp.isinf(state.running_losses), jnp.log(learner.num_classes), state.running_losses
+    )
+    weights = jnp.log(jnp.maximum(running_losses[plan.train], _SMALLEST_LOSS))
     ranks = weights + jax.random.gumbel(draw_key, plan.train.shape)
     _, places = lax.top_k(jnp.where(plan.train == PADDING, -jnp.inf, ranks), num_steps * batch_size)
     drawn = shuffle_indices(order_key, plan.train[places])
@@ -202,7 +204,7 @@ def run_steps(
         learner_state, info = learner.train_step(jax.random.fold_in(steps_key, index), state.learner, batch)
         state = state._replace(
             learner=learner_state,
-            hardness=_note_losses(state.hardness, plan, index, batch, info.losses),
+            running_losses=_note_losses(state.running_losses, plan, index, batch, info.losses),
             active=state.active & info.is_finite,
             diverged=state.diverged | (state.active & ~info.is_finite),
         )
@@ -279,7 +281,7 @@ def evaluate_batches(
 
     def evaluate_one(index: Array, answers: tuple[Array, Array]) -> tuple[Array, Array]:
         batch = take_batch(images, labels, indices, index, EVALUATION_BATCH)
-        logits, losses = learner.answer_step(parameters, batch)
+        logits, losses = learner.predict_step(parameters, batch)
         first = index * EVALUATION_BATCH
         return (
             lax.dynamic_update_slice_in_dim(answers[0], jax.nn.softmax(logits), first, 0),
@@ -299,16 +301,16 @@ def _draw_by_class(key: Key[Array, ""], labels: Array, plan: FoldPlan) -> Int32[
     return jnp.where(is_image, plan.train[jnp.minimum(places, is_image.sum() - 1)], PADDING)
 
 
-def _note_losses(hardness: Any, plan: FoldPlan, step: Array, batch: Batch, losses: Array) -> Any:
-    """The hardness of all images after the losses of a batch, if it is kept."""
-    if isinstance(hardness, tuple):
-        return hardness
+def _note_losses(running_losses: Any, plan: FoldPlan, step: Array, batch: Batch, losses: Array) -> Any:
+    """The running losses of all images updated by the losses of a batch; unchanged if none are kept."""
+    if isinstance(running_losses, tuple):
+        return running_losses
     chosen = lax.dynamic_slice_in_dim(plan.train, step * len(losses), len(losses))
-    before = hardness[chosen]
+    before = running_losses[chosen]
     # A mean, because augmentation and dropout make a single loss a matter of luck.
     after = jnp.where(jnp.isinf(before), losses, (before + losses) / 2)
-    nowhere = len(hardness)  # a place that is dropped: a negative one would count from the end
-    return hardness.at[jnp.where(batch.mask, chosen, nowhere)].set(after, mode="drop")
+    nowhere = len(running_losses)  # a place that is dropped: a negative one would count from the end
+    return running_losses.at[jnp.where(batch.mask, chosen, nowhere)].set(after, mode="drop")
 
 
 def _epoch_keys(plan: FoldPlan, state: FoldState) -> tuple[Key[Array, ""], Key[Array, ""]]:

@@ -48,7 +48,7 @@ class Learner(NamedTuple):
     init: Callable[[Key[Array, ""], tuple[int, ...]], LearnerState]
     train_step: Callable[[Key[Array, ""], LearnerState, Batch], tuple[LearnerState, StepInfo]]
     eval_step: Callable[[PyTree, Batch], Evaluation]
-    answer_step: Callable[[PyTree, Batch], Evaluation]  # what predictions are made with: over `views`, if any
+    predict_step: Callable[[PyTree, Batch], Evaluation]  # as eval_step, averaged over test-time augmentations
     num_classes: int
 
 
@@ -57,15 +57,15 @@ def make_learner(
     optimizer: optax.GradientTransformation,
     augment: Augment | None = None,
     *,
-    views: int = 0,
+    test_time_augmentation: int = 0,
 ) -> Learner:
     """A learner that trains `model` (images to logits) by cross-entropy.
 
     `train_step` divides the loss, weighed where the batch has weights, by the number of real images. A batch without any,
     or whose loss or gradient is not finite, leaves the state as it was, the optimizer's moments included.
 
-    With `views`, `answer_step` gives the mean of the probabilities over so many random changes of the images by `augment`,
-    always the same ones and the same for all images; without views, or `augment`, it is `eval_step`.
+    `predict_step` averages the probabilities over `test_time_augmentation` fixed augmentations, the same for every
+    image. With 0 of them, or without `augment`, it is `eval_step`.
     """
 
     def init(key: Key[Array, ""], image_shape: tuple[int, ...]) -> LearnerState:
@@ -102,18 +102,18 @@ def make_learner(
         logits = model.apply({"params": parameters}, batch.images)
         return Evaluation(logits, optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels))
 
-    if views == 0 or augment is None:
+    if test_time_augmentation == 0 or augment is None:
         return Learner(init, train_step, eval_step, eval_step, model.num_classes)
     change = augment
 
-    def answer_step(parameters: PyTree, batch: Batch) -> Evaluation:
-        def answer_view(number: Array) -> Array:
+    def predict_step(parameters: PyTree, batch: Batch) -> Evaluation:
+        def predict_augmented(number: Array) -> Array:
             key = jax.random.fold_in(jax.random.key(0), number)
             images = jax.vmap(change, in_axes=(None, 0))(key, batch.images)
             return jax.nn.log_softmax(eval_step(parameters, batch._replace(images=images)).logits)
 
-        log_probabilities = lax.map(answer_view, jnp.arange(views))
-        logits = jax.nn.logsumexp(log_probabilities, axis=0) - jnp.log(views)
+        log_probabilities = lax.map(predict_augmented, jnp.arange(test_time_augmentation))
+        logits = jax.nn.logsumexp(log_probabilities, axis=0) - jnp.log(test_time_augmentation)
         return Evaluation(logits, optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels))
 
-    return Learner(init, train_step, eval_step, answer_step, model.num_classes)
+    return Learner(init, train_step, eval_step, predict_step, model.num_classes)

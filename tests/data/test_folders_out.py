@@ -91,7 +91,7 @@ def test_groups_stay_whole(tmp_path):
 
 
 def test_settings_decide_which_images_are_copied_but_not_their_bytes(tmp_path):
-    tree = {**small_set(4), "cat/colour.png": png(77, (9, 9, 3)), "cat/bad.png": b"bad"}
+    tree = {**small_set(4), "cat/color.png": png(77, (9, 9, 3)), "cat/bad.png": b"bad"}
     source = write_folder(tmp_path / "set", tree)
     (source / "dog/link.png").symlink_to(source / "cat/0.png")
     (source / "cat/0.png").unlink()

@@ -124,7 +124,7 @@ def test_every_change_is_counted(tmp_path):
     assert dataset.counts == LoadCounts(resized=2, reshaped=1, recolored=1, rescaled=1, skipped=2, ignored=1)
 
 
-def test_colour_is_the_sources_own_unless_chosen(tmp_path):
+def test_color_is_the_sources_own_unless_chosen(tmp_path):
     root = write_folder(tmp_path, {"cat/1": png(1, (6, 6, 3)), "dog/1": png(2, (6, 6, 3))})
     assert load(root, PLAIN).images.shape[-1] == 3
     assert load(root, DataConfig(6, color="gray", cache=False)).images.shape[-1] == 1
@@ -239,7 +239,7 @@ def test_images_without_labels_are_refused_all_at_once(tmp_path, monkeypatch):
     assert len(images) == 1
 
 
-def test_images_without_labels_must_agree_in_colour(tmp_path):
+def test_images_without_labels_must_agree_in_color(tmp_path):
     paths = [tmp_path / "gray.png", tmp_path / "rgb.png"]
     for path, shape in zip(paths, [(6, 6), (6, 6, 3)], strict=True):
         path.write_bytes(png(1, shape))

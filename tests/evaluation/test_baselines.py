@@ -6,8 +6,8 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from medjax.data.load import load
 from medjax.data.splitting.splits import split_dataset
-from medjax.evaluation import baselines as floors
-from medjax.evaluation.baselines import FLOORS, answer, average_pixels, averaging_factor, score_floors
+from medjax.evaluation import baselines as baselines
+from medjax.evaluation.baselines import BASELINES, answer, average_pixels, averaging_factor, score_baselines
 from tests.predicted import make_predictions
 
 
@@ -45,7 +45,7 @@ def test_distances_are_scikit_learns(noise):
 def test_blocks_of_distances_change_nothing(monkeypatch):
     pixels, labels = make_pixels()
     whole = ask("nearest_neighbour", pixels, labels).called
-    monkeypatch.setattr(floors, "_BLOCK", 7)
+    monkeypatch.setattr(baselines, "_BLOCK", 7)
     np.testing.assert_array_equal(ask("nearest_neighbour", pixels, labels).called, whole)
 
 
@@ -68,7 +68,7 @@ def test_logistic_regression_nears_the_best_that_can_be():
     np.testing.assert_allclose(found.probabilities.sum(1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", FLOORS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_awkward_training_images_are_answered_too(name):
     pixels, labels = make_pixels(n=60)
     blank = np.zeros_like(pixels)
@@ -95,12 +95,12 @@ def test_pixels_are_averaged_only_as_far_as_the_limits_ask():
     np.testing.assert_allclose(average_pixels(images, 1), images / 255, rtol=1e-6)
 
 
-def test_the_block_names_the_best_floor_and_the_gain_over_it():
+def test_the_block_names_the_best_baseline_and_the_gain_over_it():
     pixels, labels = make_pixels(noise=0.8)
-    answers = {name: ask(name, pixels, labels) for name in FLOORS}
+    answers = {name: ask(name, pixels, labels) for name in BASELINES}
     predictions = make_predictions(n=100)._replace(labels=labels[200:])
-    block = score_floors(answers, predictions, None)
-    assert block["models"].keys() == FLOORS.keys()
+    block = score_baselines(answers, predictions, None)
+    assert block["models"].keys() == BASELINES.keys()
     for name, row in block["models"].items():
         assert row["errors"] == (answers[name].called != labels[200:]).sum()
         assert row["ci95"][0] < row["accuracy"] < row["ci95"][1]
@@ -109,9 +109,9 @@ def test_the_block_names_the_best_floor_and_the_gain_over_it():
     best = block["models"][block["best"]]
     assert best["errors"] == min(row["errors"] for row in block["models"].values())
     right = (predictions.probabilities.argmax(1) == predictions.labels).mean()
-    assert block["gain_over_best_floor"]["difference"] == pytest.approx(right - best["accuracy"])
-    grouped = score_floors(answers, predictions, np.arange(100) // 2)
-    assert grouped["gain_over_best_floor"]["unit"] == "group"
+    assert block["gain_over_best_baseline"]["difference"] == pytest.approx(right - best["accuracy"])
+    grouped = score_baselines(answers, predictions, np.arange(100) // 2)
+    assert grouped["gain_over_best_baseline"]["unit"] == "group"
     assert grouped["models"]["majority"]["ci95_grouped"] is not None
 
 
@@ -128,6 +128,6 @@ def test_retinamnist_scores_as_published_elsewhere(retinamnist):
     pixels = average_pixels(dataset.images, 1).reshape(len(dataset.labels), -1)
     found = answer("logistic_regression", pixels, dataset.labels, split.train, split.test, 5)
     assert (found.called == dataset.labels[split.test]).mean() == pytest.approx(0.535, abs=0.03)
-    assert floors._macro_area(found.probabilities, dataset.labels[split.test]) == pytest.approx(
+    assert baselines._macro_area(found.probabilities, dataset.labels[split.test]) == pytest.approx(
         0.717, abs=0.03
     )

@@ -1,4 +1,4 @@
-"""Floors on the splits of a run, beside its own scores."""
+"""Baselines on the splits of a run, beside its own scores."""
 
 import dataclasses
 
@@ -10,8 +10,8 @@ import medjax
 from medjax.config import CrossvalConfig, TrainConfig
 from medjax.data.load import load
 from medjax.data.splitting.splits import fold_splits, split_dataset
-from medjax.evaluation.baselines import FLOORS
-from medjax.jobs.baselines import score_baselines
+from medjax.evaluation.baselines import BASELINES
+from medjax.jobs.baselines import fit_baselines
 from medjax.progress import Display
 from medjax.records import Predictions
 from medjax.runs.directory import PredictedPart
@@ -28,23 +28,25 @@ def neighbour_errors(dataset, splits):
     )
 
 
-def test_a_holdout_has_floors_of_its_test_part(trained_run, phantom_folder):
-    block, seconds = trained_run.metrics["floors"], trained_run.metrics["seconds"]
+def test_a_holdout_has_baselines_of_its_test_part(trained_run, phantom_folder):
+    block, seconds = trained_run.metrics["baselines"], trained_run.metrics["seconds"]
     dataset = load(phantom_folder)
     errors = neighbour_errors(dataset, [split_dataset(dataset, seed=0)])
     assert (block["part"], block["image_shape"]) == ("test", [28, 28, 1])
-    assert block["models"].keys() == FLOORS.keys()
+    assert block["models"].keys() == BASELINES.keys()
     assert block["models"]["nearest_neighbour"]["errors"] == errors
     assert {row["n"] for row in block["models"].values()} == {18}
     best = block["models"][block["best"]]["accuracy"]
-    gain = block["gain_over_best_floor"]
+    gain = block["gain_over_best_baseline"]
     assert gain["difference"] == pytest.approx(trained_run.metrics["test"]["accuracy"] - best)
     assert gain["ci95"][0] <= gain["difference"] <= gain["ci95"][1]
-    assert 0 < sum(seconds[f"floor_{name}"] for name in FLOORS) <= seconds["floors"] < seconds["total"]
+    assert (
+        0 < sum(seconds[f"baseline_{name}"] for name in BASELINES) <= seconds["baselines"] < seconds["total"]
+    )
 
 
-def test_a_cross_validation_has_floors_of_every_fold(crossval_run, phantom_folder):
-    block, pooled = crossval_run.metrics["floors"], crossval_run.metrics["pooled"]
+def test_a_cross_validation_has_baselines_of_every_fold(crossval_run, phantom_folder):
+    block, pooled = crossval_run.metrics["baselines"], crossval_run.metrics["pooled"]
     dataset = load(phantom_folder)
     assert block["part"] == "out of fold"
     assert block["models"]["nearest_neighbour"]["errors"] == neighbour_errors(
@@ -52,29 +54,29 @@ def test_a_cross_validation_has_floors_of_every_fold(crossval_run, phantom_folde
     )
     assert {row["n"] for row in block["models"].values()} == {120}
     best = block["models"][block["best"]]["accuracy"]
-    assert block["gain_over_best_floor"]["difference"] == pytest.approx(pooled["accuracy"] - best)
+    assert block["gain_over_best_baseline"]["difference"] == pytest.approx(pooled["accuracy"] - best)
 
 
-def test_floors_can_be_left_out(phantom_folder, tmp_path):
-    run = medjax.train(phantom_folder, TrainConfig(epochs=1, floors=False), run_dir=tmp_path / "run")
-    assert run.metrics["floors"] is None
-    assert "floors" not in run.metrics["seconds"]
+def test_baselines_can_be_left_out(phantom_folder, tmp_path):
+    run = medjax.train(phantom_folder, TrainConfig(epochs=1, baselines=False), run_dir=tmp_path / "run")
+    assert run.metrics["baselines"] is None
+    assert "baselines" not in run.metrics["seconds"]
 
 
-def test_the_scores_are_kept_when_floors_are_interrupted(phantom_folder, tmp_path, monkeypatch):
+def test_the_scores_are_kept_when_baselines_are_interrupted(phantom_folder, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("medjax.jobs.pipeline.score_baselines", interrupted)
+    monkeypatch.setattr("medjax.jobs.pipeline.fit_baselines", interrupted)
     with pytest.raises(KeyboardInterrupt):
         medjax.train(phantom_folder, TrainConfig(epochs=1), run_dir=tmp_path / "run")
     run = medjax.load_run(tmp_path / "run")
     assert run.record["status"] == "interrupted"
     assert run.metrics["test"]["n"] == 18
-    assert run.metrics["floors"] is None
+    assert run.metrics["baselines"] is None
 
 
-def test_of_repeats_one_has_floors_and_groups_are_the_units(phantom_folder):
+def test_of_repeats_one_has_baselines_and_groups_are_the_units(phantom_folder):
     dataset = load(phantom_folder)
     groups = np.array([f"patient {index // 2}" for index in range(120)])
     dataset = dataset._replace(groups=groups)
@@ -85,8 +87,8 @@ def test_of_repeats_one_has_floors_and_groups_are_the_units(phantom_folder):
     right = Predictions(test, labels, np.eye(6, dtype=np.float32)[labels], np.zeros(len(test), np.float32))
     parts = [PredictedPart("test", right, np.full(len(test), 4), 1)]
     with Display(is_quiet=True) as display:
-        block = score_baselines(config, dataset, splits, parts, display).metrics
-        whole = score_baselines(
+        block = fit_baselines(config, dataset, splits, parts, display).metrics
+        whole = fit_baselines(
             dataclasses.replace(config, only_fold=None),
             dataset,
             splits,
@@ -94,7 +96,7 @@ def test_of_repeats_one_has_floors_and_groups_are_the_units(phantom_folder):
             display,
         ).metrics
     assert block["models"]["nearest_neighbour"]["errors"] == neighbour_errors(dataset, [splits[4]])
-    assert block["gain_over_best_floor"]["unit"] == "group"
+    assert block["gain_over_best_baseline"]["unit"] == "group"
     assert whole["models"]["nearest_neighbour"]["errors"] == neighbour_errors(dataset, splits[3:])
 
 

@@ -11,7 +11,7 @@ from medjax.config import PRESETS, CrossvalConfig
 from medjax.jobs.compare_grouping import compare_grouping
 from tests.pages import Page
 
-CONFIG = dataclasses.replace(PRESETS["report"], epochs=1, floors=False)
+CONFIG = dataclasses.replace(PRESETS["report"], epochs=1, baselines=False)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from medjax.config import DataConfig, TrainConfig
 from medjax.data.load import load
 from medjax.data.splitting.splits import split_dataset
 from medjax.errors import DivergedError, RefusedError
-from medjax.evaluation.baselines import FLOORS
+from medjax.evaluation.baselines import BASELINES
 from medjax.evaluation.bootstrap import METRICS as BOOTSTRAPPED
 from tests.finished_runs import assert_same_result, parameters_of, read_predictions
 
@@ -54,10 +54,10 @@ def test_run_json_says_how_to_repeat_the_run(trained_run, phantom_folder):
 
 def test_metrics_json_has_the_agreed_keys(trained_run):
     metrics = trained_run.metrics
-    assert set(metrics) == {"train", "val", "test", "training", "floors", "seconds"}
+    assert set(metrics) == {"train", "val", "test", "training", "baselines", "seconds"}
     assert metrics["training"] == {"epochs": 2, "best_epoch": None}
-    floors = {"floors", *(f"floor_{name}" for name in FLOORS)}
-    assert set(metrics["seconds"]) == {"load", "compile", "train", "evaluate", *floors, "total"}
+    baselines = {"baselines", *(f"baseline_{name}" for name in BASELINES)}
+    assert set(metrics["seconds"]) == {"load", "compile", "train", "evaluate", *baselines, "total"}
     assert set(metrics["test"]) == {
         "n",
         "errors",

@@ -19,7 +19,7 @@ from tests.finished_runs import assert_same_result, read_history
 
 CONFIG = TrainConfig(
     epochs=6,
-    hard_draws=2,
+    loss_proportional_sampling=2,
     keep="best",
     early_stopping=True,
     reduce_on_plateau=True,

@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 from orbax.checkpoint import v1
 
-from medjax.runs.checkpoint import delete_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint, verify_checkpoint
 from medjax.errors import RefusedError
+from medjax.runs.checkpoint import (
+    delete_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    verify_checkpoint,
+)
 
 
 class State(NamedTuple):

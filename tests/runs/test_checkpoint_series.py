@@ -4,10 +4,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medjax.errors import RefusedError
 from medjax.runs import checkpoint_series
 from medjax.runs.checkpoint import list_checkpoints, load_checkpoint
-from medjax.runs.checkpoint_series import CheckpointWriter, checkpoint_path, find_newest, fold_directory, keep_until
-from medjax.errors import RefusedError
+from medjax.runs.checkpoint_series import (
+    CheckpointWriter,
+    checkpoint_path,
+    find_newest,
+    fold_directory,
+    keep_until,
+)
 
 FOLDS = [0, 3]
 

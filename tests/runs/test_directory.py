@@ -6,7 +6,16 @@ import pytest
 
 from medjax.errors import RefusedError
 from medjax.records import Dataset, Predictions
-from medjax.runs.directory import HISTORY_FIELDS, PredictedPart, create_run_dir, describe_environment, read_json, write_history, write_json, write_predictions
+from medjax.runs.directory import (
+    HISTORY_FIELDS,
+    PredictedPart,
+    create_run_dir,
+    describe_environment,
+    read_json,
+    write_history,
+    write_json,
+    write_predictions,
+)
 
 
 def test_runs_never_overwrite_one_another(tmp_path, monkeypatch):

@@ -63,26 +63,26 @@ def test_continuing_from_a_saved_state_repeats_the_uninterrupted_run(trained):
 
 
 def test_an_epoch_of_hard_images_has_as_many_steps_as_ever():
-    _, state, info = train(num_epochs=2, hard_draws=4)[-1]
+    _, state, info = train(num_epochs=2, loss_proportional_sampling=4)[-1]
     assert state.learner.step[0] == 2 * 6  # 84 images in batches of 16
     assert info.train.num_images[0] == 2 * 3 * 16
 
 
 def test_how_hard_the_images_trained_on_were_is_remembered_and_no_other():
     def known(**options):
-        return set(np.flatnonzero(np.isfinite(train(num_epochs=1, **options)[-1][1].hardness[0])))
+        return set(np.flatnonzero(np.isfinite(train(num_epochs=1, **options)[-1][1].running_losses[0])))
 
-    assert known(hard_draws=1) == set(SPLIT.train)
-    assert 32 <= len(known(hard_draws=3)) < 84
-    assert known(hard_draws=3) < set(SPLIT.train)
+    assert known(loss_proportional_sampling=1) == set(SPLIT.train)
+    assert 32 <= len(known(loss_proportional_sampling=3)) < 84
+    assert known(loss_proportional_sampling=3) < set(SPLIT.train)
 
 
 def test_without_draws_nothing_is_remembered(trained):
-    assert trained[-1][1].hardness == ()
+    assert trained[-1][1].running_losses == ()
 
 
 def test_hard_images_come_back_the_same_whatever_the_chunks_and_interruptions(monkeypatch):
-    options = {"hard_draws": 3, "num_epochs": 4}
+    options = {"loss_proportional_sampling": 3, "num_epochs": 4}
     whole = train(**options)
     rest = train(**options, state=jax.tree.map(jnp.asarray, whole[1][1]))
     assert_same(whole[-1][1:], rest[-1][1:])

@@ -150,12 +150,12 @@ def test_without_a_validation_part_nothing_is_chosen_and_controls_refuse():
         train(controls, 2, splits=(SPLIT, bare))
 
 
-def drawn(hardness, num_steps, seeds, start=0):
+def drawn(running_losses, num_steps, seeds, start=0):
     """The images of steps of one image each, from `start` on, of a plan of 10 images padded to 12, over seeds."""
     plan = make_plan([Split(np.arange(10), np.arange(0), np.arange(0))], seed=0, batch_size=6)
     plan = jax.tree.map(lambda leaf: leaf[0], plan)
-    state = init_fold(plan.key, tiny_learner(), Controls(), (10, 8, 8, 1), knows_hardness=True)
-    state = state._replace(hardness=jnp.asarray(hardness, jnp.float32))
+    state = init_fold(plan.key, tiny_learner(), Controls(), (10, 8, 8, 1), keeps_losses=True)
+    state = state._replace(running_losses=jnp.asarray(running_losses, jnp.float32))
     draw = jax.jit(functools.partial(shuffle_epoch, tiny_learner(), 1, num_steps))
     plans = [draw(LABELS, start, plan._replace(key=jax.random.key(seed)), state) for seed in range(seeds)]
     return np.stack([plan.train[start : start + num_steps] for plan in plans])
@@ -164,17 +164,17 @@ def drawn(hardness, num_steps, seeds, start=0):
 def test_no_leaf_of_a_fresh_state_is_weakly_typed():
     """Or the program that `fit` compiles ahead would not be the one that it then runs."""
     state = jax.eval_shape(
-        lambda key: init_fold(key, tiny_learner(), Controls(), (10, 8, 8, 1), knows_hardness=True),
+        lambda key: init_fold(key, tiny_learner(), Controls(), (10, 8, 8, 1), keeps_losses=True),
         jax.random.key(0),
     )
     assert not [leaf for leaf in jax.tree.leaves(state) if leaf.weak_type]
 
 
 def test_hard_images_are_drawn_in_proportion_to_their_losses():
-    hardness = [0.4, 0.2, 0.1, 0.1, 0.1, 0.02, 0.02, 0.02, 0.02, 0.02]
-    first = drawn(hardness, 1, 4000)[:, 0]
+    running_losses = [0.4, 0.2, 0.1, 0.1, 0.1, 0.02, 0.02, 0.02, 0.02, 0.02]
+    first = drawn(running_losses, 1, 4000)[:, 0]
     share = np.bincount(first, minlength=10) / len(first)
-    assert share == pytest.approx(np.array(hardness), abs=0.025)  # 3 sd of the largest are 0.023
+    assert share == pytest.approx(np.array(running_losses), abs=0.025)  # 3 sd of the largest are 0.023
 
 
 def test_a_learned_image_is_drawn_as_if_its_loss_were_at_least_the_floor():
@@ -267,15 +267,15 @@ def test_each_draw_of_an_epoch_is_another():
 
 
 def test_a_last_draw_cut_short_is_filled_from_the_draw_and_not_from_the_plan():
-    hardness = [0.0] * 9 + [1e6]
-    last = drawn(hardness, 5, 400, start=10)  # two of twelve steps are left
+    running_losses = [0.0] * 9 + [1e6]
+    last = drawn(running_losses, 5, 400, start=10)  # two of twelve steps are left
     assert last.shape == (400, 2)
     assert (last == 9).any(axis=1).mean() == pytest.approx(2 / 5, abs=0.075)
 
 
 def test_a_fold_that_draws_hard_images_alone_is_that_fold_among_all():
-    both = train(Controls(), 3, [SPLIT, OTHER], hard_draws=3)[-1][1]
-    alone = train(Controls(), 3, [SPLIT, OTHER], hard_draws=3, folds=[1])[-1][1]
+    both = train(Controls(), 3, [SPLIT, OTHER], loss_proportional_sampling=3)[-1][1]
+    alone = train(Controls(), 3, [SPLIT, OTHER], loss_proportional_sampling=3, folds=[1])[-1][1]
     jax.tree.map(
         np.testing.assert_array_equal, jax.tree.map(lambda leaf: leaf[1:], both.learner), alone.learner
     )

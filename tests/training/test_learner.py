@@ -145,21 +145,21 @@ def test_an_answer_over_views_is_the_mean_of_the_probabilities_over_changed_imag
         return image * jax.random.uniform(key)
 
     model = CNN(2, dropout=0.0, block_features=(4,), hidden_units=8)
-    learner = make_learner(model, make_adam(1e-2), shade, views=3)
+    learner = make_learner(model, make_adam(1e-2), shade, test_time_augmentation=3)
     state, batch = trained_a_little(learner), make_batch(6)
     shades = [jax.random.uniform(jax.random.fold_in(jax.random.key(0), view)) for view in range(3)]
     changed = [batch._replace(images=batch.images * each) for each in shades]
     answers = [jax.nn.softmax(learner.eval_step(state.parameters, each).logits) for each in changed]
-    answer = jax.jit(learner.answer_step)(state.parameters, batch)
+    answer = jax.jit(learner.predict_step)(state.parameters, batch)
     expected = sum(answers) / 3
     np.testing.assert_allclose(jax.nn.softmax(answer.logits), expected, rtol=1e-5)
     np.testing.assert_allclose(
         answer.losses, -np.log(expected[np.arange(6), np.asarray(batch.labels)]), rtol=1e-4
     )
     assert not np.allclose(answers[0], answers[1], atol=1e-4)
-    alone = jax.jit(learner.answer_step)(state.parameters, jax.tree.map(lambda leaf: leaf[2:3], batch))
+    alone = jax.jit(learner.predict_step)(state.parameters, jax.tree.map(lambda leaf: leaf[2:3], batch))
     np.testing.assert_allclose(alone.logits[0], answer.logits[2], rtol=1e-5)  # whatever lies beside it
 
 
 def test_without_views_an_answer_is_of_the_image_as_it_is(learner):
-    assert learner.answer_step is learner.eval_step
+    assert learner.predict_step is learner.eval_step

@@ -1,6 +1,6 @@
 """The quick way for plain JPEGs, many at once, to the same bits and words as one by one through Pillow.
 
-A plain JPEG is baseline, gray or YCbCr, and has nothing in its header but what a decoder needs: no EXIF, no colour
+A plain JPEG is baseline, gray or YCbCr, and has nothing in its header but what a decoder needs: no EXIF, no color
 profile, no second picture. Such files are nearly all that data sets hold, and opening one takes Pillow three times as
 long as decoding it. Whatever is not plain, or makes the decoder so much as warn, is left to `decode_image`, which
 alone refuses.
@@ -75,7 +75,7 @@ def _read_header(header: bytes) -> Shape | None:
         if kind == _START_OF_FRAME and shape is None:
             shape = _read_frame(segment)
         elif kind == _JFIF and segment.startswith(b"JFIF\0") and len(segment) >= 14:
-            is_jfif = True  # whose colours, if any, are YCbCr
+            is_jfif = True  # whose colors, if any, are YCbCr
         elif kind not in _HARMLESS:
             return None
         position += 2 + length

@@ -14,9 +14,9 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 # Written in 8 KiB pieces, as libpng does, an image of 256 MiB has 32,768 chunks. Pillow takes µs for each.
 MOST_PNG_CHUNKS = 200_000
-# Colour profile, text, time and the like; Pillow unpacks up to 1 MiB from each.
+# Color profile, text, time and the like; Pillow unpacks up to 1 MiB from each.
 MOST_PNG_EXTRAS = 1_000
-# Before the picture itself: EXIF, colour profile, Photoshop's own. Pillow joins them in quadratic time.
+# Before the picture itself: EXIF, color profile, Photoshop's own. Pillow joins them in quadratic time.
 MOST_JPEG_HEADER_BYTES = 16 * 2**20
 MOST_JPEG_HEADER_STEPS = 10_000
 # libjpeg goes over the whole picture once a scan; progressive encoders write about ten.

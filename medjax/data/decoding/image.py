@@ -44,7 +44,7 @@ class DecodedImage(NamedTuple):
     """One image as the data set holds it, and what was done to it on the way."""
 
     pixels: Pixels
-    digest: Digest  # sha256 of the pixels at full size, upright, before colour and size change
+    digest: Digest  # sha256 of the pixels at full size, upright, before color and size change
     changes: tuple[str, ...]  # the fields of LoadCounts that count it
 
     def stacked(self) -> "DecodedStack":
@@ -179,18 +179,18 @@ def _check_kind(image: Image.Image) -> None:
     if getattr(image, "n_frames", 1) > 1:
         raise UnfitError(f"holds {image.n_frames} images", "export the one that is meant")  # type: ignore[attr-defined]
     if image.mode == "CMYK":
-        raise UnfitError("is in CMYK, the colours of print", "convert it to gray or RGB")
+        raise UnfitError("is in CMYK, the colors of print", "convert it to gray or RGB")
     if image.mode == "P" and image.palette is None:
         raise UnfitError("is damaged: its palette is missing", "copy or export it again")
     if image.mode not in _OPAQUE_MODES and image.mode != "I;16":
-        raise UnfitError(f"has colour mode {image.mode}", "convert it to 8-bit gray or RGB")
+        raise UnfitError(f"has color mode {image.mode}", "convert it to 8-bit gray or RGB")
 
 
 def _is_opaque(image: Image.Image, bit_depth: int) -> bool:
     """Whether no pixel of the image is transparent, be it a little."""
     if image.mode in ("LA", "RGBA"):
         return image.getextrema()[-1][0] == 255  # type: ignore[index]
-    key = image.info.get("transparency")  # one colour, or one alpha for each of the palette's
+    key = image.info.get("transparency")  # one color, or one alpha for each of the palette's
     if key is None:
         return True
     if image.mode == "P":

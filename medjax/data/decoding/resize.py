@@ -1,4 +1,4 @@
-"""Images to the wanted colour and side, alone or many of one shape at once, to the same bits."""
+"""Images to the wanted color and side, alone or many of one shape at once, to the same bits."""
 
 from functools import lru_cache
 
@@ -19,7 +19,7 @@ Fitted = UInt8[np.ndarray, "n side side fitted_channel"]
 def fit(
     image: Image.Image, config: DataConfig
 ) -> tuple[UInt8[np.ndarray, "side side channel"], tuple[str, ...]]:
-    """An L or RGB image in the wanted colour and size, and which changes that took, as fields of LoadCounts."""
+    """An L or RGB image in the wanted color and size, and which changes that took, as fields of LoadCounts."""
     mode, size = _wanted_mode(image.mode, config), (config.image_size, config.image_size)
     changes = _changes(image.size, image.mode, config)
     if image.mode != mode:

@@ -179,7 +179,7 @@ def _compare(arrays: dict[str, Array], config: DataConfig) -> list[Problem]:
             fault = Fault(f"has {labels.shape[0]:,} labels for {images.shape[0]:,} images", _AS_MEDMNIST)
             problems.append(problem_of(labels.name, fault, can_ignore=False))
         if len(images.shape) != len(arrays["train_images"].shape) and config.color == "source":
-            fault = Fault("has not the colour of train_images", "choose --color gray or --color rgb")
+            fault = Fault("has not the color of train_images", "choose --color gray or --color rgb")
             problems.append(problem_of(images.name, fault, can_ignore=False))
     return problems
 

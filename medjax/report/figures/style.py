@@ -10,7 +10,7 @@ from matplotlib import style
 
 from medjax.errors import printable
 
-# Okabe and Ito's palette, told apart in every common form of colour blindness.
+# Okabe and Ito's palette, told apart in every common form of color blindness.
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 INK = "#222222"

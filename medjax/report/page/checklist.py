@@ -128,9 +128,9 @@ def _measures(metrics: Mapping[str, Any]) -> str:
 
 
 def _comparison(metrics: Mapping[str, Any]) -> str:
-    if not metrics.get("floors"):
-        return "Not measured in this run (--no-floors)."
-    gain = metrics["floors"]["gain_over_best_floor"]
+    if not metrics.get("baselines"):
+        return "Not measured in this run (--no-baselines)."
+    gain = metrics["baselines"]["gain_over_best_baseline"]
     low, high = gain["ci95"]
     return (
         f"{100 * gain['difference']:+.2f} percentage points of accuracy over the best of four "

@@ -29,7 +29,7 @@ PARTS = ("pooled", "test", "val", "train")
 """What a metrics.json may hold the scores of, in the order of the page."""
 
 
-FLOOR_NAMES = {
+BASELINE_NAMES = {
     "majority": "the largest class, always",
     "nearest_centroid": "the nearest mean image of a class",
     "nearest_neighbour": "the most similar training image (1-nearest-neighbour)",
@@ -76,7 +76,7 @@ def render_page(run_dir: Path, status: str | None = None) -> str:
             best_epoch=_scored_epoch(metrics, training, best),
             totals={name: sum(c.get(name, 0) for c in counts) for name in run["class_names"]},
             chance_loss=math.log(len(run["class_names"])),
-            floor_names=FLOOR_NAMES,
+            baseline_names=BASELINE_NAMES,
             checklist=fill_checklist(run, metrics),
             missing=_missing(run, metrics, figures),
             figures=figures,
@@ -125,7 +125,7 @@ def _environment() -> Environment:
 def _missing(run: Mapping[str, Any], metrics: Mapping[str, Any], figures: Mapping[str, Figure]) -> list[str]:
     """Sections that this run has nothing for: it was told to leave them out, or an older medjax made it."""
     has = {
-        "floors": metrics.get("floors"),
+        "baselines": metrics.get("baselines"),
         "leakage": run["data"].get("leakage"),
         **{name: name in figures for name in ("ranking", "reliability", "unsure")},
     }

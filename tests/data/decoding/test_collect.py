@@ -23,7 +23,7 @@ def test_images_go_to_their_positions():
     assert assembled.examples == {1: 0}
 
 
-def test_mixed_colours_are_counted_with_an_example_of_each():
+def test_mixed_colors_are_counted_with_an_example_of_each():
     assembled = assemble([([2, 1], decoded(3, 1, channels=3)), ([0], decoded(2))], 3, 2)
     problem = mixed_colors(assembled.channels, {n: "abc"[i] for n, i in assembled.examples.items()})[0]
     assert problem.name == "b"

@@ -115,7 +115,7 @@ def test_other_modes_become_gray_or_rgb(mode):
     ("mode", "key"),
     [("L", 7), ("RGB", (7, 7, 7)), ("P", 7), ("P", bytes([255] * 7 + [3])), ("1", 1)],
 )
-def test_a_transparent_colour_matters_only_where_it_is_used(mode, key):
+def test_a_transparent_color_matters_only_where_it_is_used(mode, key):
     blank = Image.new(mode, (12, 12))
     if mode == "P":
         blank.putpalette(bytes(range(256)) * 3)

@@ -62,7 +62,7 @@ def test_images_are_ignored_by_id(tmp_path):
     assert dataset.counts.ignored == 5
 
 
-def test_colours_may_differ_once_one_is_chosen(tmp_path):
+def test_colors_may_differ_once_one_is_chosen(tmp_path):
     arrays = {**medmnist_arrays(4, (8, 8)), "test_images": random_pixels(9, (4, 8, 8, 3))}
     path = write_npz(tmp_path / "set.npz", arrays)
     gray, rgb = (load(path, DataConfig(8, color=color, cache=False)) for color in ("gray", "rgb"))

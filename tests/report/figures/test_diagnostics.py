@@ -19,7 +19,7 @@ def test_without_any_curve_there_is_still_a_figure():
     assert len(plot_ranking({}, {}, ["CXR"]).axes) == 2
 
 
-def test_a_class_keeps_its_colour_in_both():
+def test_a_class_keeps_its_color_in_both():
     figure = plot_ranking({"Hand": DIAGONAL}, {"CXR": DIAGONAL, "Hand": DIAGONAL}, ["CXR", "Hand"])
     left, right = figure.axes
     assert left.lines[1].get_color() == right.lines[1].get_color() != right.lines[0].get_color()

@@ -17,7 +17,7 @@ def test_what_only_the_author_knows_is_blank():
 
 
 def test_it_does_not_claim_a_comparison_that_was_not_made():
-    assert answers()["Comparison"] == "Not measured in this run (--no-floors)."
+    assert answers()["Comparison"] == "Not measured in this run (--no-baselines)."
 
 
 def test_groups_and_balanced_classes_are_told():

@@ -14,7 +14,7 @@ SIMPLE = {
     "ci95_grouped": None,
     "auc": 0.98,
 }
-FLOORS = {
+BASELINES = {
     "part": "test",
     "image_shape": [14, 14, 1],
     "models": {
@@ -22,13 +22,13 @@ FLOORS = {
         "nearest_neighbour": SIMPLE,
     },
     "best": "nearest_neighbour",
-    "gain_over_best_floor": {
+    "gain_over_best_baseline": {
         "n": 540,
         "difference": 38 / 540,
         "ci95": [0.05, 0.09],
         "unit": "image",
         "only_model_right": 39,
-        "only_floor_right": 1,
+        "only_baseline_right": 1,
     },
 }
 MEASURED = {
@@ -64,7 +64,7 @@ def run() -> dict:
 
 @pytest.fixture
 def metrics() -> dict:
-    return copy.deepcopy({**METRICS, "test": MEASURED, "floors": FLOORS})
+    return copy.deepcopy({**METRICS, "test": MEASURED, "baselines": BASELINES})
 
 
 def test_measures_stand_with_their_intervals_and_what_has_none_says_so(tmp_path, run, metrics) -> None:
@@ -100,7 +100,7 @@ def test_a_bootstrap_that_is_withheld_is_explained(tmp_path, run, metrics) -> No
 def test_the_page_says_plainly_whether_a_simple_model_would_do(
     tmp_path, run, metrics, interval, words
 ) -> None:
-    metrics["floors"]["gain_over_best_floor"]["ci95"] = interval
+    metrics["baselines"]["gain_over_best_baseline"]["ci95"] = interval
     text = rendered(tmp_path, run, metrics).text
     assert text.count(words) == 2  # in the summary and beside the table
     assert "+7.04 percentage points of accuracy (95 % interval" in text
