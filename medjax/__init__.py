@@ -8,6 +8,11 @@ from importlib import import_module
 from typing import Any
 
 _MODULE_OF = {
+    "cross_entropy": "medjax.training.losses",
+    "fit_folds": "medjax.training.fit",
+    "as_network": "medjax.models.as_network",
+    "Variables": "medjax.models.network",
+    "Network": "medjax.models.network",
     "CNN": "medjax.models.cnn",
     "CROSSVAL_PRESETS": "medjax.config",
     "CrossvalConfig": "medjax.config",
@@ -22,7 +27,7 @@ _MODULE_OF = {
     "TrainConfig": "medjax.config",
     "audit": "medjax.jobs.audit",
     "compare_runs": "medjax.jobs.compare",
-    "cross_validate": "medjax.jobs.crossval",
+    "cross_validate": "medjax.jobs.train",
     "fit": "medjax.training.fit",
     "fold_splits": "medjax.data.splitting.splits",
     "holdout": "medjax.data.splitting.splits",
@@ -32,12 +37,12 @@ _MODULE_OF = {
     "load_run": "medjax.jobs.restored_run",
     "make_adam": "medjax.training.optimizers",
     "make_learner": "medjax.training.learner",
-    "predict": "medjax.training.fit",
+    "predict": "medjax.training.predict",
     "random_affine": "medjax.training.augment",
     "save_checkpoint": "medjax.runs.checkpoint",
     "score": "medjax.evaluation.scores",
     "select_fold": "medjax.training.strategies",
-    "train": "medjax.jobs.holdout",
+    "train": "medjax.jobs.train",
     "use_compilation_cache": "medjax.jobs.compilation_cache",
 }
 

@@ -98,6 +98,20 @@ class TrainConfig:
     """Adam's step size; the largest one where a schedule changes it."""
     schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
     """How the learning rate runs over the steps of all epochs: constant, falling to 0, or up and down."""
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "lion"] = "adam"
+    """Optimizer; sgd has Nesterov momentum 0.9."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay, not of biases and norms."""
+    clip_norm: float = 0.0
+    """Scale gradients down to this global norm; 0 = never."""
+    ema_decay: float = 0.0
+    """Score an exponential moving average of the parameters with this decay; 0 = none."""
+    label_smoothing: float = 0.0
+    """Share of a label's weight that goes to all classes alike."""
+    model: str = "cnn"
+    """Network: cnn, package.module:name, or file.py:name."""
+    model_set: tuple[str, ...] = ()
+    """key=value settings of a network of your own."""
     block_features: tuple[int, ...] = (32, 64)
     """Features of each block of convolution and pooling, one block after the other."""
     hidden_units: int = 128
@@ -219,6 +233,7 @@ def _training_from_dict(values: dict) -> TrainConfig:
             **values,
             "fractions": tuple(values["fractions"]),
             # A run from before blocks could be chosen had the two of the report.
+            "model_set": tuple(values["model_set"]),
             "block_features": tuple(values.get("block_features", TrainConfig.block_features)),
             "data": DataConfig(**{**data, "ignore": tuple(data["ignore"])}),
             "augmentation": AugmentConfig(**values["augmentation"]),

@@ -1,9 +1,10 @@
 """Array types and records that more than one room shares. Host side only: importing this does not import jax."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
 
 Images = UInt8[np.ndarray, "n height width channel"]
 Labels = Int32[np.ndarray, "n"]
@@ -55,6 +56,27 @@ class Predictions(NamedTuple):
     """What a model says of some images of a data set."""
 
     indices: Indices  # into the data set
-    labels: Int32[np.ndarray, "m"]
+    labels: Int32[np.ndarray, "m"]  # -1 for an image without a label
     probabilities: Probabilities  # rows sum to 1
-    losses: Float32[np.ndarray, "m"]  # cross-entropy of each image, in nats
+    losses: Float32[np.ndarray, "m"]  # cross-entropy of each image, in nats; NaN without a label
+    class_names: tuple[str, ...] | None = None
+
+    def take(self, rows: Indices | Bool[np.ndarray, "m"]) -> "Predictions":
+        """Some of the predictions, by row number or mask."""
+        return self._replace(
+            indices=self.indices[rows],
+            labels=self.labels[rows],
+            probabilities=self.probabilities[rows],
+            losses=self.losses[rows],
+        )
+
+
+def concatenate_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions one after the other."""
+    return Predictions(
+        np.concatenate([part.indices for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate([part.losses for part in parts]),
+        parts[0].class_names,
+    )

@@ -83,7 +83,7 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory):
     """A short run over the folder above; read it, do not write into it."""
     from medjax.config import TrainConfig
-    from medjax.jobs.holdout import train
+    from medjax.jobs.train import train
 
     return train(phantom_folder, TrainConfig(epochs=2), run_dir=tmp_path_factory.mktemp("runs") / "trained")
 
@@ -92,7 +92,7 @@ def trained_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory):
 def crossval_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory):
     """A short cross-validation over the same folder; read it, do not write into it."""
     from medjax.config import CrossvalConfig, TrainConfig
-    from medjax.jobs.crossval import cross_validate
+    from medjax.jobs.train import cross_validate
 
     config = CrossvalConfig(folds=3, training=TrainConfig(epochs=2))
     return cross_validate(phantom_folder, config, run_dir=tmp_path_factory.mktemp("runs") / "crossval")

@@ -69,7 +69,7 @@ POINTS = {
     "metrics half written": lambda: kill_before(Path, "replace", lambda path, *_: "metrics" in path.name),
     "report half written": lambda: kill_before(Path, "replace", lambda path, *_: "report" in path.name),
     "figures half drawn": lambda: kill_before(page, "read_history"),
-    "before the last word": lambda: kill_before(pipeline, "illustrate", after=True),
+    "before the last word": lambda: kill_before(pipeline, "draw_report", after=True),
 }
 
 

@@ -24,7 +24,7 @@ def read_history(run):
 def parameters_of(run, fold=0):
     """The leaves of the newest checkpoint of a fold: the parameters that are scored."""
     saved = list_checkpoints(run.directory / "checkpoints" / f"fold_{fold:02d}")
-    return jax.tree.leaves(load_checkpoint(saved[-1], "parameters"))
+    return jax.tree.leaves(load_checkpoint(saved[-1], "variables"))
 
 
 def scores_of(run):

@@ -68,9 +68,13 @@ def test_contracts():
         "model",
         "optimizer",
         "augment",
+        "loss",
         "test_time_augmentation",
+        "ema_decay",
     ]
     assert Learner._fields[:3] == ("init", "train_step", "eval_step")
     assert {"parameters", "optimizer_state", "step", "learning_rate_scale"} <= set(LearnerState._fields)
     assert medjax.Dataset._fields[:5] == ("images", "labels", "class_names", "ids", "digests")
+    assert {"network_state"} <= set(LearnerState._fields)
+    assert medjax.Variables._fields == ("parameters", "state")
     assert medjax.Split._fields == ("train", "val", "test")

@@ -130,7 +130,7 @@ def test_medical_mnist_as_zip_folder_and_tar_gives_identical_results(medical_mni
 
 def _parameters_of(run):
     saved = list_checkpoints(run.directory / "checkpoints" / "fold_00")
-    return jax.tree.leaves(load_checkpoint(saved[-1], "parameters"))
+    return jax.tree.leaves(load_checkpoint(saved[-1], "variables"))
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from tests.tiny import make_images, make_split
 def make_programs():
     """The three programs of the report's run, each with the shapes of its arguments."""
     augment = functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1)
-    learner = make_learner(CNN(6), make_adam(1e-3), augment)
+    learner = make_learner(CNN(6), make_adam(1e-3), augment=augment)
     plan = make_plan([make_split(make_images()[1])], seed=0, batch_size=32)
     plan = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), plan)
     state = jax.eval_shape(lambda key: init_fold(key, learner, Controls(), (120, 28, 28, 1)), plan.key)
@@ -41,10 +41,13 @@ def make_programs():
             functools.partial(run_steps, learner, 32),
             (images, labels, step, step, plan, state, sums),
         ),
-        "finish_epoch": (functools.partial(finish_epoch, learner, Controls()), (images, labels, plan, state)),
+        "finish_epoch": (
+            functools.partial(finish_epoch, learner, Controls(), 6),
+            (images, labels, plan, state),
+        ),
         "evaluate_batches": (
             functools.partial(evaluate_batches, learner),
-            (state.learner.parameters, images, labels, plan.val, step),
+            (state.learner.variables, images, labels, plan.val, step),
         ),
     }
 

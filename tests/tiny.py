@@ -33,4 +33,4 @@ def make_split(labels, seed=0):
 def tiny_learner(*, learning_rate=1e-2, dropout=0.5, is_augmented=True):
     model = CNN(NUM_CLASSES, dropout=dropout, block_features=(4,), hidden_units=8)
     augment = functools.partial(random_affine, rotation=5.0, shift=0.05, zoom=0.05) if is_augmented else None
-    return make_learner(model, make_adam(learning_rate), augment)
+    return make_learner(model, make_adam(learning_rate), augment=augment)

@@ -16,7 +16,7 @@ from medjax.errors import Problem, RefusedError, listed, printable, refuse
 from medjax.evaluation.comparison import compare_predictions
 from medjax.jobs.from_config import training_of
 from medjax.records import Names
-from medjax.runs import directory as run
+from medjax.runs import directory as run_files
 
 
 class _Answer(NamedTuple):
@@ -87,7 +87,7 @@ def describe_comparison(compared: Mapping[str, Any]) -> str:
 
 
 def _open(directory: Path) -> _Scored:
-    record = run.read_json(directory / "run.json")
+    record = run_files.read_json(directory / "run.json")
     return _Scored(directory, record, _read_answers(directory / "predictions.csv"))
 
 

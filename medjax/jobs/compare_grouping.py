@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medjax.config import CrossvalConfig, from_dict
-from medjax.jobs.crossval import cross_validate
-from medjax.jobs.from_config import Config, training_of
-from medjax.jobs.holdout import train
+from medjax.jobs.from_config import Config, training_of, with_training
 from medjax.jobs.restored_run import Run
-from medjax.runs import directory as run
+from medjax.jobs.train import cross_validate, train
+from medjax.runs import directory as run_files
 
 OTHER = "other_grouping"
 """Directory under a run, of the run that it is compared with."""
@@ -34,7 +33,7 @@ def compare_grouping(trained: Run, source: str | Path, *, is_quiet: bool = True)
         else train(source, config, **options)
     )
     metrics = {**trained.metrics, "grouping": [_describe(each) for each in (trained, other)]}
-    run.write_json(trained.directory / "metrics.json", metrics)
+    run_files.write_json(trained.directory / "metrics.json", metrics)
     # Imported here, as Matplotlib and templates are not needed to train.
     from medjax.report.page.page import write_page
 
@@ -46,7 +45,7 @@ def _regrouped(config: Config) -> Config:
     training = training_of(config)
     kind: Literal["exact", "none"] = "exact" if training.data.group_duplicates == "none" else "none"
     training = dataclasses.replace(training, data=dataclasses.replace(training.data, group_duplicates=kind))
-    return dataclasses.replace(config, training=training) if isinstance(config, CrossvalConfig) else training
+    return with_training(config, training)
 
 
 def _describe(finished: Run) -> dict[str, Any]:

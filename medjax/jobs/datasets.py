@@ -45,8 +45,10 @@ def split_data(
         return export_split(source, target, test_share, seed=seed, config=config, on_progress=display.advance)
 
 
-def load_dataset(source: str | Path, config: DataConfig, display: Display) -> Dataset:
-    """The data set, and a line that says what was read."""
+def load_dataset(source: str | Path | Dataset, config: DataConfig, display: Display) -> Dataset:
+    """Read a data set and say in a line what was read; one that is given is taken as it is."""
+    if isinstance(source, Dataset):
+        return source
     display.start("reading")
     dataset = load(source, config, on_progress=display.advance)
     found = f"{dataset.name}: {len(dataset.labels):,} images of {len(dataset.class_names)} classes"

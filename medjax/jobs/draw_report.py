@@ -12,7 +12,7 @@ from medjax.jobs.from_config import Config, folds_of, make_augmentation, trainin
 from medjax.records import Dataset, Images, Predictions, Split
 
 
-def illustrate(
+def draw_report(
     directory: Path,
     status: str,
     config: Config,

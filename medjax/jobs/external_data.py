@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Bool
 
 from medjax.errors import Problem, RefusedError, listed
-from medjax.jobs.naming import file_name
+from medjax.jobs.run_record import describe_data
 from medjax.jobs.score_folds import NO_FOLD, score_part
 from medjax.records import Dataset, Predictions
-from medjax.runs import directory as run
+from medjax.runs import directory as run_files
 
 TRAINED = "trained_digests.npy"
 """File in a run directory: sha256 of the full-size pixels of each image that was trained on, uint8 [n, 32]."""
@@ -37,7 +37,7 @@ def with_classes(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
 
 def find_trained(directory: Path, dataset: Dataset) -> Bool[np.ndarray, "n"] | None:
     """Which images are, pixel by pixel, images that the run was trained on; None where the run does not tell."""
-    trained = run.read_digests(directory / TRAINED)
+    trained = run_files.read_digests(directory / TRAINED)
     if trained is None:
         return None
     known = {digest.tobytes() for digest in trained}
@@ -45,7 +45,7 @@ def find_trained(directory: Path, dataset: Dataset) -> Bool[np.ndarray, "n"] | N
 
 
 def keep_external(
-    directory: Path, source: str | Path, dataset: Dataset, predictions: Predictions
+    directory: Path, source: str | Path | None, dataset: Dataset, predictions: Predictions
 ) -> dict[str, Any]:
     """Score the predictions of all images of `source`, which is from elsewhere, and write them down under the run.
 
@@ -55,25 +55,24 @@ def keep_external(
     is_trained = find_trained(directory, dataset)
     seen = np.zeros(len(dataset.labels), bool) if is_trained is None else is_trained
     new, old = (_among(predictions, mask) for mask in (~seen, seen))
-    folder = run.create_run_dir(None, file_name(dataset.name), parent=directory / "external")
+    folder = run_files.create_run_dir(None, run_files.file_name(dataset.name), parent=directory / "external")
     scores = {
         "external": None if not len(new.labels) else score_part(new, dataset, "test"),
         "identical": None if not len(old.labels) else score_part(old, dataset, "test"),
         "num_identical": None if is_trained is None else int(seen.sum()),
-        "data": run.describe_data(
+        "data": describe_data(
             source, dataset, "none: all of them are scored", {"external": predictions.indices}
         ),
     }
     parts = [
-        run.PredictedPart(name, part, np.full(len(part.labels), NO_FOLD), 0)
+        run_files.PredictedPart(name, part, np.full(len(part.labels), NO_FOLD), 0)
         for name, part in (("external", new), ("identical", old))
     ]
-    run.write_predictions(folder / "predictions.csv", dataset, parts)
-    run.write_json(folder / "metrics.json", scores)
+    run_files.write_predictions(folder / "predictions.csv", dataset, parts)
+    run_files.write_json(folder / "metrics.json", scores)
     return {**scores, "directory": str(folder)}
 
 
 def _among(predictions: Predictions, mask: Bool[np.ndarray, "n"]) -> Predictions:
     """Those of the images where `mask`, over the whole data set, is true."""
-    chosen = mask[predictions.indices]
-    return Predictions(*(array[chosen] for array in predictions))
+    return predictions.take(mask[predictions.indices])

@@ -4,36 +4,43 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float
 
-from medjax import metrics
 from medjax.config import CrossvalConfig, Monitor, TrainConfig
 from medjax.data.splitting.splits import fold_splits, split_dataset
 from medjax.errors import refuse
-from medjax.metrics import Sums
-from medjax.models.cnn import CNN
+from medjax.metrics import Sums, accuracy, balanced_accuracy, macro_f1, mean_loss
+from medjax.models.as_network import as_network
+from medjax.models.network import Network, count_classes
+from medjax.models.registry import MODELS, ModelFactory, load_model
 from medjax.records import Dataset, Indices, Split
 from medjax.training.augment import random_affine
 from medjax.training.controls import Mode, best_so_far, early_stopping, reduce_on_plateau
 from medjax.training.folds import Controls, Watch
 from medjax.training.learner import Augment, Learner, make_learner
-from medjax.training.optimizers import make_adam, make_schedule
+from medjax.training.losses import cross_entropy, make_smoothed_cross_entropy
+from medjax.training.optimizers import make_optimizer, make_schedule
 
 Config = TrainConfig | CrossvalConfig
 
-_MONITORS: dict[Monitor, tuple[Callable[[Sums], Float[Array | np.ndarray, "*fold"]], Mode]] = {
-    "val_loss": (metrics.mean_loss, "min"),
-    "val_accuracy": (metrics.accuracy, "max"),
-    "val_balanced_accuracy": (metrics.balanced_accuracy, "max"),
-    "val_macro_f1": (metrics.macro_f1, "max"),
+_MONITORS: dict[Monitor, tuple[Callable[[Sums], Any], Mode]] = {
+    "val_loss": (mean_loss, "min"),
+    "val_accuracy": (accuracy, "max"),
+    "val_balanced_accuracy": (balanced_accuracy, "max"),
+    "val_macro_f1": (macro_f1, "max"),
 }
 
 
 def training_of(config: Config) -> TrainConfig:
     """How each model is trained."""
     return config.training if isinstance(config, CrossvalConfig) else config
+
+
+def with_training(config: Config, training: TrainConfig) -> Config:
+    """The configuration with another way to train each model."""
+    return dataclasses.replace(config, training=training) if isinstance(config, CrossvalConfig) else training
 
 
 def folds_of(config: Config) -> Sequence[int]:
@@ -43,54 +50,76 @@ def folds_of(config: Config) -> Sequence[int]:
     return range(config.folds * config.repeats) if config.only_fold is None else [config.only_fold]
 
 
-def with_whole_paths(config: Config) -> Config:
+def with_absolute_paths(config: Config) -> Config:
     """The configuration as it can be used from any working directory."""
     training = training_of(config)
     if training.data.groups is None:
         return config
     groups = str(Path(training.data.groups).absolute())
-    training = dataclasses.replace(training, data=dataclasses.replace(training.data, groups=groups))
-    return dataclasses.replace(config, training=training) if isinstance(config, CrossvalConfig) else training
+    data = dataclasses.replace(training.data, groups=groups)
+    return with_training(config, dataclasses.replace(training, data=data))
 
 
 def make_splits(config: Config, dataset: Dataset) -> list[Split]:
-    """What each fold trains on, chooses by and is scored on; of all folds, whichever are trained."""
+    """The split of each fold; of all folds, whichever are trained."""
     training = training_of(config)
     if not isinstance(config, CrossvalConfig):
         return [split_dataset(dataset, config.fractions, seed=config.seed)]
     train_share, val_share, _ = training.fractions
+    pool = np.setdiff1d(np.arange(len(dataset.labels)), kept_test(dataset)) if config.keep_test else None
     return fold_splits(
         dataset,
         config.folds,
         repeats=config.repeats,
         inner_share=val_share / (train_share + val_share) if training.looks_at_validation else None,
         seed=training.seed,
-        pool=None
-        if not config.keep_test
-        else np.setdiff1d(np.arange(len(dataset.labels)), kept_test(dataset)),
+        pool=pool,
     )
 
 
 def kept_test(dataset: Dataset) -> Indices:
-    """The test images that the data fix; RefusedError where they fix none."""
+    """The official test images; RefusedError where the data have none."""
     if dataset.split is None or not (dataset.split == "test").any():
-        raise refuse("--keep-test", f"{dataset.name} fixes no test images", "leave it out")
+        raise refuse("--keep-test", f"{dataset.name} has no official test part", "leave it out")
     return np.flatnonzero(dataset.split == "test")
 
 
-def make_model(config: TrainConfig, num_classes: int) -> CNN:
-    """The network."""
-    return CNN(
-        num_classes,
-        dropout=config.dropout,
-        block_features=config.block_features,
-        hidden_units=config.hidden_units,
-        centre=config.centre,
-    )
+def make_network(
+    config: TrainConfig, model: Any, class_names: Sequence[str], image_shape: tuple[int, ...]
+) -> Network:
+    """The network: `model` of the user's own if one is given, else the one that the configuration names.
+
+    Raises RefusedError unless it has one logit for each class.
+    """
+    num_classes = len(class_names)
+    if model is None:
+        model = load_model(config.model, config.model_set)
+    if isinstance(model, ModelFactory):
+        settings = _cnn_settings(config) if model.name == "cnn" else {}
+        model = model._replace(settings={**settings, **model.settings}).make(num_classes)
+    network = as_network(model)
+    num_logits = count_classes(network, image_shape)
+    if num_logits != num_classes:
+        raise refuse(
+            f"network {network.name}",
+            f"has {num_logits} logits for {num_classes} classes",
+            "give it one a class",
+        )
+    return network
+
+
+def is_built_in(config: TrainConfig) -> bool:
+    """Whether the configuration names a network of medjax, which needs no import."""
+    return config.model in MODELS
+
+
+def _cnn_settings(config: TrainConfig) -> dict[str, Any]:
+    names = ("dropout", "block_features", "hidden_units", "centre")
+    return {name: getattr(config, name) for name in names}
 
 
 def make_augmentation(config: TrainConfig) -> Augment | None:
-    """The random twin of an image, or None."""
+    """The random augmentation of an image, or None."""
     if not config.augment:
         return None
     return functools.partial(random_affine, **dataclasses.asdict(config.augmentation))
@@ -107,12 +136,22 @@ def make_rate(config: TrainConfig, splits: Sequence[Split]) -> Callable[[int], f
     return lambda step: float(schedule(step)) if callable(schedule) else schedule
 
 
-def make_fold_learner(config: TrainConfig, num_classes: int, splits: Sequence[Split]) -> Learner:
+def make_fold_learner(config: TrainConfig, network: Network, splits: Sequence[Split]) -> Learner:
     """The learner of every fold."""
-    schedule = make_schedule(config.schedule, config.learning_rate, count_steps(config, splits))
-    model, optimizer = make_model(config, num_classes), make_adam(schedule)
+    optimizer = make_optimizer(
+        config.optimizer,
+        make_schedule(config.schedule, config.learning_rate, count_steps(config, splits)),
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+    )
+    smoothing = config.label_smoothing
     return make_learner(
-        model, optimizer, make_augmentation(config), test_time_augmentation=config.test_time_augmentation
+        network,
+        optimizer,
+        augment=make_augmentation(config),
+        loss=make_smoothed_cross_entropy(smoothing) if smoothing else cross_entropy,
+        test_time_augmentation=config.test_time_augmentation,
+        ema_decay=config.ema_decay,
     )
 
 

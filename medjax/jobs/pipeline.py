@@ -1,10 +1,9 @@
-"""What training and cross-validation have in common: load, train, score, write, draw; and begin again where it stopped."""
+"""One job from its data to its page: load, train, score, write, draw; or go on where it stopped."""
 
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,85 +12,89 @@ import numpy as np
 
 from medjax.config import CrossvalConfig
 from medjax.errors import DivergedError, RefusedError, listed, refuse
-from medjax.jobs import resume as opening
-from medjax.jobs.audit import describe_parting
+from medjax.jobs import resume
 from medjax.jobs.baselines import fit_baselines
 from medjax.jobs.datasets import load_dataset
-from medjax.jobs.draw_report import illustrate
+from medjax.jobs.draw_report import draw_report
 from medjax.jobs.external_data import TRAINED
-from medjax.jobs.from_config import Config, folds_of, make_model, make_splits, training_of, with_whole_paths
-from medjax.jobs.naming import describe_parts, file_name
+from medjax.jobs.from_config import Config, folds_of, make_network, make_splits, training_of
 from medjax.jobs.restored_run import Run
-from medjax.jobs.score_folds import Scores, score_folds
+from medjax.jobs.run_record import describe_leakage, describe_run, job_name
+from medjax.jobs.score_folds import FoldScores, score_folds
 from medjax.jobs.train_folds import TrainedFolds, train_folds
 from medjax.limits import require_valid
-from medjax.models.summary import summarize_model
+from medjax.models.network import Network
 from medjax.progress import Display
-from medjax.records import Dataset, Predictions, Split
-from medjax.runs import directory as run
-from medjax.training.strategies import choose_strategy
+from medjax.records import Dataset, Split
+from medjax.runs import directory as run_files
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
     """What a user asks for, beside the configuration."""
 
-    source: str | Path
+    data: str | Path | Dataset
+    model: Any  # a network of the user's own, or None
     run_dir: Path | None
     resume: bool
     allow_version_change: bool
     command: str  # how to ask for it again
 
 
-class _Opened(NamedTuple):
-    """A directory that is there and locked, and run.json if a run was begun in it."""
+class _Inputs(NamedTuple):
+    """What a job works on."""
 
-    directory: Path | None
-    record: Mapping[str, Any] | None
+    config: Config
+    dataset: Dataset
+    arrays: tuple[jax.Array, jax.Array]  # images and labels on the device
+    splits: Sequence[Split]
+    network: Network
 
 
 def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
     """Train the folds of a configuration and leave everything in the run directory.
 
-    RefusedError before anything is written; DivergedError when a fold's training diverged, with what the others
+    RefusedError before anything is written; DivergedError when the training of a fold diverged, with what the others
     scored kept.
     """
     require_valid(config)
+    started = time.perf_counter()
     with Display(is_quiet=is_quiet) as display, contextlib.ExitStack() as stack:
-        opened = _reopen(config, request, display, stack) if request.resume else _Opened(None, None)
-        if opened.record is not None and _is_finished(opened.record, config):
-            assert opened.directory is not None
-            display.say(f"{opened.directory} is finished already; it is left as it is")
-            return Run(opened.directory, dict(opened.record))
-        work = _Work(config, request, display, opened)
-        try:
-            trained = work.run(stack)
-        except RefusedError:
-            work.leave_as_it_was()
-            raise
-        except (KeyboardInterrupt, SystemExit, OSError) as error:
-            work.stop(error)
-            raise
-    assert work.directory is not None
-    _require_converged(config, trained, work.directory)
-    return Run(work.directory, run.read_json(work.directory / "run.json"))
+        previous = _open_previous(config, request, display, stack) if request.resume else None
+        if previous is not None and _is_finished(previous, config):
+            assert request.run_dir is not None
+            display.say(f"{request.run_dir} is finished already; it is left as it is")
+            return Run(request.run_dir, dict(previous), request.model)
+        inputs = _load(config, request, display)
+        record = _describe(inputs, request)
+        if previous is not None:
+            assert request.run_dir is not None
+            _take_over(record, previous, request, display)
+            directory = request.run_dir
+        else:
+            directory = _make_directory(inputs, request, stack)
+        with _kept_record(directory, record, previous, request, display) as write_status:
+            trained = _train_and_score(directory, inputs, record, write_status, display, started)
+    _require_converged(config, trained, directory)
+    return Run(directory, run_files.read_json(directory / "run.json"), request.model)
 
 
-def _reopen(config: Config, request: Request, display: Display, stack: contextlib.ExitStack) -> _Opened:
-    """Lock the run to continue, if it was begun, and read its run.json."""
+def _open_previous(
+    config: Config, request: Request, display: Display, stack: contextlib.ExitStack
+) -> Mapping[str, Any] | None:
+    """Lock the run to continue and read its run.json; None if no run was begun there."""
     directory = request.run_dir
     if directory is None:
         raise refuse("--resume", "needs to know which run", "name it: --run DIR")
-    opening.require_run_or_nothing(directory)
-    is_there = directory.is_dir()
-    if is_there:
-        stack.enter_context(opening.locked(directory))
-    record = opening.read_record(directory)
+    resume.require_run_or_nothing(directory)
+    if directory.is_dir():
+        stack.enter_context(resume.locked(directory))
+    record = resume.read_record(directory)
     if record is None:
         display.say(f"nothing to continue in {directory} yet: starting at epoch 0")
     else:
-        opening.require_same_job(directory, record, _job_name(config), config)
-    return _Opened(directory if is_there else None, record)
+        resume.require_same_job(directory, record, job_name(config), config)
+    return record
 
 
 def _is_finished(record: Mapping[str, Any], config: Config) -> bool:
@@ -100,147 +103,166 @@ def _is_finished(record: Mapping[str, Any], config: Config) -> bool:
     return record["status"] == "done" and before == training_of(config).epochs
 
 
-class _Work:
-    """One run from its data to its page; knows at every moment what to say if it is stopped."""
+def _load(config: Config, request: Request, display: Display) -> _Inputs:
+    training = training_of(config)
+    try:
+        dataset = load_dataset(request.data, training.data, display)
+    except OSError as error:
+        raise refuse(str(error.filename), f"{error.strerror or error}", "choose other data") from error
+    splits = make_splits(config, dataset)
+    network = make_network(training, request.model, dataset.class_names, dataset.images.shape[1:])
+    return _Inputs(config, dataset, jax.device_put((dataset.images, dataset.labels)), splits, network)
 
-    def __init__(self, config: Config, request: Request, display: Display, opened: _Opened) -> None:
-        self.directory = opened.directory
-        self._config = config
-        self._request = request
-        self._display = display
-        self._previous = opened.record
-        self._record: dict[str, Any] | None = None
-        self._started = time.perf_counter()
-        self._seconds: dict[str, float] = {}
 
-    def run(self, stack: contextlib.ExitStack) -> TrainedFolds:
-        """Load, open, train, score, write and draw; run.json ends with the run's status."""
-        config, display = self._config, self._display
-        dataset = load_dataset(self._request.source, training_of(config).data, display)
-        splits = make_splits(config, dataset)
-        record = _describe(config, self._request, dataset, splits)
-        if self._previous is not None:
-            self._continue(record, self._previous)
-        directory = self._take_directory(dataset, stack)
-        self._write_record(record, "running")
-        trained_on = np.unique(np.concatenate([splits[fold].train for fold in folds_of(config)]))
-        run.write_digests(directory / TRAINED, dataset.digests[trained_on])
-        self._seconds["load"] = time.perf_counter() - self._started
-        arrays = jax.device_put((dataset.images, dataset.labels))
-        trained = train_folds(
-            directory,
-            dataset,
-            arrays,
-            splits,
-            folds_of(config),
-            training_of(config),
-            record["strategy"],
-            display,
-        )
-        self._seconds["compile"] = trained.compile_seconds
-        self._seconds["train"] = sum(row["seconds"] for row in trained.history)
-        if np.all(trained.state.diverged):
-            self._write_record(record, "diverged")
-            return trained
-        shown = self._score(dataset, arrays, splits, trained)
-        # After training, whose start need not wait for it.
-        record["data"]["leakage"] = describe_parting(config, dataset, splits)
-        self._write_record(record, "running")
-        status = "diverged" if np.any(trained.state.diverged) else "done"
-        display.start("drawing")
-        # The status is written last: a run that is done has its page.
-        illustrate(directory, status, config, dataset, splits, shown, trained.history)
-        self._write_record(record, status)
-        return trained
+def _describe(inputs: _Inputs, request: Request) -> dict[str, Any]:
+    return describe_run(
+        inputs.config,
+        request.command,
+        None if isinstance(request.data, Dataset) else request.data,
+        inputs.dataset,
+        inputs.splits,
+        inputs.network,
+        is_own_network=request.model is not None,
+    )
 
-    def leave_as_it_was(self) -> None:
-        """Give a run that cannot be continued its run.json back."""
-        if self._previous is not None and self._record is not None:
-            assert self.directory is not None
-            run.write_json(self.directory / "run.json", self._previous)
 
-    def stop(self, error: BaseException) -> None:
-        """Say how to continue, if there is something to continue; of an OSError make a refusal."""
-        if self.directory is None:
-            if isinstance(error, OSError):
-                raise refuse(
-                    str(error.filename), f"{error.strerror or error}", "choose another --run"
-                ) from error
-            return
-        if self._record is not None:
-            with contextlib.suppress(OSError):  # on a full disk not even this can be written
-                self._write_record(self._record, "interrupted")
-        remedy = f"continue with: {opening.continuation(self._request.command, self.directory)}"
+def _take_over(
+    record: dict[str, Any], previous: Mapping[str, Any], request: Request, display: Display
+) -> None:
+    """Let `record` take over what a run that continues keeps; RefusedError if it may not continue."""
+    assert request.run_dir is not None
+    resume.require_same_data(request.run_dir, previous["data"], record["data"])
+    resume.require_same_network(request.run_dir, previous["model"], record["model"])
+    for warning in resume.compare_environments(
+        request.run_dir, previous, record, allow_version_change=request.allow_version_change
+    ):
+        display.warn(warning)
+    resumption = {name: record[name] for name in ("started", "command", "versions", "machine")}
+    kept = ["started", "strategy", "versions", "machine"]
+    if record["config"] == previous["config"]:
+        kept.append(
+            "command"
+        )  # with more epochs than before, the new command is the one that repeats the run
+    record |= {name: previous[name] for name in kept}
+    record["resumptions"] = [*previous["resumptions"], resumption]
+
+
+def _make_directory(inputs: _Inputs, request: Request, stack: contextlib.ExitStack) -> Path:
+    """A new run directory, locked. Where --resume found one without a run, that one, which is locked already."""
+    if request.resume and request.run_dir is not None and request.run_dir.is_dir():
+        return request.run_dir
+    name = f"{run_files.file_name(inputs.dataset.name)}-{training_of(inputs.config).preset}"
+    try:
+        directory = run_files.create_run_dir(request.run_dir, name)
+    except OSError as error:
+        raise refuse(str(error.filename), f"{error.strerror or error}", "choose another --run") from error
+    stack.enter_context(resume.locked(directory))
+    return directory
+
+
+@contextlib.contextmanager
+def _kept_record(
+    directory: Path,
+    record: Mapping[str, Any],
+    previous: Mapping[str, Any] | None,
+    request: Request,
+    display: Display,
+) -> Iterator[Callable[[str], None]]:
+    """run.json, written with each status; when the work is stopped it tells so, and how to continue.
+
+    An OSError becomes a refusal. A refusal gives a run that cannot be continued its run.json back.
+    """
+    remedy = f"continue with: {resume.continuation(request.command, directory)}"
+
+    def write_status(status: str) -> None:
+        run_files.write_json(directory / "run.json", {**record, "status": status})
+
+    try:
+        write_status("running")
+        yield write_status
+    except RefusedError:
+        if previous is not None:
+            run_files.write_json(directory / "run.json", previous)
+        raise
+    except (KeyboardInterrupt, SystemExit, OSError) as error:
+        with contextlib.suppress(OSError):  # on a full disk not even this can be written
+            write_status("interrupted")
         if isinstance(error, OSError):
             reason = f"cannot be written: {error.strerror or error}"
-            raise refuse(str(error.filename or self.directory), reason, remedy) from error
-        self._display.say(f"stopped; every epoch that was finished is kept in {self.directory}\n{remedy}")
+            raise refuse(str(error.filename or directory), reason, remedy) from error
+        display.say(f"stopped; every epoch that was finished is kept in {directory}\n{remedy}")
+        raise
 
-    def _continue(self, record: dict[str, Any], previous: Mapping[str, Any]) -> None:
-        """Let `record` take over what a run that continues keeps, if it may continue."""
-        assert self.directory is not None
-        opening.require_same_data(self.directory, previous["data"], record["data"])
-        for warning in opening.compare_environments(
-            self.directory, previous, record, allow_version_change=self._request.allow_version_change
-        ):
-            self._display.warn(warning)
-        resumption = {name: record[name] for name in ("started", "command", "versions", "machine")}
-        kept = ["started", "strategy", "versions", "machine"]
-        if record["config"] == previous["config"]:
-            kept.append(
-                "command"
-            )  # of more epochs than before, the new one is the command that repeats the run
-        record |= {name: previous[name] for name in kept}
-        record["resumptions"] = [*previous["resumptions"], resumption]
 
-    def _take_directory(self, dataset: Dataset, stack: contextlib.ExitStack) -> Path:
-        """The run directory, locked."""
-        if self.directory is None:
-            name = f"{file_name(dataset.name)}-{training_of(self._config).preset}"
-            directory = run.create_run_dir(self._request.run_dir, name)
-            stack.enter_context(opening.locked(directory))
-            self.directory = directory
-        return self.directory
+def _train_and_score(
+    directory: Path,
+    inputs: _Inputs,
+    record: dict[str, Any],
+    write_status: Callable[[str], None],
+    display: Display,
+    started: float,
+) -> TrainedFolds:
+    """Train, score, write and draw; run.json ends with the run's status."""
+    config, dataset, arrays, splits, network = inputs
+    trained_on = np.unique(np.concatenate([splits[fold].train for fold in folds_of(config)]))
+    run_files.write_digests(directory / TRAINED, dataset.digests[trained_on])
+    seconds = {"load": time.perf_counter() - started}
+    trained = train_folds(
+        directory,
+        network,
+        dataset,
+        arrays,
+        splits,
+        folds_of(config),
+        training_of(config),
+        record["strategy"],
+        display,
+    )
+    seconds["compile"] = trained.compile_seconds
+    seconds["train"] = sum(row["seconds"] for row in trained.history)
+    if np.all(trained.state.diverged):
+        write_status("diverged")
+        return trained
+    scores = _score(directory, inputs, trained, seconds, display, started)
+    # After training, whose start need not wait for it.
+    record["data"]["leakage"] = describe_leakage(config, dataset, splits)
+    write_status("running")
+    status = "diverged" if np.any(trained.state.diverged) else "done"
+    display.start("drawing")
+    # The status is written last: a run that is done has its page.
+    draw_report(directory, status, config, dataset, splits, scores.shown, trained.history)
+    write_status(status)
+    return trained
 
-    def _score(
-        self,
-        dataset: Dataset,
-        arrays: tuple[jax.Array, jax.Array],
-        splits: Sequence[Split],
-        trained: TrainedFolds,
-    ) -> Predictions | None:
-        """Write predictions.csv and metrics.json, before and after the baselines; the predictions that the figures show."""
-        assert self.directory is not None
-        self._display.start("scoring")
-        before = time.perf_counter()
-        scores = score_folds(self._config, dataset, arrays, splits, trained)
-        now = time.perf_counter()
-        self._seconds |= {"evaluate": now - before, "total": now - self._started}
-        run.write_predictions(self.directory / "predictions.csv", dataset, scores.parts)
-        self._write_metrics(scores.metrics, None)
-        if training_of(self._config).baselines and scores.shown is not None:
-            self._score_baselines(dataset, splits, scores)
-        return scores.shown
 
-    def _score_baselines(self, dataset: Dataset, splits: Sequence[Split], scores: Scores) -> None:
-        """Write metrics.json anew, with what simple models score."""
-        self._display.start("baselines", "fits")
-        before = time.perf_counter()
-        baselines = fit_baselines(self._config, dataset, splits, scores.parts, self._display)
-        now = time.perf_counter()
-        self._seconds |= {f"baseline_{name}": seconds for name, seconds in baselines.seconds.items()}
-        self._seconds |= {"baselines": now - before, "total": now - self._started}
-        self._write_metrics(scores.metrics, baselines.metrics)
-
-    def _write_metrics(self, metrics: Mapping[str, Any], baselines: Mapping[str, Any] | None) -> None:
-        assert self.directory is not None
-        metrics = {**metrics, "baselines": baselines, "seconds": self._seconds}
-        run.write_json(self.directory / "metrics.json", metrics)
-
-    def _write_record(self, record: dict[str, Any], status: str) -> None:
-        assert self.directory is not None
-        self._record = {**record, "status": status}
-        run.write_json(self.directory / "run.json", self._record)
+def _score(
+    directory: Path,
+    inputs: _Inputs,
+    trained: TrainedFolds,
+    seconds: dict[str, float],
+    display: Display,
+    started: float,
+) -> FoldScores:
+    """Write predictions.csv and metrics.json, the latter before and after the baselines are fitted."""
+    config, dataset, arrays, splits, _ = inputs
+    display.start("scoring")
+    before = time.perf_counter()
+    scores = score_folds(config, dataset, arrays, splits, trained)
+    run_files.write_predictions(directory / "predictions.csv", dataset, scores.parts)
+    seconds["evaluate"] = time.perf_counter() - before
+    seconds["total"] = time.perf_counter() - started
+    path = directory / "metrics.json"
+    run_files.write_json(path, {**scores.metrics, "baselines": None, "seconds": seconds})
+    if not training_of(config).baselines or scores.shown is None:
+        return scores
+    display.start("baselines", "fits")
+    before = time.perf_counter()
+    baselines = fit_baselines(config, dataset, splits, scores.parts, display)
+    seconds |= {f"baseline_{name}": spent for name, spent in baselines.seconds.items()}
+    seconds["baselines"] = time.perf_counter() - before
+    seconds["total"] = time.perf_counter() - started
+    run_files.write_json(path, {**scores.metrics, "baselines": baselines.metrics, "seconds": seconds})
+    return scores
 
 
 def _require_converged(config: Config, trained: TrainedFolds, directory: Path) -> None:
@@ -267,41 +289,3 @@ def _require_converged(config: Config, trained: TrainedFolds, directory: Path) -
     raise DivergedError(
         f"training of fold {listed(diverged)} diverged: the loss or its gradient is not finite; {others}. {advice}"
     )
-
-
-def _job_name(config: Config) -> str:
-    return "crossval" if isinstance(config, CrossvalConfig) else "train"
-
-
-def _describe(config: Config, request: Request, dataset: Dataset, splits: Sequence[Split]) -> dict[str, Any]:
-    """run.json as it stands before training."""
-    device = jax.devices()[0]
-    devices = f"{jax.device_count()} × {device.platform}" if jax.device_count() > 1 else device.platform
-    environment = run.describe_environment(f"{devices} ({device.device_kind})")
-    training = training_of(config)
-    layers = summarize_model(make_model(training, len(dataset.class_names)), dataset.images.shape[1:])
-    if isinstance(config, CrossvalConfig):
-        chosen = config.fold_strategy
-        strategy = choose_strategy(len(folds_of(config))) if chosen == "auto" else chosen
-        indices = {"images": np.sort(np.concatenate([split.test for split in splits[: config.folds]]))}
-    else:
-        strategy, indices = "loop", splits[0]._asdict()
-    return {
-        "medjax": environment["versions"]["medjax"],
-        "job": _job_name(config),
-        "command": request.command,
-        "status": "running",
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": opening.as_json(with_whole_paths(config)),
-        "seed": training.seed,
-        "strategy": strategy,
-        "resumptions": [],
-        "class_names": list(dataset.class_names),
-        "data": run.describe_data(request.source, dataset, describe_parts(config, dataset), indices),
-        "model": {
-            "name": "cnn",
-            "parameters": sum(layer.parameters for layer in layers),
-            "layers": [layer._asdict() for layer in layers],
-        },
-        **environment,
-    }

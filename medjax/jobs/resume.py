@@ -1,8 +1,6 @@
 """A run directory taken into hand: made or continued, locked, and compared with what is asked of it."""
 
 import contextlib
-import dataclasses
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +10,8 @@ from filelock import FileLock, Timeout
 
 from medjax.errors import Problem, RefusedError, refuse
 from medjax.jobs.from_config import Config
-from medjax.runs import directory as run
+from medjax.jobs.run_record import as_json
+from medjax.runs import directory as run_files
 
 _LOCK = ".lock"
 _PARTIAL = "*.partial"
@@ -64,12 +63,7 @@ def read_record(directory: Path) -> dict[str, Any] | None:
     is_begun = require_run_or_nothing(directory)
     for path in [*directory.glob(_PARTIAL), *directory.glob(f"figures/{_PARTIAL}")]:
         path.unlink()
-    return run.read_json(directory / "run.json") if is_begun else None
-
-
-def as_json(config: Config) -> dict[str, Any]:
-    """A configuration as run.json holds it."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    return run_files.read_json(directory / "run.json") if is_begun else None
 
 
 def require_same_job(directory: Path, record: Mapping[str, Any], job: str, config: Config) -> None:
@@ -96,6 +90,14 @@ def require_same_job(directory: Path, record: Mapping[str, Any], job: str, confi
         problems.append(Problem(str(directory), reason, remedy))
     if problems:
         raise RefusedError(problems)
+
+
+def require_same_network(directory: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise RefusedError unless two `model` blocks of run.json are of the same network."""
+    for name in ("name", "settings", "parameters"):
+        if old[name] != new[name]:
+            reason = f"another network trained it: {name} was {old[name]}, is {new[name]}"
+            raise refuse(str(directory), reason, "give the network that it began with: --model, or model=")
 
 
 def require_same_data(directory: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

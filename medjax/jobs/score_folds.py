@@ -11,14 +11,16 @@ from medjax.config import CrossvalConfig, TrainConfig
 from medjax.evaluation.scores import score
 from medjax.jobs.from_config import Config, folds_of, kept_test, training_of
 from medjax.jobs.train_folds import TrainedFolds
-from medjax.records import Dataset, Predictions, Split
+from medjax.models.network import Variables
+from medjax.records import Dataset, Indices, Predictions, Split, concatenate_predictions
 from medjax.runs.directory import PredictedPart
-from medjax.training.fit import predict
+from medjax.training.learner import Learner
+from medjax.training.predict import predict
 
 NO_FOLD = -1  # stands in predictions.csv for the models of all folds together
 
 
-class Scores(NamedTuple):
+class FoldScores(NamedTuple):
     """What is left of the predictions."""
 
     metrics: dict[str, Any]  # metrics.json, but for the seconds
@@ -32,20 +34,20 @@ def score_folds(
     arrays: tuple[jax.Array, jax.Array],
     splits: Sequence[Split],
     trained: TrainedFolds,
-) -> Scores:
+) -> FoldScores:
     """Score every fold that did not diverge."""
     training = training_of(config)
     folds = [
         fold for fold, diverged in zip(folds_of(config), trained.state.diverged, strict=True) if not diverged
     ]
     models = {
-        fold: trained.parameters(index, training)
+        fold: trained.variables(index, training)
         for index, fold in enumerate(folds_of(config))
         if fold in folds
     }
     if not isinstance(config, CrossvalConfig):
         return _score_holdout(dataset, arrays, splits[0], trained, models[0], config)
-    predictions = {fold: predict(trained.learner, models[fold], *arrays, splits[fold].test) for fold in folds}
+    predictions = {fold: predict(trained.learner, models[fold], arrays, splits[fold].test) for fold in folds}
     metrics: dict[str, Any] = {
         "folds": [
             _describe_fold(config, index, fold, trained, predictions.get(fold), dataset)
@@ -53,7 +55,7 @@ def score_folds(
         ]
     }
     parts = _merge_repeats(config, predictions)
-    shown = merge_predictions([part.predictions for part in parts])
+    shown = concatenate_predictions([part.predictions for part in parts])
     is_whole = len(predictions) == len(folds_of(config))
     metrics["mean"] = describe_mean(metrics["folds"]) if is_whole else None
     metrics["pooled"] = score_part(shown, dataset, "test") if is_whole else None  # withheld, else
@@ -61,7 +63,7 @@ def score_folds(
         test = predict_together(trained.learner, list(models.values()), arrays, kept_test(dataset))
         metrics["test"] = score_part(test, dataset, "test")
         parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
-    return Scores(metrics, parts, shown if is_whole else None)
+    return FoldScores(metrics, parts, shown if is_whole else None)
 
 
 def _score_holdout(
@@ -69,11 +71,11 @@ def _score_holdout(
     arrays: tuple[jax.Array, jax.Array],
     split: Split,
     trained: TrainedFolds,
-    parameters: Any,
+    variables: Variables,
     config: TrainConfig,
-) -> Scores:
+) -> FoldScores:
     predictions = {
-        part: predict(trained.learner, parameters, *arrays, getattr(split, part))
+        part: predict(trained.learner, variables, arrays, getattr(split, part))
         for part in reversed(Split._fields)
     }
     metrics: dict[str, Any] = {part: score_part(predictions[part], dataset, part) for part in predictions}
@@ -82,7 +84,7 @@ def _score_holdout(
         PredictedPart(part, predictions[part], np.zeros(len(predictions[part].labels), int), 0)
         for part in ("val", "test")
     ]
-    return Scores(metrics, parts, predictions["test"])
+    return FoldScores(metrics, parts, predictions["test"])
 
 
 def _describe_training(index: int, trained: TrainedFolds, config: TrainConfig) -> dict[str, Any]:
@@ -128,23 +130,17 @@ def score_part(predictions: Predictions, dataset: Dataset, part: str) -> dict[st
     there a bootstrap.
     """
     # In the order of the images, so that the mean loss is the same to the last bit however they were merged.
-    order = np.argsort(predictions.indices, kind="stable")
-    ordered = Predictions(*(array[order] for array in predictions))
+    ordered = predictions.take(np.argsort(predictions.indices, kind="stable"))
     groups = None if dataset.groups is None else dataset.groups[ordered.indices]
     options = {} if part == "test" else {"resamples": 0}
     return score(ordered, dataset.class_names, groups=groups, **options)
 
 
-def merge_predictions(parts: Sequence[Predictions]) -> Predictions:
-    """Predictions one after the other."""
-    return Predictions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-
 def predict_together(
-    learner: Any, models: Sequence[Any], arrays: tuple[Any, Any], indices: np.ndarray
+    learner: Learner, models: Sequence[Variables], arrays: tuple[Any, Any], indices: Indices
 ) -> Predictions:
     """Predictions by the mean of several models' probabilities."""
-    each = [predict(learner, parameters, *arrays, indices) for parameters in models]
+    each = [predict(learner, variables, arrays, indices) for variables in models]
     probabilities = np.stack([predictions.probabilities for predictions in each]).mean(axis=0)
     labels = each[0].labels
     of_truth = probabilities[np.arange(len(labels)), labels]
@@ -159,10 +155,8 @@ def _merge_repeats(config: CrossvalConfig, predictions: dict[int, Predictions]) 
         folds = [fold for fold in predictions if fold // config.folds == repeat]
         if not folds:
             continue
-        merged = merge_predictions([predictions[fold] for fold in folds])
+        merged = concatenate_predictions([predictions[fold] for fold in folds])
         numbers = np.concatenate([np.full(len(predictions[fold].labels), fold) for fold in folds])
         order = np.argsort(merged.indices)
-        parts.append(
-            PredictedPart("test", Predictions(*(array[order] for array in merged)), numbers[order], repeat)
-        )
+        parts.append(PredictedPart("test", merged.take(order), numbers[order], repeat))
     return parts

@@ -12,12 +12,13 @@ from medjax import metrics
 from medjax.config import TrainConfig
 from medjax.errors import RefusedError
 from medjax.jobs.from_config import make_controls, make_fold_learner, make_rate
+from medjax.models.network import Network, Variables
 from medjax.progress import Display
 from medjax.records import Dataset, Split
-from medjax.runs import directory as run
+from medjax.runs import directory as run_files
 from medjax.runs.checkpoint import load_checkpoint
 from medjax.runs.checkpoint_series import CheckpointWriter, checkpoint_path, find_newest, keep_until
-from medjax.training.fit import EpochInfo, Progress, fit
+from medjax.training.fit import EpochInfo, Progress, fit_folds
 from medjax.training.folds import FoldState, init_fold
 from medjax.training.learner import Learner
 from medjax.training.strategies import StrategyName, select_fold, stack_folds
@@ -31,13 +32,14 @@ class TrainedFolds(NamedTuple):
     history: list[dict[str, Any]]  # rows of history.csv
     compile_seconds: float
 
-    def parameters(self, index: int, config: TrainConfig) -> Any:
-        """The parameters of one fold that are scored."""
-        return select_fold(_scored_parameters(self.state, config), index)
+    def variables(self, index: int, config: TrainConfig) -> Variables:
+        """The variables of one fold that are scored."""
+        return select_fold(_scored_variables(self.state, config), index)
 
 
 def train_folds(
     directory: Path,
+    network: Network,
     dataset: Dataset,
     arrays: tuple[jax.Array, jax.Array],
     splits: Sequence[Split],
@@ -50,7 +52,7 @@ def train_folds(
 
     history.csv and the checkpoints are kept up to date; an interruption saves the last epoch that was finished.
     """
-    learner = make_fold_learner(config, len(dataset.class_names), splits)
+    learner = make_fold_learner(config, network, splits)
     controls = make_controls(config)
     watcher = _Watcher(directory, splits, folds, config, display)
     state = _restore(directory, learner, splits, folds, dataset, config, display)
@@ -59,9 +61,9 @@ def train_folds(
     else:
         keep_until(directory / "checkpoints", folds, None)
     display.start("compiling")
-    epochs = fit(
+    epochs = fit_folds(
         learner,
-        *arrays,
+        arrays,
         splits,
         seed=config.seed,
         num_epochs=config.epochs,
@@ -75,26 +77,26 @@ def train_folds(
         on_progress=watcher.show,
     )
     with CheckpointWriter(directory / "checkpoints") as writer:
-        for epoch, state, info in epochs:
+        for state, info in epochs:
             on_host = jax.device_get((state, info))
             # Its rows are on disk before the checkpoint, so that a run that continues has them all.
-            rows = watcher.record(epoch, *on_host)
-            writer.offer(epoch + 1, _checkpoint_items(on_host[0], folds, config))
-            watcher.tell(epoch, rows, *on_host)
+            rows = watcher.record(info.epoch, *on_host)
+            writer.offer(info.epoch + 1, _checkpoint_items(on_host[0], folds, config))
+            watcher.tell(info.epoch, rows, *on_host)
     assert state is not None
     return TrainedFolds(learner, state, watcher.history, watcher.compile_seconds)
 
 
-def _scored_parameters(state: FoldState, config: TrainConfig) -> Any:
-    return state.learner.parameters if config.keep == "last" else state.best.parameters
+def _scored_variables(state: FoldState, config: TrainConfig) -> Variables:
+    return state.learner.variables if config.keep == "last" else state.best.variables
 
 
 def _checkpoint_items(
     state: FoldState, folds: Sequence[int], config: TrainConfig
 ) -> dict[int, dict[str, Any]]:
-    parameters = _scored_parameters(state, config)
+    variables = _scored_variables(state, config)
     return {
-        fold: {"parameters": select_fold(parameters, index), "state": select_fold(state, index)}
+        fold: {"variables": select_fold(variables, index), "state": select_fold(state, index)}
         for index, fold in enumerate(folds)
     }
 
@@ -140,7 +142,7 @@ def _read_history(directory: Path, epoch: int) -> list[dict[str, Any]]:
     """The rows of history.csv before `epoch`."""
     if epoch == 0:  # every fold diverged in its first
         return []
-    rows = run.read_history(directory / "history.csv")
+    rows = run_files.read_history(directory / "history.csv")
     return [
         {**row, "fold": int(row["fold"]), "epoch": int(row["epoch"])} for row in rows if row["epoch"] < epoch
     ]
@@ -190,7 +192,7 @@ class _Watcher:
         self._epoch_started = now
         rows = self._rows(took_part, epoch, state, info, seconds)
         self.history += rows
-        run.write_history(self._directory / "history.csv", self.history)
+        run_files.write_history(self._directory / "history.csv", self.history)
         return rows
 
     def tell(self, epoch: int, rows: list[dict[str, Any]], state: FoldState, info: EpochInfo) -> None:
@@ -254,7 +256,7 @@ class _Watcher:
 
 def _describe_epoch(rows: Sequence[dict[str, Any]], num_epochs: int) -> str:
     """One line of an epoch; of several folds, the means."""
-    mean = {name: float(np.mean([row[name] for row in rows])) for name in run.HISTORY_FIELDS[2:]}
+    mean = {name: float(np.mean([row[name] for row in rows])) for name in run_files.HISTORY_FIELDS[2:]}
     folds = f"mean of {len(rows)} folds: " if len(rows) > 1 else ""
     val = f", val loss {mean['val_loss']:.4f} accuracy {mean['val_accuracy']:.4f}"
     return (

@@ -1,22 +1,18 @@
 """The run directory: what a run leaves behind, file by file. Files appear whole or not at all."""
 
 import csv
-import hashlib
 import io
 import json
-import os
-import platform
+import re
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
-from medjax.data.load import fingerprint
 from medjax.errors import refuse
-from medjax.records import Dataset, Indices, Predictions
+from medjax.records import Dataset, Predictions
 
 HISTORY_FIELDS = (
     "fold",
@@ -37,6 +33,11 @@ class PredictedPart(NamedTuple):
     predictions: Predictions
     folds: Int[np.ndarray, "m"]  # the fold whose model made each prediction
     repeat: int
+
+
+def file_name(name: str) -> str:
+    """`name` with characters replaced that a file system may not take."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "data"
 
 
 def create_run_dir(requested: Path | None, name: str, parent: Path = Path("runs")) -> Path:
@@ -167,71 +168,3 @@ def read_digests(path: Path) -> UInt8[np.ndarray, "n 32"] | None:
     if not isinstance(digests, np.ndarray) or digests.dtype != np.uint8 or digests.shape[1:] != (32,):
         raise refuse(str(path), "does not hold digests of images", "restore it from a copy")
     return digests
-
-
-def describe_data(
-    source: str | Path, dataset: Dataset, parts: str, indices: Mapping[str, Indices]
-) -> dict[str, Any]:
-    """Where the data lie, what identifies them, and how many images of each class each part (`indices`) has.
-
-    `parts` says in words how they were parted.
-    """
-    return {
-        "name": dataset.name,
-        "path": str(source) if dataset.is_synthetic else str(Path(source).absolute()),
-        "fingerprint": fingerprint(dataset),
-        "n": len(dataset.labels),
-        "image_shape": list(dataset.images.shape[1:]),
-        "is_synthetic": dataset.is_synthetic,
-        "parts": parts,
-        "groups": describe_groups(dataset),
-        "counts": {
-            part: dict(zip(dataset.class_names, _count_classes(dataset, chosen), strict=True))
-            for part, chosen in indices.items()
-        },
-        "loading": dataset.counts._asdict(),
-    }
-
-
-def describe_groups(dataset: Dataset) -> dict[str, Any] | None:
-    """What made the groups, how many there are, and the sha256 of the group of each image in order; or None."""
-    if dataset.groups is None:
-        return None
-    text = "\0".join(dataset.groups).encode("utf-8", "surrogatepass")
-    return {
-        "sources": list(dataset.grouped_by),
-        "n": len(np.unique(dataset.groups)),
-        "fingerprint": hashlib.sha256(text).hexdigest(),
-    }
-
-
-def _count_classes(dataset: Dataset, indices: Indices) -> list[int]:
-    return np.bincount(dataset.labels[indices], minlength=len(dataset.class_names)).tolist()
-
-
-def describe_environment(device: str) -> dict[str, Any]:
-    """Versions, and the machine with its `device`: what the last bits of a result depend on beside the seed."""
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            **{
-                name: version(name)
-                for name in ("medjax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
-            },
-            "orbax-checkpoint": version("orbax-checkpoint"),
-        },
-        "machine": {
-            "platform": f"{platform.system()} {platform.machine()}",
-            "processor": _processor_name(),
-            "device": device,
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        },
-    }
-
-
-def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -12,7 +12,7 @@ PADDING = -1  # the index that stands for no image
 
 
 class Batch(NamedTuple):
-    """Images of one step. Where the mask is false there is no image: nothing may depend on that row."""
+    """Images of one step. Rows whose mask is false fill up the batch: they count in no loss and no score."""
 
     images: Float32[Array, "batch height width channel"]  # 0 to 1
     labels: Int32[Array, "batch"]
@@ -32,15 +32,27 @@ def shuffle_indices(key: Key[Array, ""], indices: Int32[Array, "padded"]) -> Int
     return indices[jnp.argsort(jnp.where(indices == PADDING, jnp.inf, ranks))]
 
 
+def choose_fillers(indices: Int32[Array, "padded"], batch_size: int) -> Int32[Array, "batch"]:
+    """Images that take the place of padding in a batch: the first of `indices`, again and again if they are few."""
+    num_images = (indices != PADDING).sum()
+    # Padding is at the end, so the first ones are images, if there are any.
+    return jnp.maximum(indices[jnp.arange(batch_size) % jnp.maximum(num_images, 1)], 0)
+
+
 def take_batch(
     images: UInt8[Array, "n height width channel"],
     labels: Int32[Array, "n"],
     indices: Int32[Array, "padded"],
     step: Int[Array, ""],
     batch_size: int,
+    fillers: Int32[Array, "batch"] | None = None,
 ) -> Batch:
-    """Batch number `step` of the order that `indices` gives."""
+    """Batch number `step` of the order that `indices` gives.
+
+    Padding is filled with the images `fillers`, without them with image 0. Statistics over a whole batch are then of
+    these images too, so training must fill with training images.
+    """
     chosen = lax.dynamic_slice_in_dim(indices, step * batch_size, batch_size)
     mask = chosen != PADDING
-    rows = jnp.where(mask, chosen, 0)
+    rows = jnp.where(mask, chosen, 0 if fillers is None else fillers)
     return Batch(images[rows].astype(jnp.float32) / 255, labels[rows], mask)

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float32, Int32, Int64, Key, PyTree, UInt8, UInt32
+from jaxtyping import Array, Bool, Float32, Int32, Int64, Key, UInt8, UInt32
 
 from medjax.metrics import Sums, add_sums, mean_loss, sum_batch, zero_sums
+from medjax.models.network import Variables, count_classes
 from medjax.records import Labels, Split
-from medjax.training.batching import PADDING, Batch, pad_indices, shuffle_indices, take_batch
+from medjax.training.batching import PADDING, Batch, choose_fillers, pad_indices, shuffle_indices, take_batch
 from medjax.training.controls import Control, best_so_far
 from medjax.training.learner import Learner, LearnerState
 
@@ -56,9 +57,9 @@ class ControlStates(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The parameters that did best on the validation part so far."""
+    """The variables that did best on the validation part so far."""
 
-    parameters: PyTree[Float32[Array, "..."]]
+    variables: Variables
     epoch: Int32[Array, "*fold"]  # from 0; -1 before the first epoch ends
 
 
@@ -120,7 +121,7 @@ def init_fold(
     *,
     keeps_losses: bool = False,
 ) -> FoldState:
-    """The state before the first epoch; images are (n, height, width, channel)."""
+    """The state before the first epoch; `image_shape` is (n, height, width, channel)."""
     init_key, _ = jax.random.split(key)
     state = learner.init(init_key, image_shape[1:])
     return FoldState(
@@ -132,7 +133,7 @@ def init_fold(
             )
         ),
         # A copy, as the memory of both is given away in the first step.
-        best=Best(jax.tree.map(jnp.copy, state.parameters), epoch=jnp.full((), -1, jnp.int32)),
+        best=Best(jax.tree.map(jnp.copy, state.variables), epoch=jnp.full((), -1, jnp.int32)),
         running_losses=jnp.full(image_shape[0], jnp.inf, jnp.float32) if keeps_losses else (),
         epoch=jnp.zeros((), jnp.int32),
         active=jnp.ones((), bool),
@@ -141,7 +142,7 @@ def init_fold(
 
 
 def shuffle_epoch(
-    learner: Learner,
+    num_classes: int,
     batch_size: int,
     num_steps: int,
     labels: Int32[Array, "n"],
@@ -168,9 +169,7 @@ def shuffle_epoch(
         return plan._replace(train=shuffle_indices(order_key, plan.train))
     order_key, draw_key = jax.random.split(jax.random.fold_in(order_key, start))
     # An image not seen yet is as hard as for a model that knows nothing.
-    running_losses = jnp.where(
-        jnp.isinf(state.running_losses), jnp.log(learner.num_classes), state.running_losses
-    )
+    running_losses = jnp.where(jnp.isinf(state.running_losses), jnp.log(num_classes), state.running_losses)
     weights = jnp.log(jnp.maximum(running_losses[plan.train], _SMALLEST_LOSS))
     ranks = weights + jax.random.gumbel(draw_key, plan.train.shape)
     _, places = lax.top_k(jnp.where(plan.train == PADDING, -jnp.inf, ranks), num_steps * batch_size)
@@ -195,9 +194,11 @@ def run_steps(
     The bounds are traced: any chunk of the epoch is the same program.
     """
 
+    fillers = choose_fillers(plan.train, batch_size)
+
     def step(index: Array, carry: tuple[FoldState, Sums, Any]) -> tuple[FoldState, Sums, Any]:
         state, sums, steps_key = carry
-        batch = take_batch(images, labels, plan.train, index, batch_size)
+        batch = take_batch(images, labels, plan.train, index, batch_size, fillers)
         batch = batch._replace(mask=batch.mask & state.active)
         if not isinstance(plan.loss_weights, tuple):
             batch = batch._replace(weights=plan.loss_weights[batch.labels])
@@ -220,6 +221,7 @@ def run_steps(
 def finish_epoch(
     learner: Learner,
     controls: Controls,
+    num_classes: int,
     images: UInt8[Array, "n height width channel"],
     labels: Int32[Array, "n"],
     plan: FoldPlan,
@@ -231,12 +233,12 @@ def finish_epoch(
     """
 
     num_batches = plan.val.shape[0] // EVALUATION_BATCH
-    none = zero_sums(learner.num_classes)
+    none = zero_sums(num_classes)
 
     def work(state: FoldState) -> tuple[FoldState, Sums]:
         def add_batch(index: Array, sums: Sums) -> Sums:
             batch = take_batch(images, labels, plan.val, index, EVALUATION_BATCH)
-            logits, losses = learner.eval_step(state.learner.parameters, batch)
+            logits, losses = learner.eval_step(state.learner.variables, batch)
             return add_sums(sums, sum_batch(losses, logits, batch.labels, batch.mask))
 
         finished = state._replace(epoch=state.epoch + 1)
@@ -259,7 +261,7 @@ def apply_controls(controls: Controls, state: FoldState, val: Sums) -> FoldState
         )
     )
     is_best = (states.stopping if controls.is_best_by_stopping else states.best).is_best
-    candidate = Best(state.learner.parameters, state.epoch - 1)
+    candidate = Best(state.learner.variables, state.epoch - 1)
     best = jax.tree.map(lambda new, old: jnp.where(is_best, new, old), candidate, state.best)
     learner_state, active = state.learner, state.active
     if controls.plateau is not None:
@@ -271,7 +273,7 @@ def apply_controls(controls: Controls, state: FoldState, val: Sums) -> FoldState
 
 def evaluate_batches(
     learner: Learner,
-    parameters: PyTree[Float32[Array, "..."]],
+    variables: Variables,
     images: UInt8[Array, "n height width channel"],
     labels: Int32[Array, "n"],
     indices: Int32[Array, "padded"],
@@ -281,14 +283,15 @@ def evaluate_batches(
 
     def evaluate_one(index: Array, answers: tuple[Array, Array]) -> tuple[Array, Array]:
         batch = take_batch(images, labels, indices, index, EVALUATION_BATCH)
-        logits, losses = learner.predict_step(parameters, batch)
+        logits, losses = learner.predict_step(variables, batch)
         first = index * EVALUATION_BATCH
         return (
             lax.dynamic_update_slice_in_dim(answers[0], jax.nn.softmax(logits), first, 0),
             lax.dynamic_update_slice_in_dim(answers[1], losses, first, 0),
         )
 
-    start = jnp.zeros((len(indices), learner.num_classes)), jnp.zeros(len(indices))
+    num_classes = count_classes(learner.network, images.shape[1:])
+    start = jnp.zeros((len(indices), num_classes), jnp.float32), jnp.zeros(len(indices), jnp.float32)
     return lax.fori_loop(0, stop, evaluate_one, start)
 
 

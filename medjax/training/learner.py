@@ -1,17 +1,21 @@
 """A learner: pure functions that make a state, improve it by one batch, and apply it. Nothing here is jitted."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float32, Int32, Key, PyTree
 
+from medjax.errors import refuse
 from medjax.metrics import Sums, sum_batch
+from medjax.models.as_network import as_network
+from medjax.models.network import Network, Variables
 from medjax.training.batching import Batch
+from medjax.training.losses import Loss, cross_entropy
+from medjax.training.optimizers import adapt_optimizer
 
 Augment = Callable[
     [Key[Array, ""], Float[Array, "height width channel"]], Float[Array, "height width channel"]
@@ -22,24 +26,32 @@ class LearnerState(NamedTuple):
     """What the next step needs."""
 
     parameters: PyTree[Float32[Array, "..."]]
+    network_state: PyTree  # what the network itself changes, such as batch statistics; an empty dict for none
     optimizer_state: optax.OptState
-    step: Int32[Array, ""]  # steps taken
-    learning_rate_scale: Float32[Array, ""]  # factor on every update; 1 until a plateau lowers it
+    averaged: Any  # `Variables`, the exponential moving average over steps; an empty tuple for none
+    step: Int32[Array, "*fold"]  # steps taken
+    learning_rate_scale: Float32[Array, "*fold"]  # factor on every update; 1 until a plateau lowers it
+
+    @property
+    def variables(self) -> Variables:
+        """What predictions are made with: the moving average, if there is one."""
+        is_averaged = isinstance(self.averaged, Variables)
+        return self.averaged if is_averaged else Variables(self.parameters, self.network_state)
 
 
 class StepInfo(NamedTuple):
     """What a person needs to know of a step."""
 
     sums: Sums  # over the batch as trained on: augmented, with dropout
-    losses: Float32[Array, "batch"]  # of each image, in nats; of no meaning where there is none
+    losses: Float32[Array, "batch"]  # of each image, as trained on; of no meaning where there is none
     is_finite: Bool[Array, ""]  # loss and gradient; where false the state was left as it was
 
 
 class Evaluation(NamedTuple):
-    """A model's answers to a batch."""
+    """What a network says of a batch."""
 
     logits: Float32[Array, "batch class"]
-    losses: Float32[Array, "batch"]  # cross-entropy in nats
+    losses: Float32[Array, "batch"]  # cross-entropy in nats, whatever loss is trained on
 
 
 class Learner(NamedTuple):
@@ -47,73 +59,150 @@ class Learner(NamedTuple):
 
     init: Callable[[Key[Array, ""], tuple[int, ...]], LearnerState]
     train_step: Callable[[Key[Array, ""], LearnerState, Batch], tuple[LearnerState, StepInfo]]
-    eval_step: Callable[[PyTree, Batch], Evaluation]
-    predict_step: Callable[[PyTree, Batch], Evaluation]  # as eval_step, averaged over test-time augmentations
-    num_classes: int
+    eval_step: Callable[[Variables, Batch], Evaluation]
+    predict_step: Callable[
+        [Variables, Batch], Evaluation
+    ]  # as eval_step, averaged over test-time augmentations
+    network: Network
 
 
 def make_learner(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    augment: Augment | None = None,
+    model: Any,
+    optimizer: Any,
     *,
+    augment: Augment | None = None,
+    loss: Loss = cross_entropy,
     test_time_augmentation: int = 0,
+    ema_decay: float = 0.0,
 ) -> Learner:
-    """A learner that trains `model` (images to logits) by cross-entropy.
+    """A learner that trains `model`, of any kind that `medjax.as_network` takes, by any Optax optimizer.
 
-    `train_step` divides the loss, weighed where the batch has weights, by the number of real images. A batch without any,
-    or whose loss or gradient is not finite, leaves the state as it was, the optimizer's moments included.
+    `train_step` divides the loss, weighted where the batch has weights, by the number of real images. A batch without
+    any, or whose loss or gradient is not finite, leaves the state as it was, the optimizer's moments and the batch
+    statistics included. `loss` gives one loss an image; evaluation always reports the cross-entropy.
 
+    With `ema_decay` (0 to below 1), predictions are made with an exponential moving average of the network's variables.
     `predict_step` averages the probabilities over `test_time_augmentation` fixed augmentations, the same for every
     image. With 0 of them, or without `augment`, it is `eval_step`.
     """
+    if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
+        raise refuse(
+            "optimizer", f"is a {type(optimizer).__name__}", "give an Optax optimizer, as optax.adam(1e-3)"
+        )
+    network = as_network(model)
+    init = _make_init(network, optimizer, has_average=ema_decay > 0)
+    train_step = _make_train_step(network, optimizer, augment, loss, ema_decay)
+    eval_step = _make_eval_step(network)
+    if test_time_augmentation == 0 or augment is None:
+        return Learner(init, train_step, eval_step, eval_step, network)
+    predict_step = _make_augmented_step(eval_step, augment, test_time_augmentation)
+    return Learner(init, train_step, eval_step, predict_step, network)
 
+
+def _make_init(
+    network: Network, optimizer: Any, *, has_average: bool
+) -> Callable[[Key[Array, ""], tuple[int, ...]], LearnerState]:
     def init(key: Key[Array, ""], image_shape: tuple[int, ...]) -> LearnerState:
-        parameters = model.init(key, jnp.zeros((1, *image_shape)))["params"]
+        variables = network.init(key, image_shape)
         return LearnerState(
-            parameters, optimizer.init(parameters), jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32)
+            *variables,
+            optimizer_state=adapt_optimizer(optimizer, variables.parameters).init(variables.parameters),
+            # A copy, as the memory of both is given away in the first step.
+            averaged=jax.tree.map(jnp.copy, variables) if has_average else (),
+            step=jnp.zeros((), jnp.int32),
+            learning_rate_scale=jnp.ones((), jnp.float32),
         )
 
-    def mean_loss(parameters: PyTree, key: Key[Array, ""], batch: Batch) -> tuple[Array, tuple[Sums, Array]]:
-        logits = model.apply({"params": parameters}, batch.images, is_training=True, rngs={"dropout": key})
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        weighed = losses if batch.weights is None else losses * batch.weights
-        mean = jnp.where(batch.mask, weighed, 0).sum() / jnp.maximum(batch.mask.sum(), 1)
-        return mean, (sum_batch(losses, logits, batch.labels, batch.mask), losses)
+    return init
+
+
+def _make_train_step(
+    network: Network, optimizer: Any, augment: Augment | None, loss: Loss, ema_decay: float
+) -> Callable[[Key[Array, ""], LearnerState, Batch], tuple[LearnerState, StepInfo]]:
+    def mean_loss(
+        parameters: PyTree, network_state: PyTree, key: Key[Array, ""], batch: Batch
+    ) -> tuple[Array, tuple[Sums, Array, PyTree]]:
+        variables = Variables(parameters, network_state)
+        logits, network_state = network.apply(variables, batch.images, is_training=True, key=key)
+        logits = logits.astype(jnp.float32)
+        losses = loss(logits, batch.labels)
+        if losses.shape != batch.labels.shape:
+            raise refuse(
+                "loss", f"returned shape {losses.shape} for {len(logits)} images", "return one loss an image"
+            )
+        weighted = losses if batch.weights is None else losses * batch.weights
+        mean = jnp.where(batch.mask, weighted, 0).sum() / jnp.maximum(batch.mask.sum(), 1)
+        return mean, (sum_batch(losses, logits, batch.labels, batch.mask), losses, network_state)
 
     def train_step(key: Key[Array, ""], state: LearnerState, batch: Batch) -> tuple[LearnerState, StepInfo]:
         augment_key, dropout_key = jax.random.split(key)
         if augment is not None:
             image_keys = jax.random.split(augment_key, batch.mask.shape[0])
             batch = batch._replace(images=jax.vmap(augment)(image_keys, batch.images))
-        gradient, (sums, losses) = jax.grad(mean_loss, has_aux=True)(state.parameters, dropout_key, batch)
+        (value, (sums, losses, network_state)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
+            state.parameters, state.network_state, dropout_key, batch
+        )
         is_finite = jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(gradient))
 
         def update(state: LearnerState) -> LearnerState:
-            updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.parameters)
+            updates, optimizer_state = adapt_optimizer(optimizer, state.parameters).update(
+                gradient,
+                state.optimizer_state,
+                state.parameters,
+                # For those that search along a line or follow the loss; the others ignore them.
+                value=value,
+                grad=gradient,
+                value_fn=lambda parameters: mean_loss(parameters, state.network_state, dropout_key, batch)[0],
+            )
             updates = jax.tree.map(lambda leaf: leaf * state.learning_rate_scale, updates)
-            parameters = optax.apply_updates(state.parameters, updates)
-            return state._replace(parameters=parameters, optimizer_state=optimizer_state, step=state.step + 1)
+            updated = state._replace(
+                parameters=optax.apply_updates(state.parameters, updates),
+                network_state=network_state,
+                optimizer_state=optimizer_state,
+                step=state.step + 1,
+            )
+            return updated._replace(averaged=_average(state, updated, ema_decay)) if ema_decay else updated
 
         state = lax.cond(batch.mask.any() & is_finite, update, lambda state: state, state)
         return state, StepInfo(sums, losses, is_finite)
 
-    def eval_step(parameters: PyTree, batch: Batch) -> Evaluation:
-        logits = model.apply({"params": parameters}, batch.images)
-        return Evaluation(logits, optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels))
+    return train_step
 
-    if test_time_augmentation == 0 or augment is None:
-        return Learner(init, train_step, eval_step, eval_step, model.num_classes)
-    change = augment
 
-    def predict_step(parameters: PyTree, batch: Batch) -> Evaluation:
+def _average(before: LearnerState, after: LearnerState, decay: float) -> Variables:
+    """The moving average after a step. Its decay grows over the first steps, so that the start is soon forgotten."""
+    steps = after.step.astype(jnp.float32)
+    step_size = 1 - jnp.minimum(decay, (1 + steps) / (10 + steps))
+
+    def move(new: Array, old: Array) -> Array:
+        is_float = jnp.issubdtype(new.dtype, jnp.floating)
+        return (old + step_size * (new - old)).astype(new.dtype) if is_float else new
+
+    return jax.tree.map(move, Variables(after.parameters, after.network_state), before.averaged)
+
+
+def _make_eval_step(network: Network) -> Callable[[Variables, Batch], Evaluation]:
+    def eval_step(variables: Variables, batch: Batch) -> Evaluation:
+        # A constant key: a network that draws at random even when it is not trained gives the same answer each time.
+        key = jax.random.key(0)
+        logits, _ = network.apply(variables, batch.images, is_training=False, key=key)
+        logits = logits.astype(jnp.float32)
+        return Evaluation(logits, cross_entropy(logits, batch.labels))
+
+    return eval_step
+
+
+def _make_augmented_step(
+    eval_step: Callable[[Variables, Batch], Evaluation], augment: Augment, count: int
+) -> Callable[[Variables, Batch], Evaluation]:
+    def predict_step(variables: Variables, batch: Batch) -> Evaluation:
         def predict_augmented(number: Array) -> Array:
             key = jax.random.fold_in(jax.random.key(0), number)
-            images = jax.vmap(change, in_axes=(None, 0))(key, batch.images)
-            return jax.nn.log_softmax(eval_step(parameters, batch._replace(images=images)).logits)
+            images = jax.vmap(augment, in_axes=(None, 0))(key, batch.images)
+            return jax.nn.log_softmax(eval_step(variables, batch._replace(images=images)).logits)
 
-        log_probabilities = lax.map(predict_augmented, jnp.arange(test_time_augmentation))
-        logits = jax.nn.logsumexp(log_probabilities, axis=0) - jnp.log(test_time_augmentation)
-        return Evaluation(logits, optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels))
+        log_probabilities = lax.map(predict_augmented, jnp.arange(count))
+        logits = jax.nn.logsumexp(log_probabilities, axis=0) - jnp.log(count)
+        return Evaluation(logits, cross_entropy(logits, batch.labels))
 
-    return Learner(init, train_step, eval_step, predict_step, model.num_classes)
+    return predict_step

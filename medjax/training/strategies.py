@@ -147,7 +147,7 @@ def lay_over_devices(one_fold: Callable[..., Any], *, num_shared: int, donate: S
     """One program over all devices: each takes its share of the folds in turn, beside the others.
 
     Where the devices do not divide the folds, the first folds are worked on again to fill up, and left out of the
-    result. Arguments should be on all devices already (see `place`), and results are:
+    result. Arguments should be on all devices already (see `put_on_devices`), and results are:
     states are small beside the images, and any number of folds can be spread anew from there.
     """
     mesh = _fold_mesh()
@@ -197,18 +197,18 @@ def choose_strategy(num_folds: int) -> StrategyName:
     return "devices" if num_folds > 1 and len(jax.devices()) > 1 else "loop"
 
 
-def place(strategy: StrategyName, tree: PyTree) -> PyTree:
-    """Arrays moved once to where the strategy works; per-fold ones too, so that no call finds them elsewhere."""
-    return jax.device_put(tree, _placement(strategy))
+def put_on_devices(strategy: StrategyName, tree: PyTree) -> PyTree:
+    """Arrays moved once to where the strategy works; per-fold ones too, so that no call has to move them."""
+    return jax.device_put(tree, _sharding(strategy))
 
 
-def outline(strategy: StrategyName, tree: PyTree) -> PyTree:
-    """Shapes of arrays, as those of the arrays that `place` moves: enough to compile for."""
-    placement = _placement(strategy)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placement), tree)
+def abstract_arrays(strategy: StrategyName, tree: PyTree) -> PyTree:
+    """ShapeDtypeStructs with the strategy's sharding, for ahead-of-time compilation."""
+    sharding = _sharding(strategy)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
-def _placement(strategy: StrategyName) -> NamedSharding | None:
+def _sharding(strategy: StrategyName) -> NamedSharding | None:
     return NamedSharding(_fold_mesh(), PartitionSpec()) if strategy == "devices" else None
 
 

@@ -14,10 +14,10 @@ from medjax.jobs.from_config import (
     count_steps,
     folds_of,
     make_controls,
-    make_model,
+    make_network,
     make_rate,
     make_splits,
-    with_whole_paths,
+    with_absolute_paths,
 )
 from medjax.models.cnn import CNN
 
@@ -107,8 +107,8 @@ def test_settings_reach_the_controls():
 def test_settings_reach_the_network():
     config = dataclasses.replace(PLAIN, block_features=(4, 8, 16), hidden_units=0, dropout=0.1, centre=True)
     model = CNN(3, dropout=0.1, block_features=(4, 8, 16), hidden_units=0, centre=True)
-    assert make_model(config, 3) == model
-    assert make_model(TrainConfig(), 6) == CNN(6)
+    assert make_network(config, None, "abc", (28, 28, 1)).module == model
+    assert make_network(TrainConfig(), None, "abcdef", (28, 28, 1)).module == CNN(6)
 
 
 def test_schedules_run_over_all_steps(dataset):
@@ -123,7 +123,7 @@ def test_schedules_run_over_all_steps(dataset):
 def test_the_groups_file_is_recorded_where_it_can_be_found_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = TrainConfig(data=dataclasses.replace(PLAIN.data, groups="groups.csv"))
-    assert with_whole_paths(config).data.groups == str(tmp_path / "groups.csv")
-    whole = with_whole_paths(CrossvalConfig(training=config))
+    assert with_absolute_paths(config).data.groups == str(tmp_path / "groups.csv")
+    whole = with_absolute_paths(CrossvalConfig(training=config))
     assert whole.training.data.groups == str(tmp_path / "groups.csv")
-    assert with_whole_paths(PLAIN) is PLAIN
+    assert with_absolute_paths(PLAIN) is PLAIN

@@ -29,7 +29,7 @@ def test_evaluate_needs_only_the_run_directory_and_the_data(trained_run, phantom
 def test_evaluate_says_how_to_name_data_that_have_moved(trained_run):
     record = {**trained_run.record, "data": {**trained_run.record["data"], "path": "/gone"}}
     with pytest.raises(
-        RefusedError, match=r"/gone: is not there any more \(name its place: medjax evaluate .* DATA"
+        RefusedError, match=r"/gone: is not there any more \(say where it is: medjax evaluate .* DATA"
     ):
         dataclasses.replace(trained_run, record=record).evaluate()
 

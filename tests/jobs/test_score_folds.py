@@ -82,10 +82,10 @@ def test_models_together_answer_with_the_mean_of_their_probabilities():
     learner = tiny_learner()
     import jax
 
-    models = [learner.init(jax.random.key(seed), (8, 8, 1)).parameters for seed in range(3)]
+    models = [learner.init(jax.random.key(seed), (8, 8, 1)).variables for seed in range(3)]
     indices = np.arange(5, 25)
     together = predict_together(learner, models, (images, labels), indices)
-    each = [predict(learner, model, images, labels, indices).probabilities for model in models]
+    each = [predict(learner, model, (images, labels), indices).probabilities for model in models]
     np.testing.assert_allclose(together.probabilities, np.mean(each, axis=0), rtol=1e-6)
     np.testing.assert_allclose(
         together.losses, -np.log(together.probabilities[np.arange(20), labels[indices]]), rtol=1e-6

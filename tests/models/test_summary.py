@@ -1,12 +1,13 @@
 import pytest
 
+from medjax.models.as_network import as_network
 from medjax.models.cnn import CNN
-from medjax.models.summary import summarize_model
+from medjax.models.summary import summarize_network
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return summarize_model(CNN(6), (28, 28, 1))
+    return summarize_network(as_network(CNN(6)), (28, 28, 1))
 
 
 def test_layers_come_in_order_with_shapes_and_parameters(rows):
@@ -24,4 +25,4 @@ def test_parts_that_only_hold_layers_are_left_out(rows):
 
 
 def test_image_shape_matters():
-    assert summarize_model(CNN(2), (32, 32, 3))[0].parameters == 3 * 3 * 3 * 32 + 32
+    assert summarize_network(as_network(CNN(2)), (32, 32, 3))[0].parameters == 3 * 3 * 3 * 32 + 32

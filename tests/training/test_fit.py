@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from medjax import metrics
-from medjax.training.fit import fit, init_state, predict
+from medjax.training.fit import fit_folds
 from medjax.training.folds import EVALUATION_BATCH, Controls, init_fold, make_plan
+from medjax.training.predict import predict
+from medjax.training.programs import compile_init
 from medjax.training.strategies import select_fold
 from tests.tiny import make_images, make_split, tiny_learner
 
@@ -17,9 +19,11 @@ SPLIT = make_split(LABELS)
 
 def train(images=IMAGES, splits=(SPLIT,), num_epochs=2, learner=None, **options):
     options = {"batch_size": 16, **options}
-    steps = fit(learner or tiny_learner(), images, LABELS, list(splits), num_epochs=num_epochs, **options)
+    steps = fit_folds(
+        learner or tiny_learner(), (images, LABELS), list(splits), num_epochs=num_epochs, **options
+    )
     return [
-        (epoch, jax.tree.map(np.array, state), jax.tree.map(np.array, info)) for epoch, state, info in steps
+        (info.epoch, jax.tree.map(np.array, state), jax.tree.map(np.array, info)) for state, info in steps
     ]
 
 
@@ -122,10 +126,10 @@ def test_no_compilation_after_the_first_epoch(monkeypatch):
         lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
     )
     before_second = None
-    for epoch, _state, _info in fit(
-        tiny_learner(learning_rate=0.011), IMAGES, LABELS, [SPLIT], num_epochs=4, batch_size=16
+    for _, info in fit_folds(
+        tiny_learner(learning_rate=0.011), (IMAGES, LABELS), [SPLIT], num_epochs=4, batch_size=16
     ):
-        if epoch == 0:
+        if info.epoch == 0:
             assert compiled
             before_second = len(compiled)
     assert len(compiled) == before_second
@@ -140,7 +144,7 @@ def test_every_program_of_an_epoch_is_compiled_once_though_it_is_compiled_ahead(
     learner = tiny_learner(learning_rate=0.012)
     for splits in ([SPLIT], [SPLIT, make_split(LABELS, seed=5)]):
         compiled.clear()
-        for _ in fit(learner, IMAGES, LABELS, splits, num_epochs=2, batch_size=16, strategy=strategy):
+        for _ in fit_folds(learner, (IMAGES, LABELS), splits, num_epochs=2, batch_size=16, strategy=strategy):
             pass
         # By loop two folds are two calls of the program for one; the others compile for so many folds.
         programs = [
@@ -170,28 +174,27 @@ def test_what_fails_while_it_is_compiled_ahead_is_raised():
 
 def test_fresh_parameters_are_those_of_a_compiler_that_optimises():
     plan = make_plan([SPLIT, make_split(LABELS, seed=5)], seed=2**32 - 1, batch_size=16)
-    quick = init_state(tiny_learner(), plan, IMAGES.shape)
+    quick = compile_init(tiny_learner(), IMAGES.shape, Controls(), False)(plan.key)
     for fold in range(2):
         plain = jax.jit(lambda key: init_fold(key, tiny_learner(), Controls(), IMAGES.shape))(plan.key[fold])
         assert_same(select_fold(quick, fold), plain)
 
 
 def test_parts_of_any_length_share_one_program_for_predictions(trained):
-    parameters = select_fold(trained[-1][1].learner.parameters, 0)
-    predict(tiny_learner(), parameters, IMAGES, LABELS, SPLIT.test)
+    variables = select_fold(trained[-1][1].learner.variables, 0)
+    predict(tiny_learner(), variables, (IMAGES, LABELS), SPLIT.test)
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
     )
-    predict(tiny_learner(), parameters, IMAGES, LABELS, np.arange(7))
-    predict(tiny_learner(), parameters, IMAGES, LABELS, np.tile(SPLIT.train, 3))
+    predict(tiny_learner(), variables, (IMAGES, LABELS), np.arange(7))
+    predict(tiny_learner(), variables, (IMAGES, LABELS), np.tile(SPLIT.train, 3))
     assert compiled == []
 
 
 def test_no_transfer_between_host_and_device_inside_an_epoch():
-    steps = fit(
-        tiny_learner(), jnp.asarray(IMAGES), jnp.asarray(LABELS), [SPLIT], num_epochs=2, batch_size=16
-    )
+    arrays = jnp.asarray(IMAGES), jnp.asarray(LABELS)
+    steps = fit_folds(tiny_learner(), arrays, [SPLIT], num_epochs=2, batch_size=16)
     next(steps)
     with jax.transfer_guard_host_to_device("disallow"):
         next(steps)
@@ -219,7 +222,7 @@ def test_the_best_parameters_are_those_of_the_lowest_val_loss():
     final = epochs[-1][1]
     assert final.best.epoch[0] == best
     assert final.controls.best.value[0] == pytest.approx(losses[best])
-    assert_same(final.best.parameters, epochs[best][1].learner.parameters)
+    assert_same(final.best.variables, epochs[best][1].learner.variables)
 
 
 def test_a_diverged_fold_is_frozen_in_its_last_finite_state():
@@ -243,22 +246,22 @@ def test_folds_side_by_side_equal_each_fold_alone():
 
 def test_predictions_are_the_models_softmax_in_the_order_asked(trained):
     learner = tiny_learner()
-    parameters = jax.tree.map(lambda leaf: leaf[0], trained[-1][1].learner.parameters)
+    variables = select_fold(trained[-1][1].learner.variables, 0)
     indices = SPLIT.test[::-1].copy()
-    predictions = predict(learner, parameters, IMAGES, LABELS, indices)
+    predictions = predict(learner, variables, (IMAGES, LABELS), indices)
     assert np.array_equal(predictions.labels, LABELS[indices])
     np.testing.assert_allclose(predictions.probabilities.sum(1), 1, rtol=1e-5)
     chosen = predictions.probabilities[np.arange(len(indices)), predictions.labels]
     np.testing.assert_allclose(predictions.losses, -np.log(chosen), rtol=1e-4, atol=1e-6)
-    single = predict(learner, parameters, IMAGES, LABELS, indices[3:4])
+    single = predict(learner, variables, (IMAGES, LABELS), indices[3:4])
     np.testing.assert_allclose(single.probabilities[0], predictions.probabilities[3], rtol=1e-5)
 
 
 def test_predictions_do_not_depend_on_how_many_are_asked_for_in_one_call(trained, monkeypatch):
-    parameters = jax.tree.map(lambda leaf: leaf[0], trained[-1][1].learner.parameters)
+    variables = select_fold(trained[-1][1].learner.variables, 0)
     rows = np.resize(np.arange(len(LABELS)), 3 * EVALUATION_BATCH + 5)
-    whole = predict(tiny_learner(), parameters, IMAGES, LABELS, rows)
-    monkeypatch.setattr("medjax.training.fit._EVALUATIONS_A_CALL", 2)  # 256, and a call with 133 of 256
-    assert_same(whole, predict(tiny_learner(), parameters, IMAGES, LABELS, rows))
-    one = predict(tiny_learner(), parameters, IMAGES, LABELS, rows[-1:])
+    whole = predict(tiny_learner(), variables, (IMAGES, LABELS), rows)
+    monkeypatch.setattr("medjax.training.predict._EVALUATIONS_A_CALL", 2)  # 256, and a call with 133 of 256
+    assert_same(whole, predict(tiny_learner(), variables, (IMAGES, LABELS), rows))
+    one = predict(tiny_learner(), variables, (IMAGES, LABELS), rows[-1:])
     np.testing.assert_allclose(one.probabilities[0], whole.probabilities[-1], rtol=1e-5)

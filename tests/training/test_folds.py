@@ -14,7 +14,7 @@ from medjax.models.cnn import CNN
 from medjax.records import Dataset, Split
 from medjax.training.batching import PADDING, Batch
 from medjax.training.controls import best_so_far, early_stopping, reduce_on_plateau
-from medjax.training.fit import fit
+from medjax.training.fit import fit_folds
 from medjax.training.folds import Controls, Watch, _note_losses, init_fold, make_plan, shuffle_epoch
 from medjax.training.learner import make_learner
 from tests.tiny import make_images, make_split, tiny_learner
@@ -25,10 +25,9 @@ OTHER = make_split(LABELS, seed=5)
 
 
 def train(controls, num_epochs, splits=(SPLIT,), **options):
-    steps = fit(
+    steps = fit_folds(
         tiny_learner(),
-        IMAGES,
-        LABELS,
+        (IMAGES, LABELS),
         list(splits),
         num_epochs=num_epochs,
         batch_size=16,
@@ -36,7 +35,7 @@ def train(controls, num_epochs, splits=(SPLIT,), **options):
         **options,
     )
     return [
-        (epoch, jax.tree.map(np.array, state), jax.tree.map(np.array, info)) for epoch, state, info in steps
+        (info.epoch, jax.tree.map(np.array, state), jax.tree.map(np.array, info)) for state, info in steps
     ]
 
 
@@ -129,7 +128,7 @@ def test_the_scored_images_of_a_fold_decide_nothing_about_it():
     clean, disturbed = (
         [
             jax.tree.map(np.array, state)
-            for _, state, _ in fit(tiny_learner(), images, LABELS, splits, **options)
+            for state, _ in fit_folds(tiny_learner(), (images, LABELS), splits, **options)
         ]
         for images in (IMAGES, noisy)
     )
@@ -146,7 +145,7 @@ def test_without_a_validation_part_nothing_is_chosen_and_controls_refuse():
     assert info.val.num_images[0] == 0
     assert state.best.epoch[0] == -1
     controls = Controls(stopping=Watch(early_stopping(), metrics.mean_loss))
-    with pytest.raises(ValueError, match="need a validation part"):
+    with pytest.raises(ValueError, match="a split has no validation part"):
         train(controls, 2, splits=(SPLIT, bare))
 
 
@@ -156,7 +155,7 @@ def drawn(running_losses, num_steps, seeds, start=0):
     plan = jax.tree.map(lambda leaf: leaf[0], plan)
     state = init_fold(plan.key, tiny_learner(), Controls(), (10, 8, 8, 1), keeps_losses=True)
     state = state._replace(running_losses=jnp.asarray(running_losses, jnp.float32))
-    draw = jax.jit(functools.partial(shuffle_epoch, tiny_learner(), 1, num_steps))
+    draw = jax.jit(functools.partial(shuffle_epoch, 2, 1, num_steps))
     plans = [draw(LABELS, start, plan._replace(key=jax.random.key(seed)), state) for seed in range(seeds)]
     return np.stack([plan.train[start : start + num_steps] for plan in plans])
 
@@ -204,7 +203,7 @@ def test_weights_make_the_classes_of_a_fold_weigh_alike():
 def test_sampling_draws_every_class_as_often_and_as_many_images_as_there_are():
     plan = jax.tree.map(lambda leaf: leaf[0], imbalanced_plan("sampling"))
     state = init_fold(plan.key, tiny_learner(), Controls(), (120, 8, 8, 1))
-    draw = jax.jit(functools.partial(shuffle_epoch, tiny_learner(), 16, 4))
+    draw = jax.jit(functools.partial(shuffle_epoch, 2, 16, 4))
     epochs = np.stack(
         [draw(LABELS, 0, plan._replace(key=jax.random.key(seed)), state).train for seed in range(40)]
     )

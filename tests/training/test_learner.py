@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from medjax.models.cnn import CNN
+from medjax.models.network import Variables
 from medjax.training.batching import Batch
 from medjax.training.learner import make_learner
 from medjax.training.optimizers import make_adam
@@ -94,7 +95,7 @@ def test_a_step_is_adam_on_the_mean_gradient_whatever_the_batch_size(n):
     after, info = jax.jit(learner.train_step)(KEY, state, batch)
 
     def mean_loss(parameters):
-        return learner.eval_step(parameters, batch).losses.mean()
+        return learner.eval_step(Variables(parameters, {}), batch).losses.mean()
 
     loss, gradient = jax.value_and_grad(mean_loss)(state.parameters)
     updates, _ = make_adam(1e-2).update(gradient, state.optimizer_state, state.parameters)
@@ -123,11 +124,11 @@ def test_augmentation_changes_training_and_not_evaluation():
 
     plain = tiny_learner(dropout=0.0, is_augmented=False)
     model = CNN(2, dropout=0.0, block_features=(4,), hidden_units=8)
-    bright = make_learner(model, make_adam(1e-2), brighten)
+    bright = make_learner(model, make_adam(1e-2), augment=brighten)
     state, batch = trained_a_little(plain), make_batch(16)
     losses = [jax.jit(each.train_step)(KEY, state, batch)[1].sums.loss for each in (plain, bright)]
     assert losses[0] != losses[1]
-    assert_same(plain.eval_step(state.parameters, batch), bright.eval_step(state.parameters, batch))
+    assert_same(plain.eval_step(state.variables, batch), bright.eval_step(state.variables, batch))
 
 
 def test_the_key_alone_decides_augmentation_and_dropout(learner):
@@ -145,19 +146,19 @@ def test_an_answer_over_views_is_the_mean_of_the_probabilities_over_changed_imag
         return image * jax.random.uniform(key)
 
     model = CNN(2, dropout=0.0, block_features=(4,), hidden_units=8)
-    learner = make_learner(model, make_adam(1e-2), shade, test_time_augmentation=3)
+    learner = make_learner(model, make_adam(1e-2), augment=shade, test_time_augmentation=3)
     state, batch = trained_a_little(learner), make_batch(6)
     shades = [jax.random.uniform(jax.random.fold_in(jax.random.key(0), view)) for view in range(3)]
     changed = [batch._replace(images=batch.images * each) for each in shades]
-    answers = [jax.nn.softmax(learner.eval_step(state.parameters, each).logits) for each in changed]
-    answer = jax.jit(learner.predict_step)(state.parameters, batch)
+    answers = [jax.nn.softmax(learner.eval_step(state.variables, each).logits) for each in changed]
+    answer = jax.jit(learner.predict_step)(state.variables, batch)
     expected = sum(answers) / 3
     np.testing.assert_allclose(jax.nn.softmax(answer.logits), expected, rtol=1e-5)
     np.testing.assert_allclose(
         answer.losses, -np.log(expected[np.arange(6), np.asarray(batch.labels)]), rtol=1e-4
     )
     assert not np.allclose(answers[0], answers[1], atol=1e-4)
-    alone = jax.jit(learner.predict_step)(state.parameters, jax.tree.map(lambda leaf: leaf[2:3], batch))
+    alone = jax.jit(learner.predict_step)(state.variables, jax.tree.map(lambda leaf: leaf[2:3], batch))
     np.testing.assert_allclose(alone.logits[0], answer.logits[2], rtol=1e-5)  # whatever lies beside it
 
 

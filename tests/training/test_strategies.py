@@ -10,10 +10,10 @@ import pytest
 
 from medjax.training.strategies import (
     STRATEGIES,
+    abstract_arrays,
     choose_strategy,
     loop,
-    outline,
-    place,
+    put_on_devices,
     select_fold,
     stack_folds,
 )
@@ -39,7 +39,7 @@ def test_it_is_traced_once_whatever_the_number_of_calls(name):
         return state + 1
 
     lifted = STRATEGIES[name](one_fold, num_shared=0)
-    state = place(name, jnp.zeros((5, 2)))
+    state = put_on_devices(name, jnp.zeros((5, 2)))
     for _ in range(3):
         state = lifted(state)
     assert state.tolist() == [[3, 3]] * 5
@@ -53,8 +53,8 @@ def test_what_is_lowered_for_shapes_is_what_the_arrays_then_run(name, num_folds)
         return shared * state
 
     lifted = STRATEGIES[name](one_fold, num_shared=1)
-    arrays = place(name, (np.arange(7, dtype=np.float32), np.ones((num_folds, 7), np.float32)))
-    lifted.lower(*outline(name, arrays)).compile()
+    arrays = put_on_devices(name, (np.arange(7, dtype=np.float32), np.ones((num_folds, 7), np.float32)))
+    lifted.lower(*abstract_arrays(name, arrays)).compile()
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, *_, fun_name="", **__: compiled.append(fun_name) if "backend_compile" in event else None
@@ -90,7 +90,7 @@ import sys
 import jax, numpy as np
 from medjax import metrics
 from medjax.training.controls import early_stopping, reduce_on_plateau
-from medjax.training.fit import fit
+from medjax.training.fit import fit_folds
 from medjax.training.folds import Controls, Watch
 from medjax.data.splitting.splits import k_fold
 from medjax.records import Split
@@ -112,11 +112,11 @@ jax.monitoring.register_event_duration_secs_listener(
 )
 results, late = {}, {}
 for strategy in ("loop", "map", "vmap", "devices"):
-    for epoch, state, info in fit(
-        tiny_learner(dropout=0.0), images, labels, splits, num_epochs=8, batch_size=16, controls=controls,
+    for state, info in fit_folds(
+        tiny_learner(dropout=0.0), (images, labels), splits, num_epochs=8, batch_size=16, controls=controls,
         strategy=strategy,
     ):
-        if epoch == 0:
+        if info.epoch == 0:
             before = len(compiled)
     late[strategy] = len(compiled) - before
     results[strategy] = jax.tree.map(np.array, state)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from medjax.config import CrossvalConfig, TrainConfig
-from medjax.jobs.naming import describe_level, describe_parts, file_name
+from medjax.jobs.run_record import describe_level, describe_parts
 from medjax.records import Dataset
+from medjax.runs.directory import file_name
 
 
 @pytest.mark.parametrize(

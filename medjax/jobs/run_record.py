@@ -1,0 +1,234 @@
+"""The record of a run, run.json: what was trained, on which images, in which environment. All of it is made here."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from medjax.config import CrossvalConfig
+from medjax.data.load import fingerprint
+from medjax.data.splitting import leakage
+from medjax.jobs.from_config import Config, folds_of, is_built_in, kept_test, training_of, with_absolute_paths
+from medjax.models.network import Network
+from medjax.models.summary import summarize_network
+from medjax.records import Dataset, Indices, Split
+from medjax.training.strategies import choose_strategy
+
+GROUPS_NAMED = 20
+"""Groups in more than one official part that are named; all are counted."""
+_VERSIONS = ("medjax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow", "orbax-checkpoint")
+_KEPT_TOGETHER = {"user": "groups", "exact": "identical images", "near": "nearly identical images"}
+
+
+def describe_run(
+    config: Config,
+    command: str,
+    source: str | Path | None,
+    dataset: Dataset,
+    splits: Sequence[Split],
+    network: Network,
+    *,
+    is_own_network: bool,
+) -> dict[str, Any]:
+    """run.json as it stands before training, as JSON values.
+
+    `source` is where the data were read, None for a data set given in Python; `is_own_network` says that the network was
+    given in Python.
+    """
+    training = training_of(config)
+    environment = describe_environment()
+    if isinstance(config, CrossvalConfig):
+        auto = config.fold_strategy == "auto"
+        strategy = choose_strategy(len(folds_of(config))) if auto else config.fold_strategy
+        indices = {"images": np.sort(np.concatenate([split.test for split in splits[: config.folds]]))}
+    else:
+        strategy, indices = "loop", splits[0]._asdict()
+    return {
+        "medjax": environment["versions"]["medjax"],
+        "job": job_name(config),
+        "command": command,
+        "status": "running",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": as_json(with_absolute_paths(config)),
+        "seed": training.seed,
+        "strategy": strategy,
+        "resumptions": [],
+        "class_names": list(dataset.class_names),
+        "data": describe_data(source, dataset, describe_parts(config, dataset), indices),
+        "model": describe_network(config, network, dataset.images.shape[1:], is_own=is_own_network),
+        **environment,
+    }
+
+
+def job_name(config: Config) -> str:
+    """The command that runs a configuration: "train" or "crossval"."""
+    return "crossval" if isinstance(config, CrossvalConfig) else "train"
+
+
+def as_json(config: Config) -> dict[str, Any]:
+    """A configuration as run.json holds it."""
+    return json.loads(json.dumps(asdict(config)))
+
+
+def describe_network(
+    config: Config, network: Network, image_shape: tuple[int, ...], *, is_own: bool
+) -> dict[str, Any]:
+    """The block `model`: name, settings and layers of a network, and where it comes from.
+
+    `source` is "medjax" for a network of medjax, "import" for one that --model names, "python" for one that was given to
+    `medjax.train`. Only the first is ever made again because run.json says so.
+    """
+    training = training_of(config)
+    source = "python" if is_own else "medjax" if is_built_in(training) else "import"
+    layers = summarize_network(network, image_shape)
+    return {
+        "name": training.model if source == "medjax" else network.name,
+        "source": source,
+        "settings": json.loads(json.dumps(network.settings)),
+        "parameters": sum(layer.parameters for layer in layers),
+        "layers": [layer._asdict() for layer in layers],
+    }
+
+
+def describe_data(
+    source: str | Path | None, dataset: Dataset, parts: str, indices: Mapping[str, Indices]
+) -> dict[str, Any]:
+    """The block `data`: where the images lie, what identifies them, and how many of each class each part has.
+
+    `parts` says in words how they were divided, `indices` gives the images of each part. `path` is None for a data set
+    given in Python.
+    """
+    path = str(source) if source is None or dataset.is_synthetic else str(Path(source).absolute())
+    return {
+        "name": dataset.name,
+        "path": None if source is None else path,
+        "fingerprint": fingerprint(dataset),
+        "n": len(dataset.labels),
+        "image_shape": list(dataset.images.shape[1:]),
+        "is_synthetic": dataset.is_synthetic,
+        "parts": parts,
+        "groups": describe_groups(dataset),
+        "counts": {
+            part: dict(zip(dataset.class_names, _count_classes(dataset, chosen), strict=True))
+            for part, chosen in indices.items()
+        },
+        "loading": dataset.counts._asdict(),
+    }
+
+
+def _count_classes(dataset: Dataset, indices: Indices) -> list[int]:
+    return np.bincount(dataset.labels[indices], minlength=len(dataset.class_names)).tolist()
+
+
+def describe_groups(dataset: Dataset) -> dict[str, Any] | None:
+    """What made the groups, how many there are, and the sha256 of the group of each image in order; None without groups."""
+    if dataset.groups is None:
+        return None
+    text = "\0".join(dataset.groups).encode("utf-8", "surrogatepass")
+    return {
+        "sources": list(dataset.grouped_by),
+        "n": len(np.unique(dataset.groups)),
+        "fingerprint": hashlib.sha256(text).hexdigest(),
+    }
+
+
+def describe_parts(config: Config, dataset: Dataset) -> str:
+    """How the images are divided into parts or folds, in words."""
+    together = " and ".join(_KEPT_TOGETHER[source] for source in dataset.grouped_by)
+    groups = "" if dataset.groups is None else f", {together} kept together"
+    if isinstance(config, CrossvalConfig):
+        return _describe_folds(config, dataset, groups)
+    if dataset.split is None:
+        return f"random, stratified by class{groups}"
+    if (dataset.split == "val").any():
+        return "the source's official parts"
+    return f"the source's official train and test parts, val drawn from train{groups}"
+
+
+def _describe_folds(config: CrossvalConfig, dataset: Dataset, groups: str) -> str:
+    repeats = f", {config.repeats} times over" if config.repeats > 1 else ""
+    folds = f"{config.folds} folds{repeats}, stratified by class{groups}"
+    if dataset.split is None:
+        return folds
+    parts = [part for part in Split._fields if (dataset.split == part).any()]
+    if config.keep_test:
+        return f"{folds}; the source's test images left out of all folds and scored apart"
+    return f"{folds}; the source's parts ({', '.join(parts)}) pooled"
+
+
+def describe_leakage(config: Config, dataset: Dataset, splits: Sequence[Split]) -> dict[str, Any]:
+    """The block `data.leakage`: at which level parts are disjoint, and how many scored images have copies in train.
+
+    Keys: `level` ("group" where no given group lies in two parts, else "image") and `statement`, the same in words;
+    `groups_across_parts`, how many groups lie in more than one official part, and the first of them by name;
+    `threshold`, `test` and `val` of `leakage.describe_leakage`, over all folds that are trained; of kept test images the
+    same as `official_test`.
+    """
+    threshold = training_of(config).data.near_threshold
+    found = leakage.describe_leakage(dataset, [splits[fold] for fold in folds_of(config)], threshold)
+    keeps_test = isinstance(config, CrossvalConfig) and config.keep_test
+    if keeps_test:
+        test = kept_test(dataset)
+        others = np.setdiff1d(np.arange(len(dataset.labels)), test)
+        apart = [Split(others, others[:0], test)]
+        found["official_test"] = leakage.describe_leakage(dataset, apart, threshold)["test"]
+    is_pooled = isinstance(config, CrossvalConfig) and not keeps_test
+    crossing = {} if is_pooled else leakage.groups_across_parts(dataset)
+    level, statement = describe_level(dataset, len(crossing), threshold)
+    across = {"n": len(crossing), "named": dict(list(crossing.items())[:GROUPS_NAMED])}
+    return {"level": level, "statement": statement, "groups_across_parts": across, **found}
+
+
+def describe_level(dataset: Dataset, num_crossing: int, threshold: float) -> tuple[str, str]:
+    """The level at which parts are disjoint, "group" or "image", and the same in words.
+
+    `num_crossing` groups lie in more than one official part; `threshold` (grey levels) is that of nearly identical images.
+    """
+    level = "group" if "user" in dataset.grouped_by and num_crossing == 0 else "image"
+    if level == "group":
+        sentences = ["Group level: no group of the groups file lies in two parts."]
+    elif "user" in dataset.grouped_by:
+        sentences = [
+            f"Image level: the parts are official, and {num_crossing:,} groups lie in more than one."
+        ]
+    else:
+        sentences = ["Image level; no patient identifiers: images of one patient may lie in several parts."]
+    where = "" if dataset.split is None else " where parts are drawn"
+    if "exact" in dataset.grouped_by:
+        sentences.append(f"Identical images are kept together{where}.")
+    if "near" in dataset.grouped_by:
+        linked = f"those of a class that pairs at most {threshold:g} grey levels apart link"
+        sentences.append(f"Identical images, and {linked}, are kept together{where}.")
+    return level, " ".join(sentences)
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions and machine: what the last bits of a result depend on beside the seed."""
+    device = jax.devices()[0]
+    devices = f"{jax.device_count()} × {device.platform}" if jax.device_count() > 1 else device.platform
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+        "machine": {
+            "platform": f"{platform.system()} {platform.machine()}",
+            "processor": _processor_name(),
+            "device": f"{devices} ({device.device_kind})",
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        },
+    }
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

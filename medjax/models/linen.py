@@ -1,0 +1,88 @@
+"""A Linen module as a `Network`: any name of the training flag, any mutable collection, any random stream."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import errors as flax_errors
+from flax import linen as nn
+from jaxtyping import Array, Key, PyTree
+
+from medjax.errors import refuse
+from medjax.models.network import (
+    TRAINING_FLAGS,
+    Network,
+    Variables,
+    as_float32,
+    find_flag,
+    require_logits,
+    require_same_state,
+)
+
+
+def from_linen(module: nn.Module) -> Network:
+    """A network of a Linen module. The collection "params" becomes its parameters, all others its state.
+
+    Its training flag is an argument of `__call__` or a field, under any of the names in `TRAINING_FLAGS`. A module that has
+    none and changes its state all the same raises RefusedError when it is evaluated.
+    """
+    flag = find_flag(type(module).__call__)
+    name = type(module).__name__
+    field = None if flag else next((each for each in TRAINING_FLAGS if hasattr(module, each)), None)
+
+    def bind(*, is_training: bool) -> tuple[nn.Module, dict[str, bool]]:
+        """The module and the arguments that tell it whether it is trained."""
+        if flag is not None:
+            return module, {flag: is_training == TRAINING_FLAGS[flag]}
+        if field is not None:
+            return module.clone(**{field: is_training == TRAINING_FLAGS[field]}), {}
+        return module, {}
+
+    def init(key: Key[Array, ""], image_shape: tuple[int, ...]) -> Variables:
+        bound, options = bind(is_training=False)
+        # Modules draw at random under names of their own; Linen falls back on "params" for all of them.
+        variables = bound.init(key, jnp.zeros((1, *image_shape), jnp.float32), **options)
+        variables = dict(nn.meta.unbox(variables))
+        return Variables(as_float32(variables.pop("params", {})), variables)
+
+    def apply(
+        variables: Variables, images: Array, *, is_training: bool, key: Key[Array, ""]
+    ) -> tuple[Array, PyTree]:
+        bound, options = bind(is_training=is_training)
+        rngs = {"dropout": key, "params": jax.random.fold_in(key, 1)}
+        state = dict(variables.state)
+        collections = {"params": variables.parameters, **state}
+        if is_training and state:
+            logits, changed = bound.apply(collections, images, rngs=rngs, mutable=list(state), **options)
+            return require_logits(name, logits, images), require_same_state(name, state, dict(changed))
+        try:
+            logits = bound.apply(collections, images, rngs=rngs, **options)
+        except flax_errors.ModifyScopeVariableError as error:
+            raise refuse(
+                f"network {name}",
+                "changes its state outside training, as nothing tells it whether it is trained",
+                f"give its __call__ an argument named {' or '.join(list(TRAINING_FLAGS)[:4])}",
+            ) from error
+        return require_logits(name, logits, images), state
+
+    return Network(init, apply, name, _settings_of(module), module)
+
+
+def _settings_of(module: nn.Module) -> dict[str, Any]:
+    names = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
+    return {name: plain_setting(getattr(module, name)) for name in names}
+
+
+def plain_setting(value: Any) -> Any:
+    """A setting as JSON can hold it, without addresses in memory, so that two processes agree on it."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [plain_setting(each) for each in value]
+    if isinstance(value, Mapping):
+        return {str(name): plain_setting(each) for name, each in value.items()}
+    if isinstance(value, nn.Module):
+        return {type(value).__name__: _settings_of(value)}
+    return getattr(value, "__name__", type(value).__name__)

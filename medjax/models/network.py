@@ -1,0 +1,110 @@
+"""What training needs of a model: two pure functions, `init` and `apply`, over explicit `Variables`."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Key, PyTree
+
+from medjax.errors import refuse
+
+# The argument that tells a module whether it is trained, by the names in use, and whether True means training.
+TRAINING_FLAGS = {
+    "is_training": True,
+    "training": True,
+    "train": True,
+    "is_train": True,
+    "deterministic": False,
+    "use_running_average": False,
+    "inference": False,
+}
+_RETURN_LOGITS = "return logits [batch, class], and nothing else, from the network"
+
+
+class Variables(NamedTuple):
+    """All numbers of a network."""
+
+    parameters: PyTree[Float32[Array, "..."]]  # what the optimizer changes
+    state: PyTree  # what the network itself changes while it is trained (batch statistics); an empty dict for none
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # by identity: its functions cannot be compared
+class Network:
+    """Two pure functions. Leaves of `Variables` are arrays; no key lives among them."""
+
+    # (key, shape of one image) -> Variables
+    init: Callable[[Key[Array, ""], tuple[int, ...]], Variables]
+    # (variables, images in 0 to 1, *, is_training, key) -> (logits [batch, class], the state after this call)
+    apply: Callable[..., tuple[Float[Array, "batch class"], PyTree]]
+    name: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # for people, and to compare runs
+    module: Any = None  # the Linen module, which can list its layers; None for other networks
+
+
+@functools.lru_cache(maxsize=32)
+def abstract_variables(network: Network, image_shape: tuple[int, ...]) -> Variables:
+    """Shapes and dtypes of a network's variables. Computes nothing."""
+    return jax.eval_shape(lambda key: network.init(key, image_shape), jax.random.key(0))
+
+
+@functools.lru_cache(maxsize=32)
+def count_classes(network: Network, image_shape: tuple[int, ...]) -> int:
+    """The number of logits for one image of (height, width, channel). Computes nothing."""
+
+    def apply(variables: Variables, key: Key[Array, ""]) -> Array:
+        images = jnp.zeros((1, *image_shape), jnp.float32)
+        return network.apply(variables, images, is_training=False, key=key)[0]
+
+    return jax.eval_shape(apply, abstract_variables(network, image_shape), jax.random.key(0)).shape[-1]
+
+
+def find_flag(call: Callable[..., Any]) -> str | None:
+    """The argument that tells a module whether it is trained, if it has one."""
+    names = parameter_names(call)
+    return next((flag for flag in TRAINING_FLAGS if flag in names), None)
+
+
+def parameter_names(function: Callable[..., Any]) -> set[str]:
+    """Names of a function's arguments; empty where it does not tell."""
+    try:
+        return set(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # some built-in callables have no signature
+        return set()
+
+
+def require_logits(name: str, logits: Any, images: Array) -> Float[Array, "batch class"]:
+    """Raise RefusedError unless a network has returned one row of logits for each image."""
+    shape = getattr(logits, "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != len(images):
+        got = f"an array of shape {shape}" if shape is not None else f"a {type(logits).__name__}"
+        raise refuse(f"network {name}", f"returned {got} for {len(images)} images", _RETURN_LOGITS)
+    return logits
+
+
+def require_same_state(name: str, before: PyTree, after: PyTree) -> PyTree:
+    """The state after a call, which must have the shapes and dtypes that it had before."""
+
+    def shapes(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)
+
+    if shapes(before) != shapes(after):
+        raise refuse(
+            f"network {name}",
+            "its state has other shapes or dtypes after a training step than before",
+            "keep the state's shapes; sow what grows into the collection intermediates",
+        )
+    return after
+
+
+def as_float32(parameters: PyTree) -> PyTree[Array]:
+    """Parameters with all floats as float32: updates smaller than a parameter's bfloat16 step would be lost."""
+
+    def convert(leaf: Any) -> Array:
+        leaf = jnp.asarray(leaf)
+        return leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(convert, parameters)

@@ -1,0 +1,151 @@
+"""Check what `fit` and `predict` are given before anything is computed, and say what was got and what is wanted."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Int32, UInt8
+
+from medjax.errors import refuse
+from medjax.models.network import Variables, abstract_variables, count_classes
+from medjax.records import Dataset, Split
+from medjax.training.folds import Best, FoldState
+from medjax.training.learner import Learner, LearnerState
+
+_SCALE_BACK = "give grey levels of 0 to 255 as uint8, as np.round(255 * images).astype(np.uint8)"
+
+
+class Arrays(NamedTuple):
+    """Images, and their labels if they have any."""
+
+    images: UInt8[Array | np.ndarray, "n height width channel"]
+    labels: Int32[Array | np.ndarray, "n"] | None
+
+
+def as_arrays(data: Any, *, needs_labels: bool) -> Arrays:
+    """The arrays of a `Dataset`, of a pair (images, labels), or of images alone; RefusedError for any others."""
+    images: Any
+    labels: Any
+    if isinstance(data, Dataset):
+        images, labels = data.images, data.labels
+    elif isinstance(data, tuple) and len(data) == 2:
+        images, labels = data
+    else:
+        images, labels = data, None
+    images = _require_images(images)
+    if labels is None:
+        if needs_labels:
+            raise refuse("data", "has no labels", "give a Dataset or a pair (images, labels)")
+        return Arrays(images, None)
+    return Arrays(images, _require_labels(labels, len(images)))
+
+
+def _require_images(images: Any) -> UInt8[Array | np.ndarray, "n height width channel"]:
+    images = images if isinstance(images, jax.Array) else np.asarray(images)
+    if images.dtype != np.uint8:
+        raise refuse("images", f"have dtype {images.dtype}", _SCALE_BACK)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4:
+        wanted = "give an array [n, height, width] or [n, height, width, channel]"
+        raise refuse("images", f"have shape {images.shape}", wanted)
+    return images
+
+
+def _require_labels(labels: Any, num_images: int) -> Int32[Array | np.ndarray, "n"]:
+    labels = labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    if labels.shape == (num_images, 1):
+        labels = labels[:, 0]
+    if labels.shape != (num_images,):
+        raise refuse(
+            "labels", f"have shape {labels.shape} for {num_images} images", "give one label an image"
+        )
+    if labels.dtype.kind not in "iu":
+        raise refuse(
+            "labels", f"have dtype {labels.dtype}", "give whole numbers from 0, as labels.astype(int)"
+        )
+    return labels.astype(np.int32)
+
+
+def require_splits(splits: Sequence[Split], num_images: int) -> list[Split]:
+    """Splits as index arrays; RefusedError unless the parts of each are disjoint indices of images, train not empty."""
+    if isinstance(splits, Split):
+        raise refuse("splits", "is a single split", "give a list of splits to fit_folds, or call fit")
+    checked = []
+    for number, split in enumerate(splits):
+        name = f"split {number}"
+        if not isinstance(split, Split):
+            raise refuse(name, f"is a {type(split).__name__}", "give a medjax.Split, as medjax.split makes")
+        parts = Split(
+            *(_require_indices(f"{name}, {part}", getattr(split, part), num_images) for part in Split._fields)
+        )
+        together = np.concatenate(parts)
+        if len(np.unique(together)) < len(together):
+            raise refuse(name, "has an image in two parts, or twice in one", "give each image to one part")
+        if len(parts.train) == 0:
+            raise refuse(name, "has no training image", "give it some")
+        checked.append(parts)
+    if not checked:
+        raise refuse("splits", "there is none", "give at least one")
+    return checked
+
+
+def _require_indices(name: str, indices: Any, num_images: int) -> np.ndarray:
+    indices = np.asarray(indices)
+    if indices.size == 0:
+        return np.zeros(0, np.int64)
+    if indices.ndim != 1 or indices.dtype.kind not in "iu":
+        got = f"has shape {indices.shape} and dtype {indices.dtype}"
+        raise refuse(name, got, "give the numbers of images, as np.flatnonzero(mask)")
+    if indices.min() < 0 or indices.max() >= num_images:
+        raise refuse(
+            name,
+            f"has indices from {indices.min()} to {indices.max()}",
+            f"there are images 0 to {num_images - 1}",
+        )
+    return indices.astype(np.int64)
+
+
+def require_classes(learner: Learner, arrays: Arrays) -> int:
+    """The number of classes that a network tells apart; RefusedError if a label is none of them."""
+    num_classes = count_classes(learner.network, arrays.images.shape[1:])
+    if arrays.labels is None or len(arrays.labels) == 0:
+        return num_classes
+    labels = np.asarray(arrays.labels)
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise refuse(
+            "labels",
+            f"are from {labels.min()} to {labels.max()}, and network {learner.network.name} has {num_classes} logits",
+            "number the classes from 0, and give the network as many logits as there are classes",
+        )
+    return num_classes
+
+
+def variables_of(learner: Learner, state: Any, image_shape: tuple[int, ...]) -> Variables:
+    """The variables of one fold out of whatever holds them; RefusedError where they are not this network's."""
+    if isinstance(state, FoldState):
+        state = state.learner
+    if isinstance(state, LearnerState | Best):
+        state = state.variables
+    if not isinstance(state, Variables):
+        wanted = "give a state that fit yields, or Variables(parameters, state)"
+        raise refuse("state", f"is a {type(state).__name__}", wanted)
+    expected = abstract_variables(learner.network, image_shape)
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (expected, state)]
+    if structures[0] != structures[1]:
+        raise refuse(
+            "state", f"has other arrays than network {learner.network.name}", "give a state of this network"
+        )
+    for want, got in zip(jax.tree.leaves(expected), jax.tree.leaves(state), strict=True):
+        if want.shape == got.shape:
+            continue
+        has_fold_axis = got.shape[1:] == want.shape
+        raise refuse(
+            "state",
+            f"has an array of shape {got.shape} where network {learner.network.name} has {want.shape}",
+            "take one fold of it: medjax.select_fold(state, 0)"
+            if has_fold_axis
+            else "give a state of this network",
+        )
+    return state

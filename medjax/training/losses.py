@@ -1,0 +1,31 @@
+"""Losses: functions of logits and labels to one loss an image, so that masks and weights apply to any of them."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+Loss = Callable[[Float[Array, "batch class"], Int[Array, "batch"]], Float[Array, "batch"]]
+
+
+def cross_entropy(logits: Float[Array, "batch class"], labels: Int[Array, "batch"]) -> Float[Array, "batch"]:
+    """Cross-entropy of each image, in nats; 0 is perfect."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def make_smoothed_cross_entropy(smoothing: float) -> Loss:
+    """Cross-entropy against labels that give `smoothing` (0 to below 1) of their weight to all classes alike.
+
+    Reference: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016,
+    https://arxiv.org/abs/1512.00567.
+    """
+
+    def smoothed_cross_entropy(
+        logits: Float[Array, "batch class"], labels: Int[Array, "batch"]
+    ) -> Float[Array, "batch"]:
+        hard = cross_entropy(logits, labels)
+        uniform = optax.softmax_cross_entropy(logits, jnp.full_like(logits, 1 / logits.shape[-1]))
+        return (1 - smoothing) * hard + smoothing * uniform
+
+    return smoothed_cross_entropy

@@ -1,0 +1,58 @@
+"""Predictions of a trained network."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax.errors import refuse
+from medjax.records import Dataset, Indices, Predictions
+from medjax.training.batching import pad_indices
+from medjax.training.folds import EVALUATION_BATCH
+from medjax.training.inputs import as_arrays, require_classes, variables_of
+from medjax.training.learner import Learner
+from medjax.training.programs import compile_evaluation
+
+_EVALUATIONS_A_CALL = 64
+
+
+def predict(learner: Learner, state: Any, data: Any, indices: Indices | None = None) -> Predictions:
+    """Probabilities, and losses where there are labels, of the images at `indices`; of all of them by default.
+
+    `state` is what `fit` yields, its best variables (`state.best`), or `Variables`; of several folds, that of one
+    (`select_fold`). `data` is a `Dataset`, a pair (images, labels), or images alone, uint8. Raises RefusedError for
+    arrays that do not fit together.
+    """
+    arrays = as_arrays(data, needs_labels=False)
+    require_classes(learner, arrays)
+    variables = variables_of(learner, state, arrays.images.shape[1:])
+    num_images = len(arrays.images)
+    chosen = np.arange(num_images) if indices is None else np.asarray(indices)
+    if chosen.size and (chosen.min() < 0 or chosen.max() >= num_images):
+        raise refuse("indices", f"go to {chosen.max()}", f"there are images 0 to {num_images - 1}")
+    labels = np.zeros(num_images, np.int32) if arrays.labels is None else np.asarray(arrays.labels)
+    probabilities, losses = _evaluate(learner, variables, arrays.images, labels, chosen)
+    class_names = data.class_names if isinstance(data, Dataset) else None
+    if arrays.labels is None:
+        nothing = np.full(len(chosen), -1, np.int32), np.full(len(chosen), np.nan, np.float32)
+        return Predictions(chosen, nothing[0], probabilities, nothing[1], class_names)
+    return Predictions(chosen, labels[chosen], probabilities, losses, class_names)
+
+
+def _evaluate(
+    learner: Learner, variables: Any, images: Any, labels: Any, indices: Indices
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and losses of the images at `indices`."""
+    images, labels = jnp.asarray(images), jnp.asarray(labels)
+    variables = jax.tree.map(jnp.asarray, variables)
+    evaluate = compile_evaluation(learner)
+    size = EVALUATION_BATCH * _EVALUATIONS_A_CALL  # one program, however many images there are
+    calls = [
+        evaluate(variables, images, labels, pad_indices(rows, size), -(-len(rows) // EVALUATION_BATCH))
+        for rows in np.split(indices, range(size, len(indices), size))
+    ]
+    probabilities, losses = (
+        np.concatenate(parts)[: len(indices)] for parts in zip(*jax.device_get(calls), strict=True)
+    )
+    return probabilities, losses
