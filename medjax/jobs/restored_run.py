@@ -16,6 +16,7 @@ from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import (
     Config,
     folds_of,
+    is_built_in,
     make_fold_learner,
     make_network,
     make_splits,
@@ -142,7 +143,7 @@ def _make_learner(run: Run, config: Config, splits: Sequence[Split]) -> tuple[Ne
     """The network and the learner of the run; RefusedError where they cannot be made again without the user's network."""
     training, recorded = training_of(config), run.record["model"]
     model = run.model
-    if model is None and recorded["source"] != "medjax":
+    if model is None and not (recorded["source"] == "medjax" and is_built_in(training)):
         raise refuse(
             str(run.directory),
             f"was trained with {recorded['name']}, a network that is none of medjax's",

@@ -1,7 +1,6 @@
 """From a model of any kind to a `Network`."""
 
 import functools
-import inspect
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from medjax.models.linen import from_linen, plain_setting
 from medjax.models.network import (
     Network,
     Variables,
+    arguments_of,
     as_float32,
     parameter_names,
     require_logits,
@@ -95,7 +95,7 @@ def _require_only_rngs(factory: Callable[..., Any]) -> None:
     """Raise RefusedError if a factory needs more than `rngs`."""
     missing = [
         parameter.name
-        for parameter in inspect.signature(factory).parameters.values()
+        for parameter in arguments_of(factory).values()
         if parameter.name != "rngs"
         and parameter.default is parameter.empty
         and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)

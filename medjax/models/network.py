@@ -70,10 +70,23 @@ def find_flag(call: Callable[..., Any]) -> str | None:
 
 def parameter_names(function: Callable[..., Any]) -> set[str]:
     """Names of a function's arguments; empty where it does not tell."""
+    return set(arguments_of(function))
+
+
+def arguments_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """A function's arguments by name, of a class those of `__init__`, of a `functools.partial` those that are left."""
+    if isinstance(function, functools.partial):
+        left = {
+            name: each for name, each in arguments_of(function.func).items() if name not in function.keywords
+        }
+        return dict(list(left.items())[len(function.args) :])
     try:
-        return set(inspect.signature(function).parameters)
+        # A metaclass, as NNX has one, hides the arguments of a class.
+        is_class = isinstance(function, type)
+        found = inspect.signature(getattr(function, "__init__") if is_class else function).parameters  # noqa: B009
     except (TypeError, ValueError):  # some built-in callables have no signature
-        return set()
+        return {}
+    return {name: each for name, each in found.items() if name != "self"}
 
 
 def require_logits(name: str, logits: Any, images: Array) -> Float[Array, "batch class"]:

@@ -96,7 +96,8 @@ def _wants_lookahead_parameters(optimizer: Any, parameters: PyTree) -> bool:
     """Whether a state of `optax.lookahead` is in the optimizer's state."""
     # Optax logs a warning where it is not given a pair.
     logger = logging.getLogger("absl")
-    level, _ = logger.level, logger.setLevel(logging.ERROR)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         state = jax.eval_shape(optimizer.init, parameters)
     finally:
