@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Array, Float
 
-from medjax import metrics
 from medjax.config import CrossvalConfig, Monitor, TrainConfig
 from medjax.data.splitting.splits import fold_splits, split_dataset
 from medjax.errors import refuse
@@ -24,10 +24,10 @@ from medjax.training.optimizers import make_adam, make_schedule
 Config = TrainConfig | CrossvalConfig
 
 _MONITORS: dict[Monitor, tuple[Callable[[Sums], Float[Array | np.ndarray, "*fold"]], Mode]] = {
-    "val_loss": (metrics.mean_loss, "min"),
-    "val_accuracy": (metrics.accuracy, "max"),
-    "val_balanced_accuracy": (metrics.balanced_accuracy, "max"),
-    "val_macro_f1": (metrics.macro_f1, "max"),
+    "val_loss": (operator.attrgetter("mean_loss"), "min"),
+    "val_accuracy": (operator.attrgetter("accuracy"), "max"),
+    "val_balanced_accuracy": (operator.attrgetter("balanced_accuracy"), "max"),
+    "val_macro_f1": (operator.attrgetter("macro_f1"), "max"),
 }
 
 

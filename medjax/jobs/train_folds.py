@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from medjax import metrics
 from medjax.config import TrainConfig
 from medjax.errors import RefusedError
 from medjax.jobs.from_config import make_controls, make_fold_learner, make_rate
@@ -178,7 +177,7 @@ class _Watcher:
         images = self._config.batch_size * len(self._folds)
         done = (progress.epoch * progress.num_steps + progress.step) * images
         total = self._config.epochs * progress.num_steps * images
-        loss, accuracy = (float(np.mean(measure(sums))) for measure in (metrics.mean_loss, metrics.accuracy))
+        loss, accuracy = float(np.mean(sums.mean_loss)), float(np.mean(sums.accuracy))
         note = f"epoch {progress.epoch + 1}/{self._config.epochs} loss {loss:.4f} accuracy {accuracy:.4f}"
         self._display.advance(done, total, note)
 
@@ -207,9 +206,9 @@ class _Watcher:
     ) -> list[dict[str, Any]]:
         """One row of history.csv for each of the folds, given by their place among those that are trained."""
         scores = {
-            f"{part}_{name}": np.where(sums.num_images > 0, measure(sums), np.nan)
+            f"{part}_{name}": np.where(sums.num_images > 0, values, np.nan)
             for part, sums in (("train", info.train), ("val", info.val))
-            for name, measure in (("loss", metrics.mean_loss), ("accuracy", metrics.accuracy))
+            for name, values in (("loss", sums.mean_loss), ("accuracy", sums.accuracy))
         }
         return [
             {

@@ -5,6 +5,7 @@ changes a bit of the result.
 """
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float32, Int32, Int64, Key, PyTree, UInt8, UInt32
 
-from medjax.metrics import Sums, add_sums, mean_loss, sum_batch, zero_sums
+from medjax.metrics import Sums, add_sums, sum_batch, zero_sums
 from medjax.records import Labels, Split
 from medjax.training.batching import PADDING, Batch, pad_indices, shuffle_indices, take_batch
 from medjax.training.controls import Control, best_so_far
@@ -36,7 +37,9 @@ class Watch(NamedTuple):
 class Controls(NamedTuple):
     """What is decided by looking at the validation part; the parts that are None decide nothing."""
 
-    best: Watch = Watch(best_so_far(mode="min"), mean_loss)  # which parameters are kept as the best
+    best: Watch = Watch(
+        best_so_far(mode="min"), operator.attrgetter("mean_loss")
+    )  # which parameters are kept as the best
     stopping: Watch | None = None
     plateau: Watch | None = None
     is_best_by_stopping: bool = False  # keep as the best what `stopping` counts as such, in place of `best`
