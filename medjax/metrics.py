@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32
 
-AnyArray = Array | np.ndarray | np.generic
+AnyArray = Array | np.ndarray | np.number  # np.number: a NumPy reduction to a scalar
 
 
 class Sums(NamedTuple):

@@ -58,3 +58,4 @@ class Predictions(NamedTuple):
     labels: Int32[np.ndarray, "m"]
     probabilities: Probabilities  # rows sum to 1
     losses: Float32[np.ndarray, "m"]  # cross-entropy of each image, in nats
+    class_names: tuple[str, ...] | None = None

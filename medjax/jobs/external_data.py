@@ -8,7 +8,7 @@ from jaxtyping import Bool
 
 from medjax.errors import Problem, RefusedError, listed
 from medjax.jobs.naming import file_name
-from medjax.jobs.score_folds import NO_FOLD, score_part
+from medjax.jobs.score_folds import NO_FOLD, score_part, take_predictions
 from medjax.records import Dataset, Predictions
 from medjax.runs import directory as run
 
@@ -76,4 +76,4 @@ def keep_external(
 def _among(predictions: Predictions, mask: Bool[np.ndarray, "n"]) -> Predictions:
     """Those of the images where `mask`, over the whole data set, is true."""
     chosen = mask[predictions.indices]
-    return Predictions(*(array[chosen] for array in predictions))
+    return take_predictions(predictions, chosen)

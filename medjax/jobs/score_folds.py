@@ -100,11 +100,11 @@ def _describe_fold(
     dataset: Dataset,
 ) -> dict[str, Any]:
     names = ("n", "errors", "accuracy", "loss")
-    block = None if predictions is None else score(predictions, dataset.class_names, resamples=0)
+    scores = None if predictions is None else score(predictions, dataset.class_names, resamples=0)
     return {
         "fold": fold,
         "repeat": fold // config.folds,
-        **{name: None if block is None else block[name] for name in names},
+        **{name: None if scores is None else getattr(scores, name) for name in names},
         **_describe_training(index, trained, config.training),
         "diverged": bool(trained.state.diverged[index]),
     }
@@ -129,15 +129,24 @@ def score_part(predictions: Predictions, dataset: Dataset, part: str) -> dict[st
     """
     # In the order of the images, so that the mean loss is the same to the last bit however they were merged.
     order = np.argsort(predictions.indices, kind="stable")
-    ordered = Predictions(*(array[order] for array in predictions))
+    ordered = take_predictions(predictions, order)
     groups = None if dataset.groups is None else dataset.groups[ordered.indices]
     options = {} if part == "test" else {"resamples": 0}
-    return score(ordered, dataset.class_names, groups=groups, **options)
+    return score(ordered, dataset.class_names, groups=groups, **options).to_json()
 
 
 def merge_predictions(parts: Sequence[Predictions]) -> Predictions:
     """Predictions one after the other."""
-    return Predictions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    indices, labels, probabilities, losses = map(
+        np.concatenate, zip(*(part[:4] for part in parts), strict=True)
+    )
+    return Predictions(indices, labels, probabilities, losses, parts[0].class_names)
+
+
+def take_predictions(predictions: Predictions, rows: np.ndarray) -> Predictions:
+    """The predictions of some rows, chosen by position or by a mask."""
+    indices, labels, probabilities, losses, class_names = predictions
+    return Predictions(indices[rows], labels[rows], probabilities[rows], losses[rows], class_names)
 
 
 def predict_together(
@@ -162,7 +171,5 @@ def _merge_repeats(config: CrossvalConfig, predictions: dict[int, Predictions]) 
         merged = merge_predictions([predictions[fold] for fold in folds])
         numbers = np.concatenate([np.full(len(predictions[fold].labels), fold) for fold in folds])
         order = np.argsort(merged.indices)
-        parts.append(
-            PredictedPart("test", Predictions(*(array[order] for array in merged)), numbers[order], repeat)
-        )
+        parts.append(PredictedPart("test", take_predictions(merged, order), numbers[order], repeat))
     return parts
