@@ -13,6 +13,7 @@ from medjax.errors import RefusedError
 from medjax.jobs.from_config import make_controls, make_fold_learner, make_rate
 from medjax.progress import Display
 from medjax.records import Dataset, Split
+from medjax.report.terminal import epoch_line
 from medjax.runs import directory as run
 from medjax.runs.checkpoint import load_checkpoint
 from medjax.runs.checkpoint_series import CheckpointWriter, checkpoint_path, find_newest, keep_until
@@ -195,7 +196,7 @@ class _Watcher:
     def tell(self, epoch: int, rows: list[dict[str, Any]], state: FoldState, info: EpochInfo) -> None:
         """Say how an epoch went and what the controls did."""
         if rows:
-            self._display.say(_describe_epoch(rows, self._config.epochs))
+            self._display.say(epoch_line(rows, self._config.epochs))
         for index, fold in enumerate(self._folds):
             name = f"fold {fold}: " if len(self._folds) > 1 else ""
             for event in self._events(index, epoch, state, info):
@@ -249,15 +250,3 @@ class _Watcher:
                 f"{int(state.controls.stopping.wait[index])} epochs"
             )
         return events
-
-
-def _describe_epoch(rows: Sequence[dict[str, Any]], num_epochs: int) -> str:
-    """One line of an epoch; of several folds, the means."""
-    mean = {name: float(np.mean([row[name] for row in rows])) for name in run.HISTORY_FIELDS[2:]}
-    folds = f"mean of {len(rows)} folds: " if len(rows) > 1 else ""
-    val = f", val loss {mean['val_loss']:.4f} accuracy {mean['val_accuracy']:.4f}"
-    return (
-        f"epoch {rows[0]['epoch'] + 1}/{num_epochs}: {folds}train loss {mean['train_loss']:.4f} "
-        f"accuracy {mean['train_accuracy']:.4f}{'' if np.isnan(mean['val_loss']) else val}, "
-        f"{sum(row['seconds'] for row in rows):.1f} s"
-    )
