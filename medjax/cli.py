@@ -100,8 +100,8 @@ def _numbers_together(kind: PrimitiveTypeInfo) -> Any:
 def _run(command: Command, line: str) -> None:
     # Imported here so that --help and usage errors do not wait for JAX.
     import medjax
-    from medjax.jobs.compare import describe_comparison
     from medjax.jobs.datasets import fetch_data, split_data
+    from medjax.report.terminal import comparison_lines
 
     if getattr(command, "compilation_cache", False):
         medjax.use_compilation_cache()
@@ -122,7 +122,7 @@ def _run(command: Command, line: str) -> None:
             compared = medjax.compare_runs(command.first, command.second)
             for line in compared["warnings"]:
                 warnings.warn(line, stacklevel=1)
-            print(describe_comparison(compared))
+            print("\n".join(comparison_lines(compared)))
             print(f"next: look at what changed, in predictions.csv of {command.first} and {command.second}")
             if command.json:
                 print(json.dumps(compared))
@@ -162,48 +162,20 @@ def _compared(trained: Any, command: Train | Crossval) -> Any:
 
 
 def _print_evaluation(scores: dict[str, Any], as_json: bool) -> None:
-    for name in ("train", "val", "test", "external", "identical"):
-        if scores.get(name) is not None:
-            print(
-                _describe_score(
-                    "identical to images trained on" if name == "identical" else name, scores[name]
-                )
-            )
-    if "directory" in scores:
-        if scores["num_identical"] is None:
-            print("not known: which of them the run was trained on; it is of an older medjax")
-        print(f"next: every prediction is in {scores['directory']}")
+    from medjax.report.terminal import evaluation_lines
+
+    print("\n".join(evaluation_lines(scores)))
     if as_json:
         print(json.dumps(scores))
 
 
 def _print_trained(trained: Any, as_json: bool) -> None:
-    scores, directory = trained.metrics, trained.directory
-    for name in ("pooled", "test"):
-        if scores.get(name) is not None:
-            print(_describe_score("out of fold" if name == "pooled" else name, scores[name]))
-    if len(scores.get("folds", ())) > 1:
-        mean = scores["mean"]
-        print(
-            f"over {len(scores['folds'])} folds: accuracy {mean['accuracy']:.2%} ± {mean['accuracy_sd']:.2%}, loss "
-            f"{_number(mean['loss'])} ± {_number(mean['loss_sd'])} (mean ± sd: the spread of folds that share training "
-            "images, not a confidence interval)"
-        )
-    print(f"next: open {directory / 'report.html'}, or score it again with: medjax evaluate {directory}")
+    from medjax.report.terminal import training_lines
+
+    scores = trained.metrics
+    print("\n".join(training_lines(scores, trained.directory)))
     if as_json:
         print(json.dumps(scores))
-
-
-def _describe_score(part: str, block: dict[str, Any]) -> str:
-    low, high = block["accuracy_ci95"]
-    return (
-        f"{part}: accuracy {block['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%}), "
-        f"{block['errors']} errors of {block['n']:,}, loss {_number(block['loss'])}"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
 
 
 def _print_probabilities(trained: Any, images: Sequence[str]) -> None:

@@ -1,31 +1,76 @@
-"""Mergeable sums over images, and the metrics that follow from them.
+"""Additive sums over images, and the metrics computed from them.
 
-Sums of two disjoint sets of images add up to the sums of their union, so batches, devices and folds merge in any
-order (losses, being floats, to rounding). `mean_loss` and `accuracy` take NumPy sums of folds as well: what is only
-shown then compiles nothing.
+The sums of two disjoint sets of images add up to the sums of their union, so batches, devices and folds can be merged
+in any order (exactly, except that the loss is a float and may differ by rounding). Every metric accepts NumPy sums as
+well and then stays in NumPy: showing a number compiles nothing.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32
 
+AnyArray = Array | np.ndarray | np.number  # np.number: a NumPy reduction to a scalar
+
 
 class Sums(NamedTuple):
-    """Sums over the images of a set; leading axes, where there are any, are folds."""
+    """Sums over a set of images, and the metrics of that set; leading axes, if any, are folds."""
 
-    loss: Float32[Array, "*fold"]  # of the cross-entropy, in nats
+    loss: Float32[Array, "*fold"]  # sum of the cross-entropy, in nats
     confusion: Int32[Array, "*fold class class"]  # images by true class (row) and predicted class (column)
 
     @property
-    def num_images(self) -> Int[Array | np.ndarray, "*fold"]:
+    def num_images(self) -> Int[AnyArray, "*fold"]:
         """Images in the set."""
         return self.confusion.sum((-2, -1))
 
+    @property
+    def mean_loss(self) -> Float[AnyArray, "*fold"]:
+        """Mean cross-entropy in nats; 0 if there are no images."""
+        return self.loss / self.num_images.clip(1)
+
+    @property
+    def accuracy(self) -> Float[AnyArray, "*fold"]:
+        """Share of images whose predicted class is the true one, 0 to 1; 0 if there are no images."""
+        return self._correct.sum(-1) / self.num_images.clip(1)
+
+    @property
+    def balanced_accuracy(self) -> Float[AnyArray, "*fold"]:
+        """Mean recall over the classes that have images, 0 to 1; 0 if there are no images.
+
+        References:
+            scikit-learn developers: sklearn.metrics.balanced_accuracy_score, 2026.
+            https://scikit-learn.org/stable/modules/generated/sklearn.metrics.balanced_accuracy_score.html
+        """
+        actual = self.confusion.sum(-1)
+        return (self._correct / actual.clip(1)).sum(-1) / (actual > 0).sum(-1).clip(1)
+
+    @property
+    def macro_f1(self) -> Float[AnyArray, "*fold"]:
+        """Mean F1 score over the classes that have images or are predicted, 0 to 1; 0 if there are no images.
+
+        References:
+            scikit-learn developers: sklearn.metrics.f1_score with average="macro", 2026.
+            https://scikit-learn.org/stable/modules/generated/sklearn.metrics.f1_score.html
+        """
+        occurrences = self.confusion.sum(-1) + self.confusion.sum(-2)
+        return (2 * self._correct / occurrences.clip(1)).sum(-1) / (occurrences > 0).sum(-1).clip(1)
+
+    @property
+    def _correct(self) -> Int[AnyArray, "*fold class"]:
+        """Correctly classified images of each class."""
+        return self.confusion.diagonal(axis1=-2, axis2=-1)
+
+    def __str__(self) -> str:
+        if isinstance(self.loss, jax.core.Tracer) or np.ndim(self.loss) > 0:
+            return repr(self)
+        return f"loss {self.mean_loss:.4f}, accuracy {self.accuracy:.4f} ({self.num_images:,} images)"
+
 
 def zero_sums(num_classes: int) -> Sums:
-    """Sums over no image."""
+    """Sums over no images."""
     return Sums(jnp.zeros((), jnp.float32), jnp.zeros((num_classes, num_classes), jnp.int32))
 
 
@@ -47,60 +92,23 @@ def add_sums(first: Sums, second: Sums) -> Sums:
     return Sums(first.loss + second.loss, first.confusion + second.confusion)
 
 
-def mean_loss(sums: Sums) -> Float[Array | np.ndarray, "*fold"]:
-    """Mean cross-entropy in nats; 0 over no image."""
-    return sums.loss / sums.num_images.clip(1)
-
-
-def accuracy(sums: Sums) -> Float[Array | np.ndarray, "*fold"]:
-    """Share of images whose predicted class is the true one, 0 to 1; 0 over no image."""
-    return _hits(sums).sum(-1) / sums.num_images.clip(1)
-
-
-def balanced_accuracy(sums: Sums) -> Float[Array, "*fold"]:
-    """Mean recall of the classes that have images, 0 to 1; 0 over no image.
-
-    References:
-        scikit-learn developers: sklearn.metrics.balanced_accuracy_score, 2026.
-        https://scikit-learn.org/stable/modules/generated/sklearn.metrics.balanced_accuracy_score.html
-    """
-    hits, actual = _hits(sums), sums.confusion.sum(-1)
-    return (hits / jnp.maximum(actual, 1)).sum(-1) / jnp.maximum((actual > 0).sum(-1), 1)
-
-
-def macro_f1(sums: Sums) -> Float[Array, "*fold"]:
-    """Mean F1 score of the classes that have images or are called, 0 to 1; 0 over no image.
-
-    References:
-        scikit-learn developers: sklearn.metrics.f1_score with average="macro", 2026.
-        https://scikit-learn.org/stable/modules/generated/sklearn.metrics.f1_score.html
-    """
-    hits, occurrences = _hits(sums), sums.confusion.sum(-1) + sums.confusion.sum(-2)
-    return (2 * hits / jnp.maximum(occurrences, 1)).sum(-1) / jnp.maximum((occurrences > 0).sum(-1), 1)
-
-
-def _hits(sums: Sums) -> Int[Array | np.ndarray, "*fold class"]:
-    """Images of each class that are called so."""
-    return sums.confusion.diagonal(axis1=-2, axis2=-1)
-
-
 class ClassRates(NamedTuple):
     """Rates of each class against all others, 0 to 1; NaN where the denominator is zero."""
 
-    precision: Float[np.ndarray, "class"]  # of the images called this class, the share that are
-    recall: Float[np.ndarray, "class"]  # of the images of this class, the share called so: sensitivity
+    precision: Float[np.ndarray, "class"]  # share of the images predicted as this class that belong to it
+    recall: Float[np.ndarray, "class"]  # sensitivity: share of the images of this class predicted as it
     f1: Float[np.ndarray, "class"]  # harmonic mean of the two
-    specificity: Float[np.ndarray, "class"]  # of the images of other classes, the share not called this one
+    specificity: Float[np.ndarray, "class"]  # share of the images of other classes not predicted as this one
 
 
 def class_rates(confusion: Int[np.ndarray, "class class"]) -> ClassRates:
     """Rates of each class from a confusion matrix (rows true, columns predicted)."""
-    hits = np.diagonal(confusion)
-    actual, called, total = confusion.sum(axis=1), confusion.sum(axis=0), confusion.sum()
+    correct = np.diagonal(confusion)
+    actual, predicted, total = confusion.sum(axis=1), confusion.sum(axis=0), confusion.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         return ClassRates(
-            precision=hits / called,
-            recall=hits / actual,
-            f1=2 * hits / (actual + called),
-            specificity=(total - actual - called + hits) / (total - actual),
+            precision=correct / predicted,
+            recall=correct / actual,
+            f1=2 * correct / (actual + predicted),
+            specificity=(total - actual - predicted + correct) / (total - actual),
         )

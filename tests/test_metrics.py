@@ -1,5 +1,7 @@
 """Metrics against scikit-learn, and the arithmetic of merging."""
 
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,17 +16,9 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from medjax.metrics import (
-    Sums,
-    accuracy,
-    add_sums,
-    balanced_accuracy,
-    class_rates,
-    macro_f1,
-    mean_loss,
-    sum_batch,
-    zero_sums,
-)
+from medjax.metrics import Sums, add_sums, class_rates, sum_batch, zero_sums
+
+METRICS = [operator.attrgetter(name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "mean_loss")]
 
 
 def random_batch(seed, n=50, num_classes=4):
@@ -44,18 +38,28 @@ def test_sums_agree_with_scikit_learn(seed):
     predicted = logits.argmax(1)
     assert np.array_equal(sums.confusion, confusion_matrix(labels[mask], predicted[mask], labels=range(4)))
     assert sums.num_images == mask.sum()
-    assert accuracy(sums) == pytest.approx((labels == predicted)[mask].mean())
-    assert mean_loss(sums) == pytest.approx(
+    assert sums.accuracy == pytest.approx((labels == predicted)[mask].mean())
+    assert sums.mean_loss == pytest.approx(
         log_loss(labels[mask], probabilities[mask], labels=range(4)), rel=1e-5
     )
 
 
 def test_numpy_sums_give_the_same_numbers_and_stay_on_the_host():
     sums = sum_batch(*map(jnp.asarray, random_batch(0)[:4]))
-    for measure in (mean_loss, accuracy):
+    for measure in METRICS:
         on_host = measure(jax.tree.map(lambda leaf: np.asarray(leaf)[None], sums))
         assert type(on_host) is np.ndarray
         assert on_host[0] == pytest.approx(float(measure(sums)), rel=1e-6)
+
+
+def test_sums_of_one_set_print_as_plain_numbers_and_those_of_folds_or_of_a_trace_do_not_fail():
+    sums = Sums(jnp.float32(150.0), jnp.array([[600, 100], [200, 600]], jnp.int32))
+    assert str(sums) == "loss 0.1000, accuracy 0.8000 (1,500 images)"
+    assert str(jax.tree.map(np.asarray, sums)) == str(sums)
+    assert str(jax.tree.map(lambda leaf: leaf[None], sums)).startswith("Sums(loss=")
+    seen = []
+    jax.eval_shape(lambda sums: seen.append(str(sums)), sums)
+    assert seen[0].startswith("Sums(loss=")
 
 
 @given(st.integers(0, 1000), st.integers(0, 50))
@@ -106,11 +110,8 @@ def test_means_over_classes_agree_with_scikit_learn(true_classes, called_classes
     predicted = np.where(generator.random(40) < 0.5, truth, generator.choice(called_classes, 40))
     predicted = np.where(np.isin(predicted, called_classes), predicted, called_classes[0])
     sums = sums_of(truth, predicted, num_classes=4)
-    assert balanced_accuracy(sums) == pytest.approx(balanced_accuracy_score(truth, predicted))
-    assert macro_f1(sums) == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0))
-
-
-METRICS = [accuracy, balanced_accuracy, macro_f1, mean_loss]
+    assert sums.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert sums.macro_f1 == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0))
 
 
 @pytest.mark.parametrize("metric", METRICS)

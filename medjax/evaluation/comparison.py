@@ -17,7 +17,7 @@ MOST_IDS = 20
 """Images named of each kind of change."""
 
 
-def compare_answers(
+def compare_accuracies(
     first: Bool[np.ndarray, "m"], second: Bool[np.ndarray, "m"], groups: Int[np.ndarray, "m"] | None = None
 ) -> dict[str, Any]:
     """The difference in accuracy, first less second, of two models that were right about these images, as JSON values.
@@ -53,12 +53,12 @@ def compare_predictions(
 ) -> dict[str, Any]:
     """Two models' predicted classes of the same images, as JSON values; the difference is second less first.
 
-    Keys: n, accuracy (of each), difference, ci95, unit and mcnemar_p (as `compare_answers`), and what changes from the first to the
+    Keys: n, accuracy (of each), difference, ci95, unit and mcnemar_p (as `compare_accuracies`), and what changes from the first to the
     second: right_to_wrong, wrong_to_right and wrong_to_wrong (another wrong class), each with its number n and
     the ids of at most 20 images.
     """
     was_right, is_right = first == labels, second == labels
-    compared = compare_answers(is_right, was_right, groups)
+    compared = compare_accuracies(is_right, was_right, groups)
     changes = {
         "right_to_wrong": was_right & ~is_right,
         "wrong_to_right": ~was_right & is_right,

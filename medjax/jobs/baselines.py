@@ -8,10 +8,10 @@ import numpy as np
 from medjax.config import CrossvalConfig
 from medjax.evaluation.baselines import (
     BASELINES,
-    Answers,
-    answer,
+    BaselinePredictions,
     average_pixels,
     averaging_factor,
+    predict_baseline,
     score_baselines,
 )
 from medjax.jobs.from_config import Config, folds_of
@@ -46,7 +46,7 @@ def fit_baselines(
     averaged = average_pixels(dataset.images, factor)
     pixels = averaged.reshape(len(averaged), -1)
     num_classes = len(dataset.class_names)
-    answers: dict[str, Answers] = {}
+    predicted: dict[str, BaselinePredictions] = {}
     # In the order of the images, as the predictions of all folds are.
     order = np.argsort(np.concatenate([splits[fold].test for fold in folds]), kind="stable")
     for place, name in enumerate(BASELINES):
@@ -54,17 +54,19 @@ def fit_baselines(
         for index, fold in enumerate(folds):
             display.advance(place * len(folds) + index, len(BASELINES) * len(folds), name.replace("_", " "))
             each.append(
-                answer(name, pixels, dataset.labels, splits[fold].train, splits[fold].test, num_classes)
+                predict_baseline(
+                    name, pixels, dataset.labels, splits[fold].train, splits[fold].test, num_classes
+                )
             )
-        answers[name] = _merge(each, order)
+        predicted[name] = _merge(each, order)
     indices = scored.predictions.indices
     groups = None if dataset.groups is None else np.unique(dataset.groups[indices], return_inverse=True)[1]
     block = {
         "part": "out of fold" if isinstance(config, CrossvalConfig) else "test",
         "image_shape": list(averaged.shape[1:]),
-        **score_baselines(answers, scored.predictions, groups),
+        **score_baselines(predicted, scored.predictions, groups),
     }
-    return Baselines(block, {name: answered.seconds for name, answered in answers.items()})
+    return Baselines(block, {name: each.seconds for name, each in predicted.items()})
 
 
 def _folds_of_repeat(config: Config, repeat: int) -> list[int]:
@@ -73,11 +75,11 @@ def _folds_of_repeat(config: Config, repeat: int) -> list[int]:
     return [fold for fold in folds_of(config) if fold // config.folds == repeat]
 
 
-def _merge(folds: Sequence[Answers], order: np.ndarray) -> Answers:
-    """The answers of all folds, in the order of the images."""
+def _merge(folds: Sequence[BaselinePredictions], order: np.ndarray) -> BaselinePredictions:
+    """The predictions of all folds, in the order of the images."""
     probabilities = [fold.probabilities for fold in folds if fold.probabilities is not None]
-    return Answers(
-        np.concatenate([fold.called for fold in folds])[order],
+    return BaselinePredictions(
+        np.concatenate([fold.predicted for fold in folds])[order],
         np.concatenate(probabilities)[order] if probabilities else None,
         sum(fold.seconds for fold in folds),
     )

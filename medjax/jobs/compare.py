@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from medjax.config import from_dict
 from medjax.data.splitting.group_file import read_groups
-from medjax.errors import Problem, RefusedError, listed, printable, refuse
+from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.evaluation.comparison import compare_predictions
 from medjax.jobs.from_config import training_of
 from medjax.records import Names
@@ -65,25 +65,6 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
     )
     others = {"only_first": len(before) - len(shared), "only_second": len(after) - len(shared)}
     return {**compared, **others, "same_data": is_same, "warnings": found}
-
-
-def describe_comparison(compared: Mapping[str, Any]) -> str:
-    """The result of `compare_runs` in words, several lines."""
-    before, after = compared["accuracy"]
-    interval, p = compared["ci95"], compared["mcnemar_p"]
-    found = "undefined" if interval is None else f"{interval[0]:+.2%} to {interval[1]:+.2%}"
-    lines = [
-        f"{compared['n']:,} images in both ({compared['only_first']:,} only in the first, "
-        f"{compared['only_second']:,} only in the second)",
-        f"accuracy {before:.2%}, then {after:.2%}: difference {compared['difference']:+.2%} (95% interval {found}, "
-        f"by {compared['unit']})" + ("" if p is None else f", McNemar's exact p = {p:.3g}"),
-    ]
-    for name in ("right_to_wrong", "wrong_to_right", "wrong_to_wrong"):
-        change = compared[name]
-        unnamed = change["n"] - len(change["ids"])
-        named = ": " + ", ".join(change["ids"]) + (f" and {unnamed} more" if unnamed else "")
-        lines.append(f"{name.replace('_', ' ')}: {change['n']:,}{named if change['n'] else ''}")
-    return "\n".join(map(printable, lines))
 
 
 def _open(directory: Path) -> _Scored:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from medjax.config import CrossvalConfig, Monitor, TrainConfig
 from medjax.data.splitting.splits import fold_splits, split_dataset
 from medjax.errors import refuse
-from medjax.metrics import Sums, accuracy, balanced_accuracy, macro_f1, mean_loss
+from medjax.metrics import Sums
 from medjax.models.as_network import as_network
 from medjax.models.network import Network, count_classes
 from medjax.models.registry import MODELS, ModelFactory, load_model
@@ -26,10 +27,10 @@ from medjax.training.optimizers import make_optimizer, make_schedule
 Config = TrainConfig | CrossvalConfig
 
 _MONITORS: dict[Monitor, tuple[Callable[[Sums], Any], Mode]] = {
-    "val_loss": (mean_loss, "min"),
-    "val_accuracy": (accuracy, "max"),
-    "val_balanced_accuracy": (balanced_accuracy, "max"),
-    "val_macro_f1": (macro_f1, "max"),
+    "val_loss": (operator.attrgetter("mean_loss"), "min"),
+    "val_accuracy": (operator.attrgetter("accuracy"), "max"),
+    "val_balanced_accuracy": (operator.attrgetter("balanced_accuracy"), "max"),
+    "val_macro_f1": (operator.attrgetter("macro_f1"), "max"),
 }
 
 

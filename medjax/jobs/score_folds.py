@@ -102,11 +102,11 @@ def _describe_fold(
     dataset: Dataset,
 ) -> dict[str, Any]:
     names = ("n", "errors", "accuracy", "loss")
-    block = None if predictions is None else score(predictions, dataset.class_names, resamples=0)
+    scores = None if predictions is None else score(predictions, dataset.class_names, resamples=0)
     return {
         "fold": fold,
         "repeat": fold // config.folds,
-        **{name: None if block is None else block[name] for name in names},
+        **{name: None if scores is None else getattr(scores, name) for name in names},
         **_describe_training(index, trained, config.training),
         "diverged": bool(trained.state.diverged[index]),
     }
@@ -133,7 +133,7 @@ def score_part(predictions: Predictions, dataset: Dataset, part: str) -> dict[st
     ordered = predictions.take(np.argsort(predictions.indices, kind="stable"))
     groups = None if dataset.groups is None else dataset.groups[ordered.indices]
     options = {} if part == "test" else {"resamples": 0}
-    return score(ordered, dataset.class_names, groups=groups, **options)
+    return score(ordered, dataset.class_names, groups=groups, **options).to_json()
 
 
 def predict_together(

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from medjax import metrics
 from medjax.config import TrainConfig
 from medjax.errors import RefusedError
 from medjax.jobs.from_config import make_controls, make_fold_learner, make_rate
 from medjax.models.network import Network, Variables
 from medjax.progress import Display
 from medjax.records import Dataset, Split
+from medjax.report.terminal import epoch_line
 from medjax.runs import directory as run_files
 from medjax.runs.checkpoint import load_checkpoint
 from medjax.runs.checkpoint_series import CheckpointWriter, checkpoint_path, find_newest, keep_until
@@ -180,7 +180,7 @@ class _Watcher:
         images = self._config.batch_size * len(self._folds)
         done = (progress.epoch * progress.num_steps + progress.step) * images
         total = self._config.epochs * progress.num_steps * images
-        loss, accuracy = (float(np.mean(measure(sums))) for measure in (metrics.mean_loss, metrics.accuracy))
+        loss, accuracy = float(np.mean(sums.mean_loss)), float(np.mean(sums.accuracy))
         note = f"epoch {progress.epoch + 1}/{self._config.epochs} loss {loss:.4f} accuracy {accuracy:.4f}"
         self._display.advance(done, total, note)
 
@@ -198,7 +198,7 @@ class _Watcher:
     def tell(self, epoch: int, rows: list[dict[str, Any]], state: FoldState, info: EpochInfo) -> None:
         """Say how an epoch went and what the controls did."""
         if rows:
-            self._display.say(_describe_epoch(rows, self._config.epochs))
+            self._display.say(epoch_line(rows, self._config.epochs))
         for index, fold in enumerate(self._folds):
             name = f"fold {fold}: " if len(self._folds) > 1 else ""
             for event in self._events(index, epoch, state, info):
@@ -209,9 +209,9 @@ class _Watcher:
     ) -> list[dict[str, Any]]:
         """One row of history.csv for each of the folds, given by their place among those that are trained."""
         scores = {
-            f"{part}_{name}": np.where(sums.num_images > 0, measure(sums), np.nan)
+            f"{part}_{name}": np.where(sums.num_images > 0, values, np.nan)
             for part, sums in (("train", info.train), ("val", info.val))
-            for name, measure in (("loss", metrics.mean_loss), ("accuracy", metrics.accuracy))
+            for name, values in (("loss", sums.mean_loss), ("accuracy", sums.accuracy))
         }
         return [
             {
@@ -252,15 +252,3 @@ class _Watcher:
                 f"{int(state.controls.stopping.wait[index])} epochs"
             )
         return events
-
-
-def _describe_epoch(rows: Sequence[dict[str, Any]], num_epochs: int) -> str:
-    """One line of an epoch; of several folds, the means."""
-    mean = {name: float(np.mean([row[name] for row in rows])) for name in run_files.HISTORY_FIELDS[2:]}
-    folds = f"mean of {len(rows)} folds: " if len(rows) > 1 else ""
-    val = f", val loss {mean['val_loss']:.4f} accuracy {mean['val_accuracy']:.4f}"
-    return (
-        f"epoch {rows[0]['epoch'] + 1}/{num_epochs}: {folds}train loss {mean['train_loss']:.4f} "
-        f"accuracy {mean['train_accuracy']:.4f}{'' if np.isnan(mean['val_loss']) else val}, "
-        f"{sum(row['seconds'] for row in rows):.1f} s"
-    )

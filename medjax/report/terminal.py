@@ -1,28 +1,111 @@
-"""An audit as a person reads it in a terminal."""
+"""What a person reads in a terminal: the JSON values of a job as lines of text."""
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from medjax.errors import listed, printable
-from medjax.report.wording import counted
+from medjax.report.wording import UNDEFINED, counted, percent, percentages, points
 
+CONFLICTS_SHOWN = 10
 _PARTS = ("train", "val", "test")
 _HEAD = (
-    ["", "images", "", "", "redundant", "", "largest", "test images with a twin in train", ""],
-    ["class", *_PARTS, "identical", "nearly", "group", "identical", "nearly"],
+    ["", "images", "", "", "redundant", "", "largest", "test images with a copy in train", ""],
+    ["class", *_PARTS, "identical", "near", "group", "identical", "near"],
 )
-CONFLICTS_SHOWN = 10
+_SCORED = {
+    "pooled": "out of fold",
+    "train": "train",
+    "val": "val",
+    "test": "test",
+    "external": "external",
+    "identical": "identical to training images",
+}
+"""Scores that a job may return, in the order in which they are shown, and what they are called."""
+
+
+def epoch_line(rows: Sequence[Mapping[str, Any]], num_epochs: int) -> str:
+    """One epoch of a run, from its rows of history.csv; of several folds, the means."""
+    mean = {
+        name: statistics.fmean(row[name] for row in rows)
+        for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    }
+    folds = f"mean of {len(rows)} folds: " if len(rows) > 1 else ""
+    val = f", val loss {mean['val_loss']:.4f} accuracy {mean['val_accuracy']:.4f}"
+    return (
+        f"epoch {rows[0]['epoch'] + 1}/{num_epochs}: {folds}train loss {mean['train_loss']:.4f} "
+        f"accuracy {mean['train_accuracy']:.4f}{'' if math.isnan(mean['val_loss']) else val}, "
+        f"{sum(row['seconds'] for row in rows):.1f} s"
+    )
+
+
+def training_lines(metrics: Mapping[str, Any], directory: Path) -> list[str]:
+    """What a finished training or cross-validation scored, from metrics.json, and what to do next."""
+    lines = [_score_line(name, metrics[name]) for name in ("pooled", "test") if metrics.get(name)]
+    folds = metrics.get("folds", [])
+    if len(folds) > 1:
+        mean = metrics["mean"]
+        accuracy = percent(mean["accuracy"], folds[0]["n"], mean["accuracy_sd"])
+        lines.append(
+            f"over {len(folds)} folds: accuracy {accuracy}, loss {_loss(mean['loss'])} ± {_loss(mean['loss_sd'])} "
+            "(mean ± sd between folds that share training images, not a confidence interval)"
+        )
+    lines.append(f"next: open {directory / 'report.html'}, or score it again: medjax evaluate {directory}")
+    return lines
+
+
+def evaluation_lines(scores: Mapping[str, Any]) -> list[str]:
+    """What `Run.evaluate` returned."""
+    lines = [_score_line(name, scores[name]) for name in _SCORED if scores.get(name)]
+    if "directory" in scores:  # external data
+        if scores["num_identical"] is None:
+            lines.append("unknown: whether the run was trained on some of these images; it left no digests")
+        lines.append(f"next: every prediction is in {scores['directory']}")
+    return lines
+
+
+def _score_line(name: str, block: Mapping[str, Any]) -> str:
+    accuracy, low, high = percentages(block)
+    return (
+        f"{_SCORED[name]}: accuracy {accuracy} % (95 % interval {low} to {high}), "
+        f"{counted(block['errors'], 'error')} of {block['n']:,}, loss {_loss(block['loss'])}"
+    )
+
+
+def _loss(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{value:.4f}"
+
+
+def comparison_lines(compared: Mapping[str, Any]) -> list[str]:
+    """What `medjax.compare_runs` found."""
+    n, interval, p = compared["n"], compared["ci95"], compared["mcnemar_p"]
+    before, after = (percent(accuracy, n) for accuracy in compared["accuracy"])
+    bounds = UNDEFINED if interval is None else f"{points(interval[0])} to {points(interval[1])}"
+    lines = [
+        f"{n:,} images in both ({compared['only_first']:,} only in the first, "
+        f"{compared['only_second']:,} only in the second)",
+        f"accuracy {before}, then {after}: a difference of {points(compared['difference'])} percentage points "
+        f"(95 % interval {bounds}, over {compared['unit']}s)"
+        + ("" if p is None else f", McNemar's exact p = {p:.3g}"),
+    ]
+    for name in ("right_to_wrong", "wrong_to_right", "wrong_to_wrong"):
+        change = compared[name]
+        ids = f": {_some(change['ids'], change['n'])}" if change["n"] else ""
+        lines.append(f"{name.replace('_', ' ')}: {change['n']:,}{ids}")
+    return [printable(line) for line in lines]
 
 
 def audit_lines(found: Mapping[str, Any]) -> list[str]:
-    """What `medjax.jobs.audit` found: a table with a row for each class, then a line for each thing to know."""
+    """What `medjax.audit` found: a table with a row for each class, then one line for each finding."""
     names = list(found["near_duplicates"]["by_class"])
     lines = _table([*(_row(found, name) for name in names), _row(found, None)])
     lines += _duplicate_lines(found)
     leakage = found["leakage"]
     if "refused" in leakage:
         return [printable(line) for line in [*lines, *(f"no split: {why}" for why in leakage["refused"])]]
-    lines.append(f"parts: {found['data']['parts']}. {leakage['statement']}")
+    lines.append(f"split: {found['data']['parts']}. {leakage['statement']}")
     across = leakage["groups_across_parts"]
     if across["n"]:
         named = [f"{name} ({', '.join(parts)})" for name, parts in across["named"].items()]
@@ -36,27 +119,28 @@ def _duplicate_lines(found: Mapping[str, Any]) -> list[str]:
     exact, near = found["exact_duplicates"], found["near_duplicates"]
     sizes = ", ".join(f"{count:,} of {size}" for size, count in near["sizes"].items() if count)
     lines = [
-        f"identical, pixel by pixel at full size: {counted(exact['redundant'], 'redundant image')} in "
-        f"{counted(exact['groups'], 'group')}; {counted(exact['conflicting'], 'image')} under two labels",
-        f"nearly identical, or linked by such pairs (of a class, at most {near['threshold']:g} grey levels apart in "
+        f"identical (every pixel, at full size): {counted(exact['redundant'], 'redundant image')} in "
+        f"{counted(exact['groups'], 'group')}; {counted(exact['conflicting'], 'image')} with conflicting labels",
+        f"identical or near-identical (linked by pairs of one class at most {near['threshold']:g} grey levels apart, "
         f"root mean square): {counted(near['redundant'], 'redundant image')} in {counted(near['groups'], 'group')}"
         + (f", by number of images: {sizes}" if sizes else ""),
     ]
     conflicts = found["conflicts"]
-    lines += [f"under two labels: {' = '.join(ids)}" for ids in conflicts[:CONFLICTS_SHOWN]]
+    lines += [f"conflicting labels: {' = '.join(ids)}" for ids in conflicts[:CONFLICTS_SHOWN]]
     if len(conflicts) > CONFLICTS_SHOWN:
-        lines.append(f"… and {len(conflicts) - CONFLICTS_SHOWN} more groups under two labels")
+        lines.append(f"… and {len(conflicts) - CONFLICTS_SHOWN} more groups with conflicting labels")
     for name in near["chained"]:
         block = near["by_class"][name]
         lines.append(
-            f"warning: the largest group of {name} is a chain: {block['largest']:,} of {block['n']:,} images, as far as "
-            f"{block['span']:g} grey levels apart; look at them (--out), or lower --near-threshold"
+            f"warning: the largest group of {name} is a chain of near-duplicates: {block['largest']:,} of "
+            f"{block['n']:,} images, up to {block['span']:g} grey levels apart; inspect it (--out), or lower "
+            "--near-threshold"
         )
     return lines
 
 
 def _row(found: Mapping[str, Any], name: str | None) -> list[str]:
-    """The cells of a class, or without a name those of all."""
+    """The cells of one class; of all classes if `name` is None."""
     near, test, counts = found["near_duplicates"], found["leakage"].get("test"), found["data"]["counts"]
     if name is None:
         sizes = [sum(counts.get(part, {}).values()) for part in _PARTS]
@@ -65,8 +149,12 @@ def _row(found: Mapping[str, Any], name: str | None) -> list[str]:
         sizes = [counts.get(part, {}).get(name, 0) for part in _PARTS]
         exact, group = found["exact_by_class"][name], near["by_class"][name]
         test = test and test["by_class"][name]
-    twins = [_share(test[kind], test["n"]) if test else "-" for kind in ("exact", "near")]
-    return [name or "all", *(f"{n:,}" for n in (*sizes, exact, group["redundant"], group["largest"])), *twins]
+    copies = [_share(test[kind], test["n"]) if test else "-" for kind in ("exact", "near")]
+    return [
+        name or "all",
+        *(f"{n:,}" for n in (*sizes, exact, group["redundant"], group["largest"])),
+        *copies,
+    ]
 
 
 def _share(count: int, n: int) -> str:
@@ -74,14 +162,14 @@ def _share(count: int, n: int) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as their cells and their lower head; the upper head stands over several of them."""
+    """A table with a head of two lines: a title in the upper one spans the columns up to the next title."""
     upper, lower = _HEAD
     widths = [max(len(cell) for cell in column) for column in zip(lower, *rows, strict=True)]
-    starts = [sum(widths[:place]) + 2 * place for place in range(len(widths))]
+    starts = [sum(widths[:column]) + 2 * column for column in range(len(widths))]
     head = ""
-    for start, width, text, below in zip(starts, widths, upper, lower, strict=True):
-        if text:
-            head = head.ljust(start + width - len(below)) + text + "  "
+    for start, width, title, below in zip(starts, widths, upper, lower, strict=True):
+        if title:
+            head = head.ljust(start + width - len(below)) + title + "  "
     lines = [head.rstrip()]
     for first, *others in (lower, *rows):
         cells = [
@@ -93,6 +181,6 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _some(named: Sequence[str], count: int) -> str:
-    """A few of `count` names."""
+    """Names of a few of `count` things, and how many more there are."""
     shown = listed(named, len(named))
     return shown if len(named) == count else f"{shown} and {count - len(named)} more"

@@ -5,6 +5,7 @@ changes a bit of the result.
 """
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float32, Int32, Int64, Key, UInt8, UInt32
 
-from medjax.metrics import Sums, add_sums, mean_loss, sum_batch, zero_sums
+from medjax.metrics import Sums, add_sums, sum_batch, zero_sums
 from medjax.models.network import Variables, count_classes
 from medjax.records import Labels, Split
 from medjax.training.batching import PADDING, Batch, choose_fillers, pad_indices, shuffle_indices, take_batch
@@ -37,7 +38,9 @@ class Watch(NamedTuple):
 class Controls(NamedTuple):
     """What is decided by looking at the validation part; the parts that are None decide nothing."""
 
-    best: Watch = Watch(best_so_far(mode="min"), mean_loss)  # which parameters are kept as the best
+    best: Watch = Watch(
+        best_so_far(mode="min"), operator.attrgetter("mean_loss")
+    )  # which parameters are kept as the best
     stopping: Watch | None = None
     plateau: Watch | None = None
     is_best_by_stopping: bool = False  # keep as the best what `stopping` counts as such, in place of `best`

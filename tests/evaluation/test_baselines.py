@@ -1,4 +1,4 @@
-"""Simple models on pictures whose answers are known, and against scikit-learn's own."""
+"""Simple models on pictures whose found are known, and against scikit-learn's own."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,14 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from medjax.data.load import load
 from medjax.data.splitting.splits import split_dataset
-from medjax.evaluation import baselines as baselines
-from medjax.evaluation.baselines import BASELINES, answer, average_pixels, averaging_factor, score_baselines
+from medjax.evaluation import baselines
+from medjax.evaluation.baselines import (
+    BASELINES,
+    average_pixels,
+    averaging_factor,
+    predict_baseline,
+    score_baselines,
+)
 from tests.predicted import make_predictions
 
 
@@ -19,16 +25,16 @@ def make_pixels(n=300, seed=0, noise=0.3):
     return pixels.astype(np.float32), labels
 
 
-def ask(name, pixels, labels, num_train=200, num_classes=3):
+def fit(name, pixels, labels, num_train=200, num_classes=3):
     indices = np.arange(len(labels))
-    return answer(name, pixels, labels, indices[:num_train], indices[num_train:], num_classes)
+    return predict_baseline(name, pixels, labels, indices[:num_train], indices[num_train:], num_classes)
 
 
 def test_majority_says_the_most_frequent_class_with_the_shares_of_all():
     pixels, labels = make_pixels()
-    answers = ask("majority", pixels, labels)
-    assert (answers.called == 1).all()
-    assert answers.probabilities[7] == pytest.approx(np.bincount(labels[:200]) / 200)
+    found = fit("majority", pixels, labels)
+    assert (found.predicted == 1).all()
+    assert found.probabilities[7] == pytest.approx(np.bincount(labels[:200]) / 200)
 
 
 @pytest.mark.parametrize("noise", [0.3, 1.0])
@@ -39,32 +45,32 @@ def test_distances_are_scikit_learns(noise):
         ("nearest_neighbour", KNeighborsClassifier(1, algorithm="brute")),
     ):
         expected = peer.fit(pixels[:200], labels[:200]).predict(pixels[200:])
-        np.testing.assert_array_equal(ask(name, pixels, labels).called, expected)
+        np.testing.assert_array_equal(fit(name, pixels, labels).predicted, expected)
 
 
 def test_blocks_of_distances_change_nothing(monkeypatch):
     pixels, labels = make_pixels()
-    whole = ask("nearest_neighbour", pixels, labels).called
+    whole = fit("nearest_neighbour", pixels, labels).predicted
     monkeypatch.setattr(baselines, "_BLOCK", 7)
-    np.testing.assert_array_equal(ask("nearest_neighbour", pixels, labels).called, whole)
+    np.testing.assert_array_equal(fit("nearest_neighbour", pixels, labels).predicted, whole)
 
 
 def test_a_copy_in_train_is_found():
     generator = np.random.default_rng(0)
     pixels, labels = generator.random((100, 50), np.float32), generator.integers(0, 3, 100).astype(np.int32)
     twice = np.concatenate([pixels, pixels])
-    answers = ask("nearest_neighbour", twice, np.concatenate([labels, labels]), num_train=100)
-    np.testing.assert_array_equal(answers.called, labels)
+    found = fit("nearest_neighbour", twice, np.concatenate([labels, labels]), num_train=100)
+    np.testing.assert_array_equal(found.predicted, labels)
 
 
 def test_logistic_regression_nears_the_best_that_can_be():
     pixels, labels = make_pixels(n=3000, noise=1.0)
-    found = ask("logistic_regression", pixels, labels, num_train=2000)
+    found = fit("logistic_regression", pixels, labels, num_train=2000)
     logits = pixels[2000:].reshape(-1, 3, 3).sum(2) + np.log(
         [0.3, 0.5, 0.2]
     )  # the classes' log-odds, unit variance
     best = (logits.argmax(1) == labels[2000:]).mean()
-    assert (found.called == labels[2000:]).mean() == pytest.approx(best, abs=0.02)
+    assert (found.predicted == labels[2000:]).mean() == pytest.approx(best, abs=0.02)
     np.testing.assert_allclose(found.probabilities.sum(1), 1, rtol=1e-5)
 
 
@@ -72,16 +78,16 @@ def test_logistic_regression_nears_the_best_that_can_be():
 def test_awkward_training_images_are_answered_too(name):
     pixels, labels = make_pixels(n=60)
     blank = np.zeros_like(pixels)
-    assert set(ask(name, blank, labels, num_train=40).called) <= {0, 1, 2}
+    assert set(fit(name, blank, labels, num_train=40).predicted) <= {0, 1, 2}
     only = np.where(labels == 0, 1, labels).astype(np.int32)  # class 0 is unseen
-    answers = ask(name, pixels, only, num_train=40)
-    assert set(answers.called) <= {1, 2}
-    assert answers.probabilities is None or (answers.probabilities[:, 0] == 0).all()
-    assert set(ask(name, pixels, np.ones(60, np.int32), num_train=40).called) == {1}
-    assert len(ask(name, pixels[:5], labels[:5], num_train=4).called) == 1
+    found = fit(name, pixels, only, num_train=40)
+    assert set(found.predicted) <= {1, 2}
+    assert found.probabilities is None or (found.probabilities[:, 0] == 0).all()
+    assert set(fit(name, pixels, np.ones(60, np.int32), num_train=40).predicted) == {1}
+    assert len(fit(name, pixels[:5], labels[:5], num_train=4).predicted) == 1
 
 
-def test_pixels_are_averaged_only_as_far_as_the_limits_ask():
+def test_pixels_are_averaged_only_as_far_as_the_limits_fit():
     assert averaging_factor((28, 28, 1), 8_844 * 41_269) == 1
     assert averaging_factor((28, 28, 1), 5 * 11_791 * 47_163) == 1
     assert averaging_factor((64, 64, 1), 100) == 1
@@ -97,12 +103,12 @@ def test_pixels_are_averaged_only_as_far_as_the_limits_ask():
 
 def test_the_block_names_the_best_baseline_and_the_gain_over_it():
     pixels, labels = make_pixels(noise=0.8)
-    answers = {name: ask(name, pixels, labels) for name in BASELINES}
+    found = {name: fit(name, pixels, labels) for name in BASELINES}
     predictions = make_predictions(n=100)._replace(labels=labels[200:])
-    block = score_baselines(answers, predictions, None)
+    block = score_baselines(found, predictions, None)
     assert block["models"].keys() == BASELINES.keys()
     for name, row in block["models"].items():
-        assert row["errors"] == (answers[name].called != labels[200:]).sum()
+        assert row["errors"] == (found[name].predicted != labels[200:]).sum()
         assert row["ci95"][0] < row["accuracy"] < row["ci95"][1]
         assert (row["auc"] is None) == (name.startswith("nearest"))
     assert block["models"]["majority"]["auc"] == 0.5
@@ -110,14 +116,14 @@ def test_the_block_names_the_best_baseline_and_the_gain_over_it():
     assert best["errors"] == min(row["errors"] for row in block["models"].values())
     right = (predictions.probabilities.argmax(1) == predictions.labels).mean()
     assert block["gain_over_best_baseline"]["difference"] == pytest.approx(right - best["accuracy"])
-    grouped = score_baselines(answers, predictions, np.arange(100) // 2)
+    grouped = score_baselines(found, predictions, np.arange(100) // 2)
     assert grouped["gain_over_best_baseline"]["unit"] == "group"
     assert grouped["models"]["majority"]["ci95_grouped"] is not None
 
 
 def test_the_same_images_give_the_same_answers():
     pixels, labels = make_pixels()
-    first, second = (ask("logistic_regression", pixels, labels).probabilities for _ in range(2))
+    first, second = (fit("logistic_regression", pixels, labels).probabilities for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -126,8 +132,8 @@ def test_retinamnist_scores_as_published_elsewhere(retinamnist):
     dataset = load(retinamnist)
     split = split_dataset(dataset, seed=0)
     pixels = average_pixels(dataset.images, 1).reshape(len(dataset.labels), -1)
-    found = answer("logistic_regression", pixels, dataset.labels, split.train, split.test, 5)
-    assert (found.called == dataset.labels[split.test]).mean() == pytest.approx(0.535, abs=0.03)
-    assert baselines._macro_area(found.probabilities, dataset.labels[split.test]) == pytest.approx(
+    found = predict_baseline("logistic_regression", pixels, dataset.labels, split.train, split.test, 5)
+    assert (found.predicted == dataset.labels[split.test]).mean() == pytest.approx(0.535, abs=0.03)
+    assert baselines._macro_auc(found.probabilities, dataset.labels[split.test]) == pytest.approx(
         0.717, abs=0.03
     )

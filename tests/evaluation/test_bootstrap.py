@@ -80,7 +80,7 @@ def coverage(trials, resamples, **condition):
     """How often each interval holds what the metric is on very many images; withheld or missing ones count for nothing."""
     num_classes, group_size = len(condition["shares"]), condition.get("group_size", 1)
     names = tuple(map(str, range(num_classes)))
-    truth = score(make_predictions(seed=10**6, **{**condition, "n": 400_000}), names, resamples=0)
+    truth = score(make_predictions(seed=10**6, **{**condition, "n": 400_000}), names, resamples=0).to_json()
     held, shown = dict.fromkeys(METRICS, 0), dict.fromkeys(METRICS, 0)
     for trial in range(trials):
         predictions = make_predictions(seed=trial, **condition)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from medjax.evaluation.comparison import compare_answers, compare_predictions, mcnemar
+from medjax.evaluation.comparison import compare_accuracies, compare_predictions, mcnemar
 
 
 def test_mcnemar_is_the_exact_binomial_test():
@@ -16,7 +16,7 @@ def test_mcnemar_is_the_exact_binomial_test():
 def test_the_pairs_are_counted():
     first = np.array([True] * 50 + [True] * 20 + [False] * 5 + [False] * 25)
     second = np.array([True] * 50 + [False] * 20 + [True] * 5 + [False] * 25)
-    compared = compare_answers(first, second)
+    compared = compare_accuracies(first, second)
     assert (compared["n"], compared["only_first_right"], compared["only_second_right"]) == (100, 20, 5)
     assert compared["difference"] == pytest.approx(first.mean() - second.mean())
     assert compared["ci95"][0] < 0.15 < compared["ci95"][1]
@@ -28,10 +28,10 @@ def test_the_pairs_are_counted():
 @pytest.mark.parametrize("is_right", [True, False])
 def test_models_that_agree_everywhere_do_not_differ(is_right):
     answers = np.full(40, is_right)
-    compared = compare_answers(answers, answers)
+    compared = compare_accuracies(answers, answers)
     assert (compared["difference"], compared["mcnemar_p"]) == (0.0, 1.0)
     assert compared["ci95"][0] < 0 < compared["ci95"][1]
-    one = compare_answers(answers[:1], answers[:1])
+    one = compare_accuracies(answers[:1], answers[:1])
     assert one["ci95"][0] < 0 < one["ci95"][1]
 
 
@@ -39,12 +39,14 @@ def test_copies_within_groups_make_a_difference_no_surer():
     generator = np.random.default_rng(0)
     first, second = generator.random((2, 200)) < [[0.8], [0.7]]
     groups = np.arange(200).repeat(5)
-    alone = compare_answers(first, second)
-    copied = compare_answers(first.repeat(5), second.repeat(5), groups)
+    alone = compare_accuracies(first, second)
+    copied = compare_accuracies(first.repeat(5), second.repeat(5), groups)
     assert copied["ci95"] == pytest.approx(alone["ci95"], abs=0.005)
     assert (copied["unit"], copied["mcnemar_p"]) == ("group", None)
-    assert np.diff(compare_answers(first.repeat(5), second.repeat(5))["ci95"]) < 0.5 * np.diff(alone["ci95"])
-    assert compare_answers(first, second, np.zeros(200, int))["ci95"] is None
+    assert np.diff(compare_accuracies(first.repeat(5), second.repeat(5))["ci95"]) < 0.5 * np.diff(
+        alone["ci95"]
+    )
+    assert compare_accuracies(first, second, np.zeros(200, int))["ci95"] is None
 
 
 def test_what_changes_is_counted_and_named():

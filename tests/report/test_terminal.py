@@ -1,8 +1,26 @@
-"""An audit in words: every number that matters, and nothing that a terminal would obey."""
+"""What a person reads in a terminal: every number that matters, and nothing that a terminal would obey."""
 
 import copy
+import math
+from pathlib import Path
 
-from medjax.report.terminal import audit_lines
+from medjax.report.terminal import (
+    audit_lines,
+    comparison_lines,
+    epoch_line,
+    evaluation_lines,
+    training_lines,
+)
+
+ROW = {
+    "epoch": 0,
+    "train_loss": 0.5,
+    "train_accuracy": 0.75,
+    "val_loss": 0.25,
+    "val_accuracy": 0.9,
+    "seconds": 1.0,
+}
+BLOCK = {"n": 380, "errors": 3, "accuracy": 377 / 380, "accuracy_ci95": [0.9771, 0.9973], "loss": 0.02131}
 
 FOUND = {
     "data": {
@@ -41,28 +59,31 @@ def test_a_row_for_each_class_and_a_line_for_each_thing_to_know():
     lines = audit_lines(FOUND)
     head, columns, cat, dog, total, *rest = lines
     assert [" ".join(line.split()) for line in (head, columns, cat, dog, total)] == [
-        "images redundant largest test images with a twin in train",
-        "class train val test identical nearly group identical nearly",
+        "images redundant largest test images with a copy in train",
+        "class train val test identical near group identical near",
         "cat 1,400 3 300 11 39 21 3 (1.0%) 8 (2.7%)",
         r"dog\x1b 7 3 4 0 1 2 0 (0.0%) 1 (25.0%)",
         "all 1,407 6 304 12 40 21 3 (1.0%) 9 (3.0%)",
     ]
     text = "\n".join(rest)
-    assert "12 redundant images in 5 groups; 2 images under two labels" in text
+    assert "12 redundant images in 5 groups; 2 images with conflicting labels" in text
     assert "at most 2 grey levels" in text
     assert "40 redundant images in 6 groups, by number of images: 4 of 2, 1 of 3-5, 1 of 21-100" in text
-    assert "under two labels: cat/1.png = dog/2.png" in text
-    assert "largest group of cat is a chain: 21 of 1,703 images, as far as 17.5 grey levels apart" in text
+    assert "conflicting labels: cat/1.png = dog/2.png" in text
+    assert (
+        "largest group of cat is a chain of near-duplicates: 21 of 1,703 images, up to 17.5 grey levels apart"
+        in text
+    )
     assert "warning: 3 groups in more than one part: P1 (test, train) and 2 more" in text
-    assert "parts: random, stratified by class. Image level." in text
+    assert "split: random, stratified by class. Image level." in text
     assert "\x1b" not in "\n".join(lines)
 
 
 def test_of_many_conflicts_some_are_listed():
     found = {**FOUND, "conflicts": [[f"cat/{n}.png", f"dog/{n}.png"] for n in range(13)]}
-    lines = [line for line in audit_lines(found) if "two labels" in line]
+    lines = [line for line in audit_lines(found) if "conflicting labels" in line]
     assert len(lines) == 12
-    assert lines[-1] == "… and 3 more groups under two labels"
+    assert lines[-1] == "… and 3 more groups with conflicting labels"
 
 
 def test_data_that_cannot_be_split_still_have_a_table():
@@ -72,3 +93,71 @@ def test_data_that_cannot_be_split_still_have_a_table():
     lines = audit_lines(found)
     assert lines[2].split()[-2:] == ["-", "-"]
     assert lines[-1] == "no split: class dog: 1 images cannot be split into 3 parts"
+
+
+def test_an_epoch_is_one_line_and_of_several_folds_the_mean():
+    assert epoch_line([ROW], 20) == (
+        "epoch 1/20: train loss 0.5000 accuracy 0.7500, val loss 0.2500 accuracy 0.9000, 1.0 s"
+    )
+    folds = [
+        {**row, "val_loss": math.nan, "val_accuracy": math.nan} for row in (ROW, {**ROW, "train_loss": 0.3})
+    ]
+    assert epoch_line(folds, 20) == "epoch 1/20: mean of 2 folds: train loss 0.4000 accuracy 0.7500, 2.0 s"
+
+
+def test_a_training_tells_its_scores_and_where_to_look():
+    lines = training_lines({"test": BLOCK, "val": BLOCK}, Path("runs/x"))
+    assert lines == [
+        "test: accuracy 99.21 % (95 % interval 97.71 to 99.73), 3 errors of 380, loss 0.0213",
+        "next: open runs/x/report.html, or score it again: medjax evaluate runs/x",
+    ]
+    mean = {"accuracy": 0.99634, "accuracy_sd": 0.00206, "loss": 0.01, "loss_sd": 0.002}
+    lines = training_lines({"pooled": {**BLOCK, "loss": None}, "folds": [BLOCK] * 3, "mean": mean}, Path("x"))
+    assert lines[0].startswith("out of fold: accuracy 99.21 %")
+    assert lines[0].endswith("loss undefined")
+    assert lines[1].startswith("over 3 folds: accuracy 99.63 ± 0.21 %, loss 0.0100 ± 0.0020 (mean ± sd")
+    assert "not a confidence interval" in lines[1]
+
+
+def test_an_evaluation_tells_new_images_and_those_of_the_training_apart():
+    assert len(evaluation_lines({"val": BLOCK})) == 1
+    external = {
+        "external": BLOCK,
+        "identical": {**BLOCK, "errors": 1},
+        "num_identical": 380,
+        "directory": "d",
+    }
+    new, old, following = evaluation_lines(external)
+    assert new.startswith("external: accuracy 99.21 %")
+    assert old.startswith("identical to training images: accuracy")
+    assert "1 error of 380" in old
+    assert following == "next: every prediction is in d"
+    lines = evaluation_lines({"external": BLOCK, "identical": None, "num_identical": None, "directory": "d"})
+    assert lines[1].startswith("unknown: whether the run was trained on some of these images")
+
+
+def test_a_comparison_tells_the_difference_and_names_what_changed():
+    change = {"n": 0, "ids": []}
+    compared = {
+        "n": 200,
+        "only_first": 0,
+        "only_second": 1234,
+        "accuracy": [0.9, 0.87],
+        "difference": -0.03,
+        "ci95": [-0.08, 0.02],
+        "unit": "image",
+        "mcnemar_p": 0.25,
+        "right_to_wrong": {"n": 3, "ids": ["a\x1b", "b"]},
+        "wrong_to_right": change,
+        "wrong_to_wrong": change,
+    }
+    assert comparison_lines(compared) == [
+        "200 images in both (0 only in the first, 1,234 only in the second)",
+        "accuracy 90.00 %, then 87.00 %: a difference of −3.00 percentage points (95 % interval −8.00 to +2.00, over "
+        "images), McNemar's exact p = 0.25",
+        r"right to wrong: 3: a\x1b, b and 1 more",
+        "wrong to right: 0",
+        "wrong to wrong: 0",
+    ]
+    grouped = comparison_lines({**compared, "ci95": None, "unit": "group", "mcnemar_p": None})
+    assert grouped[1].endswith("(95 % interval undefined, over groups)")

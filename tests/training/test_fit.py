@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax import metrics
+from medjax.metrics import Sums
 from medjax.training.fit import fit_folds
 from medjax.training.folds import EVALUATION_BATCH, Controls, init_fold, make_plan
 from medjax.training.predict import predict
@@ -38,7 +38,7 @@ def trained():
 
 def test_it_learns():
     _, state, info = train(num_epochs=15)[-1]
-    assert metrics.accuracy(info.val)[0] > 0.9
+    assert info.val.accuracy[0] > 0.9
     assert state.learner.step[0] == 15 * 6  # 84 images in batches of 16
 
 
@@ -202,8 +202,8 @@ def test_no_transfer_between_host_and_device_inside_an_epoch():
 
 def test_every_training_image_counts_once_an_epoch_and_every_val_image_too(trained):
     for _, _, info in trained:
-        assert metrics.Sums(*info.train).num_images[0] == len(SPLIT.train)
-        assert metrics.Sums(*info.val).num_images[0] == len(SPLIT.val)
+        assert Sums(*info.train).num_images[0] == len(SPLIT.train)
+        assert Sums(*info.val).num_images[0] == len(SPLIT.val)
 
 
 def test_progress_reaches_the_end_of_every_epoch():
@@ -217,7 +217,7 @@ def test_progress_reaches_the_end_of_every_epoch():
 
 def test_the_best_parameters_are_those_of_the_lowest_val_loss():
     epochs = train(num_epochs=6)
-    losses = [float(metrics.mean_loss(info.val)[0]) for _, _, info in epochs]
+    losses = [float(info.val.mean_loss[0]) for _, _, info in epochs]
     best = int(np.argmin(losses))
     final = epochs[-1][1]
     assert final.best.epoch[0] == best

@@ -1,6 +1,7 @@
 """One fold's plan and epoch, and what its controls do to it."""
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,6 @@ import numpy as np
 import optax
 import pytest
 
-from medjax import metrics
 from medjax.data.splitting.splits import fold_splits
 from medjax.models.cnn import CNN
 from medjax.records import Dataset, Split
@@ -22,6 +22,7 @@ from tests.tiny import make_images, make_split, tiny_learner
 IMAGES, LABELS = make_images()
 SPLIT = make_split(LABELS)
 OTHER = make_split(LABELS, seed=5)
+MEAN_LOSS = operator.attrgetter("mean_loss")
 
 
 def train(controls, num_epochs, splits=(SPLIT,), **options):
@@ -104,11 +105,11 @@ def test_a_plateau_lowers_the_scale_and_the_scale_scales_the_steps():
 
 
 def test_the_best_parameters_are_those_of_the_best_monitor_or_of_early_stopping():
-    highest = Controls(best=Watch(best_so_far(mode="max"), metrics.mean_loss))
+    highest = Controls(best=Watch(best_so_far(mode="max"), MEAN_LOSS))
     epochs = train(highest, 4)
-    losses = [float(metrics.mean_loss(info.val)[0]) for _, _, info in epochs]
+    losses = [float(info.val.mean_loss[0]) for _, _, info in epochs]
     assert epochs[-1][1].best.epoch[0] == int(np.argmax(losses))
-    stopping = Watch(early_stopping(patience=9, min_delta=1e6), metrics.mean_loss)
+    stopping = Watch(early_stopping(patience=9, min_delta=1e6), MEAN_LOSS)
     by_stopping = train(Controls(stopping=stopping, is_best_by_stopping=True), 4)[-1][1]
     assert by_stopping.best.epoch[0] == 0  # nothing after the first improves by a million
 
@@ -119,8 +120,8 @@ def test_the_scored_images_of_a_fold_decide_nothing_about_it():
     dataset = Dataset(IMAGES, LABELS, ("level", "upright"), ids, digests, "tiny", groups=groups.astype(str))
     splits = fold_splits(dataset, 3, inner_share=0.2)
     controls = Controls(
-        stopping=Watch(early_stopping(patience=1, min_delta=0.02), metrics.mean_loss),
-        plateau=Watch(reduce_on_plateau(learning_rate=1e-2, patience=1), metrics.mean_loss),
+        stopping=Watch(early_stopping(patience=1, min_delta=0.02), MEAN_LOSS),
+        plateau=Watch(reduce_on_plateau(learning_rate=1e-2, patience=1), MEAN_LOSS),
     )
     noisy = IMAGES.copy()
     noisy[splits[1].test] = np.random.default_rng(3).integers(0, 256, noisy[splits[1].test].shape)
@@ -144,7 +145,7 @@ def test_without_a_validation_part_nothing_is_chosen_and_controls_refuse():
     _, state, info = train(Controls(), 2, splits=(bare,))[-1]
     assert info.val.num_images[0] == 0
     assert state.best.epoch[0] == -1
-    controls = Controls(stopping=Watch(early_stopping(), metrics.mean_loss))
+    controls = Controls(stopping=Watch(early_stopping(), MEAN_LOSS))
     with pytest.raises(ValueError, match="a split has no validation part"):
         train(controls, 2, splits=(SPLIT, bare))
 
@@ -239,7 +240,7 @@ def test_balancing_classes_finds_more_of_a_rare_one(class_balance):
         np.concatenate([common[:50], rare[:4]]), np.concatenate([common[50:], rare[4:14]]), rare[14:]
     )
     found = [
-        metrics.balanced_accuracy(train(Controls(), 20, [split], class_balance=balance)[-1][2].val)[0]
+        train(Controls(), 20, [split], class_balance=balance)[-1][2].val.balanced_accuracy[0]
         for balance in ("none", class_balance)
     ]
     assert found[1] > found[0]

@@ -86,9 +86,8 @@ def test_auto_lays_folds_over_devices_only_where_there_are_several(monkeypatch):
 
 
 TRAINED = """
-import sys
+import operator, sys
 import jax, numpy as np
-from medjax import metrics
 from medjax.training.controls import early_stopping, reduce_on_plateau
 from medjax.training.fit import fit_folds
 from medjax.training.folds import Controls, Watch
@@ -103,8 +102,8 @@ splits = [
     Split(np.setdiff1d(np.arange(120), np.r_[folds[i], folds[i - 1]]), folds[i - 1], folds[i]) for i in range(5)
 ]
 controls = Controls(
-    stopping=Watch(early_stopping(patience=2, min_delta=0.05), metrics.mean_loss),
-    plateau=Watch(reduce_on_plateau(learning_rate=1e-2, patience=1, min_delta=0.05), metrics.mean_loss),
+    stopping=Watch(early_stopping(patience=2, min_delta=0.05), operator.attrgetter("mean_loss")),
+    plateau=Watch(reduce_on_plateau(learning_rate=1e-2, patience=1, min_delta=0.05), operator.attrgetter("mean_loss")),
 )
 compiled = []
 jax.monitoring.register_event_duration_secs_listener(
