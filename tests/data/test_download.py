@@ -337,5 +337,5 @@ def test_the_table_agrees_with_the_file_at_hand(retinamnist) -> None:
 
 
 def test_pooch_is_imported_only_when_it_is_needed() -> None:
-    check = "import sys, medjax.data.published; assert not {'pooch', 'requests', 'jax'} & {*sys.modules}"
+    check = "import sys, medjax.data.download; assert not {'pooch', 'requests', 'jax'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[2])

@@ -231,7 +231,7 @@ def test_what_fails_half_way_leaves_nothing(tmp_path, monkeypatch, error):
 KILLED = """
 import sys
 from medjax.config import DataConfig
-from medjax.data import export
+from medjax.data import folders_out as export
 
 def wait(done, total):
     if export.Path(sys.argv[2] + ".partial").exists():

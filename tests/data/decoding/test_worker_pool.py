@@ -179,7 +179,7 @@ import warnings; warnings.simplefilter("error")
 import sys
 import medjax.data.decoding.worker_pool as workers
 from medjax.config import DataConfig
-from medjax.data import load
+from medjax.data.load import load
 workers.FEWEST_IMAGES_PER_WORKER = 5
 dataset = load(sys.argv[1], DataConfig(cache=False))
 print(len(dataset.labels), "joblib" in sys.modules, "jax" in sys.modules)
