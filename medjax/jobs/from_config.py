@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from medjax import metrics
 from medjax.config import CrossvalConfig, Monitor, TrainConfig
-from medjax.data.splitting.splits import fold_splits, split_dataset
+from medjax.data.splitting.splits import fold_splits, split
 from medjax.errors import refuse
 from medjax.metrics import Sums
 from medjax.models.cnn import CNN
@@ -57,7 +57,7 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
     """What each fold trains on, chooses by and is scored on; of all folds, whichever are trained."""
     training = training_of(config)
     if not isinstance(config, CrossvalConfig):
-        return [split_dataset(dataset, config.fractions, seed=config.seed)]
+        return [split(dataset, seed=config.seed, fractions=config.fractions)]
     train_share, val_share, _ = training.fractions
     return fold_splits(
         dataset,
