@@ -14,9 +14,9 @@ from medjax.errors import refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import Config, folds_of, make_fold_learner, make_splits, training_of
-from medjax.jobs.score_folds import merge_predictions, predict_together, score_part
+from medjax.jobs.score_folds import predict_together, score_part
 from medjax.progress import Display
-from medjax.records import Dataset, Names, Probabilities
+from medjax.records import Dataset, Names, Probabilities, concatenate_predictions
 from medjax.runs import directory as run
 from medjax.runs.checkpoint import load_checkpoint
 from medjax.runs.checkpoint_series import checkpoint_path, list_epochs
@@ -72,7 +72,7 @@ class Run:
             if len(indices) == 0:
                 raise refuse(f"--split {part}", "this run held no such part back", "score its test part")
             each.append(predict(learner, self._restore(number), dataset.images, dataset.labels, indices))
-        return {part: score_part(merge_predictions(each), dataset, part)}
+        return {part: score_part(concatenate_predictions(each), dataset, part)}
 
     def _evaluate_external(
         self, config: Config, source: str | Path, dataset: Dataset, part: str, fold: int | None

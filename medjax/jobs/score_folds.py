@@ -11,7 +11,7 @@ from medjax.config import CrossvalConfig, TrainConfig
 from medjax.evaluation.scores import score
 from medjax.jobs.from_config import Config, folds_of, kept_test, training_of
 from medjax.jobs.train_folds import TrainedFolds
-from medjax.records import Dataset, Predictions, Split
+from medjax.records import Dataset, Predictions, Split, concatenate_predictions
 from medjax.runs.directory import PredictedPart
 from medjax.training.fit import predict
 
@@ -53,7 +53,7 @@ def score_folds(
         ]
     }
     parts = _merge_repeats(config, predictions)
-    shown = merge_predictions([part.predictions for part in parts])
+    shown = concatenate_predictions([part.predictions for part in parts])
     is_whole = len(predictions) == len(folds_of(config))
     metrics["mean"] = describe_mean(metrics["folds"]) if is_whole else None
     metrics["pooled"] = score_part(shown, dataset, "test") if is_whole else None  # withheld, else
@@ -129,15 +129,10 @@ def score_part(predictions: Predictions, dataset: Dataset, part: str) -> dict[st
     """
     # In the order of the images, so that the mean loss is the same to the last bit however they were merged.
     order = np.argsort(predictions.indices, kind="stable")
-    ordered = Predictions(*(array[order] for array in predictions))
+    ordered = predictions.take(order)
     groups = None if dataset.groups is None else dataset.groups[ordered.indices]
     options = {} if part == "test" else {"resamples": 0}
     return score(ordered, dataset.class_names, groups=groups, **options)
-
-
-def merge_predictions(parts: Sequence[Predictions]) -> Predictions:
-    """Predictions one after the other."""
-    return Predictions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def predict_together(
@@ -159,10 +154,8 @@ def _merge_repeats(config: CrossvalConfig, predictions: dict[int, Predictions]) 
         folds = [fold for fold in predictions if fold // config.folds == repeat]
         if not folds:
             continue
-        merged = merge_predictions([predictions[fold] for fold in folds])
+        merged = concatenate_predictions([predictions[fold] for fold in folds])
         numbers = np.concatenate([np.full(len(predictions[fold].labels), fold) for fold in folds])
         order = np.argsort(merged.indices)
-        parts.append(
-            PredictedPart("test", Predictions(*(array[order] for array in merged)), numbers[order], repeat)
-        )
+        parts.append(PredictedPart("test", merged.take(order), numbers[order], repeat))
     return parts

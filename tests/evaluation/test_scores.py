@@ -8,7 +8,7 @@ from sklearn import metrics as sklearn_metrics
 
 from medjax.evaluation.intervals import wilson_interval
 from medjax.evaluation.scores import score
-from medjax.records import Predictions
+from medjax.records import concatenate_predictions
 from tests.predicted import make_predictions
 
 NAMES = ("a", "b", "c")
@@ -16,7 +16,7 @@ HEADLINES = ("balanced_accuracy", "macro_f1", "auc", "average_precision", "loss"
 
 
 def repeated(predictions, times):
-    return Predictions(*(np.concatenate([array] * times) for array in predictions))
+    return concatenate_predictions([predictions] * times)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -113,7 +113,7 @@ def test_few_right_answers_withhold_it_as_well():
 
 
 def test_a_single_image_and_a_model_that_is_always_right_have_scores():
-    one = Predictions(*(array[:1] for array in make_predictions()))
+    one = make_predictions().take(slice(1))
     block = score(one, NAMES)
     assert (block["n"], block["auc"]) == (1, None)
     json.dumps(block, allow_nan=False)

@@ -7,8 +7,8 @@ import pytest
 
 from medjax.data.phantom.dataset import make_phantom
 from medjax.evaluation.intervals import wilson_interval
-from medjax.jobs.score_folds import describe_mean, merge_predictions, predict_together, score_part
-from medjax.records import Predictions
+from medjax.jobs.score_folds import describe_mean, predict_together, score_part
+from medjax.records import Predictions, concatenate_predictions
 from medjax.training.fit import predict
 from tests.tiny import make_images, tiny_learner
 
@@ -38,15 +38,15 @@ def test_mean_and_sample_standard_deviation_over_folds():
 def test_pooled_scores_do_not_depend_on_the_order_of_the_folds():
     dataset = make_phantom(images_per_class=10)
     first, second = make_predictions(range(0, 60, 2)), make_predictions(range(1, 60, 2), seed=1)
-    assert score_part(merge_predictions([first, second]), dataset, "test") == score_part(
-        merge_predictions([second, first]), dataset, "test"
+    assert score_part(concatenate_predictions([first, second]), dataset, "test") == score_part(
+        concatenate_predictions([second, first]), dataset, "test"
     )
 
 
 def test_an_image_predicted_twice_is_one_image_to_the_interval():
     dataset = make_phantom(images_per_class=10)
     once = make_predictions(range(60))
-    block = score_part(merge_predictions([once, once]), dataset, "test")
+    block = score_part(concatenate_predictions([once, once]), dataset, "test")
     single = score_part(once, dataset, "test")
     assert block["n"] == 120
     assert block["errors"] == 2 * single["errors"]
