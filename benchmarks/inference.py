@@ -23,7 +23,7 @@ from benchmarks.measuring import MATMUL_FLOP, Case, finish, make_matmul, medians
 from benchmarks.peers.client import Peer
 from benchmarks.throughput import FORWARD_FLOP, start_peers, train_one_epoch
 from medjax.data.load import load
-from medjax.data.splitting.splits import split_dataset
+from medjax.data.splitting import splits
 from medjax.evaluation.scores import score
 from medjax.records import Predictions
 from medjax.training.fit import predict
@@ -61,7 +61,7 @@ def main(data: str = "phantom", turns: int = 5, peers: bool = True, json: bool =
 def measure(data: str, turns: int, *, peers: bool) -> dict[str, Any]:
     """Images a second by task, the ratios, and the limit."""
     dataset = load(data)
-    split = split_dataset(dataset)
+    split = splits.split(dataset)
     learner, parameters = train_one_epoch(dataset, split)
     arrays = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
     ask = functools.partial(predict, learner, parameters, *arrays, np.arange(len(dataset.labels)))

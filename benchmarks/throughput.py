@@ -24,7 +24,7 @@ import tyro
 from benchmarks.measuring import MATMUL_FLOP, Case, finish, make_matmul, medians, take_turns
 from benchmarks.peers.client import Peer
 from medjax.data.load import load
-from medjax.data.splitting.splits import split_dataset
+from medjax.data.splitting import splits
 from medjax.metrics import zero_sums
 from medjax.models.cnn import CNN
 from medjax.records import Dataset, Split
@@ -69,7 +69,7 @@ def main(data: str = "phantom", turns: int = 5, peers: bool = True, json: bool =
 def measure(data: str, turns: int, *, peers: bool) -> dict[str, Any]:
     """Images a second by case, the ratios, the limit, and the errors after an epoch."""
     dataset = load(data)
-    split = split_dataset(dataset)
+    split = splits.split(dataset)
     cases = {kind: make_case(dataset, split, *KINDS[kind]) for kind in KINDS}
     errors = {"medjax": functools.partial(count_errors, dataset, split)}
     with contextlib.ExitStack() as stack:

@@ -1,10 +1,12 @@
-"""Array types and records that more than one room shares. Host side only: importing this does not import jax."""
+"""Arrays and records that several rooms share. Host side only: importing this does not import JAX."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped, UInt8
+
+from medjax.errors import refuse
 
 Images = UInt8[np.ndarray, "n height width channel"]
 Labels = Int32[np.ndarray, "n"]
@@ -14,38 +16,38 @@ Probabilities = Float32[np.ndarray, "m class"]
 
 
 class LoadCounts(NamedTuple):
-    """What loading did to the images besides reading them; shown to the user and kept in run.json."""
+    """How many images loading changed or left out; shown to the user and kept in run.json."""
 
-    resized: int = 0  # images whose size was not the model's
-    reshaped: int = 0  # of those, the ones whose aspect ratio changed
+    resized: int = 0  # images of another size than the model's
+    reshaped: int = 0  # of those, images whose aspect ratio changed
     reoriented: int = 0  # images turned upright by their EXIF tag
-    recolored: int = 0  # images converted by an explicit color choice
-    rescaled: int = 0  # 16-bit images reduced to 8 bits by an explicit choice
+    recolored: int = 0  # images converted by --color
+    rescaled: int = 0  # 16-bit images reduced to 8 bits by --sixteen-bit
     skipped: int = 0  # junk: __MACOSX, ._*, .DS_Store, Thumbs.db, dot folders, text files in the root
     ignored: int = 0  # files left out by --ignore
-    conflicting: int = 0  # images of an .npz that stand there under two labels; refused in other sources
+    conflicting: int = (
+        0  # identical images under different labels, in .npz files and arrays; refused elsewhere
+    )
 
 
 class Dataset(NamedTuple):
-    """Labelled images in memory, in the order of their ids."""
+    """Labelled images in memory."""
 
     images: Images  # grey levels 0 to 255; 1 channel is gray, 3 are RGB
     labels: Labels  # index into class_names
     class_names: tuple[str, ...]
-    ids: Names  # str: the source's own relative names, "/" between the parts
-    digests: UInt8[
-        np.ndarray, "n 32"
-    ]  # sha256 of the decoded pixels at full size, before color and size change
+    ids: Names  # str: file names relative to the source, separated by "/"; `load` sorts by them
+    digests: UInt8[np.ndarray, "n 32"]  # sha256 of the decoded pixels, before color or size changes
     name: str  # base name of the source, for titles and directories
-    split: Names | None = None  # str: "train", "val" or "test" where the source fixes its parts
-    groups: Names | None = None  # str: images of one group (patient, lesion, scan, copies) must stay together
+    split: Names | None = None  # str: "train", "val" or "test" if the source fixes the parts
+    groups: Names | None = None  # str: images of one group (patient, lesion, scan, copies) stay in one part
     counts: LoadCounts = LoadCounts()
     is_synthetic: bool = False
-    grouped_by: tuple[str, ...] = ()  # what made the groups, in union: "user", "exact" or "near" duplicates
+    grouped_by: tuple[str, ...] = ()  # what the groups are the union of: "user", "exact", "near" duplicates
 
 
 class Split(NamedTuple):
-    """Which images a fold trains on, chooses by and is scored on: disjoint, each sorted."""
+    """Indices of the images to train on, to choose by and to score; disjoint, each sorted."""
 
     train: Indices
     val: Indices
@@ -53,30 +55,43 @@ class Split(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What a model says of some images of a data set."""
+    """A model's class probabilities for some images of a data set, a row for each image."""
 
     indices: Indices  # into the data set
-    labels: Int32[np.ndarray, "m"]  # -1 for an image without a label
+    # None for images without labels; `Any` spares every reader that has labels a check.
+    labels: Int32[np.ndarray, "m"] | Any
     probabilities: Probabilities  # rows sum to 1
-    losses: Float32[np.ndarray, "m"]  # cross-entropy of each image, in nats; NaN without a label
+    losses: Float32[np.ndarray, "m"] | Any  # cross-entropy of each image, in nats; None without labels
     class_names: tuple[str, ...] | None = None
 
-    def take(self, rows: Indices | Bool[np.ndarray, "m"]) -> "Predictions":
-        """Some of the predictions, by row number or mask."""
-        return self._replace(
-            indices=self.indices[rows],
-            labels=self.labels[rows],
-            probabilities=self.probabilities[rows],
-            losses=self.losses[rows],
+    def take(self, rows: Int[np.ndarray, "_"] | Bool[np.ndarray, "_"] | slice) -> "Predictions":
+        """The rows at these positions, or where the mask is true, in that order."""
+        return Predictions(
+            self.indices[rows],
+            None if self.labels is None else self.labels[rows],
+            self.probabilities[rows],
+            None if self.losses is None else self.losses[rows],
+            self.class_names,
         )
 
 
 def concatenate_predictions(parts: Sequence[Predictions]) -> Predictions:
-    """Predictions one after the other."""
+    """One after the other; RefusedError if their classes differ, or only some of them have labels or losses."""
+    if len({part.class_names for part in parts}) != 1:
+        raise refuse("predictions", "are of different classes", "concatenate those of one model")
     return Predictions(
         np.concatenate([part.indices for part in parts]),
-        np.concatenate([part.labels for part in parts]),
+        _concatenate_optional("labels", [part.labels for part in parts]),
         np.concatenate([part.probabilities for part in parts]),
-        np.concatenate([part.losses for part in parts]),
+        _concatenate_optional("losses", [part.losses for part in parts]),
         parts[0].class_names,
     )
+
+
+def _concatenate_optional(name: str, arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    found = [array for array in arrays if array is not None]
+    if 0 < len(found) < len(arrays):
+        raise refuse(
+            "predictions", f"have {name} in some parts only", "give them for all images, or for none"
+        )
+    return np.concatenate(found) if found else None

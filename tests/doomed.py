@@ -15,7 +15,7 @@ from orbax.checkpoint import v1 as orbax
 from medjax import cli
 from medjax.jobs import pipeline
 from medjax.jobs import score_folds as scoring
-from medjax.report.page.page import page
+from medjax.report.page import page
 from medjax.runs import checkpoint_series
 
 

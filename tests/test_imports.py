@@ -12,6 +12,7 @@ LEVELS = {
     "errors": 0,
     "records": 1,
     "config": 1,
+    "files": 1,
     "limits": 2,
     "commands": 2,
     "metrics": 1,

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +18,8 @@ import PIL
 import platformdirs
 
 from medjax.config import DataConfig
+from medjax.errors import RefusedError
+from medjax.files import write_whole
 from medjax.records import Dataset, LoadCounts
 
 FORMAT = 1
@@ -66,27 +67,22 @@ def read_cached(key: str) -> Dataset | None:
 def write_cached(key: str, dataset: Dataset) -> None:
     """Keep `dataset` under `key`; whoever reads meanwhile sees all of it or nothing. Warns where that cannot be."""
     folder = cache_folder()
-    temporary = None
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_private(folder):
             _warn(f"{folder} is not used, as others can write there: chmod 700 it, or set MEDJAX_CACHE_DIR")
             return
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".")  # mode 0600
-        with open(descriptor, "w+b") as handle:
+        with write_whole(folder / key, mode=0o600) as handle:
             handle.write(bytes(_CHECKSUM_BYTES))
             _write_dataset(handle, dataset)
             handle.seek(_CHECKSUM_BYTES)
             checksum = _checksum(handle)
             handle.seek(0)
             handle.write(checksum)
-        os.replace(temporary, folder / key)
-        temporary = None
     except OSError as error:
         _warn(f"cannot write to {folder}: {error.strerror or error}")
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    except RefusedError as error:
+        _warn(str(error))
 
 
 def _checksum(handle: BinaryIO) -> bytes:

@@ -1,7 +1,7 @@
 """Published data sets by name: downloaded once, checked by their MD5, never put over another file."""
 
+import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from medjax.errors import RefusedError, refuse
+from medjax.files import write_whole
 
 
 class Published(NamedTuple):
@@ -114,8 +115,7 @@ def _download(
     # Not pooch.retrieve: that writes over what lies there, and lets nobody but the owner read what it wrote.
     with ExitStack() as stack:
         stack.enter_context(_directory(target.parent))
-        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=target.parent, prefix=".medjax-fetch-"))
-        partial = Path(folder) / target.name
+        file = stack.enter_context(write_whole(target))
 
         def close_at_the_end(response: Any, *_: object, **__: object) -> None:
             stack.callback(response.close)  # pooch leaves it open where the download fails
@@ -127,12 +127,12 @@ def _download(
             headers=_HEADERS,
             hooks={"response": close_at_the_end},
         )
-        get(published.address, str(partial), None)
-        md5 = pooch.file_hash(partial, "md5")
+        get(published.address, file, None)
+        file.seek(0)
+        md5 = hashlib.file_digest(file, "md5").hexdigest()
         if md5 != published.md5:
             reason = f"not kept: what came from {_host(published)} has MD5 {md5}, not {published.md5}"
             raise refuse(target, reason, f"try again, or {_by_hand(target, published)}")
-        os.replace(partial, target)
 
 
 class _Bar:

@@ -16,7 +16,7 @@ from medjax.data.decoding.worker_pool import Progress
 from medjax.data.load import PHANTOM, load, opened_source
 from medjax.data.reading.layout import arrange
 from medjax.data.reading.listing import Fault, UnfitError, problem_of
-from medjax.data.splitting.splits import divide
+from medjax.data.splitting.splits import draw_parts
 from medjax.errors import Problem, RefusedError, refuse
 from medjax.records import Dataset
 
@@ -58,7 +58,7 @@ def export_split(
     dataset = load(origin, config, on_progress=on_progress)
     _require_no_parts(origin, dataset)
     _require_portable(dataset)
-    train, test = divide(
+    train, test = draw_parts(
         np.arange(len(dataset.ids)), dataset.labels, (test_share,), seed, dataset.groups, dataset.class_names
     )
     part_of = {

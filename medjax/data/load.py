@@ -18,14 +18,21 @@ import numpy as np
 
 from medjax.config import DataConfig
 from medjax.data.cache import cache_key, file_stamp, read_cached, write_cached
-from medjax.data.decoding.collect import Assembled, assemble, conflict_problems, conflicting, mixed_colors
+from medjax.data.decoding.collect import (
+    Assembled,
+    assemble,
+    conflict_problems,
+    conflicting,
+    mixed_colors,
+    warn_of_conflicts,
+)
 from medjax.data.decoding.image import DecodedStack, decode_pixels
 from medjax.data.decoding.worker_pool import Progress, Worker, decode_all, started_workers
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.reading.folder import list_folder, read_file
 from medjax.data.reading.layout import LabelledImage, Layout, arrange, gather
 from medjax.data.reading.listing import ARCHIVE_SUFFIXES, Fault, Listing, UnfitError, problem_of
-from medjax.data.reading.npz import load_npz, warn_of_conflicts
+from medjax.data.reading.npz import load_npz
 from medjax.data.reading.tar import opened_tar
 from medjax.data.reading.zip import opened_zip
 from medjax.data.splitting.duplicates import group_duplicates

@@ -54,7 +54,7 @@ def keep_external(
     """
     is_trained = find_trained(directory, dataset)
     seen = np.zeros(len(dataset.labels), bool) if is_trained is None else is_trained
-    new, old = (_among(predictions, mask) for mask in (~seen, seen))
+    new, old = (predictions.take(mask[predictions.indices]) for mask in (~seen, seen))
     folder = run_files.create_run_dir(None, run_files.file_name(dataset.name), parent=directory / "external")
     scores = {
         "external": None if not len(new.labels) else score_part(new, dataset, "test"),
@@ -71,8 +71,3 @@ def keep_external(
     run_files.write_predictions(folder / "predictions.csv", dataset, parts)
     run_files.write_json(folder / "metrics.json", scores)
     return {**scores, "directory": str(folder)}
-
-
-def _among(predictions: Predictions, mask: Bool[np.ndarray, "n"]) -> Predictions:
-    """Those of the images where `mask`, over the whole data set, is true."""
-    return predictions.take(mask[predictions.indices])

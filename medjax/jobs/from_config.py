@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medjax.config import CrossvalConfig, Monitor, TrainConfig
-from medjax.data.splitting.splits import fold_splits, split_dataset
+from medjax.data.splitting.splits import fold_splits, split
 from medjax.errors import refuse
 from medjax.metrics import Sums
 from medjax.models.as_network import as_network
@@ -65,7 +65,7 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
     """The split of each fold; of all folds, whichever are trained."""
     training = training_of(config)
     if not isinstance(config, CrossvalConfig):
-        return [split_dataset(dataset, config.fractions, seed=config.seed)]
+        return [split(dataset, seed=config.seed, fractions=config.fractions)]
     train_share, val_share, _ = training.fractions
     pool = np.setdiff1d(np.arange(len(dataset.labels)), kept_test(dataset)) if config.keep_test else None
     return fold_splits(

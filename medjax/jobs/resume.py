@@ -53,7 +53,7 @@ def require_run_or_nothing(directory: Path) -> bool:
         raise refuse(str(directory), "is no directory", "choose another --run")
     if (directory / "run.json").exists():
         return True
-    if any(path.name not in (_LOCK, "run.json.partial") for path in directory.iterdir()):
+    if any(path.name != _LOCK and not path.match("run.json.*partial") for path in directory.iterdir()):
         raise refuse(str(directory), "is not empty and holds no run.json", "choose another --run")
     return False
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from medjax.errors import refuse
+from medjax.files import write_whole
 
 _MARGIN = 2**20  # bytes for what Orbax writes beside the arrays
 _DAMAGED = "restore the file from a copy, or train again"
@@ -44,13 +45,9 @@ def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
         raise OSError(errno.EIO, str(error)[:200], str(directory)) from error
     if not jax.tree.all(jax.tree.map(_is_same, host, saved)):
         raise OSError(f"{directory}: what was read back differs from what was saved")
-    temporary = _manifest_path(directory).with_suffix(".partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        for name, digest in _digest_files(directory).items():
-            file.write(f"{digest}  {directory.name}/{name}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(_manifest_path(directory))
+    lines = [f"{digest}  {directory.name}/{name}\n" for name, digest in _digest_files(directory).items()]
+    with write_whole(_manifest_path(directory), sync=True) as file:
+        file.write("".join(lines).encode())
 
 
 def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None) -> PyTree[np.ndarray]:

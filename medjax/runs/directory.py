@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from medjax.errors import refuse
+from medjax.files import write_whole
 from medjax.records import Dataset, Predictions
 
 HISTORY_FIELDS = (
@@ -95,12 +96,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole: the old one stays until the new one is complete."""
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_whole(path) as file:
+        file.write(text.encode())
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -150,9 +147,8 @@ def exact_text(values: Float32[np.ndarray, "n"]) -> list[str]:
 
 def write_digests(path: Path, digests: UInt8[np.ndarray, "n 32"]) -> None:
     """Write digests of images, sorted and each once, as a NumPy file."""
-    temporary = path.with_name(path.name + ".partial.npy")
-    np.save(temporary, np.unique(digests, axis=0), allow_pickle=False)
-    temporary.replace(path)
+    with write_whole(path) as file:
+        np.save(file, np.unique(digests, axis=0), allow_pickle=False)
 
 
 def read_digests(path: Path) -> UInt8[np.ndarray, "n 32"] | None:

@@ -35,8 +35,7 @@ def predict(learner: Learner, state: Any, data: Any, indices: Indices | None = N
     probabilities, losses = _evaluate(learner, variables, arrays.images, labels, chosen)
     class_names = data.class_names if isinstance(data, Dataset) else None
     if arrays.labels is None:
-        nothing = np.full(len(chosen), -1, np.int32), np.full(len(chosen), np.nan, np.float32)
-        return Predictions(chosen, nothing[0], probabilities, nothing[1], class_names)
+        return Predictions(chosen, None, probabilities, None, class_names)
     return Predictions(chosen, labels[chosen], probabilities, losses, class_names)
 
 

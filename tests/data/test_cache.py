@@ -214,6 +214,14 @@ def test_a_full_disk_only_warns_and_leaves_nothing(folder, source, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
+def test_nothing_is_written_through_a_link(folder, tmp_path):
+    folder.mkdir(mode=0o700)
+    (folder / "key").symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(UserWarning, match="key: is a symbolic link"):
+        write_cached("key", make_dataset())
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_refused_sources_are_not_kept(folder, tmp_path):
     with pytest.raises(ValueError, match="one class"):
         load(write_folder(tmp_path / "set", {"cat/1.png": small_set()["cat/0.png"]}))

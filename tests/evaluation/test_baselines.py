@@ -5,7 +5,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from medjax.data.load import load
-from medjax.data.splitting.splits import split_dataset
+from medjax.data.splitting import splits
 from medjax.evaluation import baselines
 from medjax.evaluation.baselines import (
     BASELINES,
@@ -130,7 +130,7 @@ def test_the_same_images_give_the_same_answers():
 def test_retinamnist_scores_as_published_elsewhere(retinamnist):
     # Its logistic regression on pixels: accuracy about 0.535, AUC about 0.717, on 400 images.
     dataset = load(retinamnist)
-    split = split_dataset(dataset, seed=0)
+    split = splits.split(dataset, seed=0)
     pixels = average_pixels(dataset.images, 1).reshape(len(dataset.labels), -1)
     found = predict_baseline("logistic_regression", pixels, dataset.labels, split.train, split.test, 5)
     assert (found.predicted == dataset.labels[split.test]).mean() == pytest.approx(0.535, abs=0.03)

@@ -9,7 +9,7 @@ from sklearn import metrics as sklearn_metrics
 from medjax.errors import RefusedError
 from medjax.evaluation.intervals import wilson_interval
 from medjax.evaluation.scores import score
-from medjax.records import Predictions
+from medjax.records import concatenate_predictions
 from tests.predicted import make_predictions
 
 NAMES = ("a", "b", "c")
@@ -21,7 +21,7 @@ def score_block(*arguments, **options):
 
 
 def repeated(predictions, times):
-    return Predictions(*(np.concatenate([array] * times) for array in predictions[:4]))
+    return concatenate_predictions([predictions] * times)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -118,7 +118,7 @@ def test_few_right_answers_withhold_it_as_well():
 
 
 def test_a_single_image_and_a_model_that_is_always_right_have_scores():
-    one = Predictions(*(array[:1] for array in make_predictions()[:4]))
+    one = make_predictions().take(slice(1))
     block = score_block(one, NAMES)
     assert (block["n"], block["auc"]) == (1, None)
     json.dumps(block, allow_nan=False)

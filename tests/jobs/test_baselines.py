@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import medjax
 from medjax.config import CrossvalConfig, TrainConfig
 from medjax.data.load import load
-from medjax.data.splitting.splits import fold_splits, split_dataset
+from medjax.data.splitting.splits import fold_splits, split
 from medjax.evaluation.baselines import BASELINES
 from medjax.jobs.baselines import fit_baselines
 from medjax.progress import Display
@@ -31,7 +31,7 @@ def neighbour_errors(dataset, splits):
 def test_a_holdout_has_baselines_of_its_test_part(trained_run, phantom_folder):
     block, seconds = trained_run.metrics["baselines"], trained_run.metrics["seconds"]
     dataset = load(phantom_folder)
-    errors = neighbour_errors(dataset, [split_dataset(dataset, seed=0)])
+    errors = neighbour_errors(dataset, [split(dataset, seed=0)])
     assert (block["part"], block["image_shape"]) == ("test", [28, 28, 1])
     assert block["models"].keys() == BASELINES.keys()
     assert block["models"]["nearest_neighbour"]["errors"] == errors

@@ -8,7 +8,7 @@ import pytest
 
 from medjax.config import CrossvalConfig, PlateauConfig, StoppingConfig, TrainConfig
 from medjax.data.load import load
-from medjax.data.splitting.splits import split_dataset
+from medjax.data.splitting import splits
 from medjax.errors import RefusedError
 from medjax.jobs.from_config import (
     count_steps,
@@ -33,7 +33,7 @@ def dataset(phantom_folder):
 @pytest.fixture(scope="module")
 def parted(dataset):
     """The same images with official parts."""
-    split = split_dataset(dataset)
+    split = splits.split(dataset)
     parts = np.full(len(dataset.labels), "train")
     parts[split.val], parts[split.test] = "val", "test"
     return dataset._replace(split=parts)

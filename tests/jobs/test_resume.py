@@ -51,7 +51,7 @@ with locked(Path({str(tmp_path)!r})):
 def test_there_is_nothing_to_continue_where_no_run_was_begun(tmp_path):
     assert read_record(tmp_path / "new") is None
     (tmp_path / ".lock").touch()
-    (tmp_path / "run.json.partial").write_text("{")
+    (tmp_path / "run.json.0f1e.partial").write_text("{")
     assert read_record(tmp_path) is None
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
@@ -59,7 +59,7 @@ def test_there_is_nothing_to_continue_where_no_run_was_begun(tmp_path):
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
     (tmp_path / "figures").mkdir()
     (tmp_path / "run.json").write_text('{"status": "running"}')
-    for name in ("metrics.json.partial", "report.html.partial"):
+    for name in ("metrics.json.0f1e.partial", "report.html.0f1e.partial"):
         (tmp_path / name).touch()
     assert read_record(tmp_path) == {"status": "running"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "run.json"]

@@ -12,7 +12,7 @@ import pytest
 import medjax
 from medjax.config import DataConfig, TrainConfig
 from medjax.data.load import load
-from medjax.data.splitting.splits import split_dataset
+from medjax.data.splitting import splits
 from medjax.errors import DivergedError, RefusedError
 from medjax.evaluation.baselines import BASELINES
 from medjax.evaluation.bootstrap import METRICS as BOOTSTRAPPED
@@ -79,7 +79,7 @@ def test_metrics_json_has_the_agreed_keys(trained_run):
 def test_every_val_and_test_image_is_predicted_once_and_metrics_follow(trained_run, phantom_folder):
     rows = read_predictions(trained_run)
     ids = load(phantom_folder).ids
-    split = split_dataset(load(phantom_folder), seed=0)
+    split = splits.split(load(phantom_folder), seed=0)
     assert [row["id"] for row in rows] == ids[np.concatenate([split.val, split.test])].tolist()
     test = [row for row in rows if row["split"] == "test"]
     assert all(row["id"].startswith(row["label"] + "/") for row in rows)

@@ -1,5 +1,6 @@
 """Decoded images to the arrays of a `Dataset`, and what can only be seen with all of them together."""
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -9,8 +10,8 @@ from jaxtyping import UInt8
 
 from medjax.data.decoding.image import DecodedStack
 from medjax.data.reading.listing import Fault, problem_of
-from medjax.errors import Problem
-from medjax.records import Images, Labels
+from medjax.errors import Problem, listed
+from medjax.records import Dataset, Images, Labels
 
 
 class Assembled(NamedTuple):
@@ -64,6 +65,18 @@ def conflicting(digests: UInt8[np.ndarray, "n 32"], labels: Labels) -> list[list
     for position in alike[digests[alike].any(axis=1)].tolist():
         groups.setdefault(digests[position].tobytes(), []).append(position)
     return [group for group in groups.values() if len(group) > 1 and len({*labels[group].tolist()}) > 1]
+
+
+def warn_of_conflicts(dataset: Dataset) -> None:
+    """Say which images stand in `dataset` under two labels: published sets hold some, and their parts are fixed."""
+    if dataset.counts.conflicting:
+        groups = conflicting(dataset.digests, dataset.labels)
+        examples = [" = ".join(dataset.ids[group][:3]) for group in groups]
+        warnings.warn(
+            f"{dataset.name}: {dataset.counts.conflicting} images have the same pixels as another one under another "
+            f"label: {listed(examples, 3)}",
+            stacklevel=3,
+        )
 
 
 def conflict_problems(

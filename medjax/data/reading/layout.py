@@ -146,6 +146,15 @@ def is_ignored(name: str, patterns: Sequence[str]) -> bool:
     )
 
 
+def class_name_fault(name: str) -> Fault | None:
+    """Why `name` cannot be the name of a class: predictions.csv must be safe to open in a spreadsheet."""
+    if name.startswith(_FORMULA_STARTS):
+        return Fault("is a class that spreadsheets would take for a formula", "rename the folder")
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        return Fault("is a class with a control character", "rename the folder")
+    return None
+
+
 def _is_junk(part: str) -> bool:
     if part.startswith("."):
         return part != ".." and (part.startswith("._") or not part.lower().endswith(IMAGE_SUFFIXES))
@@ -238,14 +247,8 @@ def _folder_problems(folders: set[str], empty: set[str], part_folders: dict[str,
         problem_of(folder, Fault("is an empty class", "put its images there")) for folder in sorted(empty)
     ]
     for folder in sorted(folders):
-        name = folder.split("/")[-1]
-        if name.startswith(_FORMULA_STARTS):
-            fault = Fault("is a class that spreadsheets would take for a formula", "rename the folder")
+        if (fault := class_name_fault(folder.split("/")[-1])) is not None:
             problems.append(problem_of(folder, fault))
-        elif any(unicodedata.category(character) == "Cc" for character in name):
-            problems.append(
-                problem_of(folder, Fault("is a class with a control character", "rename the folder"))
-            )
     return problems + _part_problems(folders | empty, part_folders)
 
 

@@ -23,7 +23,7 @@ from medjax.data.decoding.worker_pool import Progress
 from medjax.data.reading.layout import is_ignored
 from medjax.data.reading.listing import Fault, UnfitError, most_unpacked_bytes, problem_of
 from medjax.data.reading.zip import DAMAGE, list_members, opened_archive
-from medjax.errors import Problem, RefusedError, listed
+from medjax.errors import Problem, RefusedError
 from medjax.records import Dataset, LoadCounts
 
 PARTS = ("test", "train", "val")
@@ -81,18 +81,6 @@ def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None
         split=np.array([row.part for row in kept]),
         counts=LoadCounts(**assembled.changes, ignored=len(rows) - len(kept), conflicting=conflicts),
     )
-
-
-def warn_of_conflicts(dataset: Dataset) -> None:
-    """Say which images stand in `dataset` under two labels: published sets hold some, and their parts are fixed."""
-    if dataset.counts.conflicting:
-        groups = conflicting(dataset.digests, dataset.labels)
-        examples = [" = ".join(dataset.ids[group][:3]) for group in groups]
-        warnings.warn(
-            f"{dataset.name}: {dataset.counts.conflicting} images have the same pixels as another one under another "
-            f"label: {listed(examples, 3)}",
-            stacklevel=3,
-        )
 
 
 def _read_headers(archive: zipfile.ZipFile, path: Path, config: DataConfig) -> dict[str, Array]:

@@ -1,10 +1,9 @@
-"""Images into parts, close to what each part should hold of each class, groups of images whole.
+"""Assign images to parts (train, val and test, or folds): each part gets its quota of each class, groups stay whole.
 
-One measure decides everything: the chi-squared distance Σ (held - quota)² / quota over parts and classes. For
-single images it is Webster's method of apportionment, which fills parts in proportion and meets whole quotas
-exactly. Groups go first, largest first, each to the part where the distance grows least; single images fill
-up what is left. So no part is handed the large groups or the small ones by preference, and a rare class
-counts as much as a common one.
+Everything minimises one measure: the chi-squared distance Σ (count - quota)² / quota over parts and classes. For
+single images that is Webster's method of apportionment, which fills parts in proportion and meets whole quotas
+exactly. Groups come first, the largest first, each to the part where the distance grows least; single images then
+fill what is left. So no part is preferred for large or small groups, and a rare class counts as much as a common one.
 
 Reference: Balinski and Young, "Fair Representation: Meeting the Ideal of One Man, One Vote", 2001.
 """
@@ -17,46 +16,47 @@ from jaxtyping import Float, Int
 from medjax.errors import Problem, RefusedError, refuse
 from medjax.records import Labels, Names
 
-Placement = Int[np.ndarray, "n"]
+Assignment = Int[np.ndarray, "n"]
 Quotas = Float[np.ndarray, "part class"]
-Held = Int[np.ndarray, "part class"]
+Counts = Int[np.ndarray, "part class"]
 
 
-def place(
+def assign_parts(
     labels: Labels, groups: Int[np.ndarray, "n"] | None, quotas: Quotas, generator: np.random.Generator
-) -> Placement:
-    """The part of each image; `quotas` is how many of each class each part should hold, all above 0.
+) -> Assignment:
+    """The part of each image; `quotas` is how many images of each class each part should get, all above 0.
 
-    `groups` numbers the group of each image from 0 (see `number_groups`). Without groups, whole quotas are
-    met exactly, and parts of equal quotas differ by at most one image in each class and in all.
+    `groups` numbers the group of each image from 0 (see `number_groups`). Without groups, whole quotas are met exactly,
+    and parts with equal quotas differ by at most one image in each class and in total.
     """
     parts = np.full(len(labels), -1)
-    held = np.zeros(quotas.shape, np.int64)
+    counts = np.zeros(quotas.shape, np.int64)
     if groups is not None:
-        waiting = _count_groups(labels, groups, quotas.shape[1])
+        groups_left = _count_groups(labels, groups, quotas.shape[1])
         for members in _large_groups(groups, generator):
             composition = np.bincount(labels[members], minlength=quotas.shape[1])
-            growth = (composition * (2 * held + composition) / quotas).sum(axis=1)
-            # Of a class that has no more groups than parts without it, each must go to such a part.
-            lacking = (held == 0) & (composition > 0)
-            urgent = lacking[:, waiting <= (held == 0).sum(axis=0)].sum(axis=1)
-            part = np.lexsort((_surplus(held, quotas), growth, -urgent))[0]
+            growth = (composition * (2 * counts + composition) / quotas).sum(axis=1)
+            # If a class has no more groups left than parts that lack it, each group must go to such a part.
+            lacking = (counts == 0) & (composition > 0)
+            urgent = lacking[:, groups_left <= (counts == 0).sum(axis=0)].sum(axis=1)
+            part = np.lexsort((_surplus(counts, quotas), growth, -urgent))[0]
             parts[members] = part
-            held[part] += composition
-            waiting -= composition > 0
+            counts[part] += composition
+            groups_left -= composition > 0
     for label in range(quotas.shape[1]):
         singles = generator.permutation(np.flatnonzero((labels == label) & (parts < 0)))
-        surplus = _surplus(held[:, :label], quotas[:, :label])  # later classes will be filled up as well
-        taken = _fill(held[:, label], quotas[:, label], len(singles), surplus, generator)
+        # Only of the classes up to this one: the later ones will be filled up as well.
+        surplus = _surplus(counts[:, :label], quotas[:, :label])
+        taken = _fill(counts[:, label], quotas[:, label], len(singles), surplus, generator)
         parts[singles] = np.repeat(np.arange(len(taken)), taken)
-        held[:, label] += taken
+        counts[:, label] += taken
     return parts
 
 
 def number_groups(groups: Names) -> Int[np.ndarray, "n"]:
     """Groups as numbers from 0, in the order of their first images; equal values are one group.
 
-    Raises RefusedError where an image has none: an empty string, None or not-a-number.
+    Raises RefusedError if an image has none: an empty string, None or NaN.
     """
     values = groups.tolist()
     missing = [index for index, value in enumerate(values) if value is None or value == "" or value != value]
@@ -73,7 +73,7 @@ def number_groups(groups: Names) -> Int[np.ndarray, "n"]:
 def require_enough(
     labels: Labels, groups: Int[np.ndarray, "n"] | None, needed: int, unit: str, class_names: Sequence[str]
 ) -> None:
-    """Raise RefusedError for every class with fewer images, or groups, than `needed` parts, called `unit`."""
+    """Raise RefusedError for every class with fewer than `needed` images or groups; `unit` is "parts" or "folds"."""
     counts = np.bincount(labels, minlength=len(class_names))
     if groups is not None:
         counts = _count_groups(labels, groups, len(counts))
@@ -91,12 +91,12 @@ def require_enough(
 
 
 def require_everywhere(
-    labels: Labels, parts: Placement, num_parts: int, unit: str, class_names: Sequence[str]
+    labels: Labels, parts: Assignment, num_parts: int, unit: str, class_names: Sequence[str]
 ) -> None:
-    """Raise RefusedError for every class that a part lacks: groups that span classes can bring that about."""
-    held = np.zeros((num_parts, labels.max() + 1), np.int64)
-    np.add.at(held, (parts, labels), 1)
-    lacking = np.flatnonzero((held == 0).any(axis=0))
+    """Raise RefusedError for every class that a part lacks, which groups that span classes can cause."""
+    counts = np.zeros((num_parts, labels.max() + 1), np.int64)
+    np.add.at(counts, (parts, labels), 1)
+    lacking = np.flatnonzero((counts == 0).any(axis=0))
     if len(lacking):
         raise RefusedError(
             Problem(
@@ -109,7 +109,7 @@ def require_everywhere(
 
 
 def _count_groups(labels: Labels, groups: Int[np.ndarray, "n"], num_classes: int) -> Int[np.ndarray, "class"]:
-    """How many groups hold images of each class."""
+    """How many groups contain images of each class."""
     pairs = np.unique(groups * num_classes + labels)
     return np.bincount(pairs % max(num_classes, 1), minlength=num_classes)
 
@@ -124,28 +124,28 @@ def _large_groups(groups: Int[np.ndarray, "n"], generator: np.random.Generator) 
     return [order[starts[group] : starts[group] + sizes[group]] for group in large]
 
 
-def _surplus(held: Held, quotas: Quotas) -> Float[np.ndarray, "part"]:
-    """How many images each part has beyond its quotas: of equally good parts the emptiest is taken."""
-    return (held.sum(axis=1) - quotas.sum(axis=1)).round(6)
+def _surplus(counts: Counts, quotas: Quotas) -> Float[np.ndarray, "part"]:
+    """How many images each part has beyond its quotas; among equally good parts the one with the least is taken."""
+    return (counts.sum(axis=1) - quotas.sum(axis=1)).round(6)
 
 
 def _fill(
-    held: Int[np.ndarray, "part"],
+    counts: Int[np.ndarray, "part"],
     quotas: Float[np.ndarray, "part"],
-    count: int,
+    num_singles: int,
     surplus: Float[np.ndarray, "part"],
     generator: np.random.Generator,
 ) -> Int[np.ndarray, "part"]:
-    """How many of `count` single images of one class each part takes on top of the `held` ones.
+    """How many of the single images of one class each part gets on top of its `counts`.
 
-    The i-th image of a part makes the distance grow by (2 i - 1) / quota, so the `count` cheapest are taken,
-    but before all others the first ones of parts that have none. None beyond the next whole number over a
-    quota is cheaper than what another part still lacks.
+    The i-th image of a part makes the distance grow by (2 i - 1) / quota, so the `num_singles` cheapest are taken, but
+    the first image of an empty part before all others. Beyond the next whole number over its quota, an image of a
+    part is never cheaper than one that another part still lacks.
     """
-    lengths = np.maximum(np.ceil(quotas).astype(np.int64) + 1 - held, 0)
-    part = np.repeat(np.arange(len(held)), lengths)
-    numbers = np.arange(len(part)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + held[part]
+    lengths = np.maximum(np.ceil(quotas).astype(np.int64) + 1 - counts, 0)
+    part = np.repeat(np.arange(len(counts)), lengths)
+    numbers = np.arange(len(part)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + counts[part]
     growth = np.where(numbers == 0, 0, (2 * numbers + 1) / quotas[part])
-    luck = generator.permutation(len(held))
-    cheapest = np.lexsort((luck[part], surplus[part], growth))[:count]
-    return np.bincount(part[cheapest], minlength=len(held))
+    tie_breaks = generator.permutation(len(counts))
+    cheapest = np.lexsort((tie_breaks[part], surplus[part], growth))[:num_singles]
+    return np.bincount(part[cheapest], minlength=len(counts))

@@ -1,56 +1,61 @@
-"""From labels to index arrays: which images train, which choose, which are scored.
+"""Train/val/test splits and cross-validation folds, as index arrays.
 
-Images of one group (a patient, a lesion, a scan) never lie in two parts or folds that are drawn here. Parts
-that the source itself fixes are taken as they are, even where a group lies across them.
+Images of one group (a patient, a lesion, a scan, copies) are never drawn into two parts or folds. Parts that the
+source fixes are kept as they are, even where a group lies in several of them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from medjax.data.splitting.apportion import number_groups, place, require_enough, require_everywhere
-from medjax.errors import refuse
+from medjax.data.splitting.apportion import assign_parts, number_groups, require_enough, require_everywhere
+from medjax.errors import Problem, RefusedError, refuse
 from medjax.records import Dataset, Indices, Labels, Names, Split
 
 Seed = int | Sequence[int]
+Fractions = tuple[float, float, float]
 
 
-def holdout(
-    labels: Labels,
-    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15),
-    *,
-    seed: int = 0,
-    groups: Names | None = None,
-    class_names: Sequence[str] = (),
-) -> Split:
-    """A random split into train, val and test, stratified.
+def split(dataset: Dataset, *, seed: int = 0, fractions: Fractions = (0.70, 0.15, 0.15)) -> Split:
+    """Split a data set into train, val and test: the source's own parts, or a stratified random split by group.
 
-    Val and test hold `fractions` of all images, rounded up, and in each the share of a class is its share of
-    all images to within one image; with `groups`, as nearly so as a greedy search gets with whole groups.
-    Every part holds every class: one with fewer than three images, or groups, raises RefusedError, by its
-    name if `class_names` tells it.
+    `fractions` are the shares of train, val and test. If the source fixes only train and test, val is drawn from its
+    train images: fractions[1] / (fractions[0] + fractions[1]) of them, stratified, groups whole. Raises RefusedError
+    for a class with too few images or groups (see `holdout`), and for fractions or a seed out of range.
     """
-    return Split(*divide(np.arange(len(labels)), labels, fractions[1:], seed, groups, class_names))
-
-
-def split_dataset(
-    dataset: Dataset, fractions: tuple[float, float, float] = (0.70, 0.15, 0.15), *, seed: int = 0
-) -> Split:
-    """The parts that the source fixes, or a holdout where it fixes none.
-
-    A source that fixes only train and test gives up a stratified share of its train images as val:
-    fractions[1] / (fractions[0] + fractions[1]) of them. The data set's groups stay whole in what is drawn.
-    """
+    _require_fractions(fractions)
+    if seed < 0:
+        raise refuse("seed", f"{seed} is out of range", "0 or more")
     names = dataset.class_names
     if dataset.split is None:
         return holdout(dataset.labels, fractions, seed=seed, groups=dataset.groups, class_names=names)
     train, val, test = (np.flatnonzero(dataset.split == part) for part in Split._fields)
     if len(val) == 0:
         share = fractions[1] / (fractions[0] + fractions[1])
-        train, val = divide(train, dataset.labels[train], (share,), seed, _among(dataset, train), names)
+        train, val = draw_parts(
+            train, dataset.labels[train], (share,), seed, _groups_of(dataset, train), names
+        )
     return Split(train, val, test)
+
+
+def holdout(
+    labels: Labels,
+    fractions: Fractions = (0.70, 0.15, 0.15),
+    *,
+    seed: int = 0,
+    groups: Names | None = None,
+    class_names: Sequence[str] = (),
+) -> Split:
+    """Draw train, val and test at random, stratified by class.
+
+    Val and test hold `fractions` of all images, rounded up. Each class's share of a part is its share of all images to
+    within one image; with `groups`, as nearly so as a greedy search over whole groups gets. A class with fewer than
+    three images, or groups, raises RefusedError, by its name if `class_names` is given.
+    """
+    return Split(*draw_parts(np.arange(len(labels)), labels, fractions[1:], seed, groups, class_names))
 
 
 def k_fold(
@@ -62,20 +67,19 @@ def k_fold(
     repeat: int = 0,
     class_names: Sequence[str] = (),
 ) -> list[Indices]:
-    """The images that each fold is scored on: disjoint, each sorted, every image in one of them; stratified.
+    """The test images of each fold, stratified by class: disjoint, sorted, together all images.
 
-    Without `groups`, folds differ by at most one image in each class, and by at most one in all. With them no
-    group lies in two folds, and the folds are as alike as a greedy search makes them: within one image a
-    class again where enough single images are there to fill up. Every fold holds every class: one with fewer
-    images, or groups, than folds raises RefusedError, by its name if `class_names` tells it. Repeats of one
-    seed are independent of one another.
+    Without `groups`, folds differ by at most one image in each class and in total. With groups, no group lies in two
+    folds, and class counts are as equal as a greedy search makes them: within one image again if there are enough
+    single images to fill up with. A class with fewer images, or groups, than folds raises RefusedError, by its name if
+    `class_names` is given. Repeats of one seed are independent draws.
     """
     if num_folds < 2:
         raise refuse("--folds", f"{num_folds} is out of range", "at least 2")
     numbers = None if groups is None else number_groups(groups)
     require_enough(labels, numbers, num_folds, "folds", class_names)
     quotas = np.tile(np.bincount(labels) / num_folds, (num_folds, 1))
-    folds = place(labels, numbers, quotas, np.random.default_rng([seed, repeat]))
+    folds = assign_parts(labels, numbers, quotas, np.random.default_rng([seed, repeat]))
     require_everywhere(labels, folds, num_folds, "folds", class_names)
     return [np.flatnonzero(folds == fold) for fold in range(num_folds)]
 
@@ -89,36 +93,40 @@ def fold_splits(
     seed: int = 0,
     pool: Indices | None = None,
 ) -> list[Split]:
-    """Cross-validation: fold f of repeat r is element r * num_folds + f, and scored on its test part.
+    """Splits for cross-validation: element r * num_folds + f is fold f of repeat r, with that fold as its test part.
 
-    Train is all the rest, and val is empty; with `inner_share`, val is a stratified share of the rest and
-    taken out of train. Groups of the data set stay whole throughout. `pool` restricts everything to those
-    images; parts that the source fixes do not matter here. Raises as `k_fold` does.
+    Train is the rest and val is empty, unless `inner_share` draws that share of the rest as val, stratified. Groups
+    stay whole throughout. `pool` restricts everything to these images; parts that the source fixes are ignored. Raises
+    RefusedError as `k_fold` does.
     """
     if repeats < 1:
         raise refuse("--repeats", f"{repeats} is out of range", "at least 1")
     if inner_share is not None and not 0 < inner_share < 1:
         raise refuse("the inner share", f"{inner_share} is out of range", "more than 0, less than 1")
     pool = np.arange(len(dataset.labels)) if pool is None else np.sort(pool)
-    labels, groups, names = dataset.labels[pool], _among(dataset, pool), dataset.class_names
+    labels, groups, names = dataset.labels[pool], _groups_of(dataset, pool), dataset.class_names
     splits = []
     for repeat in range(repeats):
         folds = k_fold(labels, num_folds, groups=groups, seed=seed, repeat=repeat, class_names=names)
-        for fold, scored in enumerate(folds):
-            rest = np.setdiff1d(np.arange(len(pool)), scored, assume_unique=True)
+        for fold, test in enumerate(folds):
+            rest = np.setdiff1d(np.arange(len(pool)), test, assume_unique=True)
             train, val = pool[rest], pool[:0]
             if inner_share is not None:
-                # Not the fold itself: a trailing zero changes no seed, and 0 would repeat the draw of the
-                # folds.
+                # fold + 1: a trailing 0 would not change the seed and repeat the draw of the folds.
                 inner_seed = [seed, repeat, fold + 1]
-                train, val = divide(
-                    train, dataset.labels[train], (inner_share,), inner_seed, _among(dataset, train), names
+                train, val = draw_parts(
+                    train,
+                    dataset.labels[train],
+                    (inner_share,),
+                    inner_seed,
+                    _groups_of(dataset, train),
+                    names,
                 )
-            splits.append(Split(train, val, pool[scored]))
+            splits.append(Split(train, val, pool[test]))
     return splits
 
 
-def divide(
+def draw_parts(
     indices: Int[np.ndarray, "n"],
     labels: Labels,
     shares: tuple[float, ...],
@@ -126,25 +134,26 @@ def divide(
     groups: Names | None = None,
     class_names: Sequence[str] = (),
 ) -> list[Int[np.ndarray, "part"]]:
-    """`indices`, of these labels and groups, in one more part than `shares`; the first is what they leave.
+    """Divide `indices` at random into one more part than `shares`; the first part is what the others leave.
 
-    Every part holds every class, groups stay whole; RefusedError where that cannot be.
+    `labels` and `groups` are those of `indices`. Stratified, groups whole; every part holds every class, or
+    RefusedError is raised.
     """
     numbers = None if groups is None else number_groups(groups)
     num_parts = len(shares) + 1
     require_enough(labels, numbers, num_parts, "parts", class_names)
     counts = np.bincount(labels)
-    quotas = np.array([_share_out(counts, share) for share in shares])
+    quotas = np.array([_quotas(counts, share) for share in shares])
     # Rounding up may leave a tiny class without a training image; its largest quota then gives one back.
     while len(tiny := np.flatnonzero(counts <= quotas.sum(axis=0))):
         quotas[quotas[:, tiny[0]].argmax(), tiny[0]] -= 1
     quotas = np.array([counts - quotas.sum(axis=0), *quotas])
     generator = np.random.default_rng(seed)
     if numbers is not None:
-        placed = place(labels, numbers, quotas.astype(np.float64), generator)
-        require_everywhere(labels, placed, num_parts, "parts", class_names)
-        return [indices[placed == part] for part in range(num_parts)]
-    # `place` would do as well. But runs are repeated by their seed, and their images were drawn like this.
+        assigned = assign_parts(labels, numbers, quotas.astype(np.float64), generator)
+        require_everywhere(labels, assigned, num_parts, "parts", class_names)
+        return [indices[assigned == part] for part in range(num_parts)]
+    # `assign_parts` would do as well, but published runs are repeated by seed, and theirs were drawn like this.
     parts: list[list[np.ndarray]] = [[] for _ in range(num_parts)]
     for label in range(len(counts)):
         members = generator.permutation(indices[labels == label])
@@ -153,8 +162,57 @@ def divide(
     return [np.sort(np.concatenate(part)) for part in parts]
 
 
-def _share_out(counts: Int[np.ndarray, "class"], fraction: float) -> Int[np.ndarray, "class"]:
-    """`fraction` of all images, rounded up, shared among the classes by largest remainder; at least one each."""
+def require_split(split: Sequence[Any], num_images: int) -> Split:
+    """Check a split that a user made; returns it with each part as a sorted int64 array.
+
+    A part may be any sequence of whole numbers; val and test may be empty. Raises RefusedError for indices that are not
+    whole numbers from 0 to `num_images` - 1 or stand there twice, and for an empty train part.
+    """
+    if len(split) != len(Split._fields):
+        raise refuse("split", f"has {len(split)} parts", "give three: train, val, test")
+    checked = Split(
+        *(_part_indices(name, part, num_images) for name, part in zip(Split._fields, split, strict=True))
+    )
+    problems = []
+    if len(checked.train) == 0:
+        problems.append(Problem("split", "has no train images", "list at least one"))
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        shared = np.intersect1d(getattr(checked, first), getattr(checked, second))
+        if len(shared):
+            reason = f"has {len(shared)} images in both {first} and {second}, such as {shared[0]}"
+            problems.append(Problem("split", reason, "list each image once"))
+    if problems:
+        raise RefusedError(problems)
+    return checked
+
+
+def _part_indices(name: str, part: Iterable[Any], num_images: int) -> Indices:
+    indices = np.asarray(part)
+    if indices.ndim != 1:
+        raise refuse(f"split.{name}", f"has shape {indices.shape}", "give a list of indices")
+    if len(indices) == 0:
+        return np.empty(0, np.int64)
+    if indices.dtype.kind not in "iu":
+        remedy = "np.flatnonzero(mask)" if indices.dtype == bool else "whole numbers"
+        raise refuse(f"split.{name}", f"holds values of type {indices.dtype}", f"give indices: {remedy}")
+    low, high = indices.min(), indices.max()
+    if low < 0 or high >= num_images:
+        outside = low if low < 0 else high
+        raise refuse(f"split.{name}", f"holds the index {outside}", f"0 to {num_images - 1}")
+    unique, counts = np.unique(indices.astype(np.int64), return_counts=True)
+    if len(unique) < len(indices):
+        raise refuse(f"split.{name}", f"holds the index {unique[counts.argmax()]} twice", "list it once")
+    return unique
+
+
+def _require_fractions(fractions: Fractions) -> None:
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        limit = "three numbers above 0 that sum to 1, such as (0.8, 0.1, 0.1)"
+        raise refuse("fractions", f"{fractions} is out of range", limit)
+
+
+def _quotas(counts: Int[np.ndarray, "class"], fraction: float) -> Int[np.ndarray, "class"]:
+    """How many images of each class make up `fraction` of all: rounded up, largest remainders, at least one each."""
     # The subtraction keeps a product such as 0.15 * 20 = 3.0000000000000004 from being rounded up.
     total = math.ceil(fraction * counts.sum() - 1e-9)
     exact = total * counts / counts.sum()
@@ -164,6 +222,5 @@ def _share_out(counts: Int[np.ndarray, "class"], fraction: float) -> Int[np.ndar
     return np.maximum(quotas, 1)
 
 
-def _among(dataset: Dataset, indices: Indices) -> Names | None:
-    """The groups of those images."""
+def _groups_of(dataset: Dataset, indices: Indices) -> Names | None:
     return None if dataset.groups is None else dataset.groups[indices]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medjax.data.splitting.apportion import number_groups, place, require_enough, require_everywhere
+from medjax.data.splitting.apportion import assign_parts, number_groups, require_enough, require_everywhere
 from medjax.errors import RefusedError
 
 SEEDS = st.integers(0, 10**6)
@@ -23,7 +23,7 @@ def test_whole_quotas_are_met_exactly(quotas, seed):
     quotas = np.array(quotas, np.float64)
     generator = np.random.default_rng(seed)
     labels = generator.permutation(np.repeat(np.arange(2, dtype=np.int32), quotas.sum(axis=0).astype(int)))
-    parts = place(labels, None, quotas, generator)
+    parts = assign_parts(labels, None, quotas, generator)
     assert np.array_equal(held_by(labels, parts, quotas.shape), quotas)
 
 
@@ -38,7 +38,7 @@ def test_groups_of_one_class_reach_every_part_if_they_are_enough(sizes, shares, 
     labels = np.concatenate([np.full(sum(each), label, np.int32) for label, each in enumerate(sizes)])
     groups = np.repeat(np.arange(sum(map(len, sizes))), np.concatenate(sizes))
     quotas = np.outer(np.array(shares) / sum(shares), np.bincount(labels))
-    parts = place(labels, groups, quotas, np.random.default_rng(seed))
+    parts = assign_parts(labels, groups, quotas, np.random.default_rng(seed))
     assert (held_by(labels, parts, quotas.shape) > 0).all()
     assert all(len(set(parts[groups == group])) == 1 for group in set(groups))
 
@@ -51,7 +51,7 @@ def test_no_part_ends_beyond_its_quota_while_another_is_short(seed, shares):
     groups = number_groups(np.sort(generator.integers(0, 150, 300)))
     labels = np.zeros(300, np.int32)
     quotas = (np.array(shares) / sum(shares) * 300)[:, None]
-    parts = place(labels, groups, quotas, generator)
+    parts = assign_parts(labels, groups, quotas, generator)
     is_single = (np.bincount(groups) == 1)[groups]
     short = np.bincount(parts, minlength=len(shares)) < np.floor(quotas[:, 0])
     beyond = np.bincount(parts, minlength=len(shares)) > np.ceil(quotas[:, 0])
@@ -62,7 +62,7 @@ def test_no_part_ends_beyond_its_quota_while_another_is_short(seed, shares):
 def test_large_groups_go_where_there_is_room():
     labels = np.repeat(np.arange(2, dtype=np.int32), 30)
     groups = np.concatenate([np.repeat([0, 1, 2], 10), 3 + np.arange(30)])
-    parts = place(labels, groups, np.full((3, 2), 10.0), np.random.default_rng(0))
+    parts = assign_parts(labels, groups, np.full((3, 2), 10.0), np.random.default_rng(0))
     assert held_by(labels, parts, (3, 2)).tolist() == [[10, 10]] * 3
 
 
@@ -71,7 +71,9 @@ def test_rare_classes_count_as_much_as_common_ones():
     labels = np.array([1, 1] * 2 + [0, 0] * 200, np.int32)
     groups = np.repeat(np.arange(202), 2)
     for seed in range(20):
-        parts = place(labels, groups, np.outer([0.5, 0.5], np.bincount(labels)), np.random.default_rng(seed))
+        parts = assign_parts(
+            labels, groups, np.outer([0.5, 0.5], np.bincount(labels)), np.random.default_rng(seed)
+        )
         assert sorted(parts[[0, 2]]) == [0, 1]
 
 

@@ -16,7 +16,7 @@ from medjax.data.splitting.duplicates import (
     merge_groups,
     near_groups,
 )
-from medjax.data.splitting.splits import fold_splits, split_dataset
+from medjax.data.splitting.splits import fold_splits, split
 from medjax.errors import RefusedError
 from medjax.records import Dataset
 from tests.data.splitting.test_near_pairs import all_pairs, clustered
@@ -194,7 +194,7 @@ def test_medical_mnist_is_grouped_and_divided(medical_mnist):
         held = np.array([np.bincount(grouped.labels[fold]) for fold in folds])
         assert (held.max(axis=0) - held.min(axis=0)).max() <= 1
         assert shared_digests(dataset, folds) == 0
-        assert shared_digests(dataset, split_dataset(grouped)) == 0
+        assert shared_digests(dataset, split(grouped)) == 0
     assert shared_digests(dataset, [split.test for split in fold_splits(dataset, 5)]) > 0
 
 

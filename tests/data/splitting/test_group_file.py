@@ -10,8 +10,8 @@ import pytest
 from medjax.config import DataConfig
 from medjax.data.load import load
 from medjax.data.splitting import group_file as groups
+from medjax.data.splitting import splits
 from medjax.data.splitting.group_file import read_groups
-from medjax.data.splitting.splits import split_dataset
 from medjax.errors import RefusedError
 from tests.sample_files import parted_set, small_set, write_folder, write_tar, write_zip
 
@@ -134,7 +134,7 @@ def test_load_reads_the_groups_of_its_settings(tmp_path, write):
         for _ in range(2):  # decoded, then from the cache
             dataset = load(source, DataConfig(image_size=6, groups=str(path)))
             assert dataset.groups.tolist() == [f"P{number // 2}" for number in range(12)]
-            split = split_dataset(dataset)
+            split = splits.split(dataset)
             assert all(len(set(dataset.groups[part])) == len(part) / 2 for part in split)
         assert load(source, DataConfig(image_size=6)).groups is None
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medjax.data.splitting.splits import fold_splits, holdout, k_fold, split_dataset
+from medjax.data.splitting import splits
+from medjax.data.splitting.splits import fold_splits, holdout, k_fold, require_split
 from medjax.errors import RefusedError
 from medjax.records import Dataset
 
@@ -121,12 +122,12 @@ def dataset_with_parts(parts):
 
 def test_parts_that_the_source_fixes_are_kept():
     parts = ["train"] * 20 + ["val"] * 6 + ["test"] * 8
-    split = split_dataset(dataset_with_parts(parts))
+    split = splits.split(dataset_with_parts(parts))
     assert [list(part) for part in split] == [list(range(20)), list(range(20, 26)), list(range(26, 34))]
 
 
 def test_val_is_taken_from_train_where_the_source_has_none():
-    split = split_dataset(dataset_with_parts(["train"] * 40 + ["test"] * 10))
+    split = splits.split(dataset_with_parts(["train"] * 40 + ["test"] * 10))
     assert list(split.test) == list(range(40, 50))
     assert sorted([*split.train, *split.val]) == list(range(40))
     assert len(split.val) == 8  # 0.15 / 0.85 of 40 is 7.06
@@ -138,7 +139,7 @@ def test_splits_stay_what_published_runs_were_made_on():
     assert digest_of(holdout(labels, (0.8, 0.1, 0.1), seed=1)).startswith("10741289fea2644d")
     sizes = [10_000] * 5 + [8_954]
     assert digest_of(holdout(np.repeat(np.arange(6, dtype=np.int32), sizes))).startswith("218955f8117697fe")
-    drawn = split_dataset(dataset_with_parts(["train"] * 40 + ["test"] * 10))
+    drawn = splits.split(dataset_with_parts(["train"] * 40 + ["test"] * 10))
     assert digest_of(drawn).startswith("4afa3acda8f1003f")
 
 
@@ -152,7 +153,7 @@ def test_a_tiny_class_keeps_a_training_image_however_small_the_share():
 def test_a_refusal_names_the_class_where_its_name_is_known():
     dataset = dataset_with_parts([""] * 5)._replace(split=None)
     with pytest.raises(RefusedError, match=r"^class b: 2 images cannot be split into 3 parts"):
-        split_dataset(dataset)
+        splits.split(dataset)
 
 
 @given(grouped_sets, fractions, st.integers(0, 1000))
@@ -181,7 +182,7 @@ def test_a_holdout_of_groups_gives_each_part_its_share_of_the_large_ones():
 def test_val_that_is_drawn_from_train_breaks_no_group():
     dataset = dataset_with_parts(["train"] * 40 + ["test"] * 10)
     dataset = dataset._replace(groups=np.array([str(number // 3) for number in range(50)]))
-    split = split_dataset(dataset)
+    split = splits.split(dataset)
     assert_whole(dataset.groups, split[:2])
     assert list(split.test) == list(range(40, 50))  # though image 39 is of the same group: the source says so
     assert 6 <= len(split.val) <= 10
@@ -316,3 +317,51 @@ def test_a_pool_leaves_the_other_images_out():
     assert np.array_equal(np.sort(np.concatenate([split.test for split in splits])), np.arange(20, 80))
     with pytest.raises(RefusedError, match="class b: 0 images cannot be split into 3 folds"):
         fold_splits(dataset, 3, pool=np.arange(0, 60, 2))
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.25, 0.2), (1.0, 0.0, 0.0), (0.5, 0.8, -0.3)])
+def test_fractions_that_make_no_split_are_refused(shares):
+    with pytest.raises(RefusedError, match=r"^fractions: .* \(three numbers above 0 that sum to 1"):
+        splits.split(dataset_with_parts(["train"] * 20)._replace(split=None), fractions=shares)
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(RefusedError, match=r"^seed: -1 is out of range"):
+        splits.split(dataset_with_parts(["train"] * 20)._replace(split=None), seed=-1)
+
+
+def test_split_keeps_groups_whole():
+    dataset = dataset_with_parts([""] * 60)._replace(split=None)
+    dataset = dataset._replace(groups=np.array([str(number // 3) for number in range(60)]))
+    drawn = splits.split(dataset, seed=4, fractions=(0.5, 0.25, 0.25))
+    assert_partition(drawn, 60)
+    assert_whole(dataset.groups, drawn)
+
+
+def test_a_users_split_may_be_of_lists_and_is_sorted():
+    checked = require_split(([3, 1], np.array([], np.uint8), np.array([2], np.uint16)), 5)
+    assert [part.tolist() for part in checked] == [[1, 3], [], [2]]
+    assert {part.dtype for part in checked} == {np.dtype(np.int64)}
+    drawn = holdout(labels_of([10, 10]))
+    assert digest_of(require_split(drawn, 20)) == digest_of(drawn)
+
+
+@pytest.mark.parametrize(
+    ("split", "line"),
+    [
+        (([], [0], [1]), "split: has no train images"),
+        (([0, 1], [1], [2]), "split: has 1 images in both train and val, such as 1"),
+        (([0, 1], [], [2, 1]), "split: has 1 images in both train and test, such as 1"),
+        (([0], [1, 2], [2]), "split: has 1 images in both val and test, such as 2"),
+        (([0, 0], [1], [2]), r"split\.train: holds the index 0 twice"),
+        (([0], [-1], [2]), r"split\.val: holds the index -1 \(0 to 4\)"),
+        (([0], [1], [5]), r"split\.test: holds the index 5 \(0 to 4\)"),
+        (([0.0], [1], [2]), r"split\.train: holds values of type float64"),
+        (([True] * 5, [1], [2]), r"split\.train: holds values of type bool \(give indices: np\.flatnonzero"),
+        (([[0]], [1], [2]), r"split\.train: has shape \(1, 1\)"),
+        (([0], [1]), "split: has 2 parts"),
+    ],
+)
+def test_a_users_split_that_leaks_or_leads_nowhere_is_refused(split, line):
+    with pytest.raises(RefusedError, match=f"^{line}"):
+        require_split(split, 5)

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from medjax.data.phantom.dataset import make_phantom
-from medjax.records import Predictions
+from medjax.records import Predictions, concatenate_predictions
 from medjax.report.figures.draw import draw_figures
 
 HISTORY = [
@@ -20,7 +20,7 @@ def draw(directory, *, num_errors=2, is_augmented=True, repeats=1, history=HISTO
     probabilities = np.eye(6, dtype=np.float32)[dataset.labels]
     probabilities[:num_errors] = np.roll(probabilities[:num_errors], 1, axis=1)
     once = Predictions(np.arange(18), dataset.labels, probabilities, np.zeros(18, np.float32))
-    predictions = Predictions(*(np.concatenate([part] * repeats) for part in once[:4])) if repeats else None
+    predictions = concatenate_predictions([once] * repeats) if repeats else None
     augmented = np.zeros((6, 2, 64, 64, 1), np.float32) if is_augmented else None
     draw_figures(directory / "figures", dataset, samples, augmented, predictions, history)
     return sorted(path.name for path in (directory / "figures").iterdir())

@@ -1,0 +1,197 @@
+"""A data set from arrays in memory, checked as strictly as one from files."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from medjax.data.decoding.collect import conflicting, warn_of_conflicts
+from medjax.data.decoding.image import digest_stack
+from medjax.data.reading.layout import class_name_fault
+from medjax.data.splitting import duplicates
+from medjax.data.splitting.apportion import number_groups
+from medjax.errors import Problem, RefusedError, listed, refuse
+from medjax.records import Dataset, Images, Labels, LoadCounts, Names, Split
+
+_SHAPES = "(n, height, width) for gray, or (n, height, width, channels) with 1 or 3 channels"
+
+
+def make_dataset(
+    images: ArrayLike,
+    labels: ArrayLike,
+    class_names: Sequence[str] | None = None,
+    *,
+    ids: Iterable[Any] | None = None,
+    groups: Iterable[Any] | None = None,
+    split: Iterable[str] | None = None,
+    name: str = "arrays",
+    group_duplicates: Literal["none", "exact"] = "exact",
+) -> Dataset:
+    """A data set from NumPy or JAX arrays or lists, in their order; images are not copied or resized.
+
+    `images` are uint8 from 0 to 255, (n, height, width) for gray or (n, height, width, channels) with 1 or 3 channels.
+    `labels` are n whole numbers from 0 that index `class_names`, by default "0", "1" and so on. For each image, `ids`
+    gives a unique name (by default its number), `groups` what must stay together (patient, lesion, scan), `split` the
+    official part: "train", "val" or "test". Identical images are grouped as well unless `group_duplicates` is "none";
+    under different labels they are counted in a warning. Raises RefusedError for anything else, before computing.
+    """
+    pixels = _check_images(images)
+    numbers = _check_labels(labels, len(pixels))
+    names = _check_classes(class_names, numbers)
+    ids = [f"{index:06}" for index in range(len(pixels))] if ids is None else ids
+    checked_ids = _check_ids(ids, len(pixels))
+    checked_groups = None if groups is None else _check_groups(groups, len(pixels))
+    parts = None if split is None else _check_parts(split, numbers, names)
+    digests = digest_stack(pixels)
+    dataset = Dataset(
+        images=pixels,
+        labels=numbers,
+        class_names=names,
+        ids=checked_ids,
+        digests=digests,
+        name=name,
+        split=parts,
+        groups=checked_groups,
+        counts=LoadCounts(conflicting=sum(map(len, conflicting(digests, numbers)))),
+        grouped_by=() if checked_groups is None else ("user",),
+    )
+    warn_of_conflicts(dataset)
+    return duplicates.group_duplicates(dataset, group_duplicates, 0.0)
+
+
+def _as_array(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError:  # nested lists of unequal lengths
+        raise refuse(name, "do not have one common shape", "make them one array") from None
+
+
+def _check_images(images: Any) -> Images:
+    array = _as_array("images", images)
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4:
+        raise refuse("images", f"have shape {array.shape}", f"give {_SHAPES}")
+    if array.shape[-1] not in (1, 3):
+        is_channels_first = array.shape[1] in (1, 3)
+        remedy = "put channels last: np.moveaxis(images, 1, -1)" if is_channels_first else f"give {_SHAPES}"
+        raise refuse("images", f"have shape {array.shape}, so {array.shape[-1]} channels", remedy)
+    if array.size == 0:
+        raise refuse("images", f"are empty: shape {array.shape}", "give at least one pixel of one image")
+    if array.dtype != np.uint8:
+        raise _wrong_type(array)
+    return array
+
+
+def _wrong_type(images: np.ndarray) -> RefusedError:
+    """The refusal of images that are not uint8, with the conversion that their range suggests."""
+    if images.dtype.kind not in "biuf":
+        return refuse("images", f"are of type {images.dtype}", "give uint8 from 0 to 255")
+    low, high = images.min(), images.max()
+    convert = "scale them to 0 to 255, then np.round(images).astype(np.uint8)"
+    if images.dtype.kind in "bf" and low >= 0 and high <= 1:
+        convert = "such as np.round(255.0 * images).astype(np.uint8)"
+    elif images.dtype.kind in "iu" and low >= 0 and high <= 255:
+        convert = "such as images.astype(np.uint8)"
+    return refuse(
+        "images", f"are {images.dtype} from {low} to {high}", f"give uint8 from 0 to 255: {convert}"
+    )
+
+
+def _check_labels(labels: Any, num_images: int) -> Labels:
+    array = _as_array("labels", labels)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        hint = "; of one-hot rows, labels.argmax(axis=1)" if array.ndim == 2 else ""
+        raise refuse("labels", f"have shape {array.shape}", f"give one label an image, (n,) or (n, 1){hint}")
+    if len(array) != num_images:
+        raise refuse("labels", f"are {len(array):,} for {num_images:,} images", "give one label an image")
+    if array.dtype.kind not in "biuf":
+        remedy = "number them: class_names, labels = np.unique(labels, return_inverse=True)"
+        raise refuse("labels", f"are of type {array.dtype}, not numbers", remedy)
+    unfit = array[~(np.isfinite(array) & (array >= 0) & (array < 2**31))]
+    unfit = unfit if len(unfit) else array[array != np.floor(array)]
+    if len(unfit):
+        raise refuse("labels", f"hold {unfit[0]}", "give whole numbers from 0")
+    return array.astype(np.int32)
+
+
+def _check_classes(class_names: Sequence[str] | None, labels: Labels) -> tuple[str, ...]:
+    present = np.unique(labels)
+    count = len(present) if class_names is None else len(class_names)
+    if count < 2:
+        raise refuse(
+            "labels" if class_names is None else "class_names", "hold one class only", "at least two"
+        )
+    if present[-1] >= count:
+        hint = ", such as labels - 1" if present[0] == 1 else ""
+        remedy = f"number the classes from 0 to {count - 1}{hint}"
+        if class_names is not None:
+            reason = f"hold {present[-1]}, but there are {count} class names"
+            raise refuse("labels", reason, f"{remedy}, or name every class")
+        missing = np.setdiff1d(np.arange(count), present)[0]
+        raise refuse("labels", f"hold {present[-1]}, but no {missing}", remedy)
+    if class_names is None:
+        return tuple(map(str, range(count)))
+    return _check_names(tuple(map(str, class_names)))
+
+
+def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    problems = [
+        Problem(f"class {name!r}", fault.reason, "rename it")
+        for name in names
+        if (fault := class_name_fault(name)) is not None
+    ]
+    if "" in names:
+        problems.append(Problem("class_names", f"are empty for class {names.index('')}", "name every class"))
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        problems.append(Problem("class_names", f"name {listed(twice)} twice", "give each class its own name"))
+    if problems:
+        raise RefusedError(problems)
+    return names
+
+
+def _one_each(name: str, values: Iterable[Any], num_images: int) -> list[Any]:
+    found = np.asarray(values).tolist() if hasattr(values, "__array__") else list(values)
+    if len(found) != num_images:
+        raise refuse(name, f"are {len(found):,} for {num_images:,} images", "give one for each image")
+    return found
+
+
+def _check_ids(ids: Iterable[Any], num_images: int) -> Names:
+    found = [str(id) for id in _one_each("ids", ids, num_images)]
+    if "" in found:
+        raise refuse("ids", f"are empty for image {found.index('')}", "name every image")
+    if len(set(found)) < num_images:
+        (twice, _), *_ = Counter(found).most_common(1)
+        raise refuse("ids", f"hold {twice} twice", "name every image differently")
+    return np.array(found)
+
+
+def _check_groups(groups: Iterable[Any], num_images: int) -> Names:
+    found = np.empty(num_images, object)
+    found[:] = _one_each("groups", groups, num_images)
+    number_groups(found)  # raises for an image without a group
+    return np.array([str(group) for group in found])
+
+
+def _check_parts(split: Iterable[str], labels: Labels, class_names: Sequence[str]) -> Names:
+    parts = np.array([str(part) for part in _one_each("split", split, len(labels))])
+    unknown = np.setdiff1d(parts, Split._fields).tolist()
+    if unknown:
+        raise refuse("split", f"holds {listed(unknown)}", 'give "train", "val" or "test" for each image')
+    missing = [part for part in ("train", "test") if part not in parts]
+    if missing:
+        remedy = "name train and test images, and perhaps val; or leave split out"
+        raise refuse("split", f"has no {' and no '.join(missing)} images", remedy)
+    untrained = np.setdiff1d(labels, labels[parts == "train"]).tolist()
+    if untrained:
+        raise RefusedError(
+            Problem(f"class {class_names[label]}", "has no train images in split", "every class needs some")
+            for label in untrained
+        )
+    return parts
