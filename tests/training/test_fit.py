@@ -7,7 +7,8 @@ import pytest
 
 from medjax.metrics import Sums
 from medjax.training.fit import fit_folds
-from medjax.training.folds import EVALUATION_BATCH, Controls, init_fold, make_plan
+from medjax.training.fold_plan import EVALUATION_BATCH, make_plan
+from medjax.training.folds import Controls, init_fold
 from medjax.training.predict import predict
 from medjax.training.programs import compile_init
 from medjax.training.strategies import select_fold

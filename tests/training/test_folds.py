@@ -15,8 +15,10 @@ from medjax.records import Dataset, Split
 from medjax.training.batching import PADDING, Batch
 from medjax.training.controls import best_so_far, early_stopping, reduce_on_plateau
 from medjax.training.fit import fit_folds
-from medjax.training.folds import Controls, Watch, _note_losses, init_fold, make_plan, shuffle_epoch
+from medjax.training.fold_plan import make_plan
+from medjax.training.folds import Controls, Watch, init_fold, shuffle_epoch
 from medjax.training.learner import make_learner
+from medjax.training.sampling import update_running_losses
 from tests.tiny import make_images, make_split, tiny_learner
 
 IMAGES, LABELS = make_images()
@@ -286,5 +288,5 @@ def test_hardness_is_the_first_loss_and_then_a_running_mean_of_the_images_that_a
     plan = jax.tree.map(lambda leaf: leaf[0], plan)  # images 0, 1, 2 and a padding
     batch = Batch(jnp.zeros((4, 8, 8, 1)), jnp.zeros(4, jnp.int32), plan.train != PADDING)
     before = jnp.array([jnp.inf, 1.0, 2.0, 7.0])
-    after = _note_losses(before, plan, jnp.int32(0), batch, jnp.array([0.5, 0.5, 0.5, 9.0]))
+    after = update_running_losses(before, plan, jnp.int32(0), batch, jnp.array([0.5, 0.5, 0.5, 9.0]))
     assert after.tolist() == [0.5, 0.75, 1.25, 7.0]
