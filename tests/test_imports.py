@@ -11,9 +11,10 @@ PACKAGE = TESTS.parent / "medjax"
 LEVELS = {
     "errors": 0,
     "records": 1,
+    "settings": 0,
     "config": 1,
     "files": 1,
-    "limits": 2,
+    "config_checks": 2,
     "commands": 2,
     "metrics": 1,
     "data": 2,
