@@ -23,7 +23,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 ROOMS = [
     path.stem
     for path in (Path(__file__).parents[1] / "medjax").glob("[!_]*")
-    if path.stem not in ("cli", "commands", "config")
+    if path.stem not in ("cli", "command_help", "commands", "config")
 ]
 jaxtyping.install_import_hook([f"medjax.{room}" for room in ROOMS], "beartype.beartype")
 

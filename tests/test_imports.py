@@ -16,6 +16,7 @@ LEVELS = {
     "files": 1,
     "config_checks": 2,
     "commands": 2,
+    "command_help": 3,
     "metrics": 1,
     "data": 2,
     "models": 2,
