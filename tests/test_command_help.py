@@ -139,3 +139,11 @@ def test_the_overview_has_a_line_for_each_command_and_says_where_to_begin():
 )
 def test_unknown_arguments_are_refused_with_what_was_meant(words, lines):
     assert refuse_unknown(command("train"), words).lines() == lines
+
+
+@pytest.mark.parametrize("columns", [50, 60, 70])
+def test_no_line_breaks_inside_a_flag(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = describe_command(command("train"), is_complete=False)
+    assert "--best-monitor" in text
+    assert not re.search(r"--[a-z-]*-$", text, flags=re.MULTILINE)
