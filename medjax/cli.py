@@ -171,7 +171,7 @@ def _load_run(command: Evaluate | Predict) -> Any:
         if command.model_set:
             raise refuse("--model-set", "no network is named", "give --model as well")
         return medjax.load_run(command.run)
-    from medjax.models.registry import load_model  # type: ignore[import-untyped]
+    from medjax.models.registry import load_model
 
     return medjax.load_run(command.run, model=load_model(command.model, command.model_set))
 
