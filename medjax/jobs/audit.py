@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from medjax.config import PRESETS, DataConfig, TrainConfig
+from medjax.config_checks import require_valid
 from medjax.data.splitting import duplicates
 from medjax.errors import RefusedError, refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.from_config import make_splits
 from medjax.jobs.run_record import describe_data, describe_leakage, describe_parts
-from medjax.limits import require_valid
 from medjax.progress import Display
 from medjax.records import Dataset, Indices
 from medjax.runs import directory as run_files

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from medjax.config import from_dict
+from medjax.config_checks import from_dict
 from medjax.data.splitting.group_file import read_groups
 from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.evaluation.comparison import compare_predictions

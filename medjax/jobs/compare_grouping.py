@@ -4,7 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-from medjax.config import CrossvalConfig, from_dict
+from medjax.config import CrossvalConfig
+from medjax.config_checks import from_dict
 from medjax.jobs.from_config import Config, training_of, with_training
 from medjax.jobs.restored_run import Run
 from medjax.jobs.train import cross_validate, train

@@ -5,7 +5,10 @@ import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
+
+from medjax.config import SETTINGS
+from medjax.settings import Heading
 
 UNDEFINED = "undefined"
 
@@ -20,28 +23,6 @@ LOADING = {
     "conflicting": "in the source under two labels",
 }
 """What each count of `medjax.records.LoadCounts` means, after the words "12 images"."""
-
-UNITS = {
-    "epochs": "passes over the training images",
-    "loss_proportional_sampling": "an epoch",
-    "batch_size": "images",
-    "block_features": "features",
-    "dropout": "of the hidden units",
-    "test_time_augmentation": "of each image",
-    "fractions": "(train, val, test)",
-    "image_size": "pixels a side",
-    "max_megapixels": "million pixels",
-    "stop_patience": "epochs",
-    "plateau_patience": "epochs",
-    "plateau_cooldown": "epochs",
-    "rotation": "degrees either way",
-    "near_threshold": "grey levels",
-    "shift": "of each side, either way",
-    "zoom": "either way on each axis",
-}
-
-SWITCHES = {"augmentation": "augment", "stopping": "early_stopping", "plateau": "reduce_on_plateau"}
-"""Groups of settings that count only where a setting of training is on."""
 
 
 def decimals(n: int) -> int:
@@ -161,20 +142,16 @@ def chosen(training: Mapping) -> list[str]:
 
 
 def settings(config: Mapping) -> dict[str, list[tuple[str, str]]]:
-    """The settings in groups: title -> (name, value with unit). A group that is switched off is left out.
-
-    The settings of a cross-validation hold those of training as a group; its own come first.
-    """
-    own = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
-    if "training" in config:
-        own_group = {"cross-validation": [_setting(*item) for item in own.items()]}
-        return own_group | settings(config["training"])
-    groups = {"training": own} | {name: value for name, value in config.items() if isinstance(value, Mapping)}
-    return {
-        title: [_setting(*item) for item in group.items()]
-        for title, group in groups.items()
-        if title not in SWITCHES or config.get(SWITCHES[title])
-    }
+    """The settings of run.json: heading -> (name, value with unit). Those without effect are left out."""
+    values = _flat(config)
+    groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*get_args(Heading), "other")}
+    for name, value in values.items():
+        declared = SETTINGS.get(name)  # None in the run of another version
+        if declared is None:
+            groups["other"].append(_setting(name, value))
+        elif declared.has_effect(values):
+            groups[declared.heading].append(_setting(name, value, declared.unit))
+    return {heading: group for heading, group in groups.items() if group}
 
 
 def points(share: float) -> str:
@@ -206,8 +183,16 @@ def shown_command(run: Mapping) -> str:
     return shlex.join(path.name if Path(part).absolute() == path else part for part in parts)
 
 
-def _setting(name: str, value: object) -> tuple[str, str]:
-    return name.replace("_", " "), f"{_plain(value)} {UNITS.get(name, '')}".rstrip()
+def _flat(config: Mapping) -> dict[str, object]:
+    """All settings by their names, which are unique over the nested configurations."""
+    flat: dict[str, object] = {}
+    for name, value in config.items():
+        flat |= _flat(value) if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _setting(name: str, value: object, unit: str = "") -> tuple[str, str]:
+    return name.replace("_", " "), f"{_plain(value)} {unit}".rstrip()
 
 
 def _plain(value: object) -> str:

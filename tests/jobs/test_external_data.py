@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medjax.config import from_dict
+from medjax.config_checks import from_dict
 from medjax.data.load import load
 from medjax.errors import RefusedError
 from medjax.jobs.external_data import find_trained

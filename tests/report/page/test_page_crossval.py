@@ -45,7 +45,7 @@ def make_history(folds=3, *, val="nan") -> str:
 def run() -> dict:
     run = copy.deepcopy(RUN)
     training = run["config"] | {"early_stopping": False, "reduce_on_plateau": False, "schedule": "constant"}
-    training |= {"stopping": {"stop_patience": 3}, "plateau": {"factor": 0.5}}
+    training |= {"stopping": {"stop_patience": 3}, "plateau": {"plateau_factor": 0.5}}
     run["job"] = "crossval"
     run["config"] = {"folds": 3, "repeats": 1, "only_fold": None, "fold_strategy": "auto", "keep_test": False}
     run["config"]["training"] = training
