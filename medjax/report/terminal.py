@@ -60,8 +60,6 @@ def evaluation_lines(scores: Mapping[str, Any]) -> list[str]:
     """What `Run.evaluate` returned."""
     lines = [_score_line(name, scores[name]) for name in _SCORED if scores.get(name)]
     if "directory" in scores:  # external data
-        if scores["num_identical"] is None:
-            lines.append("unknown: whether the run was trained on some of these images; it left no digests")
         lines.append(f"next: every prediction is in {scores['directory']}")
     return lines
 
