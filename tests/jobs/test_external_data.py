@@ -81,7 +81,7 @@ def test_an_image_that_was_trained_on_is_known_by_its_pixels(trained_run, own_da
 def test_a_run_without_the_digests_of_its_images_is_refused(trained_run, elsewhere, tmp_path):
     shutil.copytree(trained_run.directory, tmp_path / "run")
     (tmp_path / "run" / "trained_digests.npy").unlink()
-    with pytest.raises(RefusedError, match="trained_digests.npy: cannot be read"):
+    with pytest.raises(RefusedError, match=r"trained_digests\.npy: cannot be read"):
         type(trained_run)(tmp_path / "run", trained_run.record).evaluate(elsewhere)
 
 
