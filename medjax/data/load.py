@@ -41,7 +41,7 @@ from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.records import Dataset, Images, LoadCounts, Names
 
 PHANTOM = "phantom"
-MOST_PROBLEMS = 1_000
+MAX_PROBLEMS = 1_000
 """So many bad images are enough to know: the rest is not decoded."""
 # Of an image in an archive, to guess how many there are; Medical MNIST's take 1,464.
 _LIKELY_IMAGE_BYTES = 4_096
@@ -214,7 +214,7 @@ def _decode(
                 yield found, answer
                 continue
             problems.extend(problem_of(images[position].id, answer) for position in found)
-            if len(problems) >= MOST_PROBLEMS:
+            if len(problems) >= MAX_PROBLEMS:
                 return
 
     assembled = assemble(sound(), len(images), config.image_size)

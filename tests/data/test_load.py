@@ -165,7 +165,7 @@ def test_loading_leaves_the_source_as_it_is(tmp_path):
 
 
 def test_a_hopeless_source_is_not_decoded_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MOST_PROBLEMS", 3)
+    monkeypatch.setattr(sources, "MAX_PROBLEMS", 3)
     with pytest.raises(RefusedError) as refusal:
         load(write_folder(tmp_path, dict.fromkeys(small_set(5), b"bad")), PLAIN)
     assert len(refusal.value.problems) == 3

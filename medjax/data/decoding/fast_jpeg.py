@@ -24,8 +24,8 @@ from medjax.data.decoding.resize import fit_stack
 # Other libraries than libjpeg-turbo round differently, and some builds of Pillow use them.
 _SAME_BITS = features.version_feature("libjpeg_turbo") is not None
 
-_MOST_HEADER_BYTES = 4096
-_MOST_PIXELS = 2**20
+_MAX_HEADER_BYTES = 4096
+_MAX_PIXELS = 2**20
 _STACK_BYTES = 2**24  # of pixels at full size, held at once
 _COLORSPACES = {1: "GRAY", 3: "RGB"}
 
@@ -57,7 +57,7 @@ def plain_shape(data: bytes) -> Shape | None:
     """Height, width and channels (1 or 3) that the header of a plain JPEG states; None for anything else."""
     if not _SAME_BITS or not data.startswith(JPEG_SIGNATURE) or data.count(_START_OF_SCAN) != 1:
         return None
-    end = data.find(_START_OF_SCAN, 0, _MOST_HEADER_BYTES)
+    end = data.find(_START_OF_SCAN, 0, _MAX_HEADER_BYTES)
     return _read_header(data[:end]) if end > 0 else None
 
 
@@ -86,7 +86,7 @@ def _read_frame(segment: bytes) -> Shape | None:
     if len(segment) < 6 or segment[0] != 8 or segment[5] not in _COLORSPACES:
         return None
     height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
-    is_sound = len(segment) == 6 + 3 * segment[5] and 0 < height * width <= _MOST_PIXELS
+    is_sound = len(segment) == 6 + 3 * segment[5] and 0 < height * width <= _MAX_PIXELS
     return (height, width, segment[5]) if is_sound else None
 
 

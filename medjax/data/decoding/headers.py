@@ -13,14 +13,14 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 # Written in 8 KiB pieces, as libpng does, an image of 256 MiB has 32,768 chunks. Pillow takes µs for each.
-MOST_PNG_CHUNKS = 200_000
+MAX_PNG_CHUNKS = 200_000
 # Color profile, text, time and the like; Pillow unpacks up to 1 MiB from each.
-MOST_PNG_EXTRAS = 1_000
+MAX_PNG_EXTRAS = 1_000
 # Before the picture itself: EXIF, color profile, Photoshop's own. Pillow joins them in quadratic time.
-MOST_JPEG_HEADER_BYTES = 16 * 2**20
-MOST_JPEG_HEADER_STEPS = 10_000
+MAX_JPEG_HEADER_BYTES = 16 * 2**20
+MAX_JPEG_HEADER_STEPS = 10_000
 # libjpeg goes over the whole picture once a scan; progressive encoders write about ten.
-MOST_JPEG_SCANS = 32
+MAX_JPEG_SCANS = 32
 
 _START_OF_SCAN = b"\xff\xda"
 _BARE_MARKERS = {0x01, 0xD8, *range(0xD0, 0xD8)}  # no length follows these
@@ -61,7 +61,7 @@ def read_bit_depth(data: bytes) -> int:
 
 def _read_png(data: bytes) -> int:
     bit_depth, extras, position = 0, 0, len(PNG_SIGNATURE)
-    for _ in range(MOST_PNG_CHUNKS):
+    for _ in range(MAX_PNG_CHUNKS):
         kind, start, end = _png_chunk(data, position)
         if not bit_depth:
             if kind != b"IHDR" or end - start != 13:
@@ -72,7 +72,7 @@ def _read_png(data: bytes) -> int:
         elif kind == b"IEND":
             return bit_depth
         extras += kind != b"IDAT"
-        if extras > MOST_PNG_EXTRAS:
+        if extras > MAX_PNG_EXTRAS:
             break
         position = end + 4
     raise UnfitError("is cut into far too many PNG chunks", "export it again")
@@ -93,16 +93,16 @@ def _png_chunk(data: bytes, position: int) -> tuple[bytes, int, int]:
 
 def _check_jpeg(data: bytes) -> None:
     """Refuse what would keep the decoder busy; all else it finds for itself."""
-    if data.count(_START_OF_SCAN) > MOST_JPEG_SCANS:
-        raise UnfitError(f"is a JPEG of more than {MOST_JPEG_SCANS} scans", "export it again")
-    if len(data) <= MOST_JPEG_HEADER_STEPS:
+    if data.count(_START_OF_SCAN) > MAX_JPEG_SCANS:
+        raise UnfitError(f"is a JPEG of more than {MAX_JPEG_SCANS} scans", "export it again")
+    if len(data) <= MAX_JPEG_HEADER_STEPS:
         return  # as no step is shorter than a byte
     position = 2
-    for _ in range(MOST_JPEG_HEADER_STEPS):
+    for _ in range(MAX_JPEG_HEADER_STEPS):
         marker = data[position : position + 2]
         if marker == _START_OF_SCAN:
             return
-        if position > min(len(data), MOST_JPEG_HEADER_BYTES):
+        if position > min(len(data), MAX_JPEG_HEADER_BYTES):
             break
         if marker[:1] != b"\xff" or marker[1:] in (b"\x00", b"\xff"):
             position += 1  # filling, or junk that decoders skip

@@ -21,7 +21,7 @@ from medjax.data.decoding.resize import fit
 from medjax.data.reading.listing import UnfitError
 
 # JPEG's own limit. Pillow's table for shrinking one line of 64 million pixels would take a gigabyte.
-LONGEST_SIDE = 65_535
+MAX_SIDE = 65_535
 _STRIP_PIXELS = 2**20
 
 _TURNS = {
@@ -162,8 +162,8 @@ def check_size(width: int, height: int, max_megapixels: float) -> None:
             f"has {megapixels:,.6g} megapixels ({width}×{height})",
             f"at most {max_megapixels:g}; --max-megapixels {math.ceil(megapixels)} allows it",
         )
-    if max(width, height) > LONGEST_SIDE:
-        raise UnfitError(f"is {width}×{height} pixels", f"at most {LONGEST_SIDE:,} a side")
+    if max(width, height) > MAX_SIDE:
+        raise UnfitError(f"is {width}×{height} pixels", f"at most {MAX_SIDE:,} a side")
 
 
 def _open(data: bytes, max_megapixels: float) -> Image.Image:

@@ -9,7 +9,7 @@ from PIL import Image
 from medjax.config import DataConfig
 
 _MODES = {1: "L", 3: "RGB"}
-_FEWEST_TOGETHER = 16  # fewer gain nothing
+_MIN_TOGETHER = 16  # fewer gain nothing
 _FILTER = Image.Resampling.BILINEAR  # antialiased: it widens as it shrinks
 
 Stack = UInt8[np.ndarray, "n height width channel"]
@@ -33,7 +33,7 @@ def fit_stack(images: Stack, config: DataConfig) -> tuple[Fitted, tuple[str, ...
     """What `fit` makes of each of `images`, gray or RGB."""
     count, height, width, channels = images.shape
     changes = _changes((width, height), _MODES[channels], config)
-    if count < _FEWEST_TOGETHER or not _is_rows_first(height, width, channels, config.image_size):
+    if count < _MIN_TOGETHER or not _is_rows_first(height, width, channels, config.image_size):
         return np.stack([fit(Image.fromarray(_flat(pixels)), config)[0] for pixels in images]), changes
     return _resized(images, _wanted_mode(_MODES[channels], config), config.image_size), changes
 
@@ -41,9 +41,9 @@ def fit_stack(images: Stack, config: DataConfig) -> tuple[Fitted, tuple[str, ...
 @lru_cache(maxsize=256)
 def _is_rows_first(height: int, width: int, channels: int, side: int) -> bool:
     """Whether Pillow shrinks images of this shape along their rows first; which it does depends on its version."""
-    size = _FEWEST_TOGETHER * height * width * channels
+    size = _MIN_TOGETHER * height * width * channels
     noise = (np.arange(size, dtype=np.uint32) * np.uint32(2_654_435_761) >> 13).astype(np.uint8)
-    noise = noise.reshape(_FEWEST_TOGETHER, height, width, channels)
+    noise = noise.reshape(_MIN_TOGETHER, height, width, channels)
     alone = [np.asarray(Image.fromarray(_flat(pixels)).resize((side, side), _FILTER)) for pixels in noise]
     together = _resized(noise, _MODES[channels], side)
     return all(np.array_equal(image, _flat(pixels)) for image, pixels in zip(alone, together, strict=True))

@@ -27,15 +27,15 @@ from medjax.data.decoding.image import DecodedStack, decode_image
 from medjax.data.reading.listing import Fault, Key, UnfitError
 
 # Below this many images a process, starting it costs more than it gains.
-FEWEST_IMAGES_PER_WORKER = 2_000
+MIN_IMAGES_PER_WORKER = 2_000
 # A batch is handed over when it holds this many images or bytes, whichever comes first.
 _BATCH_IMAGES = 256
 _BATCH_BYTES = 4 * 2**20
 # Each worker has one batch in hand and some waiting, which this process takes back when it has nothing else to do.
 _BATCHES_PER_WORKER = 4
 # Larger images are decoded in the calling process, one by one, so that memory does not grow with the cores.
-_MOST_WORKER_BYTES = 8 * 2**20
-_MOST_WORKER_MEGAPIXELS = 16.0
+_MAX_WORKER_BYTES = 8 * 2**20
+_MAX_WORKER_MEGAPIXELS = 16.0
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from medjax.data.decoding.worker_pool import serve; serve(sys.argv[1])"
 _CHANGES = ("reoriented", "rescaled", "resized", "reshaped", "recolored")  # in the order of `decode_image`
@@ -64,12 +64,12 @@ class Worker(NamedTuple):
 @contextmanager
 def started_workers(num_images: int, config: DataConfig) -> Iterator[list[Worker]]:
     """As many workers as so many images pay for, or fewer where no more processes may start."""
-    modest = replace(config, max_megapixels=min(config.max_megapixels, _MOST_WORKER_MEGAPIXELS))
+    modest = replace(config, max_megapixels=min(config.max_megapixels, _MAX_WORKER_MEGAPIXELS))
     count = 0
-    if num_images >= 2 * FEWEST_IMAGES_PER_WORKER and sys.executable:
+    if num_images >= 2 * MIN_IMAGES_PER_WORKER and sys.executable:
         from joblib import cpu_count  # it knows of containers; small sets do without
 
-        count = min(cpu_count(), num_images // FEWEST_IMAGES_PER_WORKER) - 1  # this process decodes, too
+        count = min(cpu_count(), num_images // MIN_IMAGES_PER_WORKER) - 1  # this process decodes, too
     workers = []
     with ExitStack() as stack:
         for _ in range(count):
@@ -182,9 +182,7 @@ def _started(config: DataConfig) -> Iterator[Worker]:
 
 def _ask(free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int) -> list[Decoded]:
     """What the next free worker makes of the smaller images; what it refuses is left out."""
-    small = [
-        (key, data) for key, data in batch if isinstance(data, bytes) and len(data) <= _MOST_WORKER_BYTES
-    ]
+    small = [(key, data) for key, data in batch if isinstance(data, bytes) and len(data) <= _MAX_WORKER_BYTES]
     if not small:
         return []
     worker = free.get()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medjax.data.reading.listing import (
-    MOST_FILE_BYTES,
+    MAX_FILE_BYTES,
     Entry,
     Fault,
     Key,
@@ -69,7 +69,7 @@ def _entry(item: os.DirEntry, relative: str, follow_links: bool) -> tuple[Entry,
 
 def _fault_of(status: os.stat_result) -> Fault | None:
     if stat.S_ISREG(status.st_mode):
-        return oversize_fault(status.st_size) if status.st_size > MOST_FILE_BYTES else None
+        return oversize_fault(status.st_size) if status.st_size > MAX_FILE_BYTES else None
     if stat.S_ISDIR(status.st_mode):
         return None
     if stat.S_ISLNK(status.st_mode):
@@ -97,7 +97,7 @@ def read_file(path: str | Path) -> bytes | Fault:
     """The bytes of a regular file, counted as they come: it may have grown since it was listed."""
     try:
         with open(path, "rb") as handle:
-            data = handle.read(MOST_FILE_BYTES + 1)
+            data = handle.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         return _unreadable(error)
-    return oversize_fault(len(data)) if len(data) > MOST_FILE_BYTES else data
+    return oversize_fault(len(data)) if len(data) > MAX_FILE_BYTES else data

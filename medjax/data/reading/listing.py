@@ -13,9 +13,9 @@ from typing import NamedTuple
 from medjax.errors import Problem
 
 # A 64-megapixel RGB image is 192 MiB before compression, and PNG never makes that much larger.
-MOST_FILE_BYTES = 256 * 2**20
+MAX_FILE_BYTES = 256 * 2**20
 # Images hardly compress a second time: what unpacks to much more is a bomb. A small archive may do as it likes.
-MOST_UNPACKED_TIMES = 20
+MAX_UNPACKED_TIMES = 20
 ALWAYS_UNPACKED_BYTES = 32 * 2**20
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
@@ -85,7 +85,7 @@ def tidy_name(raw: str) -> tuple[str, Fault | None]:
     return name, None
 
 
-def most_unpacked_bytes(path: Path, times: int = MOST_UNPACKED_TIMES) -> int:
+def max_unpacked_bytes(path: Path, times: int = MAX_UNPACKED_TIMES) -> int:
     """How many bytes may come out of the archive at `path`, `times` its own size, before it is taken for a bomb."""
     return ALWAYS_UNPACKED_BYTES + times * path.stat().st_size
 
@@ -100,4 +100,4 @@ def bomb_fault(limit: int) -> Fault:
 
 def oversize_fault(size: int) -> Fault:
     """The refusal of a file of `size` bytes."""
-    return Fault(f"is {size / 2**20:,.0f} MiB", f"at most {MOST_FILE_BYTES / 2**20:,.0f} MiB a file")
+    return Fault(f"is {size / 2**20:,.0f} MiB", f"at most {MAX_FILE_BYTES / 2**20:,.0f} MiB a file")

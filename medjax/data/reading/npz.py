@@ -21,7 +21,7 @@ from medjax.data.decoding.collect import assemble, conflicting
 from medjax.data.decoding.image import DecodedStack, check_size, decode_pixels
 from medjax.data.decoding.worker_pool import Progress
 from medjax.data.reading.layout import is_ignored
-from medjax.data.reading.listing import Fault, UnfitError, most_unpacked_bytes, problem_of
+from medjax.data.reading.listing import Fault, UnfitError, max_unpacked_bytes, problem_of
 from medjax.data.reading.zip import DAMAGE, list_members, opened_archive
 from medjax.errors import Problem, RefusedError
 from medjax.records import Dataset, LoadCounts
@@ -32,7 +32,7 @@ _KINDS = ("images", "labels")
 _PIECE = 2**22
 _ROWS_A_CALL = 1_000
 # Pixels compress, blank ones much.
-_MOST_UNPACKED_TIMES = 50
+_MAX_UNPACKED_TIMES = 50
 _AS_MEDMNIST = "see MedMNIST: six arrays, {train,val,test}_{images,labels}"
 
 
@@ -88,7 +88,7 @@ def _read_headers(archive: zipfile.ZipFile, path: Path, config: DataConfig) -> d
     problems = []
     missing = {f"{part}_{kind}" for part in PARTS for kind in _KINDS}
     members = archive.infolist()
-    limit = most_unpacked_bytes(path, _MOST_UNPACKED_TIMES)
+    limit = max_unpacked_bytes(path, _MAX_UNPACKED_TIMES)
     for entry in list_members(archive, 2**63, limit):
         name = entry.name.removesuffix(".npy")
         try:

@@ -11,7 +11,7 @@ from medjax.data.reading.listing import UnfitError, bomb_fault
 _PACKED_PIECE = 2**14
 PIECE = 2**18
 # `xz -9` needs 65 MiB to unpack.
-MOST_XZ_BYTES = 2**27
+MAX_XZ_BYTES = 2**27
 _PACK_AGAIN = "copy or pack it again"
 
 
@@ -89,7 +89,7 @@ def _unxzipped(file: BufferedIOBase) -> Iterator[bytes]:
                 data = data.lstrip(b"\0")
                 if not data:
                     continue
-                unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_XZ_BYTES)
+                unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_BYTES)
             yield unpacker.decompress(data, PIECE)
             while not (unpacker.needs_input or unpacker.eof):
                 yield unpacker.decompress(b"", PIECE)
@@ -97,8 +97,6 @@ def _unxzipped(file: BufferedIOBase) -> Iterator[bytes]:
             if unpacker.eof:
                 data, unpacker = unpacker.unused_data, None
     except lzma.LZMAError as error:
-        raise UnfitError(
-            f"cannot be unpacked in {MOST_XZ_BYTES // 2**20} MiB: {error}", _PACK_AGAIN
-        ) from None
+        raise UnfitError(f"cannot be unpacked in {MAX_XZ_BYTES // 2**20} MiB: {error}", _PACK_AGAIN) from None
     if unpacker is not None:
         raise UnfitError("is truncated", _PACK_AGAIN)

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medjax.data.reading.listing import (
-    MOST_FILE_BYTES,
+    MAX_FILE_BYTES,
     Entry,
     Fault,
     Key,
     Listing,
     UnfitError,
-    most_unpacked_bytes,
+    max_unpacked_bytes,
     oversize_fault,
     tidy_name,
 )
@@ -29,7 +29,7 @@ from medjax.data.reading.streams import PIECE, Reader, unpacked
 
 BLOCK = 512
 # A long name, or the attributes that macOS adds.
-MOST_HEADER_BYTES = 2**20
+MAX_HEADER_BYTES = 2**20
 
 _FILES = (b"0", b"\0", b"7")
 _FOLDER, _LONG_NAME, _LONG_LINK, _EXTENDED, _GLOBAL = b"5", b"L", b"K", b"x", b"g"
@@ -87,7 +87,7 @@ def _entry(position: int, member: Member) -> Entry | None:
 def _members(path: Path) -> Iterator[tuple[int, Member, Reader]]:
     """Position, headers and data of each member; what is not read of the data is passed over."""
     with open(path, "rb") as file:
-        reader = Reader(unpacked(file), most_unpacked_bytes(path))
+        reader = Reader(unpacked(file), max_unpacked_bytes(path))
         changes: dict[str, Any] = {}  # what headers of headers say of the next member
         position = 0
         while (block := reader.read(BLOCK)).count(0) < BLOCK:
@@ -97,7 +97,7 @@ def _members(path: Path) -> Iterator[tuple[int, Member, Reader]]:
                 continue
             if changes:
                 member, changes = member._replace(**changes), {}
-            if member.size > MOST_FILE_BYTES:
+            if member.size > MAX_FILE_BYTES:
                 name = member.name.decode("utf-8", "replace")
                 raise UnfitError(
                     f"holds {name}, which {oversize_fault(member.size).reason}", oversize_fault(0).remedy
@@ -140,10 +140,10 @@ def _padded(size: int) -> int:
 
 def _parse_header_data(member: Member, reader: Reader) -> dict[str, Any]:
     """What a header that stands before another one changes in it."""
-    if member.size > MOST_HEADER_BYTES:
+    if member.size > MAX_HEADER_BYTES:
         raise UnfitError(
             f"has a header of {member.size / 2**20:,.0f} MiB",
-            f"at most {MOST_HEADER_BYTES // 2**20} MiB; pack it again",
+            f"at most {MAX_HEADER_BYTES // 2**20} MiB; pack it again",
         )
     data = reader.read_exactly(_padded(member.size))[: member.size]
     if member.kind == _LONG_NAME:

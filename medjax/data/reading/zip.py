@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from medjax.data.reading.listing import (
-    MOST_FILE_BYTES,
+    MAX_FILE_BYTES,
     Entry,
     Fault,
     Key,
     Listing,
     UnfitError,
     bomb_fault,
-    most_unpacked_bytes,
+    max_unpacked_bytes,
     oversize_fault,
     tidy_name,
 )
@@ -44,15 +44,15 @@ _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 _BUFFER_BYTES = 2**20
 # An entry takes some 70 bytes of the directory, and ten times as many in memory: half a million members.
-MOST_DIRECTORY_BYTES = 32 * 2**20
-_LONGEST_END_BYTES = 22 + 65_535 + 20 + 56
+MAX_DIRECTORY_BYTES = 32 * 2**20
+_MAX_END_BYTES = 22 + 65_535 + 20 + 56
 
 
 @contextmanager
 def opened_zip(path: Path) -> Iterator[Listing]:
     """The members of the archive at `path`; raises UnfitError where the archive as a whole cannot be used."""
     with opened_archive(path) as archive, open(path, "rb", buffering=_BUFFER_BYTES) as file:
-        entries = list_members(archive, MOST_FILE_BYTES, most_unpacked_bytes(path))
+        entries = list_members(archive, MAX_FILE_BYTES, max_unpacked_bytes(path))
         yield Listing(entries, lambda keys: _read(archive, file, keys))
 
 
@@ -60,7 +60,7 @@ def opened_zip(path: Path) -> Iterator[Listing]:
 def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """The zip file at `path`; raises UnfitError where it is none."""
     try:
-        if _directory_bytes(path) > MOST_DIRECTORY_BYTES:
+        if _directory_bytes(path) > MAX_DIRECTORY_BYTES:
             raise UnfitError("has far too many members", "unpack it yourself and give the folder")
         archive = zipfile.ZipFile(path)
     except DAMAGE as error:
@@ -72,7 +72,7 @@ def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 def _directory_bytes(path: Path) -> int:
     """Size of the table of members, which zipfile reads at once: see "end of central directory" in PKWARE's APPNOTE."""
     with open(path, "rb") as handle:
-        handle.seek(-min(path.stat().st_size, _LONGEST_END_BYTES), 2)
+        handle.seek(-min(path.stat().st_size, _MAX_END_BYTES), 2)
         end = handle.read()
     position = end.rfind(b"PK\x05\x06")
     size = int.from_bytes(end[position + 12 : position + 16], "little") if position >= 0 else 0
@@ -82,26 +82,26 @@ def _directory_bytes(path: Path) -> int:
     return size
 
 
-def list_members(archive: zipfile.ZipFile, most_bytes: int, limit: int) -> list[Entry]:
-    """An entry for each member, keyed by its position; larger ones than `most_bytes` are faults.
+def list_members(archive: zipfile.ZipFile, max_bytes: int, limit: int) -> list[Entry]:
+    """An entry for each member, keyed by its position; larger ones than `max_bytes` are faults.
 
     Raises UnfitError where all of them together unpack to more than `limit` bytes.
     """
     members = archive.infolist()
-    if sum(member.file_size for member in members if member.file_size <= most_bytes) > limit:
+    if sum(member.file_size for member in members if member.file_size <= max_bytes) > limit:
         raise UnfitError(*bomb_fault(limit))
     overlapping = _overlapping(members, archive.start_dir)
     return [
-        _entry(position, member, position in overlapping, most_bytes)
+        _entry(position, member, position in overlapping, max_bytes)
         for position, member in enumerate(members)
     ]
 
 
-def _entry(position: int, member: zipfile.ZipInfo, is_overlapping: bool, most_bytes: int) -> Entry:
+def _entry(position: int, member: zipfile.ZipInfo, is_overlapping: bool, max_bytes: int) -> Entry:
     raw = _name_of(member)
     name, fault = tidy_name(raw)
     is_folder = raw.endswith("/")
-    if fault is None and not is_folder and max(member.file_size, member.compress_size) > most_bytes:
+    if fault is None and not is_folder and max(member.file_size, member.compress_size) > max_bytes:
         fault = oversize_fault(max(member.file_size, member.compress_size))
     if fault is None:
         mode = member.external_attr >> 16

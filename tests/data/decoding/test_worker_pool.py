@@ -38,7 +38,7 @@ def test_all_that_decoding_can_change_has_a_bit():
 @pytest.fixture
 def two_processes(monkeypatch):
     """Start workers for a handful of images."""
-    monkeypatch.setattr(workers, "FEWEST_IMAGES_PER_WORKER", 5)
+    monkeypatch.setattr(workers, "MIN_IMAGES_PER_WORKER", 5)
     monkeypatch.setattr(workers, "_BATCH_IMAGES", 3)
     monkeypatch.setattr("joblib.cpu_count", lambda: 3)
 
@@ -86,8 +86,8 @@ def test_faults_are_passed_on_and_found(either):
 
 @pytest.mark.usefixtures("two_processes")
 def test_large_images_are_left_to_this_process(monkeypatch):
-    monkeypatch.setattr(workers, "_MOST_WORKER_MEGAPIXELS", 0.001)
-    monkeypatch.setattr(workers, "_MOST_WORKER_BYTES", 5_000)
+    monkeypatch.setattr(workers, "_MAX_WORKER_MEGAPIXELS", 0.001)
+    monkeypatch.setattr(workers, "_MAX_WORKER_BYTES", 5_000)
     items = [*encoded(15), ("wide", raw_png(200, 200)), ("long", png(99, (100, 100)))]
     answers = by_key(decode_all(items, len(items), CONFIG))
     assert not any(isinstance(answer, Fault) for answer in answers.values())
@@ -180,7 +180,7 @@ import sys
 import medjax.data.decoding.worker_pool as workers
 from medjax.config import DataConfig
 from medjax.data.load import load
-workers.FEWEST_IMAGES_PER_WORKER = 5
+workers.MIN_IMAGES_PER_WORKER = 5
 dataset = load(sys.argv[1], DataConfig(cache=False))
 print(len(dataset.labels), "joblib" in sys.modules, "jax" in sys.modules)
 """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medjax.data.reading.listing import Fault, UnfitError, most_unpacked_bytes, problem_of, tidy_name
+from medjax.data.reading.listing import Fault, UnfitError, max_unpacked_bytes, problem_of, tidy_name
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_an_unfit_error_carries_its_fault():
 
 def test_what_may_come_out_of_an_archive_grows_with_it(tmp_path):
     (tmp_path / "a").write_bytes(bytes(1000))
-    assert most_unpacked_bytes(tmp_path / "a", 30) == 32 * 2**20 + 30_000
+    assert max_unpacked_bytes(tmp_path / "a", 30) == 32 * 2**20 + 30_000

@@ -60,7 +60,7 @@ def test_the_table_of_members_is_measured_before_it_is_read(tmp_path, monkeypatc
         path.write_bytes(data[:end] + record + locator + tail)
     with opened_zip(path) as listing:
         assert len(listing.entries) == 4
-    monkeypatch.setattr(zips, "MOST_DIRECTORY_BYTES", 100)
+    monkeypatch.setattr(zips, "MAX_DIRECTORY_BYTES", 100)
     with pytest.raises(UnfitError, match="too many members"), opened_zip(path):
         pass
 
