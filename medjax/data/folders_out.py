@@ -13,9 +13,10 @@ import numpy as np
 
 from medjax.config import DataConfig
 from medjax.data.decoding.worker_pool import Progress
-from medjax.data.load import PHANTOM, load, opened_source
-from medjax.data.reading.layout import arrange
+from medjax.data.load import PHANTOM, load
+from medjax.data.reading.layout import label_by_folder
 from medjax.data.reading.listing import Fault, UnfitError, problem_of
+from medjax.data.reading.sources import open_source
 from medjax.data.splitting.splits import draw_parts
 from medjax.errors import Problem, RefusedError, refuse
 from medjax.records import Dataset
@@ -176,9 +177,10 @@ def _copy_images(
 ) -> None:
     """Write the bytes of every image of `source` to its place in its part."""
     try:
-        with opened_source(source, config) as listing:
+        with open_source(source, config) as listing:
             id_of = {
-                image.key: image.id for image in arrange(listing.entries, str(source), config.ignore).images
+                image.key: image.id
+                for image in label_by_folder(listing.entries, str(source), config.ignore).images
             }
             if set(id_of.values()) != part_of.keys():
                 raise refuse(source, "has changed while it was read", "run it again")

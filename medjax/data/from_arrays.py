@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medjax.data.decoding.collect import conflicting, warn_of_conflicts
+from medjax.data.decoding.collect import find_conflicts, warn_of_conflicts
 from medjax.data.decoding.image import digest_stack
-from medjax.data.reading.layout import class_name_fault
+from medjax.data.reading.names import class_name_fault
 from medjax.data.splitting import duplicates
 from medjax.data.splitting.apportion import number_groups
 from medjax.errors import Problem, RefusedError, listed, refuse
@@ -54,7 +54,7 @@ def make_dataset(
         name=name,
         split=parts,
         groups=checked_groups,
-        counts=LoadCounts(conflicting=sum(map(len, conflicting(digests, numbers)))),
+        counts=LoadCounts(conflicting=sum(map(len, find_conflicts(digests, numbers)))),
         grouped_by=() if checked_groups is None else ("user",),
     )
     warn_of_conflicts(dataset)

@@ -279,9 +279,9 @@ def test_the_whole_of_medical_mnist(medical_mnist):
 
 def test_workers_start_before_an_archive_is_listed(tmp_path, monkeypatch):
     order = []
-    start, listing = sources.started_workers, sources._opened_archive
-    monkeypatch.setattr(sources, "started_workers", lambda *given: order.append("start") or start(*given))
-    monkeypatch.setattr(sources, "_opened_archive", lambda path: order.append("list") or listing(path))
+    start, listing = sources.start_workers, sources.open_archive
+    monkeypatch.setattr(sources, "start_workers", lambda *given: order.append("start") or start(*given))
+    monkeypatch.setattr(sources, "open_archive", lambda path: order.append("list") or listing(path))
     load(write_zip(tmp_path / "set.zip", small_set()), PLAIN)
     assert order == ["start", "list"]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from medjax.data.decoding.collect import conflicting
+from medjax.data.decoding.collect import find_conflicts
 from medjax.data.splitting.apportion import number_groups
 from medjax.data.splitting.near_pairs import Pairs, near_pairs
 from medjax.records import Dataset, Images, Indices, Names
@@ -96,7 +96,7 @@ def redundant_by_class(dataset: Dataset) -> dict[str, int]:
 
 def list_conflicts(dataset: Dataset) -> list[list[str]]:
     """Ids of identical images with different labels, one list for each group."""
-    return [dataset.ids[members].tolist() for members in conflicting(dataset.digests, dataset.labels)]
+    return [dataset.ids[members].tolist() for members in find_conflicts(dataset.digests, dataset.labels)]
 
 
 def describe_near(dataset: Dataset, groups: Groups, threshold: float) -> dict[str, Any]:
