@@ -23,7 +23,7 @@ from medjax.files import write_whole
 from medjax.records import Dataset, LoadCounts
 
 FORMAT = 1
-"""To be increased when the same source gives another `Dataset`, or the layout of the file changes."""
+"""Increase this when the same source gives another `Dataset`, or the layout of the file changes."""
 
 _CHECKSUM_BYTES = 65
 _CHUNK_BYTES = 2**20

@@ -18,7 +18,7 @@ class Published(NamedTuple):
     address: str  # https
     md5: str  # 32 hexadecimal digits, as published
     file_name: str
-    terms: str  # licence, and whom to credit
+    terms: str  # license, and whom to credit
 
 
 _MEDMNIST = "Yang et al., MedMNIST v2, Scientific Data 2023"
@@ -54,7 +54,7 @@ PUBLISHED = {
     },
 }
 """The data sets that `fetch` knows: Medical MNIST (MedNIST), and those of MedMNIST v2 that are 2D, 28 by 28, with one
-label an image. Addresses and MD5 are those of MONAI's tutorials and the package medmnist 3.0.2."""
+label per image. Addresses and MD5 are those of MONAI's tutorials and the package medmnist 3.0.2."""
 
 _TIMEOUTS = (15.0, 60.0)
 """Seconds to wait for a connection, and for the next bytes."""

@@ -95,7 +95,7 @@ def load_images(paths: Sequence[str | os.PathLike], config: DataConfig = _DEFAUL
             examples.setdefault(count, layout.images[position].id)
     problems += mixed_color_problems(channels, examples)
     if not ids and not problems:
-        problems.append(Problem(listed([*map(str, paths)]), "holds no images", "give PNG or JPEG images"))
+        problems.append(Problem(listed([*map(str, paths)]), "contain no images", "give PNG or JPEG images"))
     if problems:
         raise RefusedError(problems)
     return np.concatenate([stack for stack in images if len(stack)]), np.array(ids)

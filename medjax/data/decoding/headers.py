@@ -45,7 +45,7 @@ _OTHER_FORMATS = (
 
 
 def read_bit_depth(data: bytes) -> int:
-    """Bits a sample of a PNG or JPEG; raises UnfitError for a damaged file and any other format."""
+    """Bits per sample of a PNG or JPEG; raises UnfitError for a damaged file and any other format."""
     if not data:
         raise UnfitError("is empty", "copy it again")
     if data.startswith(PNG_SIGNATURE):
@@ -75,7 +75,7 @@ def _read_png(data: bytes) -> int:
         if extras > MAX_PNG_EXTRAS:
             break
         position = end + 4
-    raise UnfitError("is cut into far too many PNG chunks", "export it again")
+    raise UnfitError("has too many PNG chunks", "export it again")
 
 
 def _png_chunk(data: bytes, position: int) -> tuple[bytes, int, int]:
@@ -94,7 +94,7 @@ def _png_chunk(data: bytes, position: int) -> tuple[bytes, int, int]:
 def _check_jpeg(data: bytes) -> None:
     """Refuse headers and scans that would keep the decoder busy; it finds all other damage itself."""
     if data.count(_START_OF_SCAN) > MAX_JPEG_SCANS:
-        raise UnfitError(f"is a JPEG of more than {MAX_JPEG_SCANS} scans", "export it again")
+        raise UnfitError(f"is a JPEG with more than {MAX_JPEG_SCANS} scans", "export it again")
     if len(data) <= MAX_JPEG_HEADER_STEPS:
         return  # every step takes a byte or more
     position = 2
@@ -110,4 +110,4 @@ def _check_jpeg(data: bytes) -> None:
             position += 2
         else:
             position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise UnfitError("has a JPEG header that is cut off or far too long", "copy or export it again")
+    raise UnfitError("has a JPEG header that is cut off or too long", "copy or export it again")

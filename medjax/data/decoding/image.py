@@ -83,7 +83,7 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     bit_depth = read_bit_depth(data)
     if bit_depth == 16 and config.sixteen_bit == "refuse":
-        raise UnfitError("has 16 bits a sample", "choose --sixteen-bit high-byte or stretch")
+        raise UnfitError("has 16 bits per sample", "choose --sixteen-bit high-byte or stretch")
     image = _open(data, config.max_megapixels)
     if not _is_opaque(image, bit_depth):
         raise UnfitError("has transparent pixels", "save it without transparency")
@@ -164,7 +164,7 @@ def check_size(width: int, height: int, max_megapixels: float) -> None:
             f"at most {max_megapixels:g}; --max-megapixels {math.ceil(megapixels)} allows it",
         )
     if max(width, height) > MAX_SIDE:
-        raise UnfitError(f"is {width}×{height} pixels", f"at most {MAX_SIDE:,} a side")
+        raise UnfitError(f"is {width}×{height} pixels", f"at most {MAX_SIDE:,} per side")
 
 
 def _open(data: bytes, max_megapixels: float) -> Image.Image:
@@ -178,7 +178,7 @@ def _open(data: bytes, max_megapixels: float) -> Image.Image:
 
 def _check_kind(image: Image.Image) -> None:
     if getattr(image, "n_frames", 1) > 1:
-        raise UnfitError(f"holds {image.n_frames} images", "export the one that you want")  # type: ignore[attr-defined]
+        raise UnfitError(f"contains {image.n_frames} images", "export the one that you want")  # type: ignore[attr-defined]
     if image.mode == "CMYK":
         raise UnfitError("is in CMYK, a color space for print", "convert it to gray or RGB")
     if image.mode == "P" and image.palette is None:
@@ -227,7 +227,7 @@ def _reduce_sixteen_bit(image: Image.Image, choice: str) -> tuple[Digest, Image.
     """Digest of the 16-bit pixels, and the image in 8 bits. For anything but gray, Pillow gives the high byte only."""
     if image.mode != "I;16":
         if choice == "stretch":
-            raise UnfitError("has 16 bits a sample and is not plain gray", "choose --sixteen-bit high-byte")
+            raise UnfitError("has 16 bits per sample and is not plain gray", "choose --sixteen-bit high-byte")
         image = _without_alpha(image)
         return _digest_image(image), image
     low, high = np.asarray(image.getextrema(), np.float32)

@@ -1,7 +1,7 @@
 """The worker process of `worker_pool`: decodes batches from its stdin and writes the results to its stdout.
 
-A message is a list of byte strings: their number and lengths as 64-bit integers, then the strings. A question has one
-encoded image each; an answer has four for each stack of results.
+A message is a list of byte strings: their number and lengths as 64-bit integers, then the strings. A request has one for
+each encoded image, a reply four for each stack of images.
 """
 
 import json

@@ -54,8 +54,8 @@ class Submitted(NamedTuple):
 class Worker(NamedTuple):
     """The pipes to a worker process."""
 
-    questions: IO[bytes]
-    answers: IO[bytes]
+    requests: IO[bytes]
+    replies: IO[bytes]
 
 
 @contextmanager
@@ -124,7 +124,9 @@ def _in_processes(
     threads = ThreadPoolExecutor(len(workers))  # each only waits for a worker
     try:
         for batch in batches:
-            submitted.append(Submitted(batch, threads.submit(_ask, free, batch, config.image_size)))
+            submitted.append(
+                Submitted(batch, threads.submit(_decode_in_worker, free, batch, config.image_size))
+            )
             if len(submitted) > _BATCHES_PER_WORKER * len(workers):
                 yield _take_oldest(submitted, config)
         while submitted:
@@ -169,16 +171,16 @@ def _start_worker(config: DataConfig) -> Iterator[Worker]:
                 process.stdin.close()
 
 
-def _ask(free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int) -> list[Decoded]:
+def _decode_in_worker(free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int) -> list[Decoded]:
     """Let the next free worker decode the smaller images; the ones it refuses are left out."""
     small = [(key, data) for key, data in batch if isinstance(data, bytes) and len(data) <= _MAX_WORKER_BYTES]
     if not small:
         return []
     worker = free.get()
     try:
-        send(worker.questions, [data for _, data in small])
-        results = unpack(receive(worker.answers), image_size)
-    except (OSError, ValueError, struct.error):  # the worker was killed, perhaps for want of memory
+        send(worker.requests, [data for _, data in small])
+        results = unpack(receive(worker.replies), image_size)
+    except (OSError, ValueError, struct.error):  # the worker was killed, perhaps as memory ran out
         return []
     finally:
         free.put(worker)

@@ -75,8 +75,8 @@ def label_by_folder(entries: Iterable[Entry], source: str, ignore: Sequence[str]
     problems += _folder_problems(folders, empty, part_folders)
     names = {folder.split("/")[-1] for folder in folders | empty}
     if len(names) < 2 and (names or not problems):
-        reason = f"holds one class only, {listed(sorted(names))}" if names else "holds no images"
-        problems.append(Problem(source, reason, "needs a folder for each of two classes or more"))
+        reason = f"contains only one class, {listed(sorted(names))}" if names else "contains no images"
+        problems.append(Problem(source, reason, "give a folder for each of two or more classes"))
     class_names = tuple(sorted({image.class_name for image in images}))
     return Layout(sorted(images), class_names, problems, skipped, len(ignored))
 

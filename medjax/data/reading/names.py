@@ -77,7 +77,7 @@ def is_ignored(name: str, patterns: Sequence[str]) -> bool:
 
 
 def is_document(name: str) -> bool:
-    """Whether this is the name of a text, table or licence that may lie beside the class folders."""
+    """Whether this is the name of a text, table or license that may be beside the class folders."""
     lower = name.lower()
     if lower.endswith(_DOCUMENT_SUFFIXES):
         return True

@@ -96,7 +96,7 @@ def _read_headers(archive: zipfile.ZipFile, path: Path, config: DataConfig) -> d
             if entry.fault is not None:
                 raise UnfitError(*entry.fault)
             if name not in missing or name == entry.name:
-                raise UnfitError("is not one of the six arrays, or is there twice", _AS_MEDMNIST)
+                raise UnfitError("is not one of the six arrays, or a duplicate", _AS_MEDMNIST)
             missing.remove(name)
             arrays[name] = _read_header(archive, members[int(entry.key)], name)
             _check_header(arrays[name], config)
@@ -128,11 +128,11 @@ def _read_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -
         text = str(error).split("\n")[0]
         raise UnfitError(f"is damaged: {text}", "copy the file again") from None
     if dtype.hasobject:
-        raise UnfitError("holds Python objects, which could run code when loaded", "save plain numbers")
+        raise UnfitError("contains Python objects, which could run code when loaded", "save plain numbers")
     if is_fortran:
-        raise UnfitError("is stored column by column", "save numpy.ascontiguousarray of it")
+        raise UnfitError("is stored column by column", "save numpy.ascontiguousarray(array)")
     if len(shape) > 8 or any(not 0 <= side < 2**48 for side in shape):
-        raise UnfitError("states an impossible shape", "save it again")
+        raise UnfitError("has an impossible shape in its header", "save it again")
     stated, found = math.prod(shape) * dtype.itemsize, member.file_size - start
     if stated != found:
         raise UnfitError(
@@ -145,18 +145,20 @@ def _check_header(array: Array, config: DataConfig) -> None:
     shape, dtype = array.shape, array.dtype
     if array.name.endswith("_images"):
         if dtype != np.uint8:
-            raise UnfitError(f"has numbers of type {dtype}", "images are uint8, 0 to 255")
+            raise UnfitError(f"has values of type {dtype}", "give uint8 images, 0 to 255")
         if not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)):
-            raise UnfitError(f"has shape {shape}", "images are (n, height, width) or (n, height, width, 3)")
+            raise UnfitError(
+                f"has shape {shape}", "give images as (n, height, width) or (n, height, width, 3)"
+            )
         check_size(shape[2], shape[1], config.max_megapixels)
     elif dtype.kind not in "iu":
-        raise UnfitError(f"has numbers of type {dtype}", "labels are integers from 0")
+        raise UnfitError(f"has values of type {dtype}", "give integer labels from 0")
     elif not (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)):
         raise UnfitError(
-            f"has shape {shape}", "one label an image: (n,) or (n, 1); several are not supported"
+            f"has shape {shape}", "give one label per image: (n,) or (n, 1); several are not supported"
         )
     if shape[0] == 0:
-        raise UnfitError("is empty", "every part needs images")
+        raise UnfitError("is empty", "give images for every part")
 
 
 def _compare(arrays: dict[str, Array], config: DataConfig) -> list[Problem]:
@@ -181,7 +183,7 @@ def _list_rows(archive: zipfile.ZipFile, arrays: dict[str, Array]) -> list[Row]:
         array = arrays[f"{part}_labels"]
         labels = np.concatenate([chunk.reshape(-1) for chunk in _read_chunks(archive, array)])
         if labels.min() < 0:
-            fault = Fault(f"holds the label {labels.min()}", "labels are integers from 0")
+            fault = Fault(f"contains the label {labels.min()}", "give integer labels from 0")
             problems.append(problem_of(array.name, fault, can_ignore=False))
         width = max(6, len(str(len(labels) - 1)))
         rows += [Row(f"{part}/{i:0{width}}", part, i, label) for i, label in enumerate(labels.tolist())]
@@ -193,15 +195,15 @@ def _list_rows(archive: zipfile.ZipFile, arrays: dict[str, Array]) -> list[Row]:
 def _check_classes(rows: list[Row], source: str) -> None:
     """Raise RefusedError unless there are two classes, all of them with train images."""
     by_part = {part: {row.label for row in rows if row.part == part} for part in PARTS}
-    remedy = "every class needs training images"
+    remedy = "give every class training images"
     problems = [
-        Problem(f"{part}_labels", f"holds the class {label}, which train_labels does not", remedy)
+        Problem(f"{part}_labels", f"contains class {label}, which train_labels does not", remedy)
         for part in ("val", "test")
         for label in sorted(by_part[part] - by_part["train"])
     ]
     if len(by_part["train"]) < 2 and not problems:
-        reason = "holds one class only" if rows else "holds no images"
-        problems = [Problem(source, reason, "needs two classes or more")]
+        reason = "contains only one class" if rows else "contains no images"
+        problems = [Problem(source, reason, "give two or more classes")]
     if problems:
         raise RefusedError(problems)
 

@@ -40,7 +40,7 @@ def require_source(source: str | os.PathLike, *, has_labels: bool = True) -> Pat
     if not stat.S_ISREG(mode):
         raise refuse(name, "is not a regular file or folder", _KNOWN)
     if (has_labels and not suffix) or (not has_labels and suffix == ".npz"):
-        raise refuse(name, "is not a kind of file that holds a data set", _KNOWN)
+        raise refuse(name, "is not a kind of file that contains a data set", _KNOWN)
     if is_empty:
         raise refuse(name, "is empty", "copy it again")
     return path

@@ -106,7 +106,7 @@ def _members(path: Path) -> Iterator[tuple[int, Member, Reader]]:
             index += 1
         while rest := reader.read(PIECE):  # to the end, where the checksums of gzip and xz are
             if rest.count(0) < len(rest):
-                raise UnfitError("goes on after its end marker", "pack it as one archive")
+                raise UnfitError("continues after its end marker", "pack it as one archive")
 
 
 def _parse_header(block: bytes) -> Member:

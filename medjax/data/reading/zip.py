@@ -65,7 +65,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """The zip file at `path`; raises UnfitError if it is not one."""
     try:
         if _directory_bytes(path) > MAX_DIRECTORY_BYTES:
-            raise UnfitError("has far too many members", "unpack it yourself and give the folder")
+            raise UnfitError("has too many members", "unpack it yourself and give the folder")
         archive = zipfile.ZipFile(path)
     except DAMAGE as error:
         raise UnfitError(f"is not a zip archive that can be read: {error}", "copy or pack it again") from None
@@ -130,7 +130,7 @@ def _fault_of(mode: int, flags: int, method: int, is_folder: bool, is_overlappin
     if flags & _ENCRYPTED:
         return Fault("is encrypted", "pack it without a password")
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return Fault(f"is packed by method {method}", "pack it stored or deflated")
+        return Fault(f"uses compression method {method}", "pack it stored or deflated")
     return Fault("overlaps another member of the archive", "pack it again") if is_overlapping else None
 
 

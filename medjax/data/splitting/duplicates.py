@@ -34,7 +34,7 @@ def exact_groups(digests: UInt8[np.ndarray, "n 32"]) -> Groups:
 
 
 def near_groups(dataset: Dataset, threshold: float) -> Groups:
-    """Groups of images linked by pairs at most `threshold` grey levels apart or identical (single link)."""
+    """Groups of images linked by pairs at most `threshold` gray levels apart or identical (single link)."""
     groups = exact_groups(dataset.digests)
     waiting: list[Pairs] = []
     count = 0
@@ -103,7 +103,7 @@ def describe_near(dataset: Dataset, groups: Groups, threshold: float) -> dict[st
     """Counts of the near-duplicate `groups`, in total and by class.
 
     `groups` counts those of two or more images, `sizes` by their size; `distinct` counts single images as well. `span`
-    estimates the largest distance (grey levels) within the largest group of a class, from below and at least by half.
+    estimates the largest distance (gray levels) within the largest group of a class, from below and at least by half.
     `is_chained`: this group spans more than `LARGE_SPAN` thresholds or has more than `LARGE_SHARE` of its class, so its
     images need not be alike.
     """
@@ -153,7 +153,7 @@ def _describe_class(images: Images, groups: Groups, members: Indices, threshold:
 
 
 def _span(images: Images) -> float:
-    """At least half of the largest distance between two images, in grey levels, by two farthest-point steps."""
+    """At least half of the largest distance between two images, in gray levels, by two farthest-point steps."""
     start = images[0]
     for _ in range(2):
         difference = images.astype(np.float32) - start

@@ -18,7 +18,7 @@ def describe_leakage(dataset: Dataset, splits: Sequence[Split], threshold: float
     """How many test and val images have a duplicate among the train images of their split.
 
     For each part, over all splits and by class: `n` images; `exact`, those identical to a train image of any label;
-    `near`, those and the ones with a train image of their own class at most `threshold` grey levels away (see
+    `near`, those and the ones with a train image of their own class at most `threshold` gray levels away (see
     `near_pairs`). Without a threshold, near duplicates are not searched and `near` is None. An empty part is left out.
     """
     has_exact = _has_exact(dataset, splits)

@@ -1,8 +1,8 @@
 """Pairs of nearly identical images within each class.
 
-The distance is the root mean square difference of two images over all pixels and channels, in grey levels (0 to 255),
-at the size that the model sees. Neighbouring slices of a scan, a film digitised twice or a re-encoded copy lie a few
-grey levels apart; the measure does not recognise shifts, rotations or changes of contrast. Only pairs within a class
+The distance is the root mean square difference of two images over all pixels and channels, in gray levels (0 to 255),
+at the size that the model sees. Neighboring slices of a scan, a film digitized twice or a re-encoded copy lie a few
+gray levels apart; the measure does not recognize shifts, rotations or changes of contrast. Only pairs within a class
 are searched: across classes a near copy does not give the label away.
 
 The search is our own because it is exact and fast: Medical MNIST (58,954 images, 28×28, threshold 2) takes 0.5 s; with
@@ -30,7 +30,7 @@ Pairs = tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]  # the first and the s
 
 
 def near_pairs(images: Images, labels: Labels, threshold: float) -> Iterator[Pairs]:
-    """Every pair of images of one class at most `threshold` grey levels apart, once, in batches.
+    """Every pair of images of one class at most `threshold` gray levels apart, once, in batches.
 
     Projections never increase distances. So the images of a class are projected onto the few directions in which it
     varies most and sorted along the first one, which rules out most pairs of blocks; in the other blocks one matrix

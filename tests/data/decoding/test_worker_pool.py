@@ -132,13 +132,13 @@ def test_workers_end_when_the_work_is_broken_off(monkeypatch):
 
 def test_a_worker_answers_until_its_stdin_ends():
     with workers._start_worker(CONFIG) as worker:
-        send(worker.questions, [png(0), b"noise", jpeg(1)])
-        answers = by_key(unpack(receive(worker.answers), 6))
+        send(worker.requests, [png(0), b"noise", jpeg(1)])
+        answers = by_key(unpack(receive(worker.replies), 6))
         assert set(answers) == {0, 2}
         np.testing.assert_array_equal(answers[0].pixels, decode_image(png(0), CONFIG).pixels)
         np.testing.assert_array_equal(answers[2].pixels, decode_image(jpeg(1), CONFIG).pixels)
-        worker.questions.close()
-        assert worker.answers.read() == b""
+        worker.requests.close()
+        assert worker.replies.read() == b""
 
 
 SCRIPT = """

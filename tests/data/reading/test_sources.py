@@ -54,7 +54,7 @@ def test_one_image_is_a_source_without_labels(tmp_path):
     with open_unlabelled(str(tmp_path / "scan"), CONFIG) as (listing, layout):
         assert [image.id for image in layout.images] == [str(tmp_path / "scan")]
         assert [data for _, data in listing.read([image.key for image in layout.images])] == [png(3)]
-    with pytest.raises(RefusedError, match="scan: is not a kind of file that holds a data set"):
+    with pytest.raises(RefusedError, match="scan: is not a kind of file that contains a data set"):
         require_source(tmp_path / "scan")
 
 
