@@ -88,7 +88,7 @@ def test_pairs_are_joined_as_they_come(monkeypatch):
     dataset = make_dataset(clustered(generator, 60), generator.integers(0, 2, 60))
     whole = near_groups(dataset, 2.0)
     assert len(set(whole.tolist())) < 60
-    monkeypatch.setattr(duplicates, "_PAIRS_A_JOIN", 0)
+    monkeypatch.setattr(duplicates, "_MAX_PAIRS", 0)
     assert np.array_equal(near_groups(dataset, 2.0), whole)
 
 

@@ -67,10 +67,10 @@ def test_blocks_that_are_too_far_apart_are_not_looked_at(monkeypatch):
     expected = all_pairs(images, labels, 3.0)
     assert expected
     for rows, many in ((1, 0), (8, 2**13), (8, 0), (64, 0), (512, 2**13)):
-        monkeypatch.setattr(neighbours, "_ROWS", rows)
-        monkeypatch.setattr(neighbours, "_MANY", many)
+        monkeypatch.setattr(neighbours, "_BLOCK_ROWS", rows)
+        monkeypatch.setattr(neighbours, "_MANY_PAIRS", many)
         assert found_pairs(images, labels, 3.0) == expected
-    monkeypatch.setattr(neighbours, "_ROWS", 8)
+    monkeypatch.setattr(neighbours, "_BLOCK_ROWS", 8)
     far = (np.arange(64).repeat(4).reshape(64, 2, 2, 1) * 4).astype(np.uint8)
     blocks = list(near_pairs(far, np.zeros(64, np.int32), 1.0))
     assert len(blocks) == 8  # each block with itself alone
