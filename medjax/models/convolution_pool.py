@@ -112,7 +112,7 @@ def _image_gradient_natively(images: Images, kernel: Kernel, places: Places, gra
 def _kernel_gradient_natively(
     images: Images, kernel: Kernel, places: Places, gradient: Activations
 ) -> tuple[Kernel, Bias]:
-    shares, (*rest, features) = handler.num_shares(len(images)), kernel.shape
+    shares, (*rest, features) = handler.num_tasks(len(images)), kernel.shape
     is_deep = kernel.shape[2] >= _DEEP_CHANNELS
     shape = (features, *rest) if is_deep else kernel.shape
     results = [jax.ShapeDtypeStruct((shares, *each), jnp.float32) for each in (shape, (features,))]

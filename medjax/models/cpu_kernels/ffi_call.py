@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from llvmlite import ir
 
-from medjax.models.cpu_kernels import emitter, machine_code
+from medjax.models.cpu_kernels import emitter, ffi_layout, machine_code
 from medjax.models.cpu_kernels import ffi_handler as handler
 from medjax.models.cpu_kernels.emitter import BYTE, FLOAT, INT, POINTER, Buffer, Emitter
 
@@ -53,7 +53,7 @@ def run(
     with _lock:
         if target not in _compiled:
             # All that `write` depends on, so that it need not be called where its code has been kept.
-            modules = sys.modules[kernel.__module__], emitter, handler
+            modules = sys.modules[kernel.__module__], emitter, handler, ffi_layout
             sources = [inspect.getsource(module) for module in modules]
             _compiled[target] = machine_code.load(write, identity=[target, *sources])
             _register(target, _compiled[target].address("handler"))

@@ -15,7 +15,7 @@ from medjax.models.cpu_kernels import ffi_call as native
 from medjax.models.cpu_kernels import ffi_handler as handler
 from medjax.models.cpu_kernels.emitter import FLOAT
 
-COUNTS = [0, 1, 3, 4, 5, 63, 64, 65, 128, 1000]
+COUNTS = [1, 3, 4, 5, 63, 64, 65, 128, 1000]
 
 
 def scale(emit, buffers, first, stop, share):
@@ -36,13 +36,13 @@ def scale(emit, buffers, first, stop, share):
 
 
 def run_scale(images, factors):
-    shares = handler.num_shares(len(images))
+    shares = handler.num_tasks(len(images))
     results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (images.shape, (shares,))]
     return native.run(scale, results, [images, factors])
 
 
 def expected(images, factors):
-    shares = np.arange(len(images)) // handler.images_a_share(len(images))
+    shares = np.arange(len(images)) // handler.images_per_task(len(images))
     return images * factors[:, None] + shares[:, None]
 
 
