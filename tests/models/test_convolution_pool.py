@@ -65,6 +65,13 @@ def test_a_number_that_is_not_finite_is_not_lost(bad, place):
     assert not np.isfinite(convolution_pool(images, kernel, jnp.zeros(2))).all()
 
 
+def test_a_bias_that_is_not_a_number_is_not_lost():
+    images, kernel, bias = random_arrays((2, 8, 8, 1), (3, 3, 1, 8), (8,))
+    activations = convolution_pool(images, kernel, bias.at[3].set(np.nan))
+    assert np.isnan(activations[..., 3]).all()
+    assert np.isfinite(jnp.delete(activations, 3, axis=-1)).all()
+
+
 def test_folds_side_by_side_are_folds_in_turn():
     images, kernels, biases = random_arrays((3, 5, 8, 8, 4), (3, 3, 3, 4, 8), (3, 8))
 

@@ -200,13 +200,16 @@ def _pool(emit: Emitter, outputs: Sequence[ir.Value], bias: ir.Value) -> tuple[i
         builder.select(is_left_of_top, numbers[0], numbers[1]),
         builder.select(is_left_of_bottom, numbers[2], numbers[3]),
     )
-    zero = constant(FLOAT, 0.0, wide)
+    # Comparisons drop a NaN among the outputs, which training must see; a NaN bias stays in the sum.
+    is_nan = builder.or_(
+        builder.fcmp_unordered("uno", top_left, top_right),
+        builder.fcmp_unordered("uno", bottom_left, bottom_right),
+    )
     biased = builder.fadd(builder.select(is_top, top, bottom), bias)
+    biased = builder.select(is_nan, constant(FLOAT, float("nan"), wide), biased)
+    zero = constant(FLOAT, 0.0, wide)
+    activation = builder.select(builder.fcmp_ordered("<=", biased, zero), zero, biased)
     is_active = builder.fcmp_ordered(">", biased, zero)
-    activation = builder.select(is_active, biased, zero)
-    # Comparisons lose a NaN, which training must see; a sum keeps it.
-    total = builder.fadd(builder.fadd(top_left, top_right), builder.fadd(bottom_left, bottom_right))
-    activation = builder.select(builder.fcmp_unordered("uno", total, total), total, activation)
     return activation, builder.select(is_active, place, numbers[NOWHERE])
 
 
