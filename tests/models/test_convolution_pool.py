@@ -4,31 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from medjax.errors import RefusedError
 from medjax.models.convolution_pool import ConvolutionPool, convolution_pool
-
-SHAPES = [
-    ((2, 28, 28, 1), (3, 3, 1, 32)),
-    ((9, 13, 13, 32), (3, 3, 32, 64)),
-    ((3, 12, 12, 32), (3, 3, 32, 24)),
-    ((1, 5, 9, 3), (3, 3, 3, 5)),
-    ((17, 6, 7, 4), (2, 3, 4, 12)),
-    ((1, 150, 60, 4), (3, 3, 4, 8)),  # more windows than are worked on together
-]
-
-
-def random_arrays(*shapes):
-    draw = np.random.default_rng(0)  # NumPy's: JAX would compile its own for each shape
-    return [jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in shapes]
-
-
-def by_flax(images, kernel, bias):
-    outputs = jax.lax.conv_general_dilated(
-        images, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return nn.relu(nn.max_pool(outputs + bias, (2, 2), strides=(2, 2)))
+from tests.models.cpu_kernels.test_twins import SHAPES, by_flax, random_arrays
 
 
 @pytest.mark.parametrize(("image_shape", "kernel_shape"), SHAPES)
@@ -57,10 +36,10 @@ def test_the_layer_is_convolution_relu_pool(side):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("place", [(0, 0), (3, 4), (7, 7)])
-def test_a_number_that_is_not_finite_is_not_lost(bad, place):
+@pytest.mark.parametrize("pixel", [(0, 0), (3, 4), (7, 7)])
+def test_a_number_that_is_not_finite_is_not_lost(bad, pixel):
     # A kernel of both signs, so that no infinity ends as the zero of ReLU.
-    images = jnp.ones((1, 8, 8, 1)).at[(0, *place, 0)].set(bad)
+    images = jnp.ones((1, 8, 8, 1)).at[(0, *pixel, 0)].set(bad)
     kernel = jnp.stack([jnp.ones((3, 3, 1)), -jnp.ones((3, 3, 1))], axis=-1)
     assert not np.isfinite(convolution_pool(images, kernel, jnp.zeros(2))).all()
 
