@@ -1,76 +1,96 @@
-"""Convolution and pooling that are fast where they are lowered: one program serves cpu, cuda and tpu.
+"""A layer of convolution, max-pool and ReLU that trains fast on a CPU, too.
 
-XLA:CPU runs the backward pass of a stock convolution 8 to 13 times slower inside a loop than outside it
-(https://github.com/jax-ml/jax/issues/12868) and knows nothing of a pooled gradient's zeros, so on a CPU the layer is
-loops of our own. Elsewhere convolutions stay the library's. `jax.lax.platform_dependent` chooses while lowering.
+XLA:CPU runs the backward pass of a convolution 8 to 13 times slower inside a loop than outside it
+(https://github.com/jax-ml/jax/issues/12868) and does not skip the zeros of a pooled gradient, so programs for this
+machine's CPU call kernels of our own. All others get the operations of JAX in `cpu_kernels.twins`, and so do tangents
+(forward mode) and second derivatives. The choice is made when a program is lowered (`cpu_kernels.primitives`).
 """
 
-from typing import NamedTuple
+import functools
+import operator
+from collections.abc import Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
-from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
+from jax.custom_derivatives import SymbolicZero, zero_from_primal
+from jaxtyping import Array
 
 from medjax.errors import refuse
-from medjax.models.cpu_kernels import native, twins
+from medjax.models.cpu_kernels import twins
+from medjax.models.cpu_kernels.primitives import linear_call, native_call
 from medjax.models.cpu_kernels.twins import Activations, Bias, Images, Kernel, Positions
 
 
-@jax.custom_vjp
 def convolution_pool(images: Images, kernel: Kernel, bias: Bias) -> Activations:
-    """ReLU of bias and the largest value of each 2 by 2 window of a cross-correlation without padding, stride 1.
+    """ReLU of bias and the maximum of each 2 by 2 window of a cross-correlation without padding, stride 1.
 
-    An odd last row or column is left out. Pooling goes before bias and ReLU, which gives the same values for a quarter
-    of the work as both only grow with their input. The gradient goes to the first of equal values, as in `nn.max_pool`,
-    whose own does not compile under XLA's determinism flag on a GPU.
+    An odd last row or column of outputs is left out. Pooling comes before bias and ReLU: both only grow with their
+    input, so the values are the same for a quarter of the work. The gradient goes to the first of equal maxima, as in
+    `nn.max_pool`, whose own gradient does not compile on a GPU under XLA's determinism flag. Arrays of several dtypes
+    are promoted to one.
     """
+    images, kernel, bias = nn.dtypes.promote_dtype(images, kernel, bias)
     return _forward(images, kernel, bias)[0]
 
 
+@jax.custom_jvp
 def _forward(images: Images, kernel: Kernel, bias: Bias) -> tuple[Activations, Positions]:
-    return lax.platform_dependent(images, kernel, bias, cpu=native.forward, default=twins.forward)
+    return native_call(_native_forward, twins.forward, images, kernel, bias)
 
 
-class _Residuals(NamedTuple):
-    images: Images
-    kernel: Kernel
-    positions: Positions
-    # The kernel again, or None where nobody needs the images' gradient: its code would be compiled, and never run.
-    image_kernel: Kernel | None
+def _forward_jvp(
+    primals: Sequence[Array], tangents: Sequence[Any]
+) -> tuple[tuple[Activations, Positions], Any]:
+    images, kernel, _ = primals
+    image_tangents, *weight_tangents = tangents
+    activations, positions = _forward(*primals)
+    residuals = images, kernel, positions
+    # One term for the images and one for the weights: a gradient that nobody asks for is neither compiled nor run.
+    terms = []
+    if not isinstance(image_tangents, SymbolicZero):
+        terms.append(linear_call(twins.image_tangent, _image_gradient, residuals, [image_tangents]))
+    if not all(isinstance(tangent, SymbolicZero) for tangent in weight_tangents):
+        weight_tangents = [
+            jnp.zeros(tangent.shape, tangent.dtype) if isinstance(tangent, SymbolicZero) else tangent
+            for tangent in weight_tangents
+        ]
+        terms.append(linear_call(twins.kernel_tangent, _kernel_gradient, residuals, weight_tangents))
+    tangent = functools.reduce(operator.add, terms)
+    return (activations, positions), (tangent, zero_from_primal(positions, symbolic_zeros=True))
 
 
-def _forward_and_residuals(
-    images: CustomVJPPrimal, kernel: CustomVJPPrimal, bias: CustomVJPPrimal
-) -> tuple[Activations, _Residuals]:
-    activations, positions = _forward(images.value, kernel.value, bias.value)
-    image_kernel = kernel.value if images.perturbed else None
-    return activations, _Residuals(images.value, kernel.value, positions, image_kernel)
+_forward.defjvp(_forward_jvp, symbolic_zeros=True)
 
 
-def _backward(
-    residuals: _Residuals, gradient: Activations | SymbolicZero
-) -> tuple[Images | None, Kernel | None, Bias | None]:
-    if isinstance(gradient, SymbolicZero):
-        return None, None, None
-    images, kernel, positions, image_kernel = residuals
-    image_gradient = None
-    if image_kernel is not None:
-        image_gradient = lax.platform_dependent(
-            images,
-            image_kernel,
-            positions,
-            gradient,
-            cpu=native.image_gradient,
-            default=twins.image_gradient,
-        )
-    kernel_gradient, bias_gradient = lax.platform_dependent(
-        images, kernel, positions, gradient, cpu=native.kernel_gradient, default=twins.kernel_gradient
-    )
-    return image_gradient, kernel_gradient, bias_gradient
+def _image_gradient(*arrays: Array) -> Images:
+    return native_call(_native_image_gradient, twins.image_gradient, *arrays)
 
 
-convolution_pool.defvjp(_forward_and_residuals, _backward, symbolic_zeros=True)
+def _kernel_gradient(*arrays: Array) -> tuple[Kernel, Bias]:
+    return native_call(_native_kernel_gradient, twins.kernel_gradient, *arrays)
+
+
+# `native` imports llvmlite, which is needed, and may be missing, only where kernels are compiled.
+
+
+def _native_forward(*arrays: Array) -> tuple[Activations, Positions]:
+    from medjax.models.cpu_kernels import native
+
+    return native.forward(*arrays)
+
+
+def _native_image_gradient(*arrays: Array) -> Images:
+    from medjax.models.cpu_kernels import native
+
+    return native.image_gradient(*arrays)
+
+
+def _native_kernel_gradient(*arrays: Array) -> tuple[Kernel, Bias]:
+    from medjax.models.cpu_kernels import native
+
+    return native.kernel_gradient(*arrays)
 
 
 class ConvolutionPool(nn.Module):

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from llvmlite import ir
 
 from medjax.models.cpu_kernels import ffi_handler, machine_code
+from medjax.models.cpu_kernels.availability import KernelError
 from medjax.models.cpu_kernels.emitter import BYTE, FLOAT, INT, POINTER, Buffer, Emitter
 
 _ELEMENT_TYPES = {"float32": FLOAT, "int8": BYTE}
@@ -40,6 +41,8 @@ def call_kernel(
     `kernel` emits the code, which may depend on the kernel's name and on all sides but the first of `batches` and
     `results`. Its arguments are the emitter, all arrays in this order, results last, the first image of a task, the
     image to stop before, and the index of the task. Each task must write all of its own results, and nothing else.
+
+    Raises KernelError where LLVM does not compile it, or XLA does not support our version of its interface.
     """
     arrays = [*map(jax.typeof, batches), *map(jax.typeof, shared), *results]
     are_shared = range(len(batches), len(batches) + len(shared))
@@ -55,8 +58,12 @@ def call_kernel(
 
     with _lock:
         if target not in _loaded:
-            code = machine_code.load(write, identity=[target, *_sources(kernel.__module__)])
-            _register(target, code.address("handler"))
+            identity = [target, *_sources(kernel.__module__)]
+            try:
+                code = machine_code.load(write, identity)
+                _register(target, code.address("handler"))
+            except RuntimeError as error:
+                raise KernelError(f"the CPU kernel {target} cannot be used ({error})") from error
             _loaded[target] = code
     return jax.ffi.ffi_call(target, list(results), vmap_method="sequential")(*batches, *shared)
 

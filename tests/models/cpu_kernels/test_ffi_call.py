@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.models.cpu_kernels import emitter, ffi_call, ffi_handler
+from medjax.models.cpu_kernels import emitter, ffi_call, ffi_handler, machine_code
+from medjax.models.cpu_kernels.availability import KernelError
 from medjax.models.cpu_kernels.emitter import FLOAT
 
 COUNTS = [1, 3, 4, 5, 63, 64, 65, 128, 1000]
@@ -89,6 +90,28 @@ print(hashlib.sha256(b"".join(np.asarray(each).tobytes() for each in jax.jit(jax
         for extra in ({}, {"PJRT_NPROC": threads})
     }
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("version", [(0, 0), (0, 99), (1, 3)])
+def test_xla_refuses_a_handler_for_an_interface_that_it_does_not_have(version, monkeypatch):
+    monkeypatch.setattr(ffi_handler, "API_VERSION", version)
+    # Under a name of its own, so that it is compiled and registered here.
+    monkeypatch.setattr(scale, "__name__", "scale_{}_{}".format(*version))
+    images = np.ones((4, 8), np.float32)
+    with pytest.raises(
+        KernelError, match=r"medjax_scale_.* cannot be used .*API version \({}\.{}\)".format(*version)
+    ):
+        jax.jit(lambda *arrays: call_scale(*arrays))(images, np.ones(4, np.float32))
+
+
+def test_errors_of_llvm_are_kernel_errors(monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("LLVM IR parsing error")
+
+    monkeypatch.setattr(machine_code, "load", fail)
+    monkeypatch.setattr(scale, "__name__", "scale_unparsed")
+    with pytest.raises(KernelError, match="LLVM IR parsing error"):
+        jax.jit(call_scale)(np.ones((4, 8), np.float32), np.ones(4, np.float32))
 
 
 def test_code_is_compiled_once_for_all_batch_sizes():
