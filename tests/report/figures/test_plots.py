@@ -98,7 +98,7 @@ def test_matplotlib_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_pyplot_is_not_imported() -> None:
-    code = "import sys, medjax.report.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, medjax.report.figures.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
