@@ -145,7 +145,7 @@ def _comparison(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     interval = gain["ci95"]
     bounds = "undefined" if interval is None else f"{points(interval[0])} to {points(interval[1])}"
     return (
-        f"{points(gain['difference'])} percentage points of accuracy over the best of {num_baselines} baselines "
+        f"{points(gain['difference'])} percentage points of accuracy compared with the best of {num_baselines} baselines "
         f"(95 % interval {bounds})."
     )
 

@@ -97,7 +97,11 @@ def test_leakage_is_told_and_found_in_the_summary(tmp_path, run, metrics) -> Non
     )
     assert "Image level; no patient identifiers" in text
     run["data"]["leakage"]["test"] |= {"exact": 0, "near": 0}
-    assert "No leakage of these kinds was found." in rendered(tmp_path, run, metrics).text
+    text = rendered(tmp_path, run, metrics).text
+    assert "No leakage of these kinds was found." in text
+    assert "Duplicates were not grouped, to match the published protocol of this preset" in text
+    run["config"]["data"]["group_duplicates"] = "exact"
+    assert "There were no duplicates to keep together." in rendered(tmp_path, run, metrics).text
 
 
 def test_groups_of_copies_alone_are_not_taken_for_patients(tmp_path, run, metrics) -> None:
@@ -137,7 +141,7 @@ def test_the_checklist_is_answered_from_the_run_and_blank_where_only_the_author_
     text = spaced(tmp_path)
     assert "Who approved the use of the images? to be answered by the author" in text
     assert (
-        "+7.04 percentage points of accuracy over the best of 2 baselines (95 % interval +5.00 to +9.00)"
+        "+7.04 percentage points of accuracy compared with the best of 2 baselines (95 % interval +5.00 to +9.00)"
         in text
     )
     assert "3,600 images: AbdomenCT 1,201, CXR 1,201, Hand 1,201" in text
