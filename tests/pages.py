@@ -159,9 +159,9 @@ class Page(HTMLParser):
         ]
 
 
-def png(width: int = 640, height: int = 320) -> bytes:
+def png(format: str = "PNG") -> bytes:
     stream = io.BytesIO()
-    Image.new("L", (width, height), 200).save(stream, "PNG")
+    Image.new("L", (640, 320), 200).save(stream, format)
     return stream.getvalue()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from medjax.errors import RefusedError
 from medjax.report.page.page import render_page, write_page
-from tests.pages import FIGURES, HOSTILE, METRICS, RUN, Page, rename, rendered, spaced, write_run
+from tests.pages import FIGURES, HOSTILE, METRICS, RUN, Page, png, rename, rendered, spaced, write_run
 
 
 @pytest.fixture
@@ -257,9 +257,11 @@ def test_missing_and_broken_files_are_refused_by_name(tmp_path, run, metrics, na
 
 def test_a_figure_that_is_no_png_and_an_empty_history_are_refused(tmp_path, run, metrics) -> None:
     write_run(tmp_path, run, metrics)
-    (tmp_path / "figures" / "curves.png").write_text("<svg onload='alert(1)'/>")
-    with pytest.raises(RefusedError, match=r"curves\.png: is not a PNG"):
-        render_page(tmp_path)
+    figure = tmp_path / "figures" / "curves.png"
+    for content in (b"<svg onload='alert(1)'/>", png("JPEG"), png()[:20], b""):
+        figure.write_bytes(content)
+        with pytest.raises(RefusedError, match=r"curves\.png: is not a PNG"):
+            render_page(tmp_path)
     (tmp_path / "history.csv").write_text("fold,epoch,val_loss\n")
     with pytest.raises(RefusedError, match="has no epoch"):
         render_page(tmp_path)
