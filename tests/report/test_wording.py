@@ -78,13 +78,14 @@ def test_settings_without_effect_are_not_shown(is_on) -> None:
 
 
 def test_what_is_chosen_on_validation_images_is_named() -> None:
-    assert wording.chosen({"keep": "last"}) == []
+    training = {"keep": "last", "early_stopping": False, "reduce_on_plateau": False}
+    assert wording.validation_decisions(training) == []
     training = {"keep": "best", "early_stopping": True, "reduce_on_plateau": False}
-    assert wording.listed(wording.chosen(training)) == (
+    assert wording.enumerated(wording.validation_decisions(training)) == (
         "which epoch's parameters are scored and when training stopped"
     )
-    assert wording.listed([1, 3, 4]) == "1, 3 and 4"
-    assert wording.listed([1]) == "1"
+    assert wording.enumerated([1, 3, 4]) == "1, 3 and 4"
+    assert wording.enumerated([1]) == "1"
 
 
 def test_a_spread_has_the_decimals_of_its_mean_and_neither_is_rounded_to_certainty() -> None:
