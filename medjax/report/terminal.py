@@ -119,7 +119,7 @@ def _duplicate_lines(found: Mapping[str, Any]) -> list[str]:
     lines = [
         f"identical (every pixel, at full size): {counted(exact['redundant'], 'redundant image')} in "
         f"{counted(exact['groups'], 'group')}; {counted(exact['conflicting'], 'image')} with conflicting labels",
-        f"identical or near-identical (linked by pairs of one class at most {near['threshold']:g} grey levels apart, "
+        f"identical or near-identical (linked by pairs of one class at most {near['threshold']:g} gray levels apart, "
         f"root mean square): {counted(near['redundant'], 'redundant image')} in {counted(near['groups'], 'group')}"
         + (f", by number of images: {sizes}" if sizes else ""),
     ]
@@ -131,7 +131,7 @@ def _duplicate_lines(found: Mapping[str, Any]) -> list[str]:
         block = near["by_class"][name]
         lines.append(
             f"warning: the largest group of {name} is a chain of near-duplicates: {block['largest']:,} of "
-            f"{block['n']:,} images, up to {block['span']:g} grey levels apart; inspect it (--out), or lower "
+            f"{block['n']:,} images, up to {block['span']:g} gray levels apart; inspect it (--out), or lower "
             "--near-threshold"
         )
     return lines

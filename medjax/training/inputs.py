@@ -13,7 +13,7 @@ from medjax.records import Dataset, Split
 from medjax.training.folds import Best, FoldState
 from medjax.training.learner import Learner, LearnerState
 
-_SCALE_BACK = "give grey levels of 0 to 255 as uint8, as np.round(255 * images).astype(np.uint8)"
+_SCALE_BACK = "give gray levels of 0 to 255 as uint8, as np.round(255 * images).astype(np.uint8)"
 
 
 class Arrays(NamedTuple):

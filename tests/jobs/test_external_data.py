@@ -19,7 +19,7 @@ CLASSES = ("Hand", "CXR", "HeadCT")
 
 @pytest.fixture
 def elsewhere(phantom_folder, tmp_path):
-    """Three classes of the phantom: five images each that are changed by one grey level, and three that are not."""
+    """Three classes of the phantom: five images each that are changed by one gray level, and three that are not."""
     folder = tmp_path / "elsewhere"
     for name in CLASSES:
         (folder / name).mkdir(parents=True)

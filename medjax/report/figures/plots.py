@@ -220,7 +220,7 @@ def _draw_predictions(
 
 
 def draw_image(axes: Axes, image: Num[np.ndarray, "height width channel"]) -> None:
-    """Draw an image on a fixed scale of grey levels: 0 to 255 for uint8, 0 to 1 for floats."""
+    """Draw an image on a fixed scale of gray levels: 0 to 255 for uint8, 0 to 1 for floats."""
     white = 255 if image.dtype == np.uint8 else 1
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=white, interpolation="nearest")

@@ -51,7 +51,7 @@ def test_the_threshold_itself_is_near_and_the_next_whole_number_is_not():
     """At every place of the scale: 28 by 28 bright pixels have norms that single precision rounds."""
     base = np.full((28, 28, 1), 250, np.uint8)
     on, beyond = base.copy(), base.copy()
-    on -= 2  # each pixel: 2 grey levels exactly
+    on -= 2  # each pixel: 2 gray levels exactly
     beyond -= 2
     beyond[0, 0] -= 1
     images = np.stack([base, on, beyond])

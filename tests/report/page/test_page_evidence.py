@@ -119,7 +119,7 @@ def test_near_copies_are_told(tmp_path, run, metrics) -> None:
     run["data"]["leakage"] |= {"test": {**counts, "by_class": {"CXR": counts}}}
     text = rendered(tmp_path, run, metrics).text
     assert (
-        "60 (11.11 %) are identical to one, or at most 2 grey levels away from one of the same class" in text
+        "60 (11.11 %) are identical to one, or at most 2 gray levels away from one of the same class" in text
     )
     assert "60 of the scored images are copies or near-copies" in text
 
