@@ -68,7 +68,7 @@ def _require_labels(labels: Any, num_images: int) -> Int32[Array | np.ndarray, "
     return labels.astype(np.int32)
 
 
-def require_splits(splits: Sequence[Split], num_images: int) -> list[Split]:
+def require_splits(splits: Sequence[Any], num_images: int) -> list[Split]:
     """Splits as index arrays; RefusedError unless the parts of each are disjoint indices of images, train not empty."""
     if isinstance(splits, Split):
         raise refuse("splits", "is a single split", "give a list of splits to fit_folds, or call fit")
