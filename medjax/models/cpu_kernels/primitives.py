@@ -88,15 +88,9 @@ def _batch_native_call(
 def _transpose_linear_call(
     cotangents: Sequence[Any], *operands: Any, function: Function, transpose: Function, num_residuals: int
 ) -> list[Any]:
-    [cotangent], residuals, tangents = cotangents, operands[:num_residuals], operands[num_residuals:]
-    if isinstance(cotangent, ad.Zero):
-        return [None] * len(operands)
-    results = jax.tree.leaves(transpose(*residuals, cotangent))
-    needed = [
-        result if ad.is_undefined_primal(tangent) else None
-        for result, tangent in zip(results, tangents, strict=True)
-    ]
-    return [None] * num_residuals + needed
+    [cotangent] = cotangents
+    results = transpose(*operands[:num_residuals], ad.instantiate_zeros(cotangent))
+    return [None] * num_residuals + jax.tree.leaves(results)
 
 
 def _batch_linear_call(
