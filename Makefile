@@ -2,15 +2,16 @@ PYTHON ?= python3
 DATA ?= phantom
 ARGS ?=
 TRIALS ?= 8
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 
 .PHONY: install train test test-slow test-gpu test-kill test-faults test-page check peers bench clean
 
-install: .venv/installed
+install: $(VENV)/installed
 
-.venv/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medjax needs Python 3.11 or newer: make PYTHON=python3.11 $@")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
@@ -51,4 +52,4 @@ bench: install peers
 	$(BIN)/python -m benchmarks --data $(DATA) $(ARGS)
 
 clean:
-	rm -rf .venv .venv-peers runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
