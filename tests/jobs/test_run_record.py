@@ -1,8 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 
 from medjax.config import CrossvalConfig, TrainConfig
-from medjax.jobs.run_record import describe_level, describe_parts
+from medjax.jobs.run_record import describe_environment, describe_level, describe_parts
 from medjax.records import Dataset
 from medjax.runs.directory import file_name
 
@@ -94,3 +96,9 @@ def test_the_level_at_which_parts_are_disjoint(split, grouped_by, num_crossing, 
     found, statement = describe_level(make_dataset(split, groups, grouped_by), num_crossing, 2.5)
     assert found == level
     assert all(each in statement for each in words), statement
+
+
+def test_the_environment_is_json_and_names_what_decides_the_last_bits():
+    environment = json.loads(json.dumps(describe_environment()))
+    assert {"python", "medjax", "jax", "jaxlib", "flax", "optax", "numpy"} <= environment["versions"].keys()
+    assert environment["machine"]["cores"] >= 1

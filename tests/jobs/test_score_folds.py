@@ -9,7 +9,7 @@ from medjax.data.phantom.dataset import make_phantom
 from medjax.evaluation.intervals import wilson_interval
 from medjax.jobs.score_folds import describe_mean, predict_together, score_part
 from medjax.records import Predictions, concatenate_predictions
-from medjax.training.fit import predict
+from medjax.training.predict import predict
 from tests.tiny import make_images, tiny_learner
 
 
