@@ -60,7 +60,9 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
     require_valid(config)
     started = time.perf_counter()
     with Display(is_quiet=is_quiet) as display, contextlib.ExitStack() as stack:
-        previous = _open_previous(config, request, display, stack) if request.resume else None
+        is_locked, previous = (
+            _open_previous(config, request, display, stack) if request.resume else (False, None)
+        )
         if previous is not None and _is_finished(previous, config):
             assert request.run_dir is not None
             display.say(f"{request.run_dir} is finished already; it is left as it is")
@@ -72,7 +74,7 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
             _take_over(record, previous, request, display)
             directory = request.run_dir
         else:
-            directory = _make_directory(inputs, request, stack)
+            directory = _make_directory(inputs, request, stack, is_locked=is_locked)
         with _kept_record(directory, record, previous, request, display) as write_status:
             trained = _train_and_score(directory, inputs, record, write_status, display, started)
     _require_converged(config, trained, directory)
@@ -81,20 +83,21 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
 
 def _open_previous(
     config: Config, request: Request, display: Display, stack: contextlib.ExitStack
-) -> Mapping[str, Any] | None:
-    """Lock the run to continue and read its run.json; None if no run was begun there."""
+) -> tuple[bool, Mapping[str, Any] | None]:
+    """Lock the directory of the run to continue, if it is there, and read its run.json, if a run was begun."""
     directory = request.run_dir
     if directory is None:
         raise refuse("--resume", "needs to know which run", "name it: --run DIR")
     resume.require_run_or_nothing(directory)
-    if directory.is_dir():
+    is_there = directory.is_dir()
+    if is_there:
         stack.enter_context(resume.locked(directory))
     record = resume.read_record(directory)
     if record is None:
         display.say(f"nothing to continue in {directory} yet: starting at epoch 0")
     else:
         resume.require_same_job(directory, record, job_name(config), config)
-    return record
+    return is_there, record
 
 
 def _is_finished(record: Mapping[str, Any], config: Config) -> bool:
@@ -147,9 +150,12 @@ def _take_over(
     record["resumptions"] = [*previous["resumptions"], resumption]
 
 
-def _make_directory(inputs: _Inputs, request: Request, stack: contextlib.ExitStack) -> Path:
-    """A new run directory, locked. Where --resume found one without a run, that one, which is locked already."""
-    if request.resume and request.run_dir is not None and request.run_dir.is_dir():
+def _make_directory(
+    inputs: _Inputs, request: Request, stack: contextlib.ExitStack, *, is_locked: bool
+) -> Path:
+    """A new run directory, locked; or the one without a run that --resume found and locked."""
+    if is_locked:
+        assert request.run_dir is not None
         return request.run_dir
     name = f"{run_files.file_name(inputs.dataset.name)}-{training_of(inputs.config).preset}"
     try:

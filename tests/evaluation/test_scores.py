@@ -172,7 +172,7 @@ def test_what_cannot_be_scored_is_refused_in_one_sentence():
     whole = make_predictions()
     refused = {
         "predictions: have no labels": (whole._replace(labels=None), {}),
-        "predictions: there are none": (Predictions(*(array[:0] for array in whole[:4])), {}),
+        "predictions: there are none": (whole.take(slice(0)), {}),
         "predictions: have labels from 1 to 3": (whole._replace(labels=whole.labels % 3 + 1), {}),
         "apply softmax": (whole._replace(probabilities=whole.probabilities * 2), {}),
         "no probabilities": (whole._replace(probabilities=np.full_like(whole.probabilities, np.nan)), {}),

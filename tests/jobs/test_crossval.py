@@ -147,7 +147,7 @@ def test_a_diverged_fold_is_frozen_and_the_others_are_scored(phantom_folder, tmp
     import jax
 
     fold_key = jax.random.fold_in(jax.random.key(0), 1)
-    monkeypatch.setattr("medjax.training.fit.run_steps", poisoned)
+    monkeypatch.setattr("medjax.training.programs.run_steps", poisoned)
     config = CrossvalConfig(folds=3, training=SHORT)
     with pytest.raises(DivergedError, match=r"training of fold 1 diverged.*pooled score is withheld"):
         medjax.cross_validate(phantom_folder, config, run_dir=tmp_path / "run")

@@ -71,7 +71,7 @@ def test_kept_test_images_are_in_no_fold(dataset, parted):
         assert not test & {*split.train, *split.val, *split.test}
     pooled = make_splits(CrossvalConfig(folds=3), parted)
     assert sum(len(split.test) for split in pooled) == 120
-    with pytest.raises(RefusedError, match="--keep-test: phantoms fixes no test images"):
+    with pytest.raises(RefusedError, match="--keep-test: phantoms has no official test part"):
         make_splits(CrossvalConfig(keep_test=True), dataset)
 
 

@@ -233,10 +233,8 @@ def test_a_signal_while_it_compiles_ends_a_run_with_its_status(phantom_folder, t
     # With nothing kept from other tests there is something to compile.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        for said in process.stderr:
-            if "images of" in said:
-                break
-        time.sleep(1.5)
+        while not (tmp_path / "run" / "run.json").exists():
+            time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         last_words = process.stderr.read()
     assert process.returncode == 143, last_words

@@ -47,11 +47,11 @@ OFFICIAL = ["train", "val", "test", "test"]
             make_dataset(groups=list("ppqr"), grouped_by=("user", "near")),
             "random, stratified by class, groups and nearly identical images kept together",
         ),
-        (TrainConfig(), make_dataset(OFFICIAL), "as the source fixes them"),
+        (TrainConfig(), make_dataset(OFFICIAL), "the source's official parts"),
         (
             TrainConfig(),
             make_dataset(["train", "train", "test", "test"]),
-            "train and test as the source fixes them, val drawn from train",
+            "the source's official train and test parts, val drawn from train",
         ),
         (CrossvalConfig(folds=3), make_dataset(), "3 folds, stratified by class"),
         (
@@ -87,7 +87,7 @@ def test_parts_in_words(config, dataset, expected):
             "group",
             ["no group of the groups file", "at most 2.5 gray levels apart link"],
         ),
-        (OFFICIAL, ("user",), 3, "image", ["the source fixes its parts", "3 groups lie in more than one"]),
+        (OFFICIAL, ("user",), 3, "image", ["the parts are official", "3 groups lie in more than one"]),
         (OFFICIAL, ("exact",), 3, "image", ["kept together where parts are drawn."]),
     ],
 )

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from medjax.records import Split
 from medjax.training.batching import PADDING

@@ -140,6 +140,7 @@ print("largest difference", {
 def test_strategies_agree_on_folds_with_controls_over_four_devices():
     """Five folds over four simulated devices; to 1e-3 relative or 1e-4 absolute, all decisions alike."""
     environment = {
+        "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": ".",

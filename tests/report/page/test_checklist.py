@@ -30,7 +30,7 @@ def test_network_optimizer_and_averaging_are_those_of_the_run():
     run = copy.deepcopy(RUN)
     assert answers(run)["Model"] == "Network “cnn”, 225,034 parameters."
     assert answers(run)["Training"] == (
-        "Preset “report”, seed 7; within the run nothing was chosen by validation scores."
+        "Preset “report”, seed 7, optimizer adam; within the run nothing was chosen by validation scores."
     )
     run["model"] |= {"name": "my_models:MyResNet", "kind": "NNX module"}
     run["config"] |= {
