@@ -77,7 +77,8 @@ def test_coordinates_keep_all_their_bits_on_accelerators(platform):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_no_naive_convolution_is_left_in_the_cpu_program(name):
+def test_no_naive_convolution_is_left_in_the_cpu_program(name, monkeypatch):
+    monkeypatch.setenv("MEDJAX_CPU_KERNELS", "1")
     function, arguments = PROGRAMS[name]
     compiled = jax.jit(function).lower(*arguments).compile().as_text()
     assert "dot" in compiled
