@@ -1,15 +1,18 @@
-"""What the compiler is given, and what it makes of it: on a CPU here, and lowered for machines that are not here."""
+"""Programs as lowered for CPUs and accelerators, and as XLA compiles them for a CPU."""
 
 import functools
 import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from medjax.metrics import zero_sums
 from medjax.models.cnn import CNN
+from medjax.models.network import Variables
 from medjax.training.augment import random_affine
+from medjax.training.batching import take_batch
 from medjax.training.fold_plan import FoldPlan, make_plan
 from medjax.training.folds import (
     Controls,
@@ -20,11 +23,11 @@ from medjax.training.folds import (
 )
 from medjax.training.learner import make_learner
 from medjax.training.optimizers import make_adam
-from tests.tiny import make_images, make_split
+from tests.tiny import make_images, make_split, tiny_learner
 
 
 def make_programs():
-    """The three programs of the report's run, each with the shapes of its arguments."""
+    """The three programs of a run with the `report` preset, each with the shapes of its arguments."""
     augment = functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1)
     learner = make_learner(CNN(6), make_adam(1e-3), augment=augment)
     plan = make_plan([make_split(make_images()[1])], seed=0, batch_size=32)
@@ -54,14 +57,15 @@ def make_programs():
 PROGRAMS = make_programs()
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("platform", ["cuda", "tpu", "cpu"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_it_lowers_for_accelerators_with_the_librarys_convolutions(name, platform):
+def test_exported_programs_have_the_convolutions_of_xla(name, platform):
     function, arguments = PROGRAMS[name]
     exported = jax.export.export(jax.jit(function), platforms=(platform,))(*arguments)
     module = exported.mlir_module()
-    # Two layers forward; backward, the kernels and images of both, of which the compiler drops the first's images.
+    # Two layers forward; backward, the kernels of both and the images of the second.
     assert module.count("stablehlo.convolution") == (5 if name == "run_steps" else 2)
+    assert "medjax_" not in module
     assert "stablehlo.select_and_scatter" not in module
 
 
@@ -76,7 +80,8 @@ def test_coordinates_keep_all_their_bits_on_accelerators(platform):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_no_naive_convolution_is_left_in_the_cpu_program(name):
+def test_no_naive_convolution_is_left_in_the_cpu_program(name, monkeypatch):
+    monkeypatch.setenv("MEDJAX_CPU_KERNELS", "1")
     function, arguments = PROGRAMS[name]
     compiled = jax.jit(function).lower(*arguments).compile().as_text()
     assert "dot" in compiled
@@ -99,8 +104,28 @@ def test_the_search_above_would_find_one():
     assert re.findall(r" convolution\(", compiled)
 
 
-def test_memory_of_the_state_is_given_back_to_the_next_step():
+def test_the_next_step_reuses_the_memory_of_the_state():
     function, arguments = PROGRAMS["run_steps"]
     lowered = jax.jit(function, donate_argnums=(5, 6)).lower(*arguments).as_text()
     num_leaves = len(jax.tree.leaves(arguments[5:7]))
     assert lowered.count("tf.aliasing_output") >= num_leaves - 1
+
+
+def test_eval_step_has_derivatives_in_both_modes_and_can_be_exported():
+    learner = tiny_learner()
+    images, labels = make_images(n=6)
+    batch = take_batch(jnp.asarray(images), jnp.asarray(labels), jnp.arange(6), jnp.int32(0), 6)
+    parameters = learner.init(jax.random.key(0), (8, 8, 1)).parameters
+
+    def loss(parameters):
+        return learner.eval_step(Variables(parameters, {}), batch).losses.sum()
+
+    gradient = jax.jit(jax.grad(loss))(parameters)
+    tangent = jax.jit(lambda direction: jax.jvp(loss, [parameters], [direction])[1])(gradient)
+    squared = sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient))
+    np.testing.assert_allclose(tangent, squared, rtol=1e-3)
+    exported = jax.export.export(jax.jit(jax.value_and_grad(loss)), platforms=("cpu",))(parameters)
+    for got, expected in zip(
+        jax.tree.leaves(exported.call(parameters)), jax.tree.leaves((loss(parameters), gradient)), strict=True
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)

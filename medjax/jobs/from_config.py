@@ -26,6 +26,9 @@ from medjax.training.optimizers import make_optimizer, make_schedule
 
 Config = TrainConfig | CrossvalConfig
 
+GIVEN_IN_PYTHON = "python"
+"""The setting `model` of a run whose network was given to `medjax.train`."""
+
 _MONITORS: dict[Monitor, tuple[Callable[[Sums], Any], Mode]] = {
     "val_loss": (operator.attrgetter("mean_loss"), "min"),
     "val_accuracy": (operator.attrgetter("accuracy"), "max"),

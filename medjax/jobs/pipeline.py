@@ -18,7 +18,15 @@ from medjax.jobs.baselines import fit_baselines
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.draw_report import draw_report
 from medjax.jobs.external_data import TRAINED
-from medjax.jobs.from_config import Config, folds_of, make_network, make_splits, training_of
+from medjax.jobs.from_config import (
+    GIVEN_IN_PYTHON,
+    Config,
+    folds_of,
+    make_network,
+    make_splits,
+    training_of,
+    with_training,
+)
 from medjax.jobs.restored_run import Run
 from medjax.jobs.run_record import describe_leakage, describe_run, job_name
 from medjax.jobs.score_folds import FoldScores, score_folds
@@ -57,6 +65,8 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
     RefusedError before anything is written; DivergedError when the training of a fold diverged, with what the others
     scored kept.
     """
+    if request.model is not None:
+        config = with_training(config, dataclasses.replace(training_of(config), model=GIVEN_IN_PYTHON))
     require_valid(config)
     started = time.perf_counter()
     with Display(is_quiet=is_quiet) as display, contextlib.ExitStack() as stack:

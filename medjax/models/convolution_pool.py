@@ -18,7 +18,7 @@ from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jaxtyping import Array
 
 from medjax.errors import refuse
-from medjax.models.cpu_kernels import twins
+from medjax.models.cpu_kernels import native, twins
 from medjax.models.cpu_kernels.primitives import linear_call, native_call
 from medjax.models.cpu_kernels.twins import Activations, Bias, Images, Kernel, Positions
 
@@ -37,7 +37,7 @@ def convolution_pool(images: Images, kernel: Kernel, bias: Bias) -> Activations:
 
 @jax.custom_jvp
 def _forward(images: Images, kernel: Kernel, bias: Bias) -> tuple[Activations, Positions]:
-    return native_call(_native_forward, twins.forward, images, kernel, bias)
+    return native_call(native.forward, twins.forward, images, kernel, bias)
 
 
 def _forward_jvp(
@@ -65,32 +65,11 @@ _forward.defjvp(_forward_jvp, symbolic_zeros=True)
 
 
 def _image_gradient(*arrays: Array) -> Images:
-    return native_call(_native_image_gradient, twins.image_gradient, *arrays)
+    return native_call(native.image_gradient, twins.image_gradient, *arrays)
 
 
 def _kernel_gradient(*arrays: Array) -> tuple[Kernel, Bias]:
-    return native_call(_native_kernel_gradient, twins.kernel_gradient, *arrays)
-
-
-# `native` imports llvmlite, which is needed, and may be missing, only where kernels are compiled.
-
-
-def _native_forward(*arrays: Array) -> tuple[Activations, Positions]:
-    from medjax.models.cpu_kernels import native
-
-    return native.forward(*arrays)
-
-
-def _native_image_gradient(*arrays: Array) -> Images:
-    from medjax.models.cpu_kernels import native
-
-    return native.image_gradient(*arrays)
-
-
-def _native_kernel_gradient(*arrays: Array) -> tuple[Kernel, Bias]:
-    from medjax.models.cpu_kernels import native
-
-    return native.kernel_gradient(*arrays)
+    return native_call(native.kernel_gradient, twins.kernel_gradient, *arrays)
 
 
 class ConvolutionPool(nn.Module):

@@ -132,6 +132,7 @@ def test_twins_over_official_parts_are_counted_whatever_is_grouped(tmp_path):
     assert plain["leakage"]["test"] == leakage["test"]
 
 
+@pytest.mark.slow
 def test_kept_test_images_are_compared_with_all_that_is_trained_on(tmp_path):
     arrays = medmnist_arrays(8)
     arrays["test_images"][0], arrays["test_labels"][0] = arrays["val_images"][2], arrays["val_labels"][2]

@@ -38,6 +38,7 @@ def test_both_scores_stand_in_the_metrics_and_on_the_page(copies, tmp_path):
     assert "identical images kept together" in text
 
 
+@pytest.mark.slow
 def test_of_a_cross_validation_too_and_a_second_call_repeats_nothing(copies, tmp_path):
     training = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, group_duplicates="exact"))
     trained = medjax.cross_validate(

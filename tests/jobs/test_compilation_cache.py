@@ -51,6 +51,7 @@ def restored_config():
         jax.config.update(name, value)
 
 
+@pytest.mark.slow
 def test_a_second_run_compiles_nothing_and_leaves_the_same_bits(phantom_folder, tmp_path):
     line = ["train", phantom_folder, "--epochs", 1, "--hidden-units", 0, "--no-augment"]
     first = count(tmp_path / "cache", *line, "--compilation-cache", "--run", tmp_path / "first")

@@ -17,6 +17,7 @@ from medjax.errors import DivergedError, RefusedError
 from medjax.evaluation.baselines import BASELINES
 from medjax.evaluation.bootstrap import METRICS as BOOTSTRAPPED
 from tests.finished_runs import assert_same_result, parameters_of, read_predictions
+from tests.tiny import make_images
 
 CONFIG = TrainConfig(epochs=2)
 
@@ -145,3 +146,43 @@ def test_best_parameters_can_be_scored_instead_of_the_last(phantom_folder, tmp_p
 def test_without_augmentation_no_augmented_figure_is_drawn(phantom_folder, tmp_path):
     run = medjax.train(phantom_folder, dataclasses.replace(CONFIG, augment=False), run_dir=tmp_path / "plain")
     assert not (run.directory / "figures" / "augmented.png").exists()
+
+
+def test_a_data_set_from_arrays_is_trained_scored_and_continued(tmp_path):
+    images, labels = make_images(240)
+    data = medjax.make_dataset(images, labels, ("level", "upright"))
+    config = dataclasses.replace(CONFIG, epochs=2, block_features=(4,))
+    run = medjax.train(data, config, run_dir=tmp_path / "run")
+    assert run.record["data"]["path"] is None
+    assert (run.directory / "report.html").stat().st_size > 0
+    assert repr(run) == f"Run({str(run.directory)!r}, train, done)"
+    restored = medjax.load_run(run.directory)
+    assert restored.evaluate(data)["test"] == run.metrics["test"]
+    with pytest.raises(
+        RefusedError, match=r"its data were given in Python \(give them again: evaluate\(data\)\)"
+    ):
+        restored.evaluate()
+    longer = dataclasses.replace(config, epochs=3)
+    continued = medjax.train(data, longer, run_dir=tmp_path / "run", resume=True)
+    assert continued.metrics["training"]["epochs"] == 3
+    other = medjax.make_dataset(images[::-1], labels[::-1], ("level", "upright"))
+    with pytest.raises(RefusedError, match="is not the data of this run"):
+        medjax.train(other, dataclasses.replace(config, epochs=4), run_dir=tmp_path / "run", resume=True)
+
+
+def test_every_setting_of_the_optimizer_reaches_training(tmp_path):
+    images, labels = make_images(120)
+    data = medjax.make_dataset(images, labels)
+    plain = dataclasses.replace(CONFIG, epochs=1, block_features=(4,), baselines=False)
+    changes = [
+        {"optimizer": "sgd"},
+        {"optimizer": "adamw", "weight_decay": 0.5},
+        {"clip_norm": 1e-3},
+        {"ema_decay": 0.9},
+        {"label_smoothing": 0.3},
+    ]
+    reference = parameters_of(medjax.train(data, plain, run_dir=tmp_path / "plain"))
+    for number, change in enumerate(changes):
+        run = medjax.train(data, dataclasses.replace(plain, **change), run_dir=tmp_path / str(number))
+        found = parameters_of(run)
+        assert any(not np.array_equal(mine, its) for mine, its in zip(reference, found, strict=True)), change

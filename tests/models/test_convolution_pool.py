@@ -68,6 +68,11 @@ def test_forward_mode_is_that_of_flax(problem):
     tangents = [jnp.cos(array) for array in arguments]
     got = jax.jit(functools.partial(jax.jvp, our_loss))(arguments, tangents)
     assert_close(got, jax.jit(functools.partial(jax.jvp, flax_loss))(arguments, tangents))
+    # The tangent of the kernel costs one convolution; none is computed for images without a tangent.
+    weights_only = jax.jit(
+        lambda kernel: jax.jvp(lambda k: our_loss(arguments[0], k, *arguments[2:]), [kernel], [kernel])
+    )
+    assert weights_only.lower(arguments[1]).as_text().count("stablehlo.convolution") == 1
     got = jax.jit(jax.jacfwd(convolution_pool, argnums=2))(*arguments[:3])
     assert_close(got, jax.jit(jax.jacfwd(by_flax, argnums=2))(*arguments[:3]))
 
@@ -279,4 +284,10 @@ def test_bfloat16_trains_on_a_cpu_through_the_twin():
     assert {gradient.dtype for gradient in gradients} == {jnp.dtype(jnp.bfloat16)}
     wide = [array.astype(jnp.float32) for array in (*arguments, weights)]
     assert_close([g.astype(jnp.float32) for g in gradients], list(jax.grad(our_loss, (0, 1, 2))(*wide)), 0.05)
-    assert convolution_pool(*arguments[:2], wide[2]).dtype == jnp.float32  # promoted
+
+
+def test_arrays_of_two_dtypes_are_promoted():
+    images, kernel, bias, _ = random_problem(*DEEP)
+    got = convolution_pool(images.astype(jnp.bfloat16), kernel, bias)
+    assert got.dtype == jnp.float32
+    assert_close(got, convolution_pool(images, kernel, bias), 0.05)

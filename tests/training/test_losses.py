@@ -28,7 +28,6 @@ def test_smoothing_is_cross_entropy_against_softened_labels(smoothing):
 def test_a_smoothed_loss_is_least_at_probabilities_that_are_not_certain():
     loss = make_smoothed_cross_entropy(0.2)
     label = jnp.zeros(1, jnp.int32)
-    logits = jnp.zeros((1, 3))
-    for _ in range(500):
-        logits = logits - jax.grad(lambda values: loss(values, label).sum())(logits)
+    gradient = jax.grad(lambda logits: loss(logits, label).sum())
+    logits = jax.lax.fori_loop(0, 500, lambda _, logits: logits - gradient(logits), jnp.zeros((1, 3)))
     np.testing.assert_allclose(jax.nn.softmax(logits)[0], [0.8 + 0.2 / 3, 0.2 / 3, 0.2 / 3], atol=1e-3)

@@ -20,6 +20,7 @@ define void @kernel(ptr %arrays, i64 %first, i64 %stop, i64 %task) {
   ret void
 }
 """
+JOB_BYTES = 64  # six numbers and two addresses
 ERROR = 0x5EED  # the address of an error that the interface returned
 Function = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 
@@ -85,12 +86,14 @@ class Xla:
     def malloc(self, size):
         if "malloc" in self.is_failing:
             return None
+        assert size == JOB_BYTES
         self.kept.append(ctypes.create_string_buffer(size))
         self.allocated.append(ctypes.addressof(self.kept[-1]))
         return self.allocated[-1]
 
     def free(self, address):
         self.freed.append(address)
+        self.content_when_freed = ctypes.string_at(address, JOB_BYTES)
 
     def compile(self):
         """The address of the handler, whose memory comes from here."""
@@ -154,6 +157,7 @@ def test_every_image_is_in_one_task_and_memory_is_freed_once(num_images):
     assert len(counts) == ffi_handler.num_tasks(num_images)
     assert len(xla.allocated) == 1
     assert xla.freed == xla.allocated
+    assert ctypes.string_at(xla.freed[0], JOB_BYTES) == xla.content_when_freed  # not used any more
 
 
 def test_threads_of_the_pool_help_and_the_last_one_frees_the_memory():

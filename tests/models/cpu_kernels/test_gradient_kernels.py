@@ -46,7 +46,7 @@ def test_kernel_gradients_are_the_same_on_vectors_of_any_width(kernel_name, lane
 @pytest.mark.parametrize("max_windows", [1, 7, 8, 20])
 def test_bands_of_windows_cover_the_image(max_windows, monkeypatch):
     images, kernel, bias = (
-        jnp.round(2 * array) for array in random_arrays((3, 11, 10, 4), (3, 3, 4, 8), (8,))
+        jnp.round(2 * array) for array in random_arrays((3, 12, 10, 4), (3, 3, 4, 8), (8,))
     )
     activations, positions = twins.forward(images, kernel, bias)
     arguments = images, kernel, positions, jnp.round(activations)

@@ -1,4 +1,4 @@
-"""Compiled kernels that are kept: taken where they are whole, compiled again where they are not."""
+"""Compiled code in the cache: loaded if it is intact, compiled again if it is not."""
 
 import ctypes
 
@@ -19,7 +19,7 @@ def folder(tmp_path):
 
 
 def answer(number, identity):
-    """What the code under an identity answers, and how often it was written as `number`."""
+    """What the code cached under `identity` returns, and how often LLVM IR that returns `number` was written for it."""
     written = []
 
     def write():
@@ -30,14 +30,14 @@ def answer(number, identity):
     return ctypes.CFUNCTYPE(ctypes.c_int64)(code.address("answer"))(), len(written)
 
 
-def test_code_is_written_once_for_an_identity(folder):
+def test_code_is_compiled_once_for_an_identity(folder):
     assert answer(1, ["one"]) == (1, 1)
     assert answer(2, ["one"]) == (1, 0)
     assert answer(2, ["two"]) == (2, 1)
     assert len(list(folder.iterdir())) == 2
 
 
-def test_nothing_is_kept_unless_it_is_asked_for(folder):
+def test_without_a_cache_directory_nothing_is_cached(folder):
     jax.config.update("jax_compilation_cache_dir", None)
     assert [answer(number, ["one"]) for number in (1, 2)] == [(1, 1), (2, 1)]
     jax.config.update("jax_compilation_cache_dir", str(folder / "not_there"))
@@ -52,7 +52,7 @@ def test_nothing_is_kept_unless_it_is_asked_for(folder):
 
 
 @pytest.mark.parametrize("size", [0, 10, 32, -1])
-def test_truncated_code_is_written_again(folder, size):
+def test_truncated_files_are_compiled_again(folder, size):
     answer(1, ["one"])
     [path] = folder.iterdir()
     path.write_bytes(path.read_bytes()[:size])
@@ -60,7 +60,7 @@ def test_truncated_code_is_written_again(folder, size):
     assert answer(1, ["one"]) == (1, 0)
 
 
-def test_damaged_code_is_written_again(folder):
+def test_damaged_files_are_compiled_again(folder):
     answer(1, ["one"])
     [path] = folder.iterdir()
     whole = path.read_bytes()
@@ -70,7 +70,7 @@ def test_damaged_code_is_written_again(folder):
     assert answer(1, ["one"]) == (1, 0)
 
 
-def test_code_works_where_it_cannot_be_kept(folder, monkeypatch):
+def test_code_works_where_it_cannot_be_cached(folder, monkeypatch):
     def refuse(**options):
         raise PermissionError
 
@@ -79,7 +79,7 @@ def test_code_works_where_it_cannot_be_kept(folder, monkeypatch):
     assert not list(folder.iterdir())
 
 
-def test_code_for_another_processor_is_not_taken(folder, monkeypatch):
+def test_code_for_another_processor_is_not_loaded(folder, monkeypatch):
     answer(1, ["one"])
     monkeypatch.setattr(machine_code.llvm, "get_default_triple", lambda: "another")
     assert machine_code._read_cached(machine_code._cache_path(["one"])) is None

@@ -1,5 +1,8 @@
 """Kernels against their twins: equal to the bit where nothing is rounded."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,3 +75,25 @@ def test_winograd_loses_no_nan(row, column):
     )
     assert np.isnan(activations).all()
     assert (positions == twins.NOWHERE).all()
+
+
+def test_without_llvmlite_programs_are_lowered_and_run():
+    script = """
+import sys, warnings
+sys.modules["llvmlite"] = None
+import jax, jax.numpy as jnp
+from medjax.models.convolution_pool import convolution_pool
+def loss(*arguments): return (convolution_pool(*arguments) ** 2).sum()
+gradient = jax.jit(jax.grad(loss, (0, 1, 2)))
+arguments = jnp.ones((2, 6, 6, 1)), jnp.ones((3, 3, 1, 4)), jnp.ones(4)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    jax.export.export(gradient, platforms=("cuda",))(*arguments)
+    assert not caught
+    gradient(*arguments)
+    gradient(*(array[:1] for array in arguments[:1]), *arguments[1:])
+[warning] = caught
+print(warning.message)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout.startswith("llvmlite cannot be imported"), result.stderr

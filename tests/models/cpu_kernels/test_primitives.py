@@ -58,8 +58,7 @@ def warnings_of(check, arguments):
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    """No settings or failures of other tests."""
-    monkeypatch.setattr(availability, "is_wanted", lambda: True)
+    """No failures or warnings of other tests."""
     monkeypatch.setattr(availability, "_failure", None)
     availability.warn_once.cache_clear()
     yield
@@ -72,7 +71,7 @@ def test_programs_for_the_cpu_run_kernels():
 
 
 def test_without_wish_for_kernels_the_twin_runs(monkeypatch):
-    monkeypatch.setattr(availability, "is_wanted", lambda: False)
+    monkeypatch.setenv(availability.VARIABLE, "0")
     assert not is_native(NUMBERS, NUMBERS)
 
 
