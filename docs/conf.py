@@ -5,13 +5,13 @@ import os
 import shutil
 import sys
 import tempfile
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 project = "medjax"
 author = "The medjax developers"
 copyright = "The medjax developers, Apache-2.0"
-release = version("medjax")
+release = metadata.version("medjax")
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
@@ -22,7 +22,7 @@ myst_heading_anchors = 3
 
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True  # a failing cell is a warning with its traceback, and `make docs` fails on warnings
 nb_execution_timeout = 300
 nb_merge_streams = True
 
