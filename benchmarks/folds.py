@@ -37,9 +37,10 @@ from medjax.data.splitting.splits import fold_splits
 from medjax.models.cnn import CNN
 from medjax.records import Dataset, Split
 from medjax.training.augment import random_affine
-from medjax.training.fit import fit, predict
+from medjax.training.fit import fit_folds
 from medjax.training.learner import make_learner
 from medjax.training.optimizers import make_adam
+from medjax.training.predict import predict
 from medjax.training.strategies import STRATEGIES, choose_strategy, select_fold
 
 
@@ -144,10 +145,10 @@ def _cross_validate(dataset: Dataset, splits: list[Split], epochs: int) -> int:
     learner = make_learner(CNN(len(dataset.class_names)), make_adam(1e-3))
     arrays = jax.device_put((dataset.images, dataset.labels))
     strategy = choose_strategy(len(splits))
-    for _, state, _ in fit(learner, *arrays, splits, num_epochs=epochs, strategy=strategy):
-        trained = state.learner.parameters
+    for state, _ in fit_folds(learner, arrays, splits, num_epochs=epochs, strategy=strategy):
+        trained = state.learner.variables
     predictions = [
-        predict(learner, select_fold(trained, fold), *arrays, split.test) for fold, split in enumerate(splits)
+        predict(learner, select_fold(trained, fold), arrays, split.test) for fold, split in enumerate(splits)
     ]
     return sum(int((part.probabilities.argmax(1) != part.labels).sum()) for part in predictions)
 
@@ -187,11 +188,11 @@ def run_case(num_folds: int, strategy: Any, data: str, images: int, state_file: 
     chosen = np.linspace(0, len(dataset.labels) - 1, min(images, len(dataset.labels))).astype(int)
     splits = fold_splits(dataset, num_folds, pool=np.unique(chosen))
     augment = functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1)
-    learner = make_learner(CNN(len(dataset.class_names)), make_adam(1e-3), augment)
-    epochs = fit(learner, dataset.images, dataset.labels, splits, num_epochs=2, strategy=strategy)
+    learner = make_learner(CNN(len(dataset.class_names)), make_adam(1e-3), augment=augment)
+    epochs = fit_folds(learner, dataset, splits, num_epochs=2, strategy=strategy)
     next(epochs)
     started = time.perf_counter()
-    _, state, info = next(epochs)
+    state, info = next(epochs)
     jax.block_until_ready(state)
     seconds = time.perf_counter() - started
     leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(state.learner.parameters)]

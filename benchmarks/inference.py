@@ -26,7 +26,7 @@ from medjax.data.load import load
 from medjax.data.splitting import splits
 from medjax.evaluation.scores import score
 from medjax.records import Predictions
-from medjax.training.fit import predict
+from medjax.training.predict import predict
 
 WAYS = {
     ("pytorch", "predict"): ("eager", "frozen", "compiled"),
@@ -62,9 +62,9 @@ def measure(data: str, turns: int, *, peers: bool) -> dict[str, Any]:
     """Images a second by task, the ratios, and the limit."""
     dataset = load(data)
     split = splits.split(dataset)
-    learner, parameters = train_one_epoch(dataset, split)
+    learner, variables = train_one_epoch(dataset, split)
     arrays = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
-    ask = functools.partial(predict, learner, parameters, *arrays, np.arange(len(dataset.labels)))
+    ask = functools.partial(predict, learner, variables, arrays, np.arange(len(dataset.labels)))
     cases: dict[str, Case] = {
         "predict": ask,
         "evaluate": lambda: _summarize(ask()),
@@ -75,7 +75,7 @@ def measure(data: str, turns: int, *, peers: bool) -> dict[str, Any]:
         return _figures(medians(take_turns(cases, turns)), len(dataset.labels))
     with start_peers(dataset, split) as (pytorch, keras), tempfile.TemporaryDirectory() as folder:
         by_name = {"pytorch": pytorch, "keras": keras}
-        difference = _check(by_name, parameters, ask().probabilities, Path(folder))
+        difference = _check(by_name, variables.parameters, ask().probabilities, Path(folder))
         for (peer, task), ways in WAYS.items():
             for way in ways:
                 cases[f"{peer}_{task} {way}"] = functools.partial(by_name[peer].call, task, way=way)

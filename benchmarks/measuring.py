@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from medjax.runs.directory import describe_environment
+from medjax.jobs.run_record import describe_environment
 
 Case = Callable[[], Any]  # one turn of work; may return the seconds it took where it keeps the time itself
 
@@ -49,8 +49,4 @@ def finish(name: str, figures: Mapping[str, Any], lines: list[str], *, json: boo
     """Print `lines` for people (unless `json`), then `figures` with machine and versions as one JSON object."""
     if not json:
         print(*lines, sep="\n")
-    print(
-        dumps(
-            {"benchmark": name, **figures, "environment": describe_environment(jax.devices()[0].device_kind)}
-        )
-    )
+    print(dumps({"benchmark": name, **figures, "environment": describe_environment()}))

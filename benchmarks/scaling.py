@@ -37,14 +37,16 @@ from scipy.stats import linregress
 from benchmarks.measuring import finish, medians, take_turns
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, DataConfig
 from medjax.data.load import fingerprint, load
-from medjax.jobs.from_config import Config, make_fold_learner, make_splits, training_of
+from medjax.jobs.from_config import Config, make_fold_learner, make_network, make_splits, training_of
 from medjax.jobs.score_folds import score_folds
 from medjax.jobs.train_folds import TrainedFolds
 from medjax.records import Dataset
 from medjax.runs.directory import write_predictions
-from medjax.training.fit import fit, init_state
-from medjax.training.folds import FoldState, make_plan
+from medjax.training.fit import fit_folds
+from medjax.training.fold_plan import make_plan
+from medjax.training.folds import Controls, FoldState
 from medjax.training.learner import Learner
+from medjax.training.programs import compile_init
 
 AxisName = Literal["images", "image_size", "batch_size", "folds"]
 
@@ -195,14 +197,16 @@ def make_job(data: str, at_most: int, point: Point) -> tuple[Callable[[], None],
     loading = time.perf_counter() - started
     dataset = repeat(source, point.copies, at_most)
     splits = make_splits(config, dataset)
-    learner = make_fold_learner(training, len(dataset.class_names), splits)
+    network = make_network(training, None, dataset.class_names, dataset.images.shape[1:])
+    learner = make_fold_learner(training, network, splits)
     facts = {
         "images": len(dataset.labels),
         "trained": sum(len(split.train) for split in splits),
         "loading_seconds": loading,
     }
     # Fresh parameters are made once: `fit` would compile what makes them again in each turn.
-    state = init_state(learner, make_plan(splits, seed=0, batch_size=point.batch_size), dataset.images.shape)
+    plan = make_plan(splits, seed=0, batch_size=point.batch_size)
+    state = compile_init(learner, dataset.images.shape, Controls(), False)(plan.key)
     return functools.partial(_run, config, dataset, learner, state), facts
 
 
@@ -232,8 +236,8 @@ def _run(config: Config, dataset: Dataset, learner: Learner, state: FoldState) -
     splits = make_splits(config, dataset)
     arrays = jax.device_put((dataset.images, dataset.labels))
     training = training_of(config)
-    ((_, state, _),) = fit(
-        learner, *arrays, splits, num_epochs=1, batch_size=training.batch_size, state=state
+    ((state, _),) = fit_folds(
+        learner, arrays, splits, num_epochs=1, batch_size=training.batch_size, state=state
     )
     scores = score_folds(config, dataset, arrays, splits, TrainedFolds(learner, state, [], 0.0))
     with tempfile.TemporaryDirectory() as folder:

@@ -83,7 +83,7 @@ def train_one_step(folder: str, arguments: Sequence[str]) -> None:
     from medjax import cli
     from medjax.jobs import train_folds as training
 
-    fit = training.fit
+    fit = training.fit_folds
 
     def fit_until_step(*positional: Any, on_progress: Any, **options: Any) -> Any:
         def watch(progress: Any) -> None:
@@ -94,7 +94,7 @@ def train_one_step(folder: str, arguments: Sequence[str]) -> None:
 
         return fit(*positional, on_progress=watch, **options)
 
-    training.fit = fit_until_step
+    training.fit_folds = fit_until_step
     cli.main(["train", *arguments, "--run", tempfile.mkdtemp(dir=folder)])
 
 

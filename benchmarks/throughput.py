@@ -29,10 +29,13 @@ from medjax.metrics import zero_sums
 from medjax.models.cnn import CNN
 from medjax.records import Dataset, Split
 from medjax.training.augment import random_affine
-from medjax.training.fit import fit, init_state, predict
-from medjax.training.folds import make_plan, run_steps, shuffle_epoch
+from medjax.training.fit import fit
+from medjax.training.fold_plan import make_plan
+from medjax.training.folds import Controls, run_steps, shuffle_epoch
 from medjax.training.learner import Learner, make_learner
 from medjax.training.optimizers import make_adam
+from medjax.training.predict import predict
+from medjax.training.programs import compile_init
 from medjax.training.strategies import compiler_options
 
 IMAGES_A_TURN = 4096
@@ -114,18 +117,20 @@ def make_case(dataset: Dataset, split: Split, batch_size: int, augmented: bool) 
     """A turn of training on `IMAGES_A_TURN` images of a newly shuffled epoch."""
     learner = _make_learner(dataset, augmented)
     plan = make_plan([split], seed=0, batch_size=batch_size)
-    state = init_state(learner, plan, dataset.images.shape)
+    state = compile_init(learner, dataset.images.shape, Controls(), False)(plan.key)
     plan, state = jax.tree.map(lambda leaf: leaf[0], (plan, state))
     images, labels = jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
     num_steps = min(IMAGES_A_TURN, plan.train.shape[0]) // batch_size
-    shuffle = jax.jit(functools.partial(shuffle_epoch, learner, batch_size, num_steps, labels, 0))
+    shuffle = jax.jit(
+        functools.partial(shuffle_epoch, len(dataset.class_names), batch_size, num_steps, labels, 0)
+    )
     steps = jax.jit(functools.partial(run_steps, learner, batch_size), compiler_options=compiler_options())
 
     def turn() -> None:
         left = IMAGES_A_TURN // batch_size
         while left:  # a small data set is gone through several times
             count = min(left, num_steps)
-            sums = zero_sums(learner.num_classes)
+            sums = zero_sums(len(dataset.class_names))
             jax.block_until_ready(steps(images, labels, 0, count, shuffle(plan, state), state, sums))
             left -= count
 
@@ -133,22 +138,22 @@ def make_case(dataset: Dataset, split: Split, batch_size: int, augmented: bool) 
 
 
 def train_one_epoch(dataset: Dataset, split: Split) -> tuple[Learner, Any]:
-    """A learner and its parameters after one epoch at batch 32 without augmentation."""
+    """A learner and its variables after one epoch at batch 32 without augmentation."""
     learner = _make_learner(dataset, augmented=False)
-    [(_, state, _)] = fit(learner, dataset.images, dataset.labels, [split], num_epochs=1)
-    return learner, jax.tree.map(lambda leaf: leaf[0], state.learner.parameters)
+    [(state, _)] = fit(learner, dataset, split, num_epochs=1)
+    return learner, state.learner.variables
 
 
 def count_errors(dataset: Dataset, split: Split) -> int:
     """Errors on the test part after that epoch."""
-    learner, parameters = train_one_epoch(dataset, split)
-    predictions = predict(learner, parameters, dataset.images, dataset.labels, split.test)
+    learner, variables = train_one_epoch(dataset, split)
+    predictions = predict(learner, variables, dataset, split.test)
     return int((predictions.probabilities.argmax(1) != predictions.labels).sum())
 
 
 def _make_learner(dataset: Dataset, augmented: bool) -> Learner:
     augment = functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1) if augmented else None
-    return make_learner(CNN(len(dataset.class_names)), make_adam(1e-3), augment)
+    return make_learner(CNN(len(dataset.class_names)), make_adam(1e-3), augment=augment)
 
 
 @contextlib.contextmanager

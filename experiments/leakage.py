@@ -48,7 +48,7 @@ def compare_folds(
         data: Folder or archive of Medical MNIST, or the word phantom.
         seeds: First and last seed, such as 0-1.
         folds: Number of folds.
-        near_threshold: Grey levels that nearly identical images are at most apart.
+        near_threshold: Gray levels that nearly identical images are at most apart.
         epochs: Passes over the training images of a fold.
     """
     rows = []

@@ -2,8 +2,10 @@
 
 import argparse
 import csv
+import functools
 import json
 import logging
+import operator
 import os
 import shlex
 import signal
@@ -15,9 +17,10 @@ from typing import Annotated, Any, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo
 
+from medjax.command_help import describe_command, describe_commands, name_of, refuse_unknown
 from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Train
-from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig
-from medjax.errors import DivergedError, RefusedError, printable
+from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName
+from medjax.errors import DivergedError, RefusedError, printable, refuse
 
 REFUSED, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 130, 143  # exit statuses
 
@@ -28,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, _interrupt)
     warnings.showwarning = _warn
-    for name in ("absl", "asyncio"):  # Orbax's; what matters of it reaches us as an exception
+    for name in ("absl", "asyncio"):  # of Orbax, whose errors reach us as exceptions
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         _run(_parse(arguments), shlex.join(["medjax", *arguments]))
@@ -43,44 +46,59 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _end_at_once(TERMINATED, "terminated")
         raise
     except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody left to tell, and nothing more to flush.
+        # The reader of our stdout is gone. Discard the rest, or the interpreter's flush at exit fails again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
 
 def _parse(arguments: Sequence[str]) -> Command:
-    """The command, its settings starting from the preset that the arguments name."""
+    """The command, with the defaults of the preset that the arguments name; --help prints and ends by SystemExit."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    finder.add_argument("--preset", choices=list(PRESETS), default="report")
+    finder.add_argument("--preset")
+    finder.add_argument("-h", "--help", action="store_true")
+    finder.add_argument("--help-all", action="store_true")
     try:
-        preset = finder.parse_known_args(arguments)[0].preset
-    except argparse.ArgumentError:
-        preset = "report"  # Not a preset: tyro says so, and lists those there are.
-    # Built here because the defaults of `train` are those of the preset.
-    commands = (
-        Annotated[Train, tyro.conf.subcommand("train", default=Train(tyro.MISSING, config=PRESETS[preset]))]
-        | Annotated[
-            Crossval,
-            tyro.conf.subcommand(
-                "crossval",
-                default=Crossval(tyro.MISSING, config=CrossvalConfig(training=CROSSVAL_PRESETS[preset])),
-            ),
-        ]
-        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-        | Annotated[Compare, tyro.conf.subcommand("compare")]
-        | Annotated[Predict, tyro.conf.subcommand("predict")]
-        | Annotated[Audit, tyro.conf.subcommand("audit")]
-        | Annotated[Split, tyro.conf.subcommand("split")]
-        | Annotated[Fetch, tyro.conf.subcommand("fetch")]
-    )
-    return tyro.cli(
-        commands,
+        found = finder.parse_known_args(arguments)[0]
+    except argparse.ArgumentError:  # nothing follows --preset, as tyro will say
+        found = argparse.Namespace(preset="report", help=False, help_all=False)
+    # An unknown preset is left for tyro to refuse.
+    commands = _commands(found.preset if found.preset in PRESETS else "report")
+    if found.help or found.help_all:
+        named = [each for each in commands if [name_of(type(each))] == arguments[:1]]
+        text = (
+            describe_command(named[0], is_complete=found.help_all) if named else describe_commands(commands)
+        )
+        print(text, end="")
+        sys.exit(0)
+    subcommands: Any = [
+        Annotated[type(each), tyro.conf.subcommand(name_of(type(each)), default=each)] for each in commands
+    ]
+    command, unknown = tyro.cli(
+        functools.reduce(operator.or_, subcommands),
         prog="medjax",
-        description="Train and honestly evaluate small medical-image classifiers.",
         args=arguments,
         config=(tyro.conf.UseAppendAction,),
         registry=_TYPES,
+        return_unknown_args=True,
     )
+    if unknown:
+        raise refuse_unknown(command, unknown)
+    return command
+
+
+def _commands(preset: PresetName) -> list[Command]:
+    """Every command with its defaults, its required arguments missing."""
+    missing = tyro.MISSING
+    return [
+        Train(missing, config=PRESETS[preset]),
+        Crossval(missing, config=CrossvalConfig(training=CROSSVAL_PRESETS[preset])),
+        Evaluate(missing),
+        Compare(missing, missing),
+        Predict(missing, images=missing),
+        Audit(missing),
+        Split(missing, missing),
+        Fetch(missing),
+    ]
 
 
 _TYPES = ConstructorRegistry()
@@ -88,8 +106,8 @@ _TYPES = ConstructorRegistry()
 
 @_TYPES.primitive_rule
 def _numbers_together(kind: PrimitiveTypeInfo) -> Any:
-    """`--block-features 16 32 64` says all of them anew; of words, each has its option: `--ignore a --ignore b`."""
-    # By its parts: tyro may write the type as typing.Tuple, which is not equal to it.
+    """Read the numbers of one option together, replacing the default; words repeat it: `--ignore a --ignore b`."""
+    # By origin and arguments, because tyro may pass typing.Tuple, which is not equal to tuple.
     is_numbers = (get_origin(kind.type), get_args(kind.type)) == (tuple, (int, ...))
     if not is_numbers or tyro.conf.UseAppendAction not in kind.markers:
         return None  # tyro's own rules
@@ -115,8 +133,9 @@ def _run(command: Command, line: str) -> None:
             trained = medjax.cross_validate(command.data, config, **_options(command, line))
             _print_trained(_compared(trained, command), command.json)
         case Evaluate():
-            run = medjax.load_run(command.run)
-            scores = run.evaluate(command.data, part=command.split, fold=command.fold, is_quiet=False)
+            scores = _load_run(command).evaluate(
+                command.data, part=command.split, fold=command.fold, is_quiet=False
+            )
             _print_evaluation(scores, command.json)
         case Compare():
             compared = medjax.compare_runs(command.first, command.second)
@@ -127,7 +146,7 @@ def _run(command: Command, line: str) -> None:
             if command.json:
                 print(json.dumps(compared))
         case Predict():
-            _print_probabilities(medjax.load_run(command.run), command.images)
+            _print_probabilities(_load_run(command), command.images)
         case Audit():
             _print_audit(command, medjax.audit)
         case Split():
@@ -144,6 +163,19 @@ def _run(command: Command, line: str) -> None:
             print(f"next: medjax train {fetch_data(command.name, command.directory, is_quiet=False)}")
 
 
+def _load_run(command: Evaluate | Predict) -> Any:
+    """The run, with the network that the user names for it; RefusedError for settings without a network."""
+    import medjax
+
+    if command.model is None:
+        if command.model_set:
+            raise refuse("--model-set", "no network is named", "give --model as well")
+        return medjax.load_run(command.run)
+    from medjax.models.registry import load_model
+
+    return medjax.load_run(command.run, model=load_model(command.model, command.model_set))
+
+
 def _options(command: Train | Crossval, line: str) -> dict[str, Any]:
     return {
         "run_dir": command.run,
@@ -155,7 +187,7 @@ def _options(command: Train | Crossval, line: str) -> dict[str, Any]:
 
 
 def _compared(trained: Any, command: Train | Crossval) -> Any:
-    """The run, its other grouping beside it if that was asked for."""
+    """The run; with --compare-grouping, after training it with duplicates grouped the other way too."""
     from medjax.jobs.compare_grouping import compare_grouping
 
     return compare_grouping(trained, command.data, is_quiet=False) if command.compare_grouping else trained
@@ -218,7 +250,7 @@ def _interrupt(signal_number: int, frame: object) -> None:
 
 
 def _ignore_signals() -> None:
-    """From here on: what is saved while a run ends must not be stopped by the impatient."""
+    """Ignore further signals, so that a second Ctrl-C does not interrupt saving."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -228,8 +260,10 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _end_at_once(status: int, word: str) -> None:
-    """End without the interpreter's tidying up: a computation may still be under way in threads of XLA, and would
-    find the interpreter gone under its feet (a segmentation fault). What must be saved has been."""
+    """Exit without the interpreter's cleanup: threads of XLA may still be computing and would crash after it.
+
+    All that must be kept is saved by then.
+    """
     print(f"medjax: error: {word}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,144 +1,177 @@
-"""Every setting and its default, each with its meaning and unit; and the presets built from them."""
+"""The settings of a run, and the presets: recipes that set several of them.
 
+Each setting is declared here once (see `medjax.settings`). `medjax.config_checks.require_valid` refuses wrong values.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
+
+from medjax.settings import Configuration, Setting, entries, setting
 
 PresetName = Literal["report", "article", "fast", "best"]
 Monitor = Literal["val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1"]
 StrategyChoice = Literal["auto", "loop", "map", "vmap", "devices"]
+OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "lion"]
+
+BUILT_IN = "cnn"
+"""The network whose settings are flags of their own, such as `--block-features`."""
+
+_CNN = ("model", BUILT_IN)
+_AUGMENT = ("augment", True)
+_STOPPING = ("early_stopping", True)
+_PLATEAU = ("reduce_on_plateau", True)
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Configuration):
     """How images are read."""
 
-    image_size: int = 28
-    """Side in pixels that images are resized to, with antialiasing."""
-    color: Literal["source", "gray", "rgb"] = "source"
+    image_size: int = setting(28, "data", is_common=True, unit="pixels a side", at_least=1, at_most=4096)
+    """Pixels a side that images are resized to."""
+    color: Literal["source", "gray", "rgb"] = setting("source", "data")
     """Keep the source's color, or convert every image."""
-    ignore: tuple[str, ...] = ()
-    """Leave out files whose id, file name or folder matches one of these shell patterns."""
-    follow_links: bool = False
-    """Admit symbolic links to regular files (never to folders)."""
-    sixteen_bit: Literal["refuse", "high-byte", "stretch"] = "refuse"
+    ignore: tuple[str, ...] = setting((), "data", metavar="PATTERN")
+    """Skip files whose id, name or folder matches this shell pattern. Repeatable."""
+    follow_links: bool = setting(False, "data")
+    """Read symbolic links to regular files (never to folders)."""
+    sixteen_bit: Literal["refuse", "high-byte", "stretch"] = setting("refuse", "data")
     """16-bit PNGs: refuse, keep the high byte, or stretch each image's own range (gray only)."""
-    max_megapixels: float = 64.0
-    """Refuse images with more than this many million pixels, before decoding them."""
-    cache: bool = True
-    """Keep decoded images in your private cache folder, so that the next load is quick."""
-    groups: str | None = None
-    """CSV of id,group (patient, lesion, scan): images of a group stay together in splits and folds."""
-    group_duplicates: Literal["none", "exact", "near"] = "exact"
-    """Keep together as well: nothing, identical images, or those and nearly identical ones of a class."""
-    near_threshold: float = 2.0
-    """Largest distance that is nearly identical: root mean square over the pixels, in grey levels of 0 to 255."""
+    max_megapixels: float = setting(64.0, "data", unit="million pixels", above=0)
+    """Refuse larger images before decoding them, in million pixels."""
+    cache: bool = setting(True, "data")
+    """Cache decoded images in a private folder, so that the next load is quick."""
+    groups: str | Path | None = setting(None, "data", is_common=True, metavar="FILE")
+    """CSV of id,group (patient, lesion, scan): keeps each group in one part or fold."""
+    group_duplicates: Literal["none", "exact", "near"] = setting("exact", "data", is_common=True)
+    """Duplicates kept in one part or fold: none, identical (exact), nearly identical too (near)."""
+    near_threshold: float = setting(2.0, "data", unit="gray levels", at_least=0, at_most=255)
+    """Nearly identical: root mean square difference up to this, in gray levels of 0 to 255."""
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
-    """Random affine changes of the training images; ranges are symmetric about no change."""
+class AugmentConfig(Configuration):
+    """Random affine changes of the training images, drawn evenly between minus and plus these limits."""
 
-    rotation: float = 10.0
+    rotation: float = setting(
+        10.0, "augmentation", unit="degrees either way", at_least=0, at_most=180, needs=_AUGMENT
+    )
     """Largest rotation, in degrees either way."""
-    shift: float = 0.1
-    """Largest shift, as a fraction of each side."""
-    zoom: float = 0.1
-    """Largest zoom, as a fraction, drawn apart for each axis."""
+    shift: float = setting(
+        0.1, "augmentation", unit="of each side, either way", at_least=0, at_most=1, needs=_AUGMENT
+    )
+    """Largest shift along each axis, as a fraction of the side."""
+    zoom: float = setting(
+        0.1, "augmentation", unit="either way on each axis", at_least=0, below=1, needs=_AUGMENT
+    )
+    """Largest zoom in or out, as a fraction, drawn separately for each axis."""
 
 
 @dataclass(frozen=True)
-class StoppingConfig:
+class StoppingConfig(Configuration):
     """Early stopping, as Keras's EarlyStopping; its restore_best_weights is keep = "stopping"."""
 
-    stop_monitor: Monitor = "val_loss"
+    stop_monitor: Monitor = setting("val_loss", "early stopping", needs=_STOPPING)
     """What early stopping follows."""
-    stop_patience: int = 5
+    stop_patience: int = setting(5, "early stopping", unit="epochs", at_least=0, needs=_STOPPING)
     """Stop after this many epochs without improvement."""
-    stop_min_delta: float = 0.0
+    stop_min_delta: float = setting(0.0, "early stopping", at_least=0, needs=_STOPPING)
     """Smallest change that counts as an improvement."""
-    stop_baseline: float | None = None
-    """Patience also runs out unless the monitor gets better than this."""
+    stop_baseline: float | None = setting(None, "early stopping", needs=_STOPPING)
+    """Count epochs that are no better than this as epochs without improvement."""
 
 
 @dataclass(frozen=True)
-class PlateauConfig:
-    """Lower learning rate on a plateau, as Keras's ReduceLROnPlateau."""
+class PlateauConfig(Configuration):
+    """A lower learning rate on a plateau, as Keras's ReduceLROnPlateau."""
 
-    plateau_monitor: Monitor = "val_loss"
-    """What the learning rate follows."""
-    plateau_factor: float = 0.1
+    plateau_monitor: Monitor = setting("val_loss", "plateau", needs=_PLATEAU)
+    """What the reductions follow."""
+    plateau_factor: float = setting(0.1, "plateau", above=0, below=1, needs=_PLATEAU)
     """Multiply the learning rate by this."""
-    plateau_patience: int = 10
-    """Do so after this many epochs without improvement."""
-    plateau_min_delta: float = 1e-4
+    plateau_patience: int = setting(10, "plateau", unit="epochs", at_least=0, needs=_PLATEAU)
+    """Reduce after this many epochs without improvement."""
+    plateau_min_delta: float = setting(1e-4, "plateau", at_least=0, needs=_PLATEAU)
     """Smallest change that counts as an improvement."""
-    plateau_cooldown: int = 0
-    """Epochs after a drop in which none are counted."""
-    plateau_min_lr: float = 0.0
-    """Never lower the learning rate further than this."""
+    plateau_cooldown: int = setting(0, "plateau", unit="epochs", at_least=0, needs=_PLATEAU)
+    """Epochs after a reduction that do not count as epochs without improvement."""
+    plateau_min_lr: float = setting(0.0, "plateau", at_least=0, needs=_PLATEAU)
+    """Lowest learning rate."""
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """One training run. The defaults are the preset `report`, but for `data.group_duplicates`."""
+class TrainConfig(Configuration):
+    """One training run. The defaults are those of the preset `report`, except `data.group_duplicates`."""
 
-    preset: PresetName = "report"
-    """Recipe that the other settings start from."""
-    seed: int = 0
-    """Everything random follows from it: split, first weights, order, augmentation, dropout."""
-    epochs: int = 20
-    """Passes over the training images, or as many steps."""
-    loss_proportional_sampling: int = 0
-    """Loss-proportional resamplings per epoch (online batch selection); 0 = plain shuffling."""
-    class_balance: Literal["none", "weights", "sampling"] = "none"
-    """Where classes differ in size: leave it so, count rare ones more in the loss, or draw them more often."""
-    batch_size: int = 32
-    """Images a step."""
-    learning_rate: float = 1e-3
-    """Adam's step size; the largest one where a schedule changes it."""
-    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
-    """How the learning rate runs over the steps of all epochs: constant, falling to 0, or up and down."""
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "lion"] = "adam"
+    preset: PresetName = setting("report", "general", is_common=True)
+    """Defaults of the other settings."""
+    seed: int = setting(0, "general", is_common=True, at_least=0, at_most=2**32 - 1)
+    """Seed of everything random."""
+    epochs: int = setting(
+        20,
+        "optimization",
+        is_common=True,
+        unit="passes over the training images",
+        at_least=1,
+        at_most=9999,
+    )
+    """Passes over the training images."""
+    batch_size: int = setting(32, "optimization", is_common=True, unit="images", at_least=1)
+    """Images per step."""
+    learning_rate: float = setting(1e-3, "optimization", is_common=True, metavar="RATE", above=0)
+    """Step size, a schedule's highest."""
+    schedule: Literal["constant", "cosine", "one-cycle"] = setting("constant", "optimization")
+    """Learning rate over the steps of all epochs: constant, falling to 0, or up and down."""
+    optimizer: OptimizerName = setting("adam", "optimization")
     """Optimizer; sgd has Nesterov momentum 0.9."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay, not of biases and norms."""
-    clip_norm: float = 0.0
-    """Scale gradients down to this global norm; 0 = never."""
-    ema_decay: float = 0.0
-    """Score an exponential moving average of the parameters with this decay; 0 = none."""
-    label_smoothing: float = 0.0
-    """Share of a label's weight that goes to all classes alike."""
-    model: str = "cnn"
-    """Network: cnn, package.module:name, or file.py:name."""
-    model_set: tuple[str, ...] = ()
-    """key=value settings of a network of your own."""
-    block_features: tuple[int, ...] = (32, 64)
-    """Features of each block of convolution and pooling, one block after the other."""
-    hidden_units: int = 128
-    """Units of the dense layer between convolutions and output; 0 leaves it out."""
-    centre: bool = False
-    """Give the network pixels from -2 to 2 rather than from 0 to 1: it learns in fewer steps."""
-    dropout: float = 0.5
-    """Share of the last layer's inputs that are silenced in a training step."""
-    augment: bool = True
-    """Change the training images at random (see rotation, shift, zoom)."""
-    test_time_augmentation: int = 0
-    """Predict with the mean over this many fixed augmentations of an image; 0 = the image as it is."""
-    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
-    """Shares of train, val and test, stratified by class; sum to 1. Parts that the data fixes are kept; of the
-    training folds of a cross-validation val takes the share that it has here beside train."""
-    keep: Literal["last", "best", "stopping"] = "last"
-    """Parameters that are scored: after the last epoch, after the one that is best by best-monitor, or after the
-    one that early stopping counts as best."""
-    best_monitor: Monitor = "val_loss"
+    weight_decay: float = setting(
+        0.0, "optimization", at_least=0, needs=("optimizer", "adamw", "sgd", "rmsprop", "lion")
+    )
+    """Decoupled weight decay, not applied to biases and norms; 0 = none."""
+    clip_norm: float = setting(0.0, "optimization", at_least=0)
+    """Scale gradients down to at most this global norm; 0 = no clipping."""
+    ema_decay: float = setting(0.0, "optimization", at_least=0, below=1)
+    """Score an exponential moving average of the parameters, with this decay; 0 = none."""
+    label_smoothing: float = setting(0.0, "optimization", at_least=0, below=1)
+    """Probability spread evenly over all classes in the training targets; 0 = none."""
+    loss_proportional_sampling: int = setting(0, "optimization", unit="an epoch", at_least=0, at_most=9999)
+    """Loss-proportional resamplings per epoch (online batch selection); 0 = plain shuffling."""
+    class_balance: Literal["none", "weights", "sampling"] = setting("none", "optimization")
+    """Give rare classes more weight in the loss, draw them more often, or neither."""
+    model: str = setting(BUILT_IN, "network", is_common=True, metavar="NAME")
+    """Network: a name of the registry (cnn), package.module:name, or file.py:name."""
+    model_set: tuple[str, ...] = setting((), "network", metavar="KEY=VALUE")
+    """A setting of a network of your own. Repeatable."""
+    block_features: tuple[int, ...] = setting(
+        (32, 64), "network", unit="features", at_least=1, at_most=4096, needs=_CNN
+    )
+    """Features of each block of convolution and pooling."""
+    hidden_units: int = setting(128, "network", at_least=0, at_most=65536, needs=_CNN)
+    """Units of the dense layer between convolutions and output; 0 = no such layer."""
+    centre: bool = setting(False, "network", needs=_CNN)
+    """Scale the network's input to -2..2 instead of 0..1: it learns in fewer steps."""
+    dropout: float = setting(0.5, "network", unit="of the hidden units", at_least=0, below=1, needs=_CNN)
+    """Fraction of the last layer's inputs that each training step drops."""
+    augment: bool = setting(True, "augmentation", is_common=True)
+    """Rotate, shift and zoom training images at random."""
+    test_time_augmentation: int = setting(0, "augmentation", unit="of each image", at_least=0, at_most=9999)
+    """Average predictions over this many fixed augmentations of an image; 0 = none."""
+    early_stopping: bool = setting(False, "early stopping")
+    """Stop when the val part gets no better."""
+    reduce_on_plateau: bool = setting(False, "plateau")
+    """Reduce the learning rate when the val part gets no better."""
+    fractions: tuple[float, float, float] = setting(
+        (0.70, 0.15, 0.15), "evaluation", unit="(train, val, test)", metavar="TRAIN VAL TEST", above=0
+    )
+    """Shares of the parts, stratified by class; parts fixed by the data are kept. A cross-validation divides its
+    training folds as TRAIN to VAL."""
+    keep: Literal["last", "best", "stopping"] = setting("last", "evaluation", is_common=True)
+    """Score the last epoch, the best by --best-monitor, or the best of early stopping."""
+    best_monitor: Monitor = setting("val_loss", "evaluation", needs=("keep", "best"))
     """What makes an epoch the best one."""
-    early_stopping: bool = False
-    """Stop when the val part gets no better (see stop-…)."""
-    reduce_on_plateau: bool = False
-    """Lower the learning rate when the val part gets no better (see plateau-…)."""
-    baselines: bool = True
-    """Also score baselines on the same split: majority class, nearest centroid, nearest neighbour, logistic
-    regression."""
+    baselines: bool = setting(True, "evaluation")
+    """Also score simple models: majority class, nearest centroid, nearest neighbor, logistic regression."""
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
@@ -146,30 +179,30 @@ class TrainConfig:
 
     @property
     def looks_at_validation(self) -> bool:
-        """Whether anything is chosen by looking at the val part."""
+        """Whether anything is chosen by scores on the val part."""
         return self.keep != "last" or self.early_stopping or self.reduce_on_plateau
 
 
 @dataclass(frozen=True)
-class CrossvalConfig:
+class CrossvalConfig(Configuration):
     """One cross-validation. The defaults are the preset `report`."""
 
-    folds: int = 5
-    """Parts that the images are divided into; each is scored by a model trained on the others."""
-    repeats: int = 1
-    """Times to do so, each with another division. Fold numbers run on through the repeats."""
-    only_fold: int | None = None
-    """Train and score this fold alone; by loop, it is the very same as among all."""
-    fold_strategy: StrategyChoice = "auto"
-    """How folds are worked on: one after the other (loop, map), at once (vmap), or over the devices."""
-    keep_test: bool = False
-    """Leave test images that the data fix out of all folds, and score them apart by all folds' models together."""
+    folds: int = setting(5, "cross-validation", is_common=True, at_least=2)
+    """Number of folds."""
+    repeats: int = setting(1, "cross-validation", is_common=True, at_least=1)
+    """Cross-validations, each with other folds."""
+    only_fold: int | None = setting(None, "cross-validation", metavar="K", at_least=0)
+    """Train only this fold; under the loop strategy, bit-identical to that fold of a full run."""
+    fold_strategy: StrategyChoice = setting("auto", "cross-validation")
+    """Train folds in turn (loop, map), at once (vmap), or spread over the devices."""
+    keep_test: bool = setting(False, "cross-validation")
+    """Keep the data's own test images out of all folds; score them by all models together."""
     training: TrainConfig = field(default_factory=lambda: CROSSVAL_PRESETS["report"])
 
 
-# The published systems divided images at random, their copies among them: so must whoever compares with them.
+# Published protocols: their splits are random and do not group duplicates.
 _UNGROUPED = DataConfig(group_duplicates="none")
-# Compared on the validation parts of seeds 0 to 4 of Medical MNIST alone (experiments/LOG.md, "Recipes of our own").
+# Chosen on the validation parts of seeds 0 to 4 of Medical MNIST only (experiments/LOG.md, "Recipes of our own").
 _OURS = TrainConfig(
     loss_proportional_sampling=4,
     batch_size=64,
@@ -181,8 +214,8 @@ _OURS = TrainConfig(
 PRESETS: dict[PresetName, TrainConfig] = {
     # Molina, "Medical MNIST Data Set Exploration", phase 1.
     "report": TrainConfig(preset="report", data=_UNGROUPED),
-    # "Disease Classification using Medical MNIST": 32 by 32, three callbacks. It names no numbers for the callbacks
-    # and the epochs; these are ours.
+    # "Disease Classification using Medical MNIST": 32 by 32, three callbacks. It does not state the epochs or the
+    # callbacks' settings; these are ours.
     "article": TrainConfig(
         preset="article",
         epochs=30,
@@ -196,10 +229,10 @@ PRESETS: dict[PresetName, TrainConfig] = {
         stopping=StoppingConfig(stop_patience=6),
         plateau=PlateauConfig(plateau_factor=0.2, plateau_patience=2, plateau_min_lr=1e-6),
     ),
-    # For the fewest seconds to the report's accuracy.
+    # Fewest seconds to the report's accuracy.
     "fast": replace(_OURS, preset="fast", epochs=9, dropout=0.25, data=DataConfig(image_size=40)),
-    # For the fewest errors: all pixels, and images turned all the way round, as most of the errors that are left stand on
-    # their heads or lie askew; test-time augmentation turns them likewise.
+    # Fewest errors. All pixels, and rotation by any angle, in training and in test-time augmentation: most of the
+    # remaining errors were images that are upside down or askew.
     "best": replace(
         _OURS,
         preset="best",
@@ -210,34 +243,13 @@ PRESETS: dict[PresetName, TrainConfig] = {
     ),
 }
 CROSSVAL_PRESETS: dict[PresetName, TrainConfig] = {
-    # The same report's phase 2 trains each fold for 10 epochs.
+    # Phase 2 of the same report trains each fold for 10 epochs.
     "report": replace(PRESETS["report"], epochs=10),
     "article": PRESETS["article"],
     "fast": PRESETS["fast"],
     "best": PRESETS["best"],
 }
-
-
-def from_dict(values: dict) -> TrainConfig | CrossvalConfig:
-    """The inverse of `dataclasses.asdict`, for run.json; names it does not know raise TypeError."""
-    if "training" in values:
-        return CrossvalConfig(**{**values, "training": _training_from_dict(values["training"])})
-    return _training_from_dict(values)
-
-
-def _training_from_dict(values: dict) -> TrainConfig:
-    # A run from before duplicates could be grouped did not.
-    data = {"group_duplicates": "none", **values["data"]}
-    return TrainConfig(
-        **{
-            **values,
-            "fractions": tuple(values["fractions"]),
-            # A run from before blocks could be chosen had the two of the report.
-            "model_set": tuple(values["model_set"]),
-            "block_features": tuple(values.get("block_features", TrainConfig.block_features)),
-            "data": DataConfig(**{**data, "ignore": tuple(data["ignore"])}),
-            "augmentation": AugmentConfig(**values["augmentation"]),
-            "stopping": StoppingConfig(**values["stopping"]),
-            "plateau": PlateauConfig(**values["plateau"]),
-        }
-    )
+SETTINGS: Mapping[str, Setting] = {
+    entry.name: entry.setting for entry in entries(CrossvalConfig()) if entry.setting is not None
+}
+"""Every setting by its name, which is unique over all configurations."""

@@ -1,24 +1,24 @@
-"""What medjax refuses, and how a refusal reads: the file, the reason and the remedy, on one line."""
+"""Errors, and how a refusal reads: file, reason and remedy on one line."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with one file, option or run."""
+    """One problem with a file, option or run."""
 
-    name: str  # what it is about: a file's id, a path, an option
-    reason: str  # what is wrong with it, with the value that was seen
-    remedy: str  # what to do about it, or the limit that was passed
+    name: str  # of the file, path or option
+    reason: str  # what is wrong, with the value that was found
+    remedy: str  # what to do, or the limit
 
     def __str__(self) -> str:
         return f"{printable(self.name)}: {printable(self.reason)} ({printable(self.remedy)})"
 
 
 class RefusedError(ValueError):
-    """Input or usage that medjax will not work with; lists every problem found, not only the first.
+    """Input or usage that medjax refuses, with all problems found.
 
-    The command line prints one line a problem and ends with status 2.
+    The command line prints one line for each problem and exits with status 2.
     """
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
@@ -26,7 +26,7 @@ class RefusedError(ValueError):
         super().__init__("\n".join(self.lines()))
 
     def lines(self, limit: int = 20) -> list[str]:
-        """One line a problem, at most `limit` of them, then how many more there are."""
+        """One line for each problem, at most `limit`, then the number of the others."""
         lines = [str(problem) for problem in self.problems[:limit]]
         if len(self.problems) > limit:
             lines.append(f"… and {len(self.problems) - limit} more")
@@ -34,20 +34,20 @@ class RefusedError(ValueError):
 
 
 class DivergedError(ArithmeticError):
-    """Training met a loss that is not finite; the last finite checkpoint has been kept (status 3)."""
+    """The training loss is no longer finite; the last finite checkpoint is kept (exit status 3)."""
 
 
 def refuse(name: object, reason: str, remedy: str) -> RefusedError:
-    """A `RefusedError` with a single problem, to be raised."""
+    """A `RefusedError` with one problem, to be raised."""
     return RefusedError(Problem(str(name), reason, remedy))
 
 
 def printable(text: str) -> str:
-    """`text` with control and unpaired-surrogate characters escaped, so that a terminal shows it harmlessly."""
+    """`text` with control characters and unpaired surrogates escaped, safe to show in a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:
-    """`names` as words separated by commas, at most `limit` of them, then how many more."""
+    """`names` separated by commas, at most `limit`, then the number of the others."""
     shown = ", ".join(names[:limit])
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

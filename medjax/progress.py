@@ -1,4 +1,4 @@
-"""What a person sees on stderr while medjax works: bars on a terminal, one line an epoch elsewhere."""
+"""Progress on stderr: bars on a terminal; in a pipe or file only the printed lines."""
 
 import time
 import warnings
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 
 class Display:
-    """A context in which progress is shown; `is_quiet` shows nothing."""
+    """Context manager that shows progress; with `is_quiet` only warnings."""
 
     def __init__(self, *, is_quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=is_quiet, highlight=False)
@@ -39,15 +39,15 @@ class Display:
         self._bars.stop()
 
     def say(self, line: str) -> None:
-        """Print a line, above the bar where there is one."""
+        """Print a line, above the bar if there is one."""
         self._console.print(line, markup=False, soft_wrap=True)
 
     def warn(self, line: str) -> None:
-        """Print a warning, whether the display is quiet or not."""
+        """Issue a warning, even if the display is quiet."""
         warnings.warn(line, stacklevel=3)
 
     def start(self, description: str, unit: str = "images") -> None:
-        """Begin a new bar in place of the last, of so many of a unit."""
+        """Replace the bar by a new one that counts in `unit`."""
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(description, total=None, note="")
@@ -55,7 +55,7 @@ class Display:
         self._unit = unit
 
     def advance(self, done: int, total: int | None, note: str = "") -> None:
-        """Move the bar to `done` of `total` units; `note` stands beside it, with the units/s since the last."""
+        """Move the bar to `done` of `total` units; beside it stand `note` and the speed since the last call in units/s."""
         if self._task is None:
             return
         last_done, last_time = self._last

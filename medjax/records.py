@@ -25,15 +25,13 @@ class LoadCounts(NamedTuple):
     rescaled: int = 0  # 16-bit images reduced to 8 bits by --sixteen-bit
     skipped: int = 0  # junk: __MACOSX, ._*, .DS_Store, Thumbs.db, dot folders, text files in the root
     ignored: int = 0  # files left out by --ignore
-    conflicting: int = (
-        0  # identical images under different labels, in .npz files and arrays; refused elsewhere
-    )
+    conflicting: int = 0  # identical images with different labels (.npz and arrays; refused in files)
 
 
 class Dataset(NamedTuple):
     """Labelled images in memory."""
 
-    images: Images  # grey levels 0 to 255; 1 channel is gray, 3 are RGB
+    images: Images  # gray levels 0 to 255; 1 channel is gray, 3 are RGB
     labels: Labels  # index into class_names
     class_names: tuple[str, ...]
     ids: Names  # str: file names relative to the source, separated by "/"; `load` sorts by them
@@ -43,7 +41,7 @@ class Dataset(NamedTuple):
     groups: Names | None = None  # str: images of one group (patient, lesion, scan, copies) stay in one part
     counts: LoadCounts = LoadCounts()
     is_synthetic: bool = False
-    grouped_by: tuple[str, ...] = ()  # what the groups are the union of: "user", "exact", "near" duplicates
+    grouped_by: tuple[str, ...] = ()  # sources of the groups: "user", and "exact" or "near" duplicates
 
 
 class Split(NamedTuple):

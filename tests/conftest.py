@@ -17,12 +17,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
-# Before anything imports medjax: every annotated function then checks its arguments' shapes and dtypes. All rooms but
-# the command line's, where tyro's mark for a missing argument stands in for values of any type.
+# Before anything imports medjax: every annotated function then checks its arguments' shapes and dtypes. Except the
+# command line, where tyro's mark of a missing argument stands in for values of any type, and the configurations, which
+# are made from values of other types and refuse wrong ones themselves.
 ROOMS = [
     path.stem
     for path in (Path(__file__).parents[1] / "medjax").glob("[!_]*")
-    if path.stem not in ("cli", "commands")
+    if path.stem not in ("cli", "command_help", "commands", "config")
 ]
 jaxtyping.install_import_hook([f"medjax.{room}" for room in ROOMS], "beartype.beartype")
 

@@ -363,7 +363,7 @@ folder_case("cmyk", encode(Image.new("CMYK", (8, 8)), "JPEG"), "CMYK")
 folder_case("100_megapixels", raw_png(10_000, 10_000, bit_depth=1), "megapixels")
 folder_case("400_megapixels_claimed", raw_png(20_000, 20_000, data=zlib.compress(b"")), "megapixels")
 folder_case("jpeg_of_4_gigapixels_claimed", with_jpeg_size(JPEG, 65_535, 65_535), "megapixels")
-folder_case("one_endless_line", raw_png(60_000_000, 1, bit_depth=1), "a side")
+folder_case("one_endless_line", raw_png(60_000_000, 1, bit_depth=1), "per side")
 folder_case("half_transparent", encode(np.full((4, 4, 4), 128, np.uint8)), "transparent")
 folder_case("gray_and_alpha", encode(np.zeros((4, 4, 2), np.uint8)), "transparent")
 folder_case("transparent_palette", encode(Image.new("P", (4, 4)), transparency=0), "transparent")
@@ -709,7 +709,7 @@ npz_case(
     **{f"{p}_labels": np.zeros(N, int) for p in ("train", "val", "test")},
 )
 npz_case("of_columns", "train_images", "column", train_images=np.asfortranarray(random_pixels(0, (N, 10, 8))))
-npz_case("of_huge_images", "train_images", "a side", train_images=np.zeros((1, 1, 70_000), np.uint8),
+npz_case("of_huge_images", "train_images", "per side", train_images=np.zeros((1, 1, 70_000), np.uint8),
          train_labels=np.zeros(1, int))  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """A finished training run as files, and its page as a browser would read it."""
 
+import dataclasses
 import io
 import json
 import re
@@ -8,28 +9,61 @@ from pathlib import Path
 
 from PIL import Image
 
+from medjax.config import DataConfig, TrainConfig
 from medjax.report.page.page import render_page
 
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(2)'>", "{{ 7*7 }} & {% raw %} ]]>"]
 CLASSES = ["AbdomenCT", "CXR", "Hand"]
 FIGURES = ("curves", "confusion_matrix", "samples", "augmented", "errors")
-MEASURES = ("n", "precision", "recall", "f1", "specificity", "auc")
 PER_CLASS = {
-    "AbdomenCT": (180, 1.0, 0.99444, 0.99721, 1.0, 0.99998),
-    "CXR": (181, 0.98901, 1.0, 0.99448, 0.99444, 0.9987),
-    "Hand": (179, None, 0.0, None, 0.00001, None),
+    "AbdomenCT": (180, 1.0, 0.99444, 0.99721, 1.0, 0.99998, 0.9987),
+    "CXR": (181, 0.98901, 1.0, 0.99448, 0.99444, 0.9987, 0.9976),
+    "Hand": (179, None, 0.0, None, 0.00001, None, None),
 }
+
+
+def score_class(n, precision, recall, f1, specificity, auc, average_precision):
+    rates = {"precision": precision, "recall": recall, "sensitivity": recall, "specificity": specificity}
+    intervals = {f"{name}_ci95": None for name in ("sensitivity", "specificity", "precision")}
+    return {"n": n, **rates, **intervals, "f1": f1, "auc": auc, "average_precision": average_precision}
+
+
 SCORES = {
     "n": 540,
     "errors": 2,
     "accuracy": 538 / 540,
     "accuracy_ci95": [0.98659, 0.99898],
+    "accuracy_ci95_grouped": None,
+    "balanced_accuracy": 0.9962,
+    "balanced_accuracy_ci95": [0.99, 1.0],
+    "macro_f1": 0.9961,
+    "macro_f1_ci95": None,
+    "auc": 0.99951,
+    "auc_ci95": [0.9991, 0.9998],
+    "average_precision": None,
+    "average_precision_ci95": None,
     "loss": 0.0123456,
+    "loss_ci95": None,
+    "brier": 0.0123,
+    "brier_ci95": [0.01, 0.02],
+    "ece": 0.0211,
+    "ece_if_calibrated": [0.004, 0.012],
+    "ece_binning": {"bins": 15, "kind": "equal width on the top probability"},
+    "bootstrap": {"resamples": 1000, "seed": 0, "unit": "image", "units": 540, "withheld": None},
     "confusion_matrix": [[179, 1, 0], [0, 180, 0], [0, 1, 179]],
-    "per_class": {name: dict(zip(MEASURES, row, strict=True)) for name, row in PER_CLASS.items()},
+    "per_class": {name: score_class(*row) for name, row in PER_CLASS.items()},
 }
+LEAKAGE = {
+    "level": "image",
+    "statement": "Image level; no patient identifiers: images of one patient may lie in several parts.",
+    "groups_across_parts": {"n": 0, "named": {}},
+    "threshold": 2.0,
+    "test": {"n": 540, "exact": 0, "near": 0, "by_class": {"CXR": {"n": 181, "exact": 0, "near": 0}}},
+}
+CONFIG = TrainConfig(seed=7, epochs=2, baselines=False, data=DataConfig(group_duplicates="none"))
 RUN = {
     "medjax": "0.1.0",
+    "job": "train",
     "command": "medjax train phantom",
     "status": "done",
     "started": "2026-11-22T10:30:00+01:00",
@@ -37,19 +71,7 @@ RUN = {
     "strategy": "loop",
     "resumptions": [],
     "class_names": CLASSES,
-    "config": {
-        "preset": "report",
-        "seed": 7,
-        "epochs": 2,
-        "batch_size": 32,
-        "learning_rate": 0.001,
-        "dropout": 0.5,
-        "augment": True,
-        "fractions": [0.7, 0.15, 0.15],
-        "keep": "last",
-        "data": {"image_size": 28, "ignore": [], "cache": True, "max_megapixels": 64.0},
-        "augmentation": {"rotation": 10.0, "shift": 0.1, "zoom": 0.1},
-    },
+    "config": json.loads(json.dumps(dataclasses.asdict(CONFIG))),
     "data": {
         "name": "phantom",
         "path": "/home/someone/secret/phantom",
@@ -58,10 +80,19 @@ RUN = {
         "image_shape": [28, 28, 1],
         "is_synthetic": True,
         "parts": "random, stratified by class",
+        "groups": None,
+        "leakage": LEAKAGE,
         "counts": {
             part: dict.fromkeys(CLASSES, n) for part, n in (("train", 840), ("val", 180), ("test", 181))
         },
-        "loading": {"resized": 3600, "reshaped": 0, "reoriented": 1, "recolored": 0, "skipped": 2},
+        "loading": {
+            "resized": 3600,
+            "reshaped": 0,
+            "reoriented": 1,
+            "recolored": 0,
+            "skipped": 2,
+            "ignored": 0,
+        },
     },
     "model": {
         "name": "cnn",
@@ -85,6 +116,8 @@ METRICS = {
         "accuracy_ci95": [0.99848, 1.0],
         "loss": 3.2e-6,
     },
+    "training": {"epochs": 2, "best_epoch": None},
+    "baselines": None,
     "seconds": {"load": 2.314, "compile": 3.02, "train": 245.4, "evaluate": 0.61, "total": 7381.0},
 }
 HISTORY = """fold,epoch,train_loss,train_accuracy,val_loss,val_accuracy,learning_rate,seconds
@@ -126,9 +159,9 @@ class Page(HTMLParser):
         ]
 
 
-def png(width: int = 640, height: int = 320) -> bytes:
+def png(format: str = "PNG") -> bytes:
     stream = io.BytesIO()
-    Image.new("L", (width, height), 200).save(stream, "PNG")
+    Image.new("L", (640, 320), 200).save(stream, format)
     return stream.getvalue()
 
 

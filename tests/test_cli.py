@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+import types
+from pathlib import Path
 
 import pytest
 
 from medjax import cli
 from medjax.config import PRESETS
+from medjax.errors import RefusedError
 
 
 def run_cli(*arguments, capsys):
@@ -85,7 +88,12 @@ def test_a_used_run_directory_is_refused(trained_run, phantom_folder, capsys):
 
 
 def test_usage_errors_end_with_status_2(capsys):
-    for arguments in (["train"], ["nothing"], ["train", "phantom", "--preset", "nothing"]):
+    for arguments in (
+        ["train"],
+        ["nothing"],
+        [],
+        *(["train", "phantom", "--preset", *name] for name in ([], ["x"])),
+    ):
         assert run_cli(*arguments, capsys=capsys)[0] == 2
 
 
@@ -97,14 +105,24 @@ def test_divergence_ends_with_status_3(phantom_folder, tmp_path, capsys):
     assert "medjax: error: training diverged" in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "crossval", "evaluate", "compare", "predict", "audit", "split", "fetch"]
-)
-def test_help_reads_well(command, capsys):
-    status, out, _ = run_cli(command, "--help", capsys=capsys)
-    assert status == 0
-    assert "tyro" not in out
-    assert "STR" not in out.splitlines()[0]
+@pytest.mark.parametrize("flag", ["-h", "--help", "--help-all"])
+@pytest.mark.parametrize("command", ["train", "evaluate", None])
+def test_help_goes_to_stdout(command, flag, capsys):
+    status, out, err = run_cli(*([command] if command else []), flag, capsys=capsys)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"usage: medjax {command or 'COMMAND'} ")
+    assert ("--plateau-factor" in out) == (command == "train" and flag == "--help-all")
+
+
+def test_help_has_the_defaults_of_the_preset_and_needs_no_valid_one(capsys):
+    assert "(default: 9)" in run_cli("train", "--preset", "fast", "--help", capsys=capsys)[1]
+    assert "(default: 20)" in run_cli("train", "--preset", "none", "--help", capsys=capsys)[1]
+
+
+def test_an_unknown_option_is_refused_with_the_one_that_was_meant(capsys):
+    status, out, err = run_cli("train", "phantom", "--lr", 1e-3, "--epochs", 1, capsys=capsys)
+    assert (status, out) == (2, "")
+    assert err == ("medjax: error: --lr: is not an option of medjax train (did you mean --learning-rate?)\n")
 
 
 def test_crossval_prints_pooled_and_mean_scores_and_evaluate_one_fold(phantom_folder, tmp_path, capsys):
@@ -189,6 +207,25 @@ def test_numbers_of_an_option_replace_the_presets_and_words_add_up(preset, numbe
     assert (
         cli._parse(["train", "x", "--preset", preset]).config.block_features == PRESETS[preset].block_features
     )
+
+
+def test_settings_of_a_network_of_the_users_own_are_taken_word_by_word():
+    line = ["train", "x", "--model", "networks.py:deep", "--model-set", "depth=18", "--model-set", "name=a b"]
+    config = cli._parse(line).config
+    assert (config.model, config.model_set) == ("networks.py:deep", ("depth=18", "name=a b"))
+
+
+@pytest.mark.parametrize("line", [["evaluate", "run"], ["predict", "run", "a.png"]])
+def test_a_run_is_restored_with_the_network_that_is_named(line, monkeypatch):
+    registry = types.ModuleType("medjax.models.registry")
+    registry.load_model = lambda spec, settings: (spec, settings)
+    monkeypatch.setitem(sys.modules, "medjax.models.registry", registry)
+    monkeypatch.setattr("medjax.load_run", lambda directory, model=None: (directory, model), raising=False)
+    command = cli._parse([*line, "--model", "networks.py:deep", "--model-set", "depth=18"])
+    assert cli._load_run(command) == (Path("run"), ("networks.py:deep", ("depth=18",)))
+    assert cli._load_run(cli._parse(line)) == (Path("run"), None)
+    with pytest.raises(RefusedError, match=r"^--model-set: no network is named"):
+        cli._load_run(cli._parse([*line, "--model-set", "depth=18"]))
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

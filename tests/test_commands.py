@@ -1,4 +1,4 @@
-"""The commands: what a person may leave out, and what an audit starts from."""
+"""The commands: which arguments are required, and the defaults of an audit."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ def test_every_command_says_what_it_does():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_only_places_are_required(command):
+def test_only_positional_arguments_are_required(command):
     required = {
         each.name
         for each in dataclasses.fields(command)

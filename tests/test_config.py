@@ -1,15 +1,25 @@
+"""The presets, and what each setting declares."""
+
 import dataclasses
 import json
+from pathlib import Path
+
+import docstring_parser
+import numpy as np
 
 from medjax.config import (
     CROSSVAL_PRESETS,
     PRESETS,
+    SETTINGS,
     AugmentConfig,
     CrossvalConfig,
     DataConfig,
+    PlateauConfig,
+    StoppingConfig,
     TrainConfig,
-    from_dict,
 )
+from medjax.config_checks import require_valid
+from medjax.settings import entries
 
 
 def test_the_report_preset_is_the_report():
@@ -37,14 +47,6 @@ def test_the_reports_second_phase_trains_ten_epochs():
     assert CrossvalConfig().folds == 5
 
 
-def test_a_configuration_survives_json():
-    data = DataConfig(ignore=("*.bmp",), color="rgb")
-    config = TrainConfig(seed=7, fractions=(0.8, 0.1, 0.1), block_features=(8, 16, 8), data=data)
-    assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
-    crossval = CrossvalConfig(folds=3, only_fold=2, training=config)
-    assert from_dict(json.loads(json.dumps(dataclasses.asdict(crossval)))) == crossval
-
-
 def test_identical_images_stay_together_but_for_the_published_protocols():
     assert TrainConfig().data.group_duplicates == DataConfig().group_duplicates == "exact"
     published = {"report", "article"}
@@ -54,13 +56,45 @@ def test_identical_images_stay_together_but_for_the_published_protocols():
     assert report == TrainConfig()
 
 
-def test_a_run_from_before_blocks_could_be_chosen_has_the_reports():
-    values = dataclasses.asdict(TrainConfig())
-    del values["block_features"]
-    assert from_dict(values) == TrainConfig()
+def test_every_setting_is_declared_with_a_name_of_its_own_and_a_meaning():
+    found = list(entries(CrossvalConfig()))
+    assert all(entry.setting is not None for entry in found)
+    assert {entry.name: entry.setting for entry in found} == SETTINGS
+    assert len(found) == len(SETTINGS)
+    owners = (CrossvalConfig, TrainConfig, DataConfig, AugmentConfig, StoppingConfig, PlateauConfig)
+    meanings = {
+        each.arg_name: each.description
+        for owner in owners
+        for each in docstring_parser.parse_from_object(owner).params
+    }
+    assert meanings.keys() == SETTINGS.keys()
+    assert all(meaning.endswith(".") for meaning in meanings.values())
 
 
-def test_a_run_from_before_duplicates_were_grouped_still_has_none():
-    values = dataclasses.asdict(TrainConfig())
-    del values["data"]["group_duplicates"]
-    assert from_dict(values).data.group_duplicates == "none"
+def test_a_setting_needs_one_that_is_there_and_a_value_that_it_takes():
+    needs = [setting.needs for setting in SETTINGS.values() if setting.needs]
+    assert needs
+    for needed, *effective in needs:
+        for value in effective:
+            require_valid(dataclasses.replace(TrainConfig(), **{needed: value}))
+
+
+def test_values_of_numpy_and_paths_become_plain_ones():
+    config = TrainConfig(
+        seed=np.int64(3),
+        learning_rate=1,
+        augment=np.bool_(False),
+        fractions=np.array([0.8, 0.1, 0.1]),
+        block_features=[np.int32(8), 16],
+        data=DataConfig(groups=Path("a") / "groups.csv"),
+    )
+    assert config == TrainConfig(
+        seed=3,
+        learning_rate=1.0,
+        augment=False,
+        fractions=(0.8, 0.1, 0.1),
+        block_features=(8, 16),
+        data=DataConfig(groups=str(Path("a") / "groups.csv")),
+    )
+    assert type(config.learning_rate) is float
+    assert json.dumps(dataclasses.asdict(config))

@@ -11,10 +11,12 @@ PACKAGE = TESTS.parent / "medjax"
 LEVELS = {
     "errors": 0,
     "records": 1,
+    "settings": 0,
     "config": 1,
     "files": 1,
-    "limits": 2,
+    "config_checks": 2,
     "commands": 2,
+    "command_help": 3,
     "metrics": 1,
     "data": 2,
     "models": 2,

@@ -10,13 +10,12 @@ import pytest
 from medjax.metrics import zero_sums
 from medjax.models.cnn import CNN
 from medjax.training.augment import random_affine
+from medjax.training.fold_plan import FoldPlan, make_plan
 from medjax.training.folds import (
     Controls,
-    FoldPlan,
     evaluate_batches,
     finish_epoch,
     init_fold,
-    make_plan,
     run_steps,
 )
 from medjax.training.learner import make_learner

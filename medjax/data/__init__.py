@@ -1,1 +1,1 @@
-"""Images from any source, on the host: NumPy and Pillow, never JAX."""
+"""Load, check and split images on the host: NumPy and Pillow, never JAX."""

@@ -1,8 +1,8 @@
-"""Decoded images on disk, so that the second load of a source takes a moment.
+"""A cache of decoded data sets on disk, so that loading a source again is quick.
 
-An entry is one file: the sha256 of all that follows, in hexadecimal and a newline; then plain .npy arrays one after
-another. It is named after everything that the result depends on, and verified when it is read. What is damaged,
-foreign or unsafe is passed over; nothing that goes wrong here stops a load.
+An entry is one file: the sha256 of the rest in hexadecimal and a newline, then .npy arrays one after another. Its name
+is a hash of everything that the result depends on, and its checksum is verified when it is read. Damaged, foreign or
+unsafe entries are ignored; no error in here stops a load.
 """
 
 import dataclasses
@@ -23,23 +23,23 @@ from medjax.files import write_whole
 from medjax.records import Dataset, LoadCounts
 
 FORMAT = 1
-"""Raised whenever the same source would give another `Dataset`, or the file another layout."""
+"""Increase this when the same source gives another `Dataset`, or the layout of the file changes."""
 
 _CHECKSUM_BYTES = 65
-_PIECE = 2**20
-# Settings that change no image.
-_INDIFFERENT = ("cache", "groups", "group_duplicates", "near_threshold")
+_CHUNK_BYTES = 2**20
+# Settings that do not change the images.
+_IRRELEVANT = ("cache", "groups", "group_duplicates", "near_threshold")
 _ARRAYS = ("images", "labels", "ids", "digests", "split")
 
 
 def cache_folder() -> Path:
-    """Where entries are kept: MEDJAX_CACHE_DIR if it is set, else the user's cache folder."""
+    """The folder of the cache: MEDJAX_CACHE_DIR if it is set, else in the user's cache folder."""
     return Path(os.environ.get("MEDJAX_CACHE_DIR") or platformdirs.user_cache_dir("medjax"))
 
 
 def cache_key(stamp: str, config: DataConfig) -> str:
-    """The name of an entry: a hash of the source's stamp, the settings, and the programs that decode."""
-    settings = {**dataclasses.asdict(config), **dict.fromkeys(_INDIFFERENT)}
+    """The name of an entry: a hash of the source's stamp, the settings, and the versions of the format and Pillow."""
+    settings = {**dataclasses.asdict(config), **dict.fromkeys(_IRRELEVANT)}
     return hashlib.sha256(json.dumps([FORMAT, PIL.__version__, stamp, settings]).encode()).hexdigest()
 
 
@@ -50,7 +50,7 @@ def file_stamp(path: Path) -> str:
 
 
 def read_cached(key: str) -> Dataset | None:
-    """The data set that was kept under `key`, or None. Says nothing: whoever then writes will say what is wrong."""
+    """The data set stored under `key`; None without a warning if there is none or it is unusable."""
     folder = cache_folder()
     try:
         if not _is_private(folder):
@@ -65,7 +65,7 @@ def read_cached(key: str) -> Dataset | None:
 
 
 def write_cached(key: str, dataset: Dataset) -> None:
-    """Keep `dataset` under `key`; whoever reads meanwhile sees all of it or nothing. Warns where that cannot be."""
+    """Store `dataset` under `key`; warns if that is not possible."""
     folder = cache_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,8 +87,8 @@ def write_cached(key: str, dataset: Dataset) -> None:
 
 def _checksum(handle: BinaryIO) -> bytes:
     state = hashlib.sha256()
-    while piece := handle.read(_PIECE):
-        state.update(piece)
+    while chunk := handle.read(_CHUNK_BYTES):
+        state.update(chunk)
     return state.hexdigest().encode() + b"\n"
 
 
@@ -115,7 +115,7 @@ def _read_dataset(handle: BinaryIO) -> Dataset:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether nobody else can have written there."""
+    """Whether only this user can write there."""
     status = folder.stat()
     return os.name != "posix" or (status.st_uid == os.geteuid() and not status.st_mode & 0o022)
 

@@ -1,4 +1,4 @@
-"""Published data sets by name: downloaded once, checked by their MD5, never put over another file."""
+"""Download published data sets by name: once, verified by MD5, never over another file."""
 
 import hashlib
 import os
@@ -13,12 +13,12 @@ from medjax.files import write_whole
 
 
 class Published(NamedTuple):
-    """A data set that somebody else publishes as one file."""
+    """A public data set in one file."""
 
     address: str  # https
     md5: str  # 32 hexadecimal digits, as published
     file_name: str
-    terms: str  # licence, and whom to name
+    terms: str  # license, and whom to credit
 
 
 _MEDMNIST = "Yang et al., MedMNIST v2, Scientific Data 2023"
@@ -53,16 +53,16 @@ PUBLISHED = {
         for name, (md5, licence) in _MEDMNIST_FILES.items()
     },
 }
-"""What `fetch` knows, by name: Medical MNIST (MedNIST), and the sets of MedMNIST v2 that are 2D at 28 by 28,
-with one label an image. Addresses and MD5 as MONAI's tutorials and the package medmnist 3.0.2 have them."""
+"""The data sets that `fetch` knows: Medical MNIST (MedNIST), and those of MedMNIST v2 that are 2D, 28 by 28, with one
+label per image. Addresses and MD5 are those of MONAI's tutorials and the package medmnist 3.0.2."""
 
 _TIMEOUTS = (15.0, 60.0)
 """Seconds to wait for a connection, and for the next bytes."""
-_PIECE_BYTES = 2**18
+_CHUNK_BYTES = 2**18
 _HEADERS = {
-    # Zenodo answers 403 to programs that do not name themselves (fatiando/pooch issue 502).
+    # Zenodo answers 403 to the default user agent (fatiando/pooch issue 502).
     "User-Agent": "medjax",
-    # A .tar.gz that is unpacked on the way has neither the published MD5 nor the announced length.
+    # A .tar.gz that is decompressed in transit has neither the published MD5 nor the announced length.
     "Accept-Encoding": "identity",
 }
 
@@ -70,19 +70,18 @@ _HEADERS = {
 def fetch(
     name: str, directory: str | Path = "data", *, on_progress: Callable[[int, int | None], None] | None = None
 ) -> Path:
-    """Download the published data set `name` into `directory`, unless it lies there; returns its path.
+    """Download the published data set `name` into `directory`, unless it is there already; returns its path.
 
-    `on_progress(done, total)` is called with bytes, now and then; `total` is None where the server does not
-    say, `done` then is up to a piece too high, and there is no call at all where nothing is downloaded. The
-    directory is made if it is missing. Raises RefusedError for a name that is not in `PUBLISHED`, for another
-    file of that name in `directory`, and for a download that fails, of which nothing is left behind.
+    The directory is created if it is missing. `on_progress(done, total)` is called with bytes now and then; if the server
+    does not state the size, `total` is None and `done` up to a chunk too high. Raises RefusedError for a name that is not
+    in `PUBLISHED`, for another file of that name in `directory`, and for a failed download, which leaves nothing behind.
     """
     if name not in PUBLISHED:
         raise refuse(name, "is not a data set that medjax can fetch", f"give one of {', '.join(PUBLISHED)}")
     published = PUBLISHED[name]
     target = Path(directory) / published.file_name
     try:
-        if not _lies_there(target, published):
+        if not _is_there(target, published):
             _download(target, published, on_progress)
     except RefusedError:
         raise
@@ -91,19 +90,19 @@ def fetch(
     return target
 
 
-def _lies_there(target: Path, published: Published) -> bool:
-    """Whether the published file is at `target` already; refuses anything else that is."""
+def _is_there(target: Path, published: Published) -> bool:
+    """Whether the published file is at `target` already; RefusedError if anything else is."""
     if not os.path.lexists(target):
         return False
-    # Imported here, as it takes a while that the rest of medjax need not wait for.
+    # Imported here, because the import takes long and nothing else needs it.
     import pooch  # type: ignore[import-untyped]
 
     remedy = "move it away or delete it, then fetch again, or give another directory"
     if not target.is_file():
-        raise refuse(target, "something that is not a file is in the way", remedy)
+        raise refuse(target, "exists and is not a file", remedy)
     md5 = pooch.file_hash(target, "md5")
     if md5 != published.md5:
-        raise refuse(target, f"not the published file: its MD5 is {md5}, not {published.md5}", remedy)
+        raise refuse(target, f"is not the published file: its MD5 is {md5}, not {published.md5}", remedy)
     return True
 
 
@@ -112,53 +111,53 @@ def _download(
 ) -> None:
     import pooch
 
-    # Not pooch.retrieve: that writes over what lies there, and lets nobody but the owner read what it wrote.
+    # Not pooch.retrieve, which overwrites existing files and makes new ones readable by their owner only.
     with ExitStack() as stack:
-        stack.enter_context(_directory(target.parent))
+        stack.enter_context(_make_directory(target.parent))
         file = stack.enter_context(write_whole(target))
 
-        def close_at_the_end(response: Any, *_: object, **__: object) -> None:
-            stack.callback(response.close)  # pooch leaves it open where the download fails
+        def close_later(response: Any, *_: object, **__: object) -> None:
+            stack.callback(response.close)  # pooch leaves it open if the download fails
 
         get = pooch.HTTPDownloader(
             progressbar=False if on_progress is None else _Bar(on_progress),
-            chunk_size=_PIECE_BYTES,
+            chunk_size=_CHUNK_BYTES,
             timeout=_TIMEOUTS,
             headers=_HEADERS,
-            hooks={"response": close_at_the_end},
+            hooks={"response": close_later},
         )
         get(published.address, file, None)
         file.seek(0)
         md5 = hashlib.file_digest(file, "md5").hexdigest()
         if md5 != published.md5:
-            reason = f"not kept: what came from {_host(published)} has MD5 {md5}, not {published.md5}"
+            reason = f"not fetched: the file from {_host(published)} has MD5 {md5}, not {published.md5}"
             raise refuse(target, reason, f"try again, or {_by_hand(target, published)}")
 
 
 class _Bar:
-    """What pooch asks of a progress bar, as calls of `on_progress`."""
+    """The interface of a pooch progress bar, which calls `on_progress`."""
 
-    total = 0  # bytes; pooch sets it, to 0 where the server does not say
+    total = 0  # bytes; set by pooch, to 0 if the server does not state the size
 
     def __init__(self, on_progress: Callable[[int, int | None], None]) -> None:
         self._on_progress = on_progress
         self._done = 0
 
     def update(self, num_bytes: int) -> None:
-        # pooch counts every piece as a whole one, also the last, and at the end all of them again.
+        # pooch counts the last chunk as a full one, and in the end the whole file again.
         self._done += num_bytes
         self._on_progress(min(self._done, self.total or self._done), self.total or None)
 
     def reset(self) -> None:
-        """Nothing: what is done stays done."""
+        """Do nothing, so that progress is not lost."""
 
     def close(self) -> None:
-        """Nothing: whoever gave `on_progress` has the bar."""
+        """Do nothing: the caller owns the display."""
 
 
 @contextmanager
-def _directory(directory: Path) -> Iterator[None]:
-    """Make a directory and its parents; those that are new and still empty at the end are removed again."""
+def _make_directory(directory: Path) -> Iterator[None]:
+    """Create a directory and its parents; at the end, new ones that are still empty are removed."""
     missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -170,7 +169,7 @@ def _directory(directory: Path) -> Iterator[None]:
 
 
 def _failed(target: Path, published: Published, error: OSError | ValueError) -> RefusedError:
-    """The refusal that says why the download failed and how to do without it."""
+    """The refusal that says why the download failed, and how to download by hand."""
     import requests
 
     host, by_hand = _host(published), _by_hand(target, published)
@@ -188,10 +187,10 @@ def _failed(target: Path, published: Published, error: OSError | ValueError) -> 
         case requests.ConnectionError():
             reason = f"there is no connection to {host}, or it stalled"
         case requests.RequestException() | ValueError():
-            reason = f"the answer of {host} makes no sense"
+            reason = f"{host} sent an invalid answer"
         case _:
             reason = f"it cannot be read or written: {error.strerror or error}"
-            by_hand = f"make room and access there, give another directory, or {by_hand}"
+            by_hand = f"check space and permissions there, give another directory, or {by_hand}"
     return refuse(target, f"not fetched: {reason}", by_hand)
 
 

@@ -1,4 +1,4 @@
-"""A source laid out anew as OUT/train/<class>/<file> and OUT/test/<class>/<file>, byte for byte."""
+"""Copy a source into train and test folders, OUT/train/<class>/<file> and OUT/test/<class>/<file>, byte for byte."""
 
 import os
 import shutil
@@ -13,18 +13,19 @@ import numpy as np
 
 from medjax.config import DataConfig
 from medjax.data.decoding.worker_pool import Progress
-from medjax.data.load import PHANTOM, load, opened_source
-from medjax.data.reading.layout import arrange
+from medjax.data.load import PHANTOM, load
+from medjax.data.reading.layout import label_by_folder
 from medjax.data.reading.listing import Fault, UnfitError, problem_of
+from medjax.data.reading.sources import open_source
 from medjax.data.splitting.splits import draw_parts
 from medjax.errors import Problem, RefusedError, refuse
 from medjax.records import Dataset
 
 PARTS = ("train", "test")
-# Tells what an earlier, killed run of ours left behind; locked as long as the run lives.
+# Marks an unfinished folder as made by medjax; locked while that process lives.
 MARKER = ".medjax-split-unfinished"
 _DEFAULTS = DataConfig()
-_IMAGES_A_CALL = 100
+_PROGRESS_IMAGES = 100
 
 
 def export_split(
@@ -36,24 +37,24 @@ def export_split(
     config: DataConfig = _DEFAULTS,
     on_progress: Progress | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Copy the images of `source`, a folder or archive of class folders, into a new folder of two parts.
+    """Copy the images of `source`, a folder or archive of class folders, into a new folder with train and test.
 
-    Each part holds every class; test holds `test_share` of the images, drawn by `seed`, stratified, groups and
-    duplicates kept whole as `config` says. The bytes of an image are copied as they are; of the settings only those
-    matter that decide which images are read. Returns the number of images by part and class name.
+    Both parts hold every class; test gets `test_share` of the images, drawn by `seed`, stratified, with groups and
+    duplicates kept together as `config` says. Files are copied unchanged, so only the settings that decide which images
+    are read matter. Returns the number of images by part and class name.
 
-    All images are read and checked first, as `load` does; then copied, into a folder beside `target` that
-    takes its name when it is complete. Both times `on_progress(done, total)` is called. Raises RefusedError
-    before anything is written for a target that is in use or inside the source, for a source without a folder
-    per class or with parts of its own, and for whatever `load` refuses.
+    First all images are read and checked as by `load`, then copied into a folder beside `target`, which is renamed when
+    it is complete; `on_progress(done, total)` is called for both. Raises RefusedError, before anything is written, for a
+    target that is in use or inside the source, for a source without class folders or with parts of its own, and for
+    whatever `load` refuses.
     """
     if not 0 < test_share < 1:
         raise refuse("--test", f"{test_share} is out of range", "more than 0, less than 1, such as 0.2")
     if source == PHANTOM:
-        raise refuse(PHANTOM, "is made anew each time: it has no files to copy", "train on it as it is")
+        raise refuse(PHANTOM, "has no files to copy: it is generated in memory", "train on it as it is")
     origin, target = Path(source), Path(os.path.abspath(target))
     if origin.suffix.lower() == ".npz" and not origin.is_dir():
-        raise refuse(origin, "holds arrays and no image files, in parts of its own", "train on it as it is")
+        raise refuse(origin, "holds arrays in parts of its own, and no image files", "train on it as it is")
     _require_free(target, origin)
     dataset = load(origin, config, on_progress=on_progress)
     _require_no_parts(origin, dataset)
@@ -64,7 +65,7 @@ def export_split(
     part_of = {
         str(id): part for part, chosen in zip(PARTS, (train, test), strict=True) for id in dataset.ids[chosen]
     }
-    with _appearing(target) as folder:
+    with _write_folder(target) as folder:
         _copy_images(origin, folder, part_of, config, on_progress)
     return {
         part: dict(zip(dataset.class_names, np.bincount(dataset.labels[chosen]).tolist(), strict=True))
@@ -73,7 +74,7 @@ def export_split(
 
 
 def _require_free(target: Path, source: Path) -> None:
-    """Raise RefusedError unless `target` is new or an empty folder, and apart from the source."""
+    """Raise RefusedError unless `target` is a new or empty folder, neither inside the source nor around it."""
     try:
         if os.path.lexists(target):
             if not stat.S_ISDIR(target.lstat().st_mode):
@@ -90,7 +91,7 @@ def _require_free(target: Path, source: Path) -> None:
 
 
 def _is_within(path: Path, folder: Path) -> bool:
-    """Whether `path` is `folder` or lies in it, by whatever name: cases, links and mounts give it several."""
+    """Whether `path` is `folder` or inside it, compared by file, as letter case, links and mounts give it many names."""
     path = path.resolve()
     return folder.exists() and any(each.exists() and each.samefile(folder) for each in (path, *path.parents))
 
@@ -103,17 +104,17 @@ def _require_no_parts(source: Path, dataset: Dataset) -> None:
 
 
 def _require_portable(dataset: Dataset) -> None:
-    """Raise RefusedError where two names would be one on a file system that does not tell cases apart.
+    """Raise RefusedError if two names are the same on a file system that ignores case.
 
-    They are compared whichever part they fall into: the seed must not decide whether a source will do.
+    All names are compared, whatever their parts: the seed must not decide whether a source is refused.
     """
     names = [*dataset.class_names, *map(str, dataset.ids)]
-    alike = defaultdict(list)
+    same = defaultdict(list)
     for name in names:
-        alike[unicodedata.normalize("NFC", name.casefold())].append(name)
+        same[unicodedata.normalize("NFC", name.casefold())].append(name)
     problems = [
-        Problem(other, f"differs from {first} in upper and lower case alone", "rename one")
-        for first, *others in alike.values()
+        Problem(other, f"differs from {first} only in upper and lower case", "rename one")
+        for first, *others in same.values()
         for other in others
     ]
     if problems:
@@ -121,8 +122,11 @@ def _require_portable(dataset: Dataset) -> None:
 
 
 @contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` to write into; in the end it becomes `target`, or goes on failure."""
+def _write_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside `target` that is renamed to it when the block ends, or removed on an error.
+
+    `medjax.files.write_whole` does this for a file; a folder also needs a lock, and can be killed half way.
+    """
     folder = _unfinished(target)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -133,34 +137,33 @@ def _appearing(target: Path) -> Iterator[Path]:
             try:
                 yield folder
                 if target.is_dir():
-                    target.rmdir()  # it is empty, or this fails
+                    target.rmdir()  # fails unless it is empty
                 folder.rename(target)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-        # Only now: a run killed just before leaves a complete folder, and in it a hidden file that `load`
-        # skips.
+        # Last: a process killed just before leaves a complete folder with a hidden file, which `load` skips.
         (target / MARKER).unlink()
     except OSError as error:
         raise _failed(target, error) from None
 
 
 def _remove_leftover(folder: Path) -> None:
-    """Remove what a killed run has left; RefusedError where it may be anything else, or the run is alive."""
+    """Remove what a killed process left; RefusedError if it may be something else, or the process is alive."""
     is_folder = stat.S_ISDIR(folder.lstat().st_mode)
     names = {path.name for path in folder.iterdir()} if is_folder else {""}
     if not names:
         folder.rmdir()
         return
     if not {MARKER} <= names <= {MARKER, *PARTS} or not stat.S_ISREG((folder / MARKER).lstat().st_mode):
-        raise refuse(folder, "is in the way, and nothing that medjax left", "remove or rename it")
+        raise refuse(folder, "exists and was not made by medjax", "remove or rename it")
     with _locked(folder):
         shutil.rmtree(folder)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    import filelock  # it brings asyncio, which nothing else here needs
+    import filelock  # imports asyncio, which nothing else here needs
 
     try:
         with filelock.FileLock(folder / MARKER, timeout=0):
@@ -174,30 +177,31 @@ def _locked(folder: Path) -> Iterator[None]:
 def _copy_images(
     source: Path, folder: Path, part_of: dict[str, str], config: DataConfig, on_progress: Progress | None
 ) -> None:
-    """Write the bytes of every image of `source` to its place in its part."""
+    """Copy the bytes of every image of `source` into the folder of its part and class."""
     try:
-        with opened_source(source, config) as listing:
+        with open_source(source, config) as listing:
             id_of = {
-                image.key: image.id for image in arrange(listing.entries, str(source), config.ignore).images
+                image.key: image.id
+                for image in label_by_folder(listing.entries, str(source), config.ignore).images
             }
             if set(id_of.values()) != part_of.keys():
-                raise refuse(source, "has changed while it was read", "run it again")
+                raise refuse(source, "has changed while it was read", "run the command again")
             for done, (key, data) in enumerate(listing.read(id_of), start=1):
                 id = id_of[key]
                 if isinstance(data, Fault):
                     raise RefusedError(problem_of(id, data))
-                path = _place_of(folder / part_of[id], id)
+                path = _image_path(folder / part_of[id], id)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with open(path, "xb") as handle:
                     handle.write(data)
-                if on_progress is not None and (done % _IMAGES_A_CALL == 0 or done == len(id_of)):
+                if on_progress is not None and (done % _PROGRESS_IMAGES == 0 or done == len(id_of)):
                     on_progress(done, len(id_of))
     except UnfitError as error:
         raise RefusedError(problem_of(str(source), error.fault, can_ignore=False)) from None
 
 
-def _place_of(folder: Path, id: str) -> Path:
-    """The path of an image below the `folder` of its part; no name that got this far may lead out of it."""
+def _image_path(folder: Path, id: str) -> Path:
+    """The path of an image in the `folder` of its part; RefusedError for a name that would lead out of it."""
     names = id.split("/")
     is_plain = all(name not in ("", ".", "..") and not {"\\", "\0"} & set(name) for name in names)
     path = folder.joinpath(*names)

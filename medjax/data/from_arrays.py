@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medjax.data.decoding.collect import conflicting, warn_of_conflicts
+from medjax.data.decoding.collect import find_conflicts, warn_of_conflicts
 from medjax.data.decoding.image import digest_stack
-from medjax.data.reading.layout import class_name_fault
+from medjax.data.reading.names import class_name_fault
 from medjax.data.splitting import duplicates
 from medjax.data.splitting.apportion import number_groups
 from medjax.errors import Problem, RefusedError, listed, refuse
@@ -54,7 +54,7 @@ def make_dataset(
         name=name,
         split=parts,
         groups=checked_groups,
-        counts=LoadCounts(conflicting=sum(map(len, conflicting(digests, numbers)))),
+        counts=LoadCounts(conflicting=sum(map(len, find_conflicts(digests, numbers)))),
         grouped_by=() if checked_groups is None else ("user",),
     )
     warn_of_conflicts(dataset)
@@ -106,16 +106,16 @@ def _check_labels(labels: Any, num_images: int) -> Labels:
         array = array[:, 0]
     if array.ndim != 1:
         hint = "; of one-hot rows, labels.argmax(axis=1)" if array.ndim == 2 else ""
-        raise refuse("labels", f"have shape {array.shape}", f"give one label an image, (n,) or (n, 1){hint}")
+        raise refuse("labels", f"have shape {array.shape}", f"give one label per image, (n,) or (n, 1){hint}")
     if len(array) != num_images:
-        raise refuse("labels", f"are {len(array):,} for {num_images:,} images", "give one label an image")
+        raise refuse("labels", f"are {len(array):,} for {num_images:,} images", "give one label per image")
     if array.dtype.kind not in "biuf":
         remedy = "number them: class_names, labels = np.unique(labels, return_inverse=True)"
         raise refuse("labels", f"are of type {array.dtype}, not numbers", remedy)
     unfit = array[~(np.isfinite(array) & (array >= 0) & (array < 2**31))]
     unfit = unfit if len(unfit) else array[array != np.floor(array)]
     if len(unfit):
-        raise refuse("labels", f"hold {unfit[0]}", "give whole numbers from 0")
+        raise refuse("labels", f"contain {unfit[0]}", "give whole numbers from 0")
     return array.astype(np.int32)
 
 
@@ -124,16 +124,16 @@ def _check_classes(class_names: Sequence[str] | None, labels: Labels) -> tuple[s
     count = len(present) if class_names is None else len(class_names)
     if count < 2:
         raise refuse(
-            "labels" if class_names is None else "class_names", "hold one class only", "at least two"
+            "labels" if class_names is None else "class_names", "contain only one class", "give at least two"
         )
     if present[-1] >= count:
         hint = ", such as labels - 1" if present[0] == 1 else ""
         remedy = f"number the classes from 0 to {count - 1}{hint}"
         if class_names is not None:
-            reason = f"hold {present[-1]}, but there are {count} class names"
+            reason = f"contain {present[-1]}, but there are {count} class names"
             raise refuse("labels", reason, f"{remedy}, or name every class")
         missing = np.setdiff1d(np.arange(count), present)[0]
-        raise refuse("labels", f"hold {present[-1]}, but no {missing}", remedy)
+        raise refuse("labels", f"contain {present[-1]}, but no {missing}", remedy)
     if class_names is None:
         return tuple(map(str, range(count)))
     return _check_names(tuple(map(str, class_names)))
@@ -168,7 +168,7 @@ def _check_ids(ids: Iterable[Any], num_images: int) -> Names:
         raise refuse("ids", f"are empty for image {found.index('')}", "name every image")
     if len(set(found)) < num_images:
         (twice, _), *_ = Counter(found).most_common(1)
-        raise refuse("ids", f"hold {twice} twice", "name every image differently")
+        raise refuse("ids", f"contain {twice} twice", "name every image differently")
     return np.array(found)
 
 
@@ -183,15 +183,15 @@ def _check_parts(split: Iterable[str], labels: Labels, class_names: Sequence[str
     parts = np.array([str(part) for part in _one_each("split", split, len(labels))])
     unknown = np.setdiff1d(parts, Split._fields).tolist()
     if unknown:
-        raise refuse("split", f"holds {listed(unknown)}", 'give "train", "val" or "test" for each image')
+        raise refuse("split", f"contains {listed(unknown)}", 'give "train", "val" or "test" for each image')
     missing = [part for part in ("train", "test") if part not in parts]
     if missing:
-        remedy = "name train and test images, and perhaps val; or leave split out"
+        remedy = "give train and test images, and optionally val, or leave split out"
         raise refuse("split", f"has no {' and no '.join(missing)} images", remedy)
     untrained = np.setdiff1d(labels, labels[parts == "train"]).tolist()
     if untrained:
         raise RefusedError(
-            Problem(f"class {class_names[label]}", "has no train images in split", "every class needs some")
+            Problem(f"class {class_names[label]}", "has no train images in split", "give every class some")
             for label in untrained
         )
     return parts

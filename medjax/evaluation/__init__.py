@@ -1,1 +1,1 @@
-"""From predictions to numbers that can be trusted."""
+"""From predictions to metrics, intervals, comparisons and baselines."""

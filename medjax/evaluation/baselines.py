@@ -145,14 +145,12 @@ def _nearest(references: Pixels, images: Pixels) -> Int[np.ndarray, "m"]:
 
     Not scikit-learn's brute-force search: in float32 this takes half its time and finds the same neighbours.
     """
-    centre = references.mean(
-        axis=0
-    )  # subtracted so that squared norms, and their rounding errors, stay small
-    references = references - centre
+    mean = references.mean(axis=0)  # subtracted so that squared norms, and their rounding errors, stay small
+    references = references - mean
     half_squares = np.einsum("nv,nv->n", references, references) / 2
     nearest = []
     for first in range(0, len(images), _BLOCK):
-        products = (images[first : first + _BLOCK] - centre) @ references.T
+        products = (images[first : first + _BLOCK] - mean) @ references.T
         nearest.append(np.subtract(half_squares, products, out=products).argmin(axis=1))
     return np.concatenate(nearest)
 

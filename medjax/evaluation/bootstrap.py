@@ -1,7 +1,7 @@
-"""Percentile bootstrap of the metrics that have no interval of their own, over images or over groups of them.
+"""Percentile bootstrap of the metrics without an interval formula, over images or over groups of images.
 
-No array is ever resampled. A resample is a count for each unit, how often it was drawn, and every metric follows from
-sums that the counts weight: a thousand resamples are then a few sparse matrix products.
+No array is resampled. A resample is represented by how often it contains each unit, and every metric is computed from
+sums weighted by these counts, so that a thousand resamples take a few sparse matrix products.
 
 References:
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 (units of several observations) and 13
@@ -19,15 +19,15 @@ from medjax.evaluation.calibration import brier_scores
 from medjax.records import Predictions
 
 METRICS = ("balanced_accuracy", "macro_f1", "auc", "average_precision", "loss", "brier")
-"""What there are intervals of. The calibration error is not among them: it is biased upwards, a resample adds the same
-bias again, and so the interval of a calibrated model would never hold the truth (0 of 400 simulated ones did)."""
-_BLOCK = 50  # resamples worked on at a time: 24 MB at 60,000 images
+"""Metrics that get an interval. The expected calibration error does not: it is biased upwards, a resample adds the same
+bias again, and the interval of a calibrated model would miss the truth (400 of 400 simulated ones did)."""
+_BLOCK = 50  # resamples computed at a time: 24 MB at 60,000 images
 
 
 class _Ranking(NamedTuple):
-    """The predictions in steps from the highest probability of one class, as counts [step, unit]."""
+    """Predictions ranked by the probability of one class, in steps from the highest, as counts [step, unit]."""
 
-    members: csr_array  # predictions of images of the class
+    members: csr_array  # predictions of images of this class
     others: csr_array  # all other predictions
 
 
@@ -41,8 +41,8 @@ def bootstrap_intervals(
 ) -> dict[str, tuple[float, float] | None]:
     """95 % percentile intervals of the metrics in `METRICS`.
 
-    `units` numbers, from 0, what is drawn: images or groups, each with all of its predictions. None where one of
-    the resamples leaves the metric undefined, because no image of a rare class was drawn.
+    `units` numbers, from 0, the unit (image or group) of each prediction; a unit is drawn with all of its predictions. An
+    interval is None if the metric is undefined in a resample, for instance because no image of a rare class was drawn.
     """
     num_units = int(units.max()) + 1
     sums = _sums_by_unit(predictions, num_classes, units)
@@ -64,7 +64,7 @@ def bootstrap_intervals(
 def _draw(
     num_units: int, resamples: int, generator: np.random.Generator
 ) -> Iterator[Float64[np.ndarray, "unit block"]]:
-    """How often each unit is in each resample, some resamples at a time."""
+    """How often each unit occurs in each resample, a block of resamples at a time."""
     for first in range(0, resamples, _BLOCK):
         counts = [
             np.bincount(generator.integers(num_units, size=num_units), minlength=num_units)
@@ -74,14 +74,14 @@ def _draw(
 
 
 def _sums_by_unit(predictions: Predictions, num_classes: int, units: Int[np.ndarray, "m"]) -> csr_array:
-    """Sums over the predictions of each unit, [sum, unit]; the rows are those that `_metrics_of` reads."""
-    labels, called = predictions.labels, predictions.probabilities.argmax(axis=1)
-    is_right = labels == called
+    """Sums over the predictions of each unit, [sum, unit], in the order of rows that `_metrics_of` reads."""
+    labels, predicted = predictions.labels, predictions.probabilities.argmax(axis=1)
+    is_correct = labels == predicted
     ones, zeros = np.ones(len(labels)), np.zeros(len(labels), int)
-    entries = [  # row of each prediction, and what it adds there
-        (labels, is_right),
+    entries = [  # row of each prediction, and the value added there
+        (labels, is_correct),
         (num_classes + labels, ones),
-        (2 * num_classes + called, ones),
+        (2 * num_classes + predicted, ones),
         (3 * num_classes + zeros, predictions.losses),
         (3 * num_classes + 1 + zeros, brier_scores(predictions)),
     ]
@@ -94,27 +94,27 @@ def _sums_by_unit(predictions: Predictions, num_classes: int, units: Int[np.ndar
 def _metrics_of(
     sums: Float64[np.ndarray, "sum block"], num_classes: int, present: Bool[np.ndarray, "class"]
 ) -> dict[str, Float64[np.ndarray, "block"]]:
-    """The metrics of each resample that are made of sums over its predictions."""
-    hits, actual, called = sums[: 3 * num_classes].reshape(3, num_classes, -1)
+    """The metrics of each resample that are functions of sums over its predictions."""
+    correct, actual, predicted = sums[: 3 * num_classes].reshape(3, num_classes, -1)
     loss, brier = sums[3 * num_classes :]
     n = actual.sum(axis=0)
-    occurs = present | (called.sum(axis=1) > 0)
+    occurs = present | (predicted.sum(axis=1) > 0)
     with np.errstate(invalid="ignore"):
         return {
-            "balanced_accuracy": (hits / actual)[present].mean(axis=0),
-            "macro_f1": (2 * hits / (actual + called))[occurs].mean(axis=0),
+            "balanced_accuracy": (correct / actual)[present].mean(axis=0),
+            "macro_f1": (2 * correct / (actual + predicted))[occurs].mean(axis=0),
             "loss": loss / n,
             "brier": brier / n,
         }
 
 
 def _rank(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) -> _Ranking:
-    """Steps of equal probability; of steps that follow one another without changing either area, a single one."""
+    """Rank by probability, ties in one step; adjacent steps whose merging changes neither area are merged."""
     order = np.argsort(-predictions.probabilities[:, label], kind="stable")
     probabilities, is_member = predictions.probabilities[order, label], predictions.labels[order] == label
     level = np.cumsum(np.diff(probabilities, prepend=probabilities[0]) != 0)
     has_member, has_other = np.bincount(level, is_member) > 0, np.bincount(level, ~is_member) > 0
-    # Members before any other image are all found without a false alarm, and a run of others finds none.
+    # Members ranked before all others cause no false positive, and a run of others adds no true positive.
     is_needed = np.logical_or.accumulate(has_other)[1:] & (has_member[1:] | has_member[:-1])
     step = np.concatenate([[0], np.cumsum(is_needed)])[level]
     shape = (int(step[-1]) + 1, int(units.max()) + 1)
@@ -128,14 +128,14 @@ def _rank(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) -> 
 def _areas_of(
     rankings: list[_Ranking], draws: Float64[np.ndarray, "unit block"]
 ) -> dict[str, Float64[np.ndarray, "block"]]:
-    """Macro area under the ROC curve and average precision of each resample."""
+    """Macro-averaged area under the ROC curve and average precision of each resample."""
     areas, precisions = [], []
     for members, others in rankings:
-        hits, alarms = members @ draws, others @ draws
-        hits_until, alarms_until = hits.cumsum(axis=0), alarms.cumsum(axis=0)
+        positives, negatives = members @ draws, others @ draws
+        true_positives, false_positives = positives.cumsum(axis=0), negatives.cumsum(axis=0)
         with np.errstate(invalid="ignore"):
-            pairs = hits_until[-1] * alarms_until[-1]
-            areas.append((alarms * (hits_until - hits / 2)).sum(axis=0) / pairs)
-            precision = hits_until / np.maximum(hits_until + alarms_until, 1)
-            precisions.append((hits * precision).sum(axis=0) / hits_until[-1])
+            pairs = true_positives[-1] * false_positives[-1]
+            areas.append((negatives * (true_positives - positives / 2)).sum(axis=0) / pairs)
+            precision = true_positives / np.maximum(true_positives + false_positives, 1)
+            precisions.append((positives * precision).sum(axis=0) / true_positives[-1])
     return {"auc": np.mean(areas, axis=0), "average_precision": np.mean(precisions, axis=0)}

@@ -1,8 +1,9 @@
-"""Two models on the same images: what the one gets right that the other does not.
+"""Compare two models on the same images, in pairs.
 
 References:
     McNemar, "Note on the Sampling Error of the Difference Between Correlated Proportions or Percentages", 1947,
-    https://doi.org/10.1007/BF02295996: of the images that only one model is right about, each has it with chance 1/2.
+    https://doi.org/10.1007/BF02295996: if the models are equally good, an image that only one of them gets right is
+    as likely to be the first's as the second's.
 """
 
 from typing import Any
@@ -14,21 +15,21 @@ from medjax.evaluation.intervals import Pairs, effective_size, paired_difference
 from medjax.records import Names
 
 MOST_IDS = 20
-"""Images named of each kind of change."""
+"""Most ids that are listed for each kind of change."""
 
 
 def compare_accuracies(
     first: Bool[np.ndarray, "m"], second: Bool[np.ndarray, "m"], groups: Int[np.ndarray, "m"] | None = None
 ) -> dict[str, Any]:
-    """The difference in accuracy, first less second, of two models that were right about these images, as JSON values.
+    """Difference in accuracy of two models, first minus second, from which images each predicts correctly, as JSON values.
 
-    Keys: n, difference, ci95 (Newcombe's paired method; with groups, numbered from 0, at the effective number of
-    images; None of a single group), unit ("image" or "group"), only_first_right, only_second_right, mcnemar_p (exact,
-    two-sided: the chance of so uneven a division if neither model were better; None with groups, whose images are
-    not independent).
+    Keys: n, difference, ci95 (Newcombe's paired method; with `groups`, numbered from 0, at the effective number of
+    images; None for a single group), unit ("image" or "group"), only_first_right, only_second_right, mcnemar_p (exact
+    two-sided p-value; None with groups, whose images are not independent).
 
-    Chosen over a bootstrap of the differences: it covered 94.2 to 97.2 % of 400 simulated pairs of models under nine
-    conditions, the bootstrap 92.2 to 96.8 % under eight of them (300 groups of 5 at 99 and 98 %: 94.8 and 92.2 %).
+    Newcombe's interval was chosen over a bootstrap of the differences: it covered 94.2 to 97.2 % of 400 simulated pairs
+    of models under nine conditions, the bootstrap 92.2 to 96.8 % under eight of them (300 groups of 5 at 99 and 98 %:
+    94.8 and 92.2 %).
     """
     counts = Pairs(
         *(int(which.sum()) for which in (first & second, first & ~second, ~first & second, ~(first | second)))
@@ -51,22 +52,22 @@ def compare_predictions(
     second: Names,
     groups: Int[np.ndarray, "m"] | None = None,
 ) -> dict[str, Any]:
-    """Two models' predicted classes of the same images, as JSON values; the difference is second less first.
+    """Compare two models by their predicted classes of the same images, as JSON values; the difference is second minus first.
 
-    Keys: n, accuracy (of each), difference, ci95, unit and mcnemar_p (as `compare_accuracies`), and what changes from the first to the
-    second: right_to_wrong, wrong_to_right and wrong_to_wrong (another wrong class), each with its number n and
-    the ids of at most 20 images.
+    Keys: n, accuracy (of each), difference, ci95, unit and mcnemar_p (see `compare_accuracies`), and the changes from the
+    first model to the second: right_to_wrong, wrong_to_right and wrong_to_wrong (another wrong class), each with the
+    number n and the ids of at most `MOST_IDS` images.
     """
-    was_right, is_right = first == labels, second == labels
-    compared = compare_accuracies(is_right, was_right, groups)
+    first_correct, second_correct = first == labels, second == labels
+    compared = compare_accuracies(second_correct, first_correct, groups)
     changes = {
-        "right_to_wrong": was_right & ~is_right,
-        "wrong_to_right": ~was_right & is_right,
-        "wrong_to_wrong": ~was_right & ~is_right & (first != second),
+        "right_to_wrong": first_correct & ~second_correct,
+        "wrong_to_right": ~first_correct & second_correct,
+        "wrong_to_wrong": ~first_correct & ~second_correct & (first != second),
     }
     return {
         "n": compared["n"],
-        "accuracy": [float(was_right.mean()), float(is_right.mean())],
+        "accuracy": [float(first_correct.mean()), float(second_correct.mean())],
         **{name: compared[name] for name in ("difference", "ci95", "unit", "mcnemar_p")},
         **{
             name: {"n": int(chosen.sum()), "ids": ids[chosen][:MOST_IDS].tolist()}
@@ -76,7 +77,7 @@ def compare_predictions(
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p-value of McNemar's test, from the numbers of images that only one model is right about."""
+    """Exact two-sided p-value of McNemar's test, from the images that only the first, or only the second, gets right."""
     from scipy.stats import binomtest  # imported here: it takes half a second
 
     total = only_first + only_second
@@ -89,10 +90,10 @@ def _interval(
     second: Bool[np.ndarray, "m"],
     groups: Int[np.ndarray, "m"] | None,
 ) -> list[float] | None:
-    share = 1.0
+    weight = 1.0  # of an image: less than one independent image if it is in a group
     if groups is not None:
         size = effective_size(first.astype(np.float64) - second, groups)
         if size is None:
             return None
-        share = size / len(first)
-    return list(paired_difference_interval(Pairs(*(share * count for count in counts))))
+        weight = size / len(first)
+    return list(paired_difference_interval(Pairs(*(weight * count for count in counts))))

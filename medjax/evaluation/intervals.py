@@ -1,13 +1,13 @@
-"""Confidence intervals of proportions, and of the difference of two of the same images.
+"""Confidence intervals of proportions, and of the difference of two proportions on the same images.
 
-Where images come in groups (patients, lesions, scans), they say less than as many independent ones: the formulas are
-then used with the effective number of images, n over the design effect, and with Student's t for as many groups.
+Images in groups (patients, lesions, scans) carry less information than as many independent ones. The formulas then use
+the effective number of images: n divided by the design effect, corrected by Student's t for the number of groups.
 
 References:
     Korn and Graubard, "Confidence Intervals for Proportions with Small Expected Number of Positive Counts Estimated
-    from Survey Data", Survey Methodology 24, 1998: the effective size and its degrees of freedom.
+    from Survey Data", Survey Methodology 24, 1998: the effective sample size and its degrees of freedom.
     Dean and Pagano, "Evaluating Confidence Interval Methods for Binomial Proportions in Clustered Surveys", 2015,
-    https://doi.org/10.1093/jssam/smv024: with it, Wilson's interval is among those that cover best.
+    https://doi.org/10.1093/jssam/smv024: with it Wilson's interval is among those with the best coverage.
 """
 
 import math
@@ -22,7 +22,7 @@ Interval = tuple[float, float]
 
 
 class Pairs(NamedTuple):
-    """Images by which of two models was right about them; fractions where images count for less than one."""
+    """Images by which of two models predicts them correctly; fractions if an image counts for less than one."""
 
     both: float
     only_first: float
@@ -31,40 +31,39 @@ class Pairs(NamedTuple):
 
 
 def wilson_interval(successes: int | float, n: int | float) -> Interval:
-    """95 % interval of a proportion, from `successes` of `n` independent trials; n is more than 0.
+    """95 % interval of a proportion, from `successes` of `n` > 0 independent trials.
 
-    Both may be fractions: of a mean over several counts of the same trials, or of an effective number of trials.
-
-    Unlike the usual p ± 1.96 standard errors it stays inside [0, 1] and keeps its coverage near 0 and 1.
+    Both may be fractions, as for a mean over repeated counts of the same trials or an effective number of trials. Unlike
+    the usual p ± 1.96 standard errors, the interval stays inside [0, 1] and keeps its coverage near 0 and 1.
 
     Reference: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927,
     https://doi.org/10.1080/01621459.1927.10502953.
     """
     share, z2 = successes / n, _NORMAL_975**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    center = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _NORMAL_975 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    # At 0 and n successes the bound is 0 and 1 exactly; rounding may put it just beside.
-    return (0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
+    # At 0 or n successes the bound is exactly 0 or 1, which rounding may miss.
+    return (0.0 if successes == 0 else center - half, 1.0 if successes == n else center + half)
 
 
 def grouped_wilson_interval(shares: Float[np.ndarray, "m"], groups: Int[np.ndarray, "m"]) -> Interval | None:
-    """95 % interval of the mean of `shares`, 1 for an image that is right, where images come in groups, numbered from 0.
+    """95 % interval of the mean of `shares` (1 for an image predicted correctly) of images in `groups`, numbered from 0.
 
-    None of a single group, which says nothing of any other. Chosen over a bootstrap of the groups because it covers
-    better near 1 (300 groups of 5, accuracy 99 %: 94.5 % against 92.2 %) and with few groups (20: 96.5 % against 93.5 %;
-    400 simulations each), and exists without a single error.
+    None for a single group, which says nothing about other groups. Chosen over a bootstrap of the groups: it covers better
+    near 1 (300 groups of 5, accuracy 99 %: 94.5 % against 92.2 %) and with few groups (20: 96.5 % against 93.5 %; 400
+    simulations each), and is defined without a single error.
     """
     size = effective_size(shares, groups)
-    # Rounding may put the mean of ones just beside 1.
+    # Rounding may push the mean of ones above 1.
     return None if size is None else wilson_interval(min(float(shares.mean()), 1.0) * size, size)
 
 
 def effective_size(values: Float[np.ndarray, "m"], groups: Int[np.ndarray, "m"]) -> float | None:
-    """How many independent images would tell the mean of `values` as surely as these do, in their groups.
+    """Number of independent images that would determine the mean of `values` as precisely as these images in `groups`.
 
-    At most as many as there are; where all values are alike, and do not show how alike a group is, as if those of
-    a group were copies of one another. It counts in that few groups tell their own variance badly (Student's t). None of
-    a single group.
+    It is at most the number of images. If all values are equal, assume an intra-cluster correlation of 1 (the images of a
+    group count as copies of one another). Includes Student's t correction for estimating the variance from few groups.
+    None for a single group.
     """
     from scipy.special import stdtrit  # imported here: most runs have no groups
 
@@ -78,12 +77,12 @@ def effective_size(values: Float[np.ndarray, "m"], groups: Int[np.ndarray, "m"])
     else:
         residuals = np.bincount(groups, values) - mean * sizes
         design_effect = num_groups / (num_groups - 1) * (residuals**2).sum() / (n * variance)
-    widening = stdtrit(num_groups - 1, 0.975) / _NORMAL_975
-    return float(n / max(design_effect, 1.0) / widening**2)
+    t_ratio = stdtrit(num_groups - 1, 0.975) / _NORMAL_975
+    return float(n / max(design_effect, 1.0) / t_ratio**2)
 
 
 def paired_difference_interval(pairs: Pairs) -> Interval:
-    """95 % interval of the difference of two proportions of the same images: first minus second.
+    """95 % interval of the difference of two proportions on the same images, first minus second.
 
     Reference: Newcombe, "Improved Confidence Intervals for the Difference Between Binomial Proportions Based on Paired
     Data", 1998, method 10, https://doi.org/10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C.
@@ -93,13 +92,13 @@ def paired_difference_interval(pairs: Pairs) -> Interval:
     first_low, first_high = wilson_interval(first * n, n)
     second_low, second_high = wilson_interval(second * n, n)
     correlation = _correlation(pairs)
-    below = _side(first - first_low, second_high - second, correlation)
-    above = _side(first_high - first, second - second_low, correlation)
+    below = _margin(first - first_low, second_high - second, correlation)
+    above = _margin(first_high - first, second - second_low, correlation)
     return first - second - below, first - second + above
 
 
 def _correlation(pairs: Pairs) -> float:
-    """Of the two models' right answers, corrected for continuity where positive; 0 where one is always right or wrong."""
+    """Correlation of the two models' correctness, corrected for continuity if positive; 0 if a model is always right or wrong."""
     n = sum(pairs)
     both, only_first, only_second, neither = pairs
     margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
@@ -109,5 +108,6 @@ def _correlation(pairs: Pairs) -> float:
     return (max(agreement - n / 2, 0.0) if agreement > 0 else agreement) / math.sqrt(margins)
 
 
-def _side(first: float, second: float, correlation: float) -> float:
+def _margin(first: float, second: float, correlation: float) -> float:
+    """Distance from the difference to one bound, by Newcombe's formula."""
     return math.sqrt(max(first**2 - 2 * correlation * first * second + second**2, 0.0))

@@ -1,4 +1,4 @@
-"""Curves of one class against all others, over every threshold on its probability: points for a figure."""
+"""ROC and precision-recall curves of one class against all others, as points for a figure."""
 
 from typing import NamedTuple
 
@@ -8,40 +8,41 @@ from jaxtyping import Bool, Float64, Int
 from medjax.records import Predictions
 
 MOST_POINTS = 200
-"""A curve of more points is thinned to so many, its ends kept."""
+"""Longer curves are thinned to this many points; the ends are kept."""
 
 
 class RocCurve(NamedTuple):
-    """From (0, 0) to (1, 1): nothing called this class, and everything."""
+    """From (0, 0), no image predicted as the class, to (1, 1), every image predicted as the class."""
 
     false_positive_rate: Float64[np.ndarray, "points"]  # 1 - specificity
     true_positive_rate: Float64[np.ndarray, "points"]  # sensitivity
-    area: float  # under the whole curve, before it was thinned
+    area: float  # under the curve before thinning
 
 
 class PrecisionRecallCurve(NamedTuple):
-    """From the lowest threshold to the highest, at which recall is 0 and precision 1 by convention."""
+    """From the lowest threshold to the highest; there recall is 0 and precision 1 by convention."""
 
     recall: Float64[np.ndarray, "points"]
     precision: Float64[np.ndarray, "points"]
-    average_precision: float  # of the whole curve
-    prevalence: float  # share of the images that are of the class: the precision of chance
+    average_precision: float  # of the curve before thinning
+    prevalence: float  # share of the images that belong to the class: the precision of chance
 
 
 def roc_curve(predictions: Predictions, label: int) -> RocCurve | None:
-    """Sensitivity against false alarms; None where all images, or none, are of the class."""
+    """ROC curve of the class with this label; None if all images, or none, belong to it."""
     from sklearn import metrics  # imported here: it takes over a second
 
     is_class, probabilities = _one_against_others(predictions, label)
     if is_class.all() or not is_class.any():
         return None
-    false, true, _ = metrics.roc_curve(is_class, probabilities)
-    kept = _thin(len(false))
-    return RocCurve(false[kept], true[kept], float(metrics.auc(false, true)))
+    false_positive_rate, true_positive_rate, _ = metrics.roc_curve(is_class, probabilities)
+    kept = _thin(len(false_positive_rate))
+    area = float(metrics.auc(false_positive_rate, true_positive_rate))
+    return RocCurve(false_positive_rate[kept], true_positive_rate[kept], area)
 
 
 def precision_recall_curve(predictions: Predictions, label: int) -> PrecisionRecallCurve | None:
-    """Precision against recall; None where no image is of the class."""
+    """Precision-recall curve of the class with this label; None if no image belongs to it."""
     from sklearn import metrics
 
     is_class, probabilities = _one_against_others(predictions, label)
@@ -60,5 +61,5 @@ def _one_against_others(
 
 
 def _thin(n: int) -> Int[np.ndarray, "points"]:
-    """Positions of at most `MOST_POINTS` of `n` points, evenly spread."""
+    """Indices of at most `MOST_POINTS` of `n` points, evenly spaced."""
     return np.linspace(0, n - 1, min(n, MOST_POINTS)).round().astype(int)

@@ -1,4 +1,4 @@
-"""What a data set holds twice, and what of it a split would let a model see before it is scored on it."""
+"""Duplicates in a data set, and how many scored images have a copy among the training images of a split."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 
 from medjax.config import PRESETS, DataConfig, TrainConfig
+from medjax.config_checks import require_valid
 from medjax.data.splitting import duplicates
 from medjax.errors import RefusedError, refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.from_config import make_splits
 from medjax.jobs.run_record import describe_data, describe_leakage, describe_parts
-from medjax.limits import require_valid
 from medjax.progress import Display
 from medjax.records import Dataset, Indices
 from medjax.runs import directory as run_files
 
 GROUPS_SHOWN = 8
-"""Groups in the figure, the largest ones."""
+"""Groups in the figure: the largest."""
 
 
 def audit(
@@ -29,7 +29,7 @@ def audit(
     out: str | Path | None = None,
     is_quiet: bool = True,
 ) -> dict[str, Any]:
-    """Count the images of `source`, its identical and nearly identical ones, and those that a split parts.
+    """Count the images of `source`, its identical and nearly identical ones, and copies on both sides of a split.
 
     The split is the one that `medjax train` would use with this `seed` and this `config`: parts that the source fixes
     are kept. Returns what JSON can hold: `data` (as in run.json), `exact_duplicates`, `exact_by_class`, `conflicts`
@@ -73,7 +73,7 @@ def _describe(
 
 
 def _draw(directory: Path, dataset: Dataset, groups: duplicates.Groups) -> None:
-    # Imported here: Matplotlib takes a second, which an audit without a figure need not wait for.
+    # Imported here: Matplotlib takes a second to import, and most audits draw no figure.
     from medjax.report.figures.duplicate_groups import plot_groups
     from medjax.report.figures.plots import save_figure
 

@@ -1,4 +1,4 @@
-"""Baselines on the very splits of a run, for the block `baselines` of metrics.json."""
+"""Baselines on the splits of a run: the block `baselines` of metrics.json."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from medjax.runs.directory import PredictedPart
 
 
 class Baselines(NamedTuple):
-    """What baselines score beside a run, and how long each took."""
+    """Scores of the baselines, and the seconds that each took."""
 
     metrics: dict[str, Any]
     seconds: dict[str, float]  # by name of the baseline, all folds together
@@ -34,7 +34,7 @@ def fit_baselines(
     parts: Sequence[PredictedPart],
     display: Display,
 ) -> Baselines:
-    """Fit each baseline where the models of a run were trained, and score it on the same images as they were.
+    """Fit each baseline on the training images of a run, and score it on the same images as the run.
 
     Of `parts`, what the run predicted, those are the first test part: of a cross-validation the out-of-fold images of
     one repeat, each fold with baselines of its own.
@@ -49,10 +49,10 @@ def fit_baselines(
     predicted: dict[str, BaselinePredictions] = {}
     # In the order of the images, as the predictions of all folds are.
     order = np.argsort(np.concatenate([splits[fold].test for fold in folds]), kind="stable")
-    for place, name in enumerate(BASELINES):
+    for number, name in enumerate(BASELINES):
         each = []
         for index, fold in enumerate(folds):
-            display.advance(place * len(folds) + index, len(BASELINES) * len(folds), name.replace("_", " "))
+            display.advance(number * len(folds) + index, len(BASELINES) * len(folds), name.replace("_", " "))
             each.append(
                 predict_baseline(
                     name, pixels, dataset.labels, splits[fold].train, splits[fold].test, num_classes

@@ -1,4 +1,4 @@
-"""Two runs on the images that both were scored on, from what they left behind."""
+"""Compare two runs, by their predictions.csv, on the images that both were scored on."""
 
 import csv
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from medjax.config import from_dict
+from medjax.config_checks import from_dict
 from medjax.data.splitting.group_file import read_groups
 from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.evaluation.comparison import compare_predictions
@@ -19,22 +19,22 @@ from medjax.records import Names
 from medjax.runs import directory as run_files
 
 
-class _Answer(NamedTuple):
+class _Prediction(NamedTuple):
     label: str
     predicted: str
 
 
 @dataclasses.dataclass(frozen=True)
 class _Scored:
-    """A run and what it says of its test images."""
+    """A run and its predictions of test images."""
 
     directory: Path
     record: Mapping[str, Any]
-    answers: Mapping[str, _Answer]  # by id
+    predictions: Mapping[str, _Prediction]  # by id
 
 
 def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
-    """What changes from the first run to the second on the test (or out-of-fold) images that both predicted, by id.
+    """Changes from the first run to the second on the test (or out-of-fold) images that both predicted, by id.
 
     Of a repeated cross-validation the first repeat counts. Besides the keys of `compare_predictions`: only_first and
     only_second (test images of one run alone), same_data (whether both were given the same data), warnings. Raises
@@ -45,7 +45,7 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
     if names[0] != names[1]:
         differing = listed(sorted({*names[0]} ^ {*names[1]}) or names[1])
         raise refuse(str(second), f"has other classes than {first}: {differing}", "compare runs of one task")
-    before, after = (one.answers for one in runs)
+    before, after = (one.predictions for one in runs)
     shared = [id for id in before if id in after]
     if not shared:
         reason = f"none of its {len(after)} test images was a test image of {first}"
@@ -69,24 +69,26 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
 
 def _open(directory: Path) -> _Scored:
     record = run_files.read_json(directory / "run.json")
-    return _Scored(directory, record, _read_answers(directory / "predictions.csv"))
+    return _Scored(directory, record, _read_predictions(directory / "predictions.csv"))
 
 
-def _read_answers(path: Path) -> dict[str, _Answer]:
-    """The test rows of predictions.csv, of the first repeat that is there."""
+def _read_predictions(path: Path) -> dict[str, _Prediction]:
+    """The test rows of predictions.csv, of the first repeat."""
     try:
         with path.open(encoding="utf-8", newline="") as lines:
             rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]
         first = min((int(row["repeat"]) for row in rows), default=0)
-        answers = {
-            row["id"]: _Answer(row["label"], row["predicted"]) for row in rows if int(row["repeat"]) == first
+        predictions = {
+            row["id"]: _Prediction(row["label"], row["predicted"])
+            for row in rows
+            if int(row["repeat"]) == first
         }
     except FileNotFoundError:
         raise refuse(str(path), "not found", "name a run that was scored, by its directory") from None
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         reason = f"cannot be read ({type(error).__name__})"
         raise refuse(str(path), reason, "restore it from a copy") from error
-    return answers
+    return predictions
 
 
 def _require_same_labels(first: _Scored, second: _Scored, shared: list[str]) -> None:
@@ -97,21 +99,21 @@ def _require_same_labels(first: _Scored, second: _Scored, shared: list[str]) -> 
             "compare runs of the same labels",
         )
         for id in shared
-        if (mine := first.answers[id].label) != (its := second.answers[id].label)
+        if (mine := first.predictions[id].label) != (its := second.predictions[id].label)
     ]
     if problems:
         raise RefusedError(problems)
 
 
 def _read_groups(runs: tuple[_Scored, _Scored], ids: Names) -> tuple[Int[np.ndarray, "m"] | None, list[str]]:
-    """The group of each image, numbered from 0, if a run had groups; and a warning where they are not at hand."""
+    """The group of each image, numbered from 0, if a run had groups; and a warning where the groups file cannot be read."""
     grouped = [one for one in runs if one.record["data"]["groups"] is not None]
     for one in grouped:
         path = training_of(from_dict(dict(one.record["config"]))).data.groups
         if path is None:
             continue
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the file also names images which were not scored
+            warnings.simplefilter("ignore")  # the file may name images that were not scored
             try:
                 return np.unique(read_groups(Path(path), ids), return_inverse=True)[1], []
             except RefusedError:

@@ -1,17 +1,18 @@
-"""The same run under the other way of grouping duplicates, so that what leakage is worth can be seen."""
+"""Repeat a run with duplicates grouped the other way, to show how much leakage changes the score."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-from medjax.config import CrossvalConfig, from_dict
+from medjax.config import CrossvalConfig
+from medjax.config_checks import from_dict
 from medjax.jobs.from_config import Config, training_of, with_training
 from medjax.jobs.restored_run import Run
 from medjax.jobs.train import cross_validate, train
 from medjax.runs import directory as run_files
 
 OTHER = "other_grouping"
-"""Directory under a run, of the run that it is compared with."""
+"""Directory, under a run, of the run that it is compared with."""
 
 
 def compare_grouping(trained: Run, source: str | Path, *, is_quiet: bool = True) -> Run:
@@ -34,7 +35,7 @@ def compare_grouping(trained: Run, source: str | Path, *, is_quiet: bool = True)
     )
     metrics = {**trained.metrics, "grouping": [_describe(each) for each in (trained, other)]}
     run_files.write_json(trained.directory / "metrics.json", metrics)
-    # Imported here, as Matplotlib and templates are not needed to train.
+    # Imported here: training needs no templates.
     from medjax.report.page.page import write_page
 
     write_page(trained.directory)
@@ -49,7 +50,7 @@ def _regrouped(config: Config) -> Config:
 
 
 def _describe(finished: Run) -> dict[str, Any]:
-    """What a table of both shows of a run."""
+    """One row of the table that compares both."""
     metrics = finished.metrics
     block = metrics.get("pooled") or metrics["test"]
     leakage = finished.record["data"]["leakage"]["test"]

@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk, so that the next process need not compile them again; only where it is asked for."""
+"""A cache of compiled programs on disk, for a quicker next start; off unless asked for."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ _REMEDY = "delete it, as what lies there may be anybody's, or set MEDJAX_CACHE_D
 
 
 def use_compilation_cache(folder: str | Path | None = None) -> Path:
-    """Keep the programs that this process compiles in `folder`, take those that lie there, and return its path.
+    """Read and write compiled programs in `folder`, and return its path.
 
     To be called before anything is compiled. Without `folder` it is `compiled` in the cache folder of decoded images
     (MEDJAX_CACHE_DIR, or the user's own). Results are the same bits: JAX takes a program only where program,
@@ -28,14 +28,14 @@ def use_compilation_cache(folder: str | Path | None = None) -> Path:
         https://docs.jax.dev/en/latest/persistent_compilation_cache.html
     """
     if folder is None:
-        # Made apart, as `parents=True` would leave it open to whom the umask lets in.
+        # Made separately: `parents=True` would give it the permissions of the umask.
         _make_private(cache_folder())
         folder = cache_folder() / "compiled"
     folder = Path(folder)
     _make_private(folder)
     _require_private(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder.resolve()))
-    # Every program, also those that are quick to compile: there are a dozen of them before the first step.
+    # Quick programs too: a dozen of them are compiled before the first step.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return folder
@@ -50,16 +50,16 @@ def _make_private(folder: Path) -> None:
 
 
 def _require_private(folder: Path) -> None:
-    """Raise RefusedError where somebody else could have put a program into a folder, or could do so now."""
+    """Raise RefusedError where another user could have written into a folder, or could do so now."""
     if os.name != "posix":
         return
-    place = folder.resolve()
-    status = place.stat()
+    resolved = folder.resolve()
+    status = resolved.stat()
     if status.st_uid != os.geteuid():
         raise refuse(folder, "belongs to another user, whose programs would be run", _REMEDY)
     if status.st_mode & 0o022:
         raise refuse(folder, f"can be written by others (mode {stat.S_IMODE(status.st_mode):o})", _REMEDY)
-    for parent in place.parents:
+    for parent in resolved.parents:
         mode = parent.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             raise refuse(folder, f"lies in {parent}, where anybody can put another in its place", _REMEDY)

@@ -1,4 +1,4 @@
-"""Data sets before any training: fetched, laid out in train and test folders, and read."""
+"""Data sets: download, copy into train and test folders, read."""
 
 from pathlib import Path
 

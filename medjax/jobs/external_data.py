@@ -1,4 +1,4 @@
-"""A restored model on images from elsewhere: another hospital, scanner or year."""
+"""Score a restored run on external data: another hospital, scanner or year."""
 
 from pathlib import Path
 from typing import Any
@@ -35,31 +35,27 @@ def with_classes(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
     return dataset._replace(labels=numbers[dataset.labels], class_names=class_names)
 
 
-def find_trained(directory: Path, dataset: Dataset) -> Bool[np.ndarray, "n"] | None:
-    """Which images are, pixel by pixel, images that the run was trained on; None where the run does not tell."""
-    trained = run_files.read_digests(directory / TRAINED)
-    if trained is None:
-        return None
-    known = {digest.tobytes() for digest in trained}
+def find_trained(directory: Path, dataset: Dataset) -> Bool[np.ndarray, "n"]:
+    """Which images are identical, pixel by pixel, to images that the run was trained on."""
+    known = {digest.tobytes() for digest in run_files.read_digests(directory / TRAINED)}
     return np.array([digest.tobytes() in known for digest in dataset.digests], bool)
 
 
 def keep_external(
     directory: Path, source: str | Path | None, dataset: Dataset, predictions: Predictions
 ) -> dict[str, Any]:
-    """Score the predictions of all images of `source`, which is from elsewhere, and write them down under the run.
+    """Score the predictions of all images of external data, and write them under the run.
 
-    Returns `external`, the block of the images that training has not seen; `identical`, that of those it has, or None
-    where there are none; `num_identical`, None where the run does not tell; and the `directory` of the files.
+    Returns `external`, the scores of images that the run was not trained on; `identical`, those of images that it was
+    trained on (each None where there are none); `num_identical`, how many these are; and the `directory` of the files.
     """
-    is_trained = find_trained(directory, dataset)
-    seen = np.zeros(len(dataset.labels), bool) if is_trained is None else is_trained
+    seen = find_trained(directory, dataset)
     new, old = (predictions.take(mask[predictions.indices]) for mask in (~seen, seen))
     folder = run_files.create_run_dir(None, run_files.file_name(dataset.name), parent=directory / "external")
     scores = {
         "external": None if not len(new.labels) else score_part(new, dataset, "test"),
         "identical": None if not len(old.labels) else score_part(old, dataset, "test"),
-        "num_identical": None if is_trained is None else int(seen.sum()),
+        "num_identical": int(seen.sum()),
         "data": describe_data(
             source, dataset, "none: all of them are scored", {"external": predictions.indices}
         ),

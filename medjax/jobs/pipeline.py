@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from medjax.config import CrossvalConfig
+from medjax.config_checks import require_valid
 from medjax.errors import DivergedError, RefusedError, listed, refuse
 from medjax.jobs import resume
 from medjax.jobs.baselines import fit_baselines
@@ -22,7 +23,6 @@ from medjax.jobs.restored_run import Run
 from medjax.jobs.run_record import describe_leakage, describe_run, job_name
 from medjax.jobs.score_folds import FoldScores, score_folds
 from medjax.jobs.train_folds import TrainedFolds, train_folds
-from medjax.limits import require_valid
 from medjax.models.network import Network
 from medjax.progress import Display
 from medjax.records import Dataset, Split

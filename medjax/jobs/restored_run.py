@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from medjax.config import CrossvalConfig, DataConfig, from_dict
+from medjax.config import CrossvalConfig, DataConfig
+from medjax.config_checks import from_dict
 from medjax.data.load import fingerprint, load_images
 from medjax.errors import refuse
 from medjax.jobs.datasets import load_dataset

@@ -1,4 +1,4 @@
-"""A run directory taken into hand: made or continued, locked, and compared with what is asked of it."""
+"""Continue a run: lock its directory, and check that data, settings, network and versions are those it began with."""
 
 import contextlib
 import shlex
@@ -15,21 +15,21 @@ from medjax.runs import directory as run_files
 
 _LOCK = ".lock"
 _PARTIAL = "*.partial"
-# A run continues only under the same versions of these: others may round, shuffle or initialise differently.
+# Other versions of these may round, shuffle or initialise differently, so a run does not continue under them.
 _VERSIONED = ("medjax", "jax", "flax", "optax", "numpy")
-_SURROUNDING = ("jaxlib", "pillow")  # worth a warning, as another machine is
+_SURROUNDING = ("jaxlib", "pillow")  # another version is a warning, as another machine is
 # Settings that change no bit of a result: the data's fingerprint and the groups' digest are compared instead.
 _INDIFFERENT = ("data.cache", "data.groups")
 
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold a run directory for this process alone; RefusedError where another one does.
+    """Lock a run directory for this process; RefusedError where another process holds it.
 
     The operating system gives the lock back when the process ends, however it ends; the file itself stays, because
     to remove it would let two processes hold two locks.
     """
-    # Without the operating system's lock there is none: a mere marker would outlive a process that is killed.
+    # No soft lock: a marker file would outlive a process that is killed.
     lock = FileLock(directory / _LOCK, fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
@@ -59,7 +59,7 @@ def require_run_or_nothing(directory: Path) -> bool:
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:
-    """run.json of a run to continue, or None where none was begun; what a killed run left half written is removed."""
+    """run.json of a run to continue, or None where none was begun. Removes half-written files of a killed run."""
     is_begun = require_run_or_nothing(directory)
     for path in [*directory.glob(_PARTIAL), *directory.glob(f"figures/{_PARTIAL}")]:
         path.unlink()
@@ -114,7 +114,7 @@ def require_same_data(directory: Path, old: Mapping[str, Any], new: Mapping[str,
 def compare_environments(
     directory: Path, old: Mapping[str, Any], new: Mapping[str, Any], *, allow_version_change: bool
 ) -> list[str]:
-    """What has changed since a run began, as warnings; RefusedError for versions that matter and are not allowed."""
+    """Changes of versions and machine since a run began, as warnings; RefusedError for versions that must not change."""
     changed = [
         f"{name} was {old['versions'][name]}, is {new['versions'][name]}"
         for name in _VERSIONED
@@ -143,7 +143,7 @@ def compare_environments(
 
 
 def continuation(command: str, directory: Path) -> str:
-    """How to continue the run that `command` began, to be typed or called."""
+    """The command, or the call, that continues the run that `command` began."""
     words = shlex.split(command)
     if words[0] != "medjax":
         return f"the same call with run_dir={str(directory)!r} and resume=True"

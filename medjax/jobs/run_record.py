@@ -191,7 +191,7 @@ def describe_leakage(config: Config, dataset: Dataset, splits: Sequence[Split]) 
 def describe_level(dataset: Dataset, num_crossing: int, threshold: float) -> tuple[str, str]:
     """The level at which parts are disjoint, "group" or "image", and the same in words.
 
-    `num_crossing` groups lie in more than one official part; `threshold` (grey levels) is that of nearly identical images.
+    `num_crossing` groups lie in more than one official part; `threshold` (gray levels) is that of nearly identical images.
     """
     level = "group" if "user" in dataset.grouped_by and num_crossing == 0 else "image"
     if level == "group":
@@ -206,7 +206,7 @@ def describe_level(dataset: Dataset, num_crossing: int, threshold: float) -> tup
     if "exact" in dataset.grouped_by:
         sentences.append(f"Identical images are kept together{where}.")
     if "near" in dataset.grouped_by:
-        linked = f"those of a class that pairs at most {threshold:g} grey levels apart link"
+        linked = f"those of a class that pairs at most {threshold:g} gray levels apart link"
         sentences.append(f"Identical images, and {linked}, are kept together{where}.")
     return level, " ".join(sentences)
 

@@ -1,4 +1,4 @@
-"""From trained folds to the scores of metrics.json and the rows of predictions.csv."""
+"""Score trained folds: metrics.json and the rows of predictions.csv."""
 
 import statistics
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from medjax.runs.directory import PredictedPart
 from medjax.training.learner import Learner
 from medjax.training.predict import predict
 
-NO_FOLD = -1  # stands in predictions.csv for the models of all folds together
+NO_FOLD = -1  # in predictions.csv: predicted by the networks of all folds together
 
 
 class FoldScores(NamedTuple):
-    """What is left of the predictions."""
+    """Scores and predictions of all folds."""
 
     metrics: dict[str, Any]  # metrics.json, but for the seconds
     parts: list[PredictedPart]  # rows of predictions.csv
-    shown: Predictions | None  # those that the figures are of; None where a fold has none
+    shown: Predictions | None  # the predictions that the figures show; None if a fold diverged
 
 
 def score_folds(
@@ -139,7 +139,7 @@ def score_part(predictions: Predictions, dataset: Dataset, part: str) -> dict[st
 def predict_together(
     learner: Learner, models: Sequence[Variables], arrays: tuple[Any, Any], indices: Indices
 ) -> Predictions:
-    """Predictions by the mean of several models' probabilities."""
+    """Predictions by the mean of several networks' probabilities."""
     each = [predict(learner, variables, arrays, indices) for variables in models]
     probabilities = np.stack([predictions.probabilities for predictions in each]).mean(axis=0)
     labels = each[0].labels

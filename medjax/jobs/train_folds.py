@@ -1,4 +1,4 @@
-"""Folds in training: watched, recorded in history.csv, checkpointed, and taken up again where they were."""
+"""Train folds: with progress, history.csv and checkpoints, continuing from the newest checkpoint."""
 
 import time
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from medjax.training.strategies import StrategyName, select_fold, stack_folds
 
 
 class TrainedFolds(NamedTuple):
-    """What training leaves; the state has a leading axis of the folds that were trained."""
+    """The result of training; the state has a leading axis of folds."""
 
     learner: Learner
     state: FoldState
@@ -114,7 +114,7 @@ def _restore(
     parent = directory / "checkpoints"
     epoch, damages = find_newest(parent, folds)
     if epoch is None and damages:
-        # To begin again would wipe out what may be the only copies.
+        # Starting again would delete what may be the only copies.
         raise RefusedError(problem for damage in damages for problem in damage.problems)
     if epoch is None:
         return None
@@ -149,7 +149,7 @@ def _read_history(directory: Path, epoch: int) -> list[dict[str, Any]]:
 
 
 class _Watcher:
-    """Shows and records what happens; decides nothing."""
+    """Shows and records the training; changes nothing."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class _Watcher:
             now = time.perf_counter()
             self.compile_seconds, self._epoch_started = now - self._epoch_started, now
             self._display.start("training")
-        sums = jax.device_get(progress.train)  # NumPy arrays: what is shown compiles nothing
+        sums = jax.device_get(progress.train)  # NumPy arrays, so that showing them compiles nothing
         images = self._config.batch_size * len(self._folds)
         done = (progress.epoch * progress.num_steps + progress.step) * images
         total = self._config.epochs * progress.num_steps * images
@@ -185,7 +185,7 @@ class _Watcher:
         self._display.advance(done, total, note)
 
     def record(self, epoch: int, state: FoldState, info: EpochInfo) -> list[dict[str, Any]]:
-        """Write the rows of an epoch, one for each fold that had a part in it, and return them."""
+        """Write the rows of an epoch, one for each fold that was trained in it, and return them."""
         now = time.perf_counter()
         took_part = np.flatnonzero(info.took_part).tolist()
         seconds = (now - self._epoch_started) / max(len(took_part), 1)
@@ -196,7 +196,7 @@ class _Watcher:
         return rows
 
     def tell(self, epoch: int, rows: list[dict[str, Any]], state: FoldState, info: EpochInfo) -> None:
-        """Say how an epoch went and what the controls did."""
+        """Print the scores of an epoch and what the controls did."""
         if rows:
             self._display.say(epoch_line(rows, self._config.epochs))
         for index, fold in enumerate(self._folds):
@@ -207,7 +207,7 @@ class _Watcher:
     def _rows(
         self, folds: Sequence[int], epoch: int, state: FoldState, info: EpochInfo, seconds: float
     ) -> list[dict[str, Any]]:
-        """One row of history.csv for each of the folds, given by their place among those that are trained."""
+        """One row of history.csv for each of the folds, given by their index among those that are trained."""
         scores = {
             f"{part}_{name}": np.where(sums.num_images > 0, values, np.nan)
             for part, sums in (("train", info.train), ("val", info.val))

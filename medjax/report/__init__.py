@@ -1,1 +1,1 @@
-"""Figures, and the page that shows them."""
+"""What people read: figures, the HTML page, and lines of a terminal."""

@@ -60,8 +60,6 @@ def evaluation_lines(scores: Mapping[str, Any]) -> list[str]:
     """What `Run.evaluate` returned."""
     lines = [_score_line(name, scores[name]) for name in _SCORED if scores.get(name)]
     if "directory" in scores:  # external data
-        if scores["num_identical"] is None:
-            lines.append("unknown: whether the run was trained on some of these images; it left no digests")
         lines.append(f"next: every prediction is in {scores['directory']}")
     return lines
 
@@ -121,7 +119,7 @@ def _duplicate_lines(found: Mapping[str, Any]) -> list[str]:
     lines = [
         f"identical (every pixel, at full size): {counted(exact['redundant'], 'redundant image')} in "
         f"{counted(exact['groups'], 'group')}; {counted(exact['conflicting'], 'image')} with conflicting labels",
-        f"identical or near-identical (linked by pairs of one class at most {near['threshold']:g} grey levels apart, "
+        f"identical or near-identical (linked by pairs of one class at most {near['threshold']:g} gray levels apart, "
         f"root mean square): {counted(near['redundant'], 'redundant image')} in {counted(near['groups'], 'group')}"
         + (f", by number of images: {sizes}" if sizes else ""),
     ]
@@ -133,7 +131,7 @@ def _duplicate_lines(found: Mapping[str, Any]) -> list[str]:
         block = near["by_class"][name]
         lines.append(
             f"warning: the largest group of {name} is a chain of near-duplicates: {block['largest']:,} of "
-            f"{block['n']:,} images, up to {block['span']:g} grey levels apart; inspect it (--out), or lower "
+            f"{block['n']:,} images, up to {block['span']:g} gray levels apart; inspect it (--out), or lower "
             "--near-threshold"
         )
     return lines

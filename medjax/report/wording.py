@@ -1,47 +1,30 @@
-"""Numbers and facts of a run as a reader sees them: text, and nothing that a browser would interpret."""
+"""Numbers and facts of a run as plain text for a reader; the templates escape it for the browser."""
 
 import math
 import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
+
+from medjax.config import SETTINGS
+from medjax.settings import Heading
 
 UNDEFINED = "undefined"
 
 LOADING = {
     "resized": "resized to the model's size",
-    "reshaped": "stretched or squeezed on the way, having another aspect ratio",
-    "reoriented": "turned upright as the EXIF tag says",
-    "recolored": "converted to the chosen color",
+    "reshaped": "with another aspect ratio, so stretched or squeezed by the resizing",
+    "reoriented": "rotated or mirrored as the EXIF tag says",
+    "recolored": "converted to the chosen color mode",
     "rescaled": "reduced from 16 to 8 bits",
-    "skipped": "skipped as junk (system folders and notes beside the images)",
-    "ignored": "left out by --ignore",
-    "conflicting": "in the source under two labels",
+    "skipped": "skipped as junk (system files, and notes beside the images)",
+    "ignored": "excluded by --ignore",
+    "conflicting": "stored in the source under two labels",
 }
-"""What each count of `medjax.records.LoadCounts` means, after the words "12 images"."""
+"""Meaning of each count of `medjax.records.LoadCounts`, after words such as "12 images"."""
 
-UNITS = {
-    "epochs": "passes over the training images",
-    "loss_proportional_sampling": "an epoch",
-    "batch_size": "images",
-    "block_features": "features",
-    "dropout": "of the hidden units",
-    "test_time_augmentation": "of each image",
-    "fractions": "(train, val, test)",
-    "image_size": "pixels a side",
-    "max_megapixels": "million pixels",
-    "stop_patience": "epochs",
-    "plateau_patience": "epochs",
-    "plateau_cooldown": "epochs",
-    "rotation": "degrees either way",
-    "near_threshold": "grey levels",
-    "shift": "of each side, either way",
-    "zoom": "either way on each axis",
-}
-
-SWITCHES = {"augmentation": "augment", "stopping": "early_stopping", "plateau": "reduce_on_plateau"}
-"""Groups of settings that count only where a setting of training is on."""
+_MOST_DECIMALS = 6
 
 
 def decimals(n: int) -> int:
@@ -50,52 +33,54 @@ def decimals(n: int) -> int:
 
 
 class Percentages(NamedTuple):
-    """An accuracy and the bounds of its 95 % interval, in per cent, with the same decimals."""
+    """An accuracy and the bounds of its 95 % interval, in per cent, with the same number of decimals."""
 
     point: str
     low: str
     high: str
 
 
-def percentages(scores: Mapping) -> Percentages:
-    """Accuracy in the decimals that `n` is worth, and more where a value below 100 % would round to that."""
+def percentages(scores: Mapping[str, Any]) -> Percentages:
+    """The accuracy in a block of metrics.json, with more decimals if a value below 100 % would be rounded to it."""
     if scores["accuracy"] is None:
         return Percentages(UNDEFINED, UNDEFINED, UNDEFINED)
     values = [scores["accuracy"], *scores["accuracy_ci95"]]
-    places = decimals(scores["n"])
-    while places < 6 and any(_hides_errors(value, places) for value in values):
-        places += 1
-    return Percentages(*(f"{100 * value:.{places}f}" for value in values))
+    digits = decimals(scores["n"])
+    while digits < _MOST_DECIMALS and any(_hides_errors(value, digits) for value in values):
+        digits += 1
+    return Percentages(*(f"{100 * value:.{digits}f}" for value in values))
 
 
 def percent(value: float | None, n: int, deviation: float | None = None) -> str:
     """An accuracy over `n` images, alone or with the standard deviation of several: "99.63 ± 0.21 %"."""
     if value is None:
         return UNDEFINED
-    places = decimals(n)
-    while places < 6 and (_hides_errors(value, places) or _hides_spread(deviation or 0.0, places)):
-        places += 1
-    spread = "" if deviation is None else f" ± {100 * deviation:.{places}f}"
-    return f"{100 * value:.{places}f}{spread} %"
+    digits = decimals(n)
+    while digits < _MOST_DECIMALS and (
+        _hides_errors(value, digits) or _hides_deviation(deviation or 0.0, digits)
+    ):
+        digits += 1
+    spread = "" if deviation is None else f" ± {100 * deviation:.{digits}f}"
+    return f"{100 * value:.{digits}f}{spread} %"
 
 
-def _hides_errors(value: float, places: int) -> bool:
-    return value < 1 - 1e-9 and round(100 * value, places) == 100
+def _hides_errors(value: float, digits: int) -> bool:
+    return value < 1 - 1e-9 and round(100 * value, digits) == 100
 
 
-def _hides_spread(deviation: float, places: int) -> bool:
-    return deviation > 1e-9 and round(100 * deviation, places) == 0
+def _hides_deviation(deviation: float, digits: int) -> bool:
+    return deviation > 1e-9 and round(100 * deviation, digits) == 0
 
 
 def share(value: float | None, n: int) -> str:
-    """A share of 0 to 1, with the decimals that `n` images are worth; never rounded to certainty."""
+    """A share, 0 to 1, of `n` images; a value between is never rounded to 0 or 1: "0.9944", "> 0.9999"."""
     if value is None or not math.isfinite(value):
         return UNDEFINED
-    places = decimals(n) + 2
-    step = 10**-places
+    digits = decimals(n) + 2
+    step = 10**-digits
     if 1 - step / 2 <= value < 1:
-        return f"> {1 - step:.{places}f}"
-    return f"< {step:.{places}f}" if 0 < value < step / 2 else f"{value:.{places}f}"
+        return f"> {1 - step:.{digits}f}"
+    return f"< {step:.{digits}f}" if 0 < value < step / 2 else f"{value:.{digits}f}"
 
 
 def number(value: float | None) -> str:
@@ -114,7 +99,7 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def listed(words: Iterable[object]) -> str:
+def enumerated(words: Iterable[object]) -> str:
     """Words of a sentence: "1", "1 and 3", "1, 3 and 4"."""
     *first, last = map(str, words)
     return f"{', '.join(first)} and {last}" if first else last
@@ -142,7 +127,7 @@ def shape(sides: list[int]) -> str:
 
 
 def loading(counts: Mapping[str, int]) -> list[str]:
-    """What loading did to the images, a sentence for each count that is not zero."""
+    """What loading did to the images: one sentence for each count that is not zero."""
     return [
         f"{counted(n, 'file' if name in ('skipped', 'ignored') else 'image')} {LOADING.get(name, name)}"
         for name, n in counts.items()
@@ -150,64 +135,71 @@ def loading(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
-def chosen(training: Mapping) -> list[str]:
-    """What training decides by its scores on validation images; empty where it never looks at them."""
+def validation_decisions(training: Mapping[str, Any]) -> list[str]:
+    """What training decided by validation scores; empty if it never looked at them."""
     decisions = {
         "which epoch's parameters are scored": training["keep"] != "last",
-        "when training stopped": training.get("early_stopping"),
-        "when the learning rate was reduced": training.get("reduce_on_plateau"),
+        "when training stopped": training["early_stopping"],
+        "when the learning rate was reduced": training["reduce_on_plateau"],
     }
     return [decision for decision, is_made in decisions.items() if is_made]
 
 
 def settings(config: Mapping) -> dict[str, list[tuple[str, str]]]:
-    """The settings in groups: title -> (name, value with unit). A group that is switched off is left out.
-
-    The settings of a cross-validation hold those of training as a group; its own come first.
-    """
-    own = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
-    if "training" in config:
-        own_group = {"cross-validation": [_setting(*item) for item in own.items()]}
-        return own_group | settings(config["training"])
-    groups = {"training": own} | {name: value for name, value in config.items() if isinstance(value, Mapping)}
-    return {
-        title: [_setting(*item) for item in group.items()]
-        for title, group in groups.items()
-        if title not in SWITCHES or config.get(SWITCHES[title])
-    }
+    """The settings of run.json: heading -> (name, value with unit). Those without effect are left out."""
+    values = _flat(config)
+    groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*get_args(Heading), "other")}
+    for name, value in values.items():
+        declared = SETTINGS.get(name)  # None in the run of another version
+        if declared is None:
+            groups["other"].append(_setting(name, value))
+        elif declared.has_effect(values):
+            groups[declared.heading].append(_setting(name, value, declared.unit))
+    return {heading: group for heading, group in groups.items() if group}
 
 
-def points(share: float) -> str:
-    """A difference of shares in percentage points, with its sign: "+12.40", "−0.05"."""
-    return f"{100 * share:+.2f}".replace("-", "−")
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points, with its sign: "+12.40", "−0.05"."""
+    return f"{100 * difference:+.2f}".replace("-", "−")
 
 
-def gain_sentence(gain: Mapping, baseline: str) -> str:
-    """What the model gains over the best simple one, in plain words."""
+def gain_sentence(gain: Mapping[str, Any], baseline: str) -> str:
+    """Whether the model beats the best baseline, and by how much."""
+    size = f"{points(gain['difference'])} percentage points of accuracy"
+    if gain["ci95"] is None:
+        return f"Against the best baseline ({baseline}) the model gains {size}; a single group allows no interval."
     low, high = gain["ci95"]
-    size = f"{points(gain['difference'])} percentage points of accuracy (95 % interval {points(low)} to {points(high)})"
+    size = f"{size}, 95 % interval {points(low)} to {points(high)}"
     if low > 0:
-        return f"The network beats the best simple model, {baseline}: {size}."
+        return f"The model beats the best baseline ({baseline}): {size}."
     if high < 0:
-        return f"The network does worse than a simple model, {baseline}: {size}. Use the simple one."
+        return f"The model does worse than the best baseline ({baseline}): {size}. Use the baseline."
     return (
-        f"It is not shown that the network beats a simple model, {baseline}: the difference is {size}, "
-        "which leaves room for none."
+        f"The model is not shown to beat the best baseline ({baseline}): {size}, "
+        "so the difference may be zero."
     )
 
 
-def shown_command(run: Mapping) -> str:
-    """The command as it was given, but of the place where the data lie only their name."""
+def shown_command(run: Mapping[str, Any]) -> str:
+    """The command of the run, with only the name, not the path, of the data."""
     try:
-        parts = shlex.split(run["command"])
-    except ValueError:  # of a call in Python rather than a command line
+        arguments = shlex.split(run["command"])
+    except ValueError:  # a call in Python, not a command line
         return run["command"]
     path = Path(run["data"]["path"])
-    return shlex.join(path.name if Path(part).absolute() == path else part for part in parts)
+    return shlex.join(path.name if Path(each).absolute() == path else each for each in arguments)
 
 
-def _setting(name: str, value: object) -> tuple[str, str]:
-    return name.replace("_", " "), f"{_plain(value)} {UNITS.get(name, '')}".rstrip()
+def _flat(config: Mapping) -> dict[str, object]:
+    """All settings by their names, which are unique over the nested configurations."""
+    flat: dict[str, object] = {}
+    for name, value in config.items():
+        flat |= _flat(value) if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _setting(name: str, value: object, unit: str = "") -> tuple[str, str]:
+    return name.replace("_", " "), f"{_plain(value)} {unit}".rstrip()
 
 
 def _plain(value: object) -> str:

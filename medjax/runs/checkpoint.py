@@ -24,7 +24,7 @@ _DAMAGED = "restore the file from a copy, or train again"
 
 
 def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
-    """Save named trees of arrays under a new directory, and its manifest; an existing one raises RefusedError.
+    """Save named trees of arrays in a new directory, with a manifest; an existing directory raises RefusedError.
 
     Items are named apart so that `load_checkpoint` can read one without the others, say parameters without the
     optimizer. An OSError (a full disk, say) leaves no manifest.
@@ -40,7 +40,7 @@ def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
         saved = orbax.load_checkpointables(directory.absolute(), host)
     except OSError:
         raise
-    # A full disk reaches us as a ValueError of the library that writes the arrays.
+    # The library that writes the arrays raises ValueError on a full disk.
     except Exception as error:
         raise OSError(errno.EIO, str(error)[:200], str(directory)) from error
     if not jax.tree.all(jax.tree.map(_is_same, host, saved)):
@@ -51,18 +51,18 @@ def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
 
 
 def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None) -> PyTree[np.ndarray]:
-    """One named tree of a checkpoint, after its files were checked against the manifest.
+    """Load one named tree of a checkpoint, after its files were checked against the manifest.
 
     `like` gives the structure (arrays or shapes); without it the tree comes back as dicts of arrays. A missing,
     damaged or foreign file raises RefusedError with the file's name.
     """
     directory = Path(directory)
     verify_checkpoint(directory)
-    # NumPy leaves ask Orbax for NumPy arrays, whatever devices there are.
+    # NumPy leaves make Orbax return NumPy arrays, whatever devices there are.
     structure = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
     try:
         return _orbax().load_checkpointables(directory.absolute(), {name: structure})[name]
-    # What Orbax raises on files it cannot read has many types, and no type of its own.
+    # Orbax raises many types on unreadable files, none of its own.
     except Exception as error:
         reason = f"cannot be read as {name!r} ({type(error).__name__}: {str(error)[:200]})"
         raise refuse(
@@ -71,7 +71,7 @@ def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None
 
 
 def verify_checkpoint(directory: Path) -> None:
-    """Raise RefusedError, naming the file, unless a checkpoint is whole and every byte is as it was saved."""
+    """Raise RefusedError, naming the file, unless every file of a checkpoint matches its SHA-256 in the manifest."""
     manifest = _manifest_path(directory)
     try:
         lines = manifest.read_text(encoding="utf-8").splitlines()
@@ -100,13 +100,13 @@ def list_checkpoints(parent: Path) -> list[Path]:
 
 
 def delete_checkpoint(directory: Path) -> None:
-    """Remove a checkpoint or what is left of one: the manifest first, so that half is never taken for a whole."""
+    """Delete a checkpoint, complete or not; the manifest first, so that a partial one never looks complete."""
     _manifest_path(directory).unlink(missing_ok=True)
     shutil.rmtree(directory, ignore_errors=not directory.exists())
 
 
 def _orbax() -> Any:
-    """Orbax, imported at the first save or load: training need not wait a third of a second for it to begin."""
+    """Orbax, imported at the first save or load: it takes a third of a second."""
     from orbax.checkpoint import v1
 
     return v1
@@ -122,7 +122,7 @@ def _digest_files(directory: Path) -> dict[str, str]:
 
 
 def _require_room(directory: Path, items: PyTree) -> None:
-    """Raise OSError on a disk that is too full, before the library that writes fails in many threads at once."""
+    """Raise OSError if the disk is too full. Checked first, because Orbax would fail in many threads at once."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items)) + _MARGIN
     if shutil.disk_usage(directory.parent).free < needed:

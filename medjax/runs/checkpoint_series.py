@@ -1,4 +1,4 @@
-"""The checkpoints of a run: a directory a fold, a checkpoint an epoch, written behind training's back.
+"""The checkpoints of a run: one directory a fold, one checkpoint an epoch, saved in the background.
 
 All folds are saved together, the newest two epochs are kept, and older ones go only when every fold has the new one.
 So whenever a process dies, all folds have an epoch in common.
@@ -57,7 +57,7 @@ def find_newest(parent: Path, folds: Sequence[int]) -> tuple[int | None, list[Re
 
 
 def keep_until(parent: Path, folds: Sequence[int], epoch: int | None) -> None:
-    """Remove what is newer than the checkpoints of `epoch` (all, for None) and what saves cut short have left."""
+    """Delete checkpoints newer than `epoch` (all, for None) and the remains of interrupted saves."""
     for fold in folds:
         directory = fold_directory(parent, fold)
         finished = list_checkpoints(directory)
@@ -75,7 +75,7 @@ def keep_until(parent: Path, folds: Sequence[int], epoch: int | None) -> None:
 
 
 class CheckpointWriter:
-    """Saves the states of folds in a thread of its own, not too often; the end of its context saves the last.
+    """Saves the states of folds in a background thread, not too often; leaving the context saves the last.
 
     A state that comes too soon after a save waits: the next one takes its place. A save that failed raises its
     OSError at the next call.

@@ -1,4 +1,4 @@
-"""The run directory: what a run leaves behind, file by file. Files appear whole or not at all."""
+"""The files of a run directory. Each is written whole or not at all."""
 
 import csv
 import io
@@ -28,11 +28,11 @@ HISTORY_FIELDS = (
 
 
 class PredictedPart(NamedTuple):
-    """Predictions that go into predictions.csv together."""
+    """Predictions of one part, as rows of predictions.csv."""
 
     split: str
     predictions: Predictions
-    folds: Int[np.ndarray, "m"]  # the fold whose model made each prediction
+    folds: Int[np.ndarray, "m"]  # the fold whose network made each prediction
     repeat: int
 
 
@@ -95,7 +95,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole: the old one stays until the new one is complete."""
+    """Write a text file; the old one stays until the new one is complete."""
     with write_whole(path) as file:
         file.write(text.encode())
 
@@ -151,12 +151,10 @@ def write_digests(path: Path, digests: UInt8[np.ndarray, "n 32"]) -> None:
         np.save(file, np.unique(digests, axis=0), allow_pickle=False)
 
 
-def read_digests(path: Path) -> UInt8[np.ndarray, "n 32"] | None:
-    """The digests that `write_digests` wrote; None where there is no such file, RefusedError where it holds else."""
+def read_digests(path: Path) -> UInt8[np.ndarray, "n 32"]:
+    """Read the digests that `write_digests` wrote; RefusedError where the file cannot be read or holds anything else."""
     try:
         digests = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, EOFError) as error:
         raise refuse(
             str(path), f"cannot be read ({type(error).__name__})", "restore it from a copy"

@@ -1,7 +1,7 @@
-"""Random affine changes of one image: first the exact operation, then its random twin.
+"""Affine augmentation of one image: the deterministic warp, then its random version.
 
-Images are floats of any range, (height, width, channel). Coordinates are in pixels, row before column, and
-rotation and zoom turn about the image's centre.
+Images are floats of any range, (height, width, channel). Coordinates are in pixels, row before column. Rotation and
+zoom are about the image's centre.
 """
 
 import math
@@ -19,14 +19,14 @@ def affine_warp(
 ) -> Float[Array, "height width channel"]:
     """Each output pixel p takes the input at matrix · (p - centre) + centre + offset.
 
-    Bilinear; beyond the border the nearest pixel of the image counts.
+    Bilinear interpolation; beyond the border the nearest pixel of the image is taken.
     """
     height, width, _ = image.shape
     centre = jnp.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
     grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")) - centre
-    # By default accelerators round factors, a TPU to 8 bits: at 64 by 64, coordinates up to 1/16 of a pixel off.
-    turned = jnp.einsum("ij,jhw->ihw", matrix, grid, precision=lax.Precision.HIGHEST)
-    coordinates = list(turned + centre + offset[:, None, None])
+    # By default accelerators round the factors, a TPU to 8 bits: at 64 by 64 that moves coordinates by up to 1/16 pixel.
+    rotated = jnp.einsum("ij,jhw->ihw", matrix, grid, precision=lax.Precision.HIGHEST)
+    coordinates = list(rotated + centre + offset[:, None, None])
     return jax.vmap(
         lambda channel: jax.scipy.ndimage.map_coordinates(channel, coordinates, order=1, mode="nearest"),
         in_axes=-1,
@@ -42,9 +42,9 @@ def random_affine(
     shift: float,
     zoom: float,
 ) -> Float[Array, "height width channel"]:
-    """Turn by up to `rotation` degrees, shift by up to `shift` of each side, zoom each axis by up to `zoom`.
+    """Rotate by up to `rotation` degrees, shift by up to `shift` of each side, zoom each axis by up to `zoom`.
 
-    One resampling for all three. Each amount is uniform over its symmetric range, as in Keras's
+    All three are one resampling. Each amount is uniform over its symmetric range, as in Keras's
     ImageDataGenerator, which the report used, and the three are composed in its order: zoom, shift, rotation from
     output to input coordinates. A zoom factor above 1 shrinks the content.
     """
@@ -55,5 +55,5 @@ def random_affine(
     offset = sides * jax.random.uniform(shift_key, (2,), minval=-shift, maxval=shift)
     factors = jax.random.uniform(zoom_key, (2,), minval=1 - zoom, maxval=1 + zoom)
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
-    turn = jnp.array([[cosine, -sine], [sine, cosine]])
-    return affine_warp(image, turn * factors, jnp.matmul(turn, offset, precision=lax.Precision.HIGHEST))
+    matrix = jnp.array([[cosine, -sine], [sine, cosine]])
+    return affine_warp(image, matrix * factors, jnp.matmul(matrix, offset, precision=lax.Precision.HIGHEST))

@@ -1,4 +1,4 @@
-"""Index plans to batches, on the device: images stay where they are, as uint8, and only indices are shuffled."""
+"""From indices to batches, on the device: the images stay there as uint8, and only indices are shuffled."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float32, Int, Int32, Key, UInt8
 
-PADDING = -1  # the index that stands for no image
+PADDING = -1  # index of no image
 
 
 class Batch(NamedTuple):
@@ -17,11 +17,11 @@ class Batch(NamedTuple):
     images: Float32[Array, "batch height width channel"]  # 0 to 1
     labels: Int32[Array, "batch"]
     mask: Bool[Array, "batch"]
-    weights: Float32[Array, "batch"] | None = None  # of each image's loss; None counts all alike
+    weights: Float32[Array, "batch"] | None = None  # of each image's loss; None weights all equally
 
 
 def pad_indices(indices: Int[np.ndarray, "n"], batch_size: int) -> Int32[np.ndarray, "padded"]:
-    """`indices` filled up with padding to a whole number of batches."""
+    """`indices` padded to a whole number of batches."""
     padded = -(-len(indices) // batch_size) * batch_size
     return np.pad(indices.astype(np.int32), (0, padded - len(indices)), constant_values=PADDING)
 

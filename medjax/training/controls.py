@@ -1,7 +1,7 @@
-"""What an epoch's metric decides: when to stop, when to lower the learning rate, which weights are the best.
+"""Early stopping, learning-rate reduction and the best epoch, decided by a metric at the end of each epoch.
 
 The rules are those of Keras 3, quirks included, as pure functions from one epoch's state to the next. Each is
-written for one fold; `jax.vmap` and `jax.lax.map` make it one state per fold.
+written for one fold; `jax.vmap` and `jax.lax.map` give one state per fold.
 
 As in Keras, the first epoch counts as an improvement whatever its metric is. A NaN there is never improved
 on, because no comparison with NaN is true; a NaN later on is an epoch without improvement. A metric that is
@@ -25,27 +25,27 @@ _WORST = {"min": jnp.inf, "max": -jnp.inf}
 
 
 class StoppingState(NamedTuple):
-    """What early stopping knows of a fold."""
+    """State of early stopping of a fold."""
 
     best: Float32[Array, "*fold"]  # best metric so far; before the first epoch the worst infinity
     wait: Int32[Array, "*fold"]  # epochs since one last beat both the best metric and the baseline
     epoch: Int32[Array, "*fold"]  # epochs seen
-    is_best: Bool[Array, "*fold"]  # the last epoch's weights are those to restore, should no better come
-    has_stopped: Bool[Array, "*fold"]  # then no update changes anything
+    is_best: Bool[Array, "*fold"]  # the last epoch's weights are the best so far
+    has_stopped: Bool[Array, "*fold"]  # updates then change nothing
 
 
 class PlateauState(NamedTuple):
-    """What the rule for the learning rate knows of a fold."""
+    """State of the learning-rate rule of a fold."""
 
     best: Float32[Array, "*fold"]  # best metric so far; before the first epoch the worst infinity
-    wait: Int32[Array, "*fold"]  # epochs without improvement, but for those of a cooldown
+    wait: Int32[Array, "*fold"]  # epochs without improvement, except those of a cooldown
     cooldown: Int32[Array, "*fold"]  # epochs left of it; the last of them counts again
-    scale: Float32[Array, "*fold"]  # factor on the learning rate, 0 to 1; 1 until a plateau lowers it
+    scale: Float32[Array, "*fold"]  # factor on the learning rate, 0 to 1; 1 before any reduction
     epoch: Int32[Array, "*fold"]  # epochs seen
 
 
 class BestState(NamedTuple):
-    """What is known of a fold's best epoch."""
+    """State of the best epoch of a fold."""
 
     value: Float32[Array, "*fold"]  # best metric so far; before the first epoch the worst infinity
     is_best: Bool[Array, "*fold"]  # the last epoch's metric is that one
@@ -53,7 +53,7 @@ class BestState(NamedTuple):
 
 
 class Control(NamedTuple):
-    """Two pure functions over an explicit state: the state before the first epoch, and after one more."""
+    """Two pure functions over an explicit state: `init` makes it, `update` advances it by one epoch."""
 
     init: Callable[[], State]
     update: Callable[[State, Float32[Array, ""]], State]  # the metric is that of the epoch just finished

@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float32
 from medjax.errors import refuse
 from medjax.metrics import Sums, zero_sums
 from medjax.records import Split
-from medjax.training.folds import ClassBalance, Controls, FoldPlan, FoldState, make_plan
+from medjax.training.fold_plan import ClassBalance, FoldPlan, make_plan
+from medjax.training.folds import Controls, FoldState
 from medjax.training.inputs import as_arrays, require_classes, require_splits
 from medjax.training.learner import Learner
 from medjax.training.programs import (

@@ -1,49 +1,44 @@
-"""One fold: its plan, its state, and its epoch as pure functions. `fit` compiles them and a strategy lifts them to k.
+"""One fold: its state and its epoch as pure functions, which `fit` compiles and a strategy lifts to k folds.
 
 Every key is a pure function of (seed, fold, epoch, step), so neither the length of a chunk nor an interruption
 changes a bit of the result.
 """
 
-import functools
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float32, Int32, Int64, Key, UInt8, UInt32
+from jaxtyping import Array, Bool, Float32, Int32, Key, UInt8
 
 from medjax.metrics import Sums, add_sums, sum_batch, zero_sums
 from medjax.models.network import Variables, count_classes
-from medjax.records import Labels, Split
-from medjax.training.batching import PADDING, Batch, choose_fillers, pad_indices, shuffle_indices, take_batch
+from medjax.training.batching import choose_fillers, take_batch
 from medjax.training.controls import Control, best_so_far
+from medjax.training.fold_plan import EVALUATION_BATCH, FoldPlan
 from medjax.training.learner import Learner, LearnerState
-
-ClassBalance = Literal["none", "weights", "sampling"]
-EVALUATION_BATCH = 128
-# In nats. An image that is learned is still drawn now and then, this much against the losses of the hard ones.
-_SMALLEST_LOSS = 0.005
+from medjax.training.sampling import order_images, update_running_losses
 
 
 class Watch(NamedTuple):
-    """A control and the number it follows, computed of the validation part at the end of each epoch."""
+    """A control and the metric that it follows, of the validation part at the end of each epoch."""
 
     control: Control
     monitor: Callable[[Sums], Float32[Array | np.ndarray, ""]]
 
 
 class Controls(NamedTuple):
-    """What is decided by looking at the validation part; the parts that are None decide nothing."""
+    """What is decided by the scores of the validation part; None for what is not used."""
 
     best: Watch = Watch(
         best_so_far(mode="min"), operator.attrgetter("mean_loss")
     )  # which parameters are kept as the best
     stopping: Watch | None = None
     plateau: Watch | None = None
-    is_best_by_stopping: bool = False  # keep as the best what `stopping` counts as such, in place of `best`
+    is_best_by_stopping: bool = False  # the best epoch is that of `stopping` instead of `best`
 
     @property
     def need_validation(self) -> bool:
@@ -52,7 +47,7 @@ class Controls(NamedTuple):
 
 
 class ControlStates(NamedTuple):
-    """The state of each control; an empty tuple for one that is not there."""
+    """The state of each control; an empty tuple for one that is not used."""
 
     best: Any
     stopping: Any
@@ -67,53 +62,16 @@ class Best(NamedTuple):
 
 
 class FoldState(NamedTuple):
-    """Everything that decides a fold's future. Outside a strategy every leaf has a leading axis of folds."""
+    """All that decides how training goes on. Of several folds, every leaf has a leading axis of folds."""
 
     learner: LearnerState
     controls: ControlStates
     best: Best
-    # Of each image, the running mean of its losses, infinite before the first; an empty tuple where epochs do not choose.
+    # The running mean of each image's losses, infinite before the first; an empty tuple without loss-proportional sampling.
     running_losses: Any
     epoch: Int32[Array, "*fold"]  # epochs finished
     active: Bool[Array, "*fold"]  # false once the fold has stopped; it then stays as it is
     diverged: Bool[Array, "*fold"]  # stopped by a loss or gradient that was not finite
-
-
-class FoldPlan(NamedTuple):
-    """What makes a fold different from the others."""
-
-    key: Key[Array, "*fold"]
-    train: Int32[Array, "*fold train"]  # indices of images, padded
-    val: Int32[Array, "*fold val"]
-    # Of each class, n / (classes x images of it) over the training images: float32 [*fold, class], or an empty tuple
-    # where the loss, or the drawing of images, does not go by it.
-    loss_weights: Any
-    draw_weights: Any
-
-
-def make_plan(
-    splits: Sequence[Split],
-    *,
-    seed: int,
-    batch_size: int,
-    folds: Sequence[int] | None = None,
-    labels: Labels | None = None,
-    class_balance: ClassBalance = "none",
-) -> FoldPlan:
-    """The plans of some folds of these splits (all, by default), with a leading axis of folds.
-
-    The number of a fold, which seeds it, is its place in `splits`. All are padded to the longest of all splits, so
-    that a fold's plan does not depend on which others are chosen with it. Balancing classes takes the `labels`.
-    """
-    chosen = np.arange(len(splits)) if folds is None else np.array(folds)
-    weights = () if labels is None else jax.device_put(_balance_classes(splits, labels)[chosen])
-    return FoldPlan(
-        key=_make_keys(np.uint32(seed), chosen.astype(np.uint32)),
-        train=jax.device_put(_pad_folds([split.train for split in splits], batch_size)[chosen]),
-        val=jax.device_put(_pad_folds([split.val for split in splits], EVALUATION_BATCH)[chosen]),
-        loss_weights=weights if class_balance == "weights" else (),
-        draw_weights=weights if class_balance == "sampling" else (),
-    )
 
 
 def init_fold(
@@ -135,7 +93,7 @@ def init_fold(
                 for watch in (controls.best, controls.stopping, controls.plateau)
             )
         ),
-        # A copy, as the memory of both is given away in the first step.
+        # A copy, because both are donated to the first step.
         best=Best(jax.tree.map(jnp.copy, state.variables), epoch=jnp.full((), -1, jnp.int32)),
         running_losses=jnp.full(image_shape[0], jnp.inf, jnp.float32) if keeps_losses else (),
         epoch=jnp.zeros((), jnp.int32),
@@ -153,32 +111,18 @@ def shuffle_epoch(
     plan: FoldPlan,
     state: FoldState,
 ) -> FoldPlan:
-    """The plan of one fold with its training images in the order of the epoch that it is in.
-
-    Where the state knows how hard images are, the images of `num_steps` steps from `start` on are drawn without
-    replacement, each draw in proportion to how hard they are. An image that is learned comes back only now and then, and
-    time goes to the rest. Where the plan weighs the drawing of classes, images are drawn with replacement.
-
-    References:
-        Loshchilov and Hutter: Online batch selection for faster training of neural networks, 2015.
-        https://arxiv.org/abs/1511.06343
-        Efraimidis and Spirakis: Weighted random sampling with a reservoir, 2006.
-        https://doi.org/10.1016/j.ipl.2005.11.003
-    """
+    """The plan of one fold with its training images in the order of its epoch (see `order_images`)."""
     order_key, _ = _epoch_keys(plan, state)
-    if not isinstance(plan.draw_weights, tuple):
-        return plan._replace(train=_draw_by_class(order_key, labels, plan))
-    if isinstance(state.running_losses, tuple):
-        return plan._replace(train=shuffle_indices(order_key, plan.train))
-    order_key, draw_key = jax.random.split(jax.random.fold_in(order_key, start))
-    # An image not seen yet is as hard as for a model that knows nothing.
-    running_losses = jnp.where(jnp.isinf(state.running_losses), jnp.log(num_classes), state.running_losses)
-    weights = jnp.log(jnp.maximum(running_losses[plan.train], _SMALLEST_LOSS))
-    ranks = weights + jax.random.gumbel(draw_key, plan.train.shape)
-    _, places = lax.top_k(jnp.where(plan.train == PADDING, -jnp.inf, ranks), num_steps * batch_size)
-    drawn = shuffle_indices(order_key, plan.train[places])
-    # The last steps of an epoch may be fewer than `num_steps`: then the slice begins before `start`, where all is done.
-    return plan._replace(train=lax.dynamic_update_slice_in_dim(plan.train, drawn, start * batch_size, axis=0))
+    return order_images(
+        order_key,
+        labels,
+        plan,
+        state.running_losses,
+        start,
+        num_classes=num_classes,
+        batch_size=batch_size,
+        num_steps=num_steps,
+    )
 
 
 def run_steps(
@@ -192,7 +136,7 @@ def run_steps(
     state: FoldState,
     sums: Sums,
 ) -> tuple[FoldState, Sums]:
-    """Steps `start` to `stop` of the epoch that one fold is in, its plan shuffled for it.
+    """Steps `start` to `stop` of one fold's epoch; the plan is in the order of the epoch.
 
     The bounds are traced: any chunk of the epoch is the same program.
     """
@@ -208,7 +152,7 @@ def run_steps(
         learner_state, info = learner.train_step(jax.random.fold_in(steps_key, index), state.learner, batch)
         state = state._replace(
             learner=learner_state,
-            running_losses=_note_losses(state.running_losses, plan, index, batch, info.losses),
+            running_losses=update_running_losses(state.running_losses, plan, index, batch, info.losses),
             active=state.active & info.is_finite,
             diverged=state.diverged | (state.active & ~info.is_finite),
         )
@@ -230,7 +174,7 @@ def finish_epoch(
     plan: FoldPlan,
     state: FoldState,
 ) -> tuple[FoldState, Sums]:
-    """Score one fold on its validation part, let the controls decide, count the epoch; return the scores too.
+    """Score one fold on its validation part, update its controls, count the epoch; return the state and the scores.
 
     A fold that is not active stays as it is, and its scores are of no image.
     """
@@ -254,7 +198,7 @@ def finish_epoch(
 
 
 def apply_controls(controls: Controls, state: FoldState, val: Sums) -> FoldState:
-    """The state of one fold, an epoch finished, after its controls have seen the scores of its validation part."""
+    """The state of one fold at the end of an epoch, after its controls have seen the validation scores."""
     states = ControlStates(
         *(
             () if watch is None else watch.control.update(old, jnp.asarray(watch.monitor(val)))
@@ -282,7 +226,7 @@ def evaluate_batches(
     indices: Int32[Array, "padded"],
     stop: Int32[Array, ""],
 ) -> tuple[Float32[Array, "padded class"], Float32[Array, "padded"]]:
-    """Probabilities and losses of the images at `indices`, in batches up to number `stop`; zeros after them."""
+    """Probabilities and losses of the images at `indices`, in the batches before number `stop`; zeros for the rest."""
 
     def evaluate_one(index: Array, answers: tuple[Array, Array]) -> tuple[Array, Array]:
         batch = take_batch(images, labels, indices, index, EVALUATION_BATCH)
@@ -298,48 +242,8 @@ def evaluate_batches(
     return lax.fori_loop(0, stop, evaluate_one, start)
 
 
-def _draw_by_class(key: Key[Array, ""], labels: Array, plan: FoldPlan) -> Int32[Array, "train"]:
-    """As many training images as there are, each draw in proportion to the weight of its class."""
-    is_image = plan.train != PADDING
-    totals = jnp.cumsum(jnp.where(is_image, plan.draw_weights[labels[plan.train]], 0))
-    places = jnp.searchsorted(totals, jax.random.uniform(key, totals.shape, maxval=totals[-1]), side="right")
-    # Rounding may reach the total itself, which would be the place after the last image.
-    return jnp.where(is_image, plan.train[jnp.minimum(places, is_image.sum() - 1)], PADDING)
-
-
-def _note_losses(running_losses: Any, plan: FoldPlan, step: Array, batch: Batch, losses: Array) -> Any:
-    """The running losses of all images updated by the losses of a batch; unchanged if none are kept."""
-    if isinstance(running_losses, tuple):
-        return running_losses
-    chosen = lax.dynamic_slice_in_dim(plan.train, step * len(losses), len(losses))
-    before = running_losses[chosen]
-    # A mean, because augmentation and dropout make a single loss a matter of luck.
-    after = jnp.where(jnp.isinf(before), losses, (before + losses) / 2)
-    nowhere = len(running_losses)  # a place that is dropped: a negative one would count from the end
-    return running_losses.at[jnp.where(batch.mask, chosen, nowhere)].set(after, mode="drop")
-
-
 def _epoch_keys(plan: FoldPlan, state: FoldState) -> tuple[Key[Array, ""], Key[Array, ""]]:
-    """Keys of the order of an epoch's images and of its steps."""
+    """The keys of an epoch: one for the order of its images, one for its steps."""
     _, train_key = jax.random.split(plan.key)
     order_key, steps_key = jax.random.split(jax.random.fold_in(train_key, state.epoch))
     return order_key, steps_key
-
-
-@jax.jit  # as one program: outside of one, each of its small operations would be compiled by itself
-def _make_keys(seed: UInt32[Array, ""], folds: UInt32[Array, "fold"]) -> Key[Array, "fold"]:
-    """The key of each fold."""
-    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(folds)
-
-
-def _balance_classes(splits: Sequence[Split], labels: Labels) -> Float32[np.ndarray, "fold class"]:
-    """Weights of the classes in each fold; of all its training images they average 1, and every class sums up alike."""
-    counts = np.stack([np.bincount(labels[split.train], minlength=labels.max() + 1) for split in splits])
-    return (counts.sum(axis=1, keepdims=True) / (counts.shape[1] * counts)).astype(np.float32)
-
-
-def _pad_folds(parts: Sequence[Int64[np.ndarray, "_"]], batch_size: int) -> Int32[np.ndarray, "fold padded"]:
-    longest = max(len(part) for part in parts)
-    length = len(pad_indices(np.arange(longest), batch_size))
-    padded = [np.pad(part, (0, length - len(part)), constant_values=PADDING) for part in parts]
-    return np.stack(padded).astype(np.int32)

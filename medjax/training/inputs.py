@@ -13,7 +13,7 @@ from medjax.records import Dataset, Split
 from medjax.training.folds import Best, FoldState
 from medjax.training.learner import Learner, LearnerState
 
-_SCALE_BACK = "give grey levels of 0 to 255 as uint8, as np.round(255 * images).astype(np.uint8)"
+_SCALE_BACK = "give gray levels of 0 to 255 as uint8, as np.round(255 * images).astype(np.uint8)"
 
 
 class Arrays(NamedTuple):
@@ -68,7 +68,7 @@ def _require_labels(labels: Any, num_images: int) -> Int32[Array | np.ndarray, "
     return labels.astype(np.int32)
 
 
-def require_splits(splits: Sequence[Split], num_images: int) -> list[Split]:
+def require_splits(splits: Sequence[Any], num_images: int) -> list[Split]:
     """Splits as index arrays; RefusedError unless the parts of each are disjoint indices of images, train not empty."""
     if isinstance(splits, Split):
         raise refuse("splits", "is a single split", "give a list of splits to fit_folds, or call fit")

@@ -9,7 +9,7 @@ import numpy as np
 from medjax.errors import refuse
 from medjax.records import Dataset, Indices, Predictions
 from medjax.training.batching import pad_indices
-from medjax.training.folds import EVALUATION_BATCH
+from medjax.training.fold_plan import EVALUATION_BATCH
 from medjax.training.inputs import as_arrays, require_classes, variables_of
 from medjax.training.learner import Learner
 from medjax.training.programs import compile_evaluation

@@ -1,7 +1,7 @@
-"""How a function of one fold becomes a function of k folds. Per-fold arrays carry a leading axis of folds.
+"""Strategies that lift a function of one fold to k folds. Per-fold arrays have a leading axis of folds.
 
-All strategies compute the same numbers, to rounding: a batched matrix product may differ from a single one in its
-last bits. Only under `loop` does a fold not depend, in any bit, on how many folds there are beside it.
+All strategies compute the same numbers up to rounding. Only under `loop` is the result of a fold bit-identical whatever
+other folds there are: a batched matrix product may differ from a single one in its last bits.
 """
 
 import functools
@@ -20,33 +20,33 @@ StrategyName = Literal["loop", "map", "vmap", "devices"]
 
 @runtime_checkable
 class Lifted(Protocol):
-    """A function of all folds, compiled at its first call, or before that by `lower(...).compile()`."""
+    """A function of all folds, compiled at its first call, or ahead of it by `lower(...).compile()`."""
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the function gives for these arguments."""
+        """Call the function."""
         ...
 
     def lower(self, *arguments: Any) -> Any:
-        """As `jax.jit(...).lower`; the arguments may be of shapes alone."""
+        """As `jax.jit(...).lower`; the arguments may be ShapeDtypeStructs."""
         ...
 
 
 class Strategy(Protocol):
     """Lifts `one_fold` to all folds.
 
-    The first `num_shared` arguments are the same for every fold; of the others each fold gets its slice. `donate`
-    are the positions of arguments whose memory a call may reuse.
+    The first `num_shared` arguments are the same for every fold; each fold gets its slice of the others.
+    `donate` lists the positions of arguments whose memory a call may reuse.
     """
 
     def __call__(
         self, one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()
     ) -> Lifted:
-        """The function of all folds."""
+        """Lift the function."""
         ...
 
 
 def select_fold(tree: Any, fold: int) -> Any:
-    """One fold of a tree whose leaves have a leading axis of folds."""
+    """One fold of a tree whose leaves have a leading axis of folds, from 0."""
     return jax.tree.map(lambda leaf: leaf[fold], tree)
 
 
@@ -56,7 +56,7 @@ def stack_folds(trees: Sequence[Any]) -> Any:
 
 
 class _Loop(NamedTuple):
-    """One program, of a leading axis of one fold, called a fold at a time."""
+    """A program with a leading axis of one fold, called once a fold."""
 
     program: Any  # jitted
     num_shared: int
@@ -74,7 +74,7 @@ class _Loop(NamedTuple):
         return self.program.lower(*arguments[: self.num_shared], *first)
 
 
-# Compiled: states have many leaves, and a call for each leaf and fold would cost more than the copies.
+# Compiled, because states have many leaves: a call for each leaf and fold would take longer than the copies.
 @jax.jit
 def _part(tree: Any) -> list[Any]:
     def select(fold: int) -> Any:
@@ -89,14 +89,14 @@ def _join(trees: Sequence[Any]) -> Any:
 
 
 def compiler_options(effort: int = 1) -> dict[str, Any] | None:
-    """Options of `jax.jit` on the machine at hand; `effort` is how much a CPU's compiler optimises, 0 (hardly) to 3.
+    """Options of `jax.jit` for this machine; `effort` is the optimization level of a CPU's compiler, 0 to 3.
 
     On a CPU, at 1 the report's training step takes a fifth less time to compile than at XLA's own 3, and runs as fast, as
     its time goes into calls of compiled loops. At 0 it runs five times slower. Dense layers of a batch's size are 1.5 to 3
     times as fast by Eigen as by YNNPACK, which XLA would take.
 
-    A GPU would sum in whatever order its threads arrive, and choose by a race among algorithms: it is asked for the same
-    bits from the same call, as a CPU gives them.
+    A GPU sums in the order in which its threads arrive, and times algorithms to choose one. It is asked for deterministic
+    operations, so that the same call gives the same bits, as on a CPU.
     """
     options: dict[str, dict[str, Any]] = {
         "cpu": {"xla_backend_optimization_level": effort, "xla_cpu_experimental_ynn_fusion_type": ""},
@@ -108,7 +108,7 @@ def compiler_options(effort: int = 1) -> dict[str, Any] | None:
 def loop(
     one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = (), effort: int = 1
 ) -> Lifted:
-    """Compile `one_fold` once and call it a fold at a time; memory for the work of one fold.
+    """Compile `one_fold` once and call it for one fold after the other; needs the memory of one fold.
 
     `effort` is that of `compiler_options`.
     """
@@ -124,7 +124,7 @@ def loop(
 
 
 def map_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
-    """One program that takes the folds in turn: a single call for all of them."""
+    """One program that loops over the folds: a single call for all of them."""
 
     def all_folds(*arguments: Any) -> Any:
         shared, per_fold = arguments[:num_shared], arguments[num_shared:]
@@ -134,7 +134,7 @@ def map_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence
 
 
 def vmap_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
-    """One program that works on all folds at once, each operation batched over them; memory for k folds' work."""
+    """One program whose operations are batched over the folds; needs the memory of k folds."""
 
     def all_folds(*arguments: Any) -> Any:
         axes = [None] * num_shared + [0] * (len(arguments) - num_shared)
@@ -144,11 +144,10 @@ def vmap_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequenc
 
 
 def lay_over_devices(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
-    """One program over all devices: each takes its share of the folds in turn, beside the others.
+    """One program over all devices: each device loops over its part of the folds.
 
-    Where the devices do not divide the folds, the first folds are worked on again to fill up, and left out of the
-    result. Arguments should be on all devices already (see `put_on_devices`), and results are:
-    states are small beside the images, and any number of folds can be spread anew from there.
+    Where the number of folds is no multiple of the devices, the first folds are computed again and dropped. Arguments
+    should be replicated over the devices (see `put_on_devices`), and results are: states are small beside the images.
     """
     mesh = _fold_mesh()
 
@@ -166,7 +165,7 @@ def lay_over_devices(one_fold: Callable[..., Any], *, num_shared: int, donate: S
             mesh=mesh,
             in_specs=tuple(specs),
             out_specs=PartitionSpec("fold"),
-            # Constants that a scan carries are the same on all devices at first and differ later.
+            # A scan's carry starts as a constant, equal on all devices, and differs later.
             check_vma=False,
         )
         results = spread(*shared, *jax.tree.map(lambda leaf: leaf[filled], per_fold))
@@ -189,7 +188,7 @@ STRATEGIES: dict[StrategyName, Strategy] = {
 
 
 def choose_strategy(num_folds: int) -> StrategyName:
-    """What `auto` stands for: `devices` where there are several for several folds, else `loop`.
+    """The strategy of `auto`: `devices` for several folds on several devices, else `loop`.
 
     The table behind it is benchmarks/FOLDS.md (`python -m benchmarks.folds`): on one device `loop` is as fast as any,
     needs the least memory, and gives the same bits for a fold alone. Nothing was measured on accelerators.

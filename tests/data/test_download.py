@@ -234,8 +234,8 @@ def test_what_is_no_file_is_left_alone(publish, server, tmp_path, kind) -> None:
         ("cut", "broke off"),
         ("stalled", "or it stalled"),
         ("mute", "did not answer in time"),
-        ("circle", "makes no sense"),
-        ("gibberish", "makes no sense"),
+        ("circle", "invalid answer"),
+        ("gibberish", "invalid answer"),
         ("unmeasured_cut", hashlib.md5(PAYLOAD[:300_000]).hexdigest()),
         ("other", hashlib.md5(PAYLOAD[::-1]).hexdigest()),
     ],
@@ -284,7 +284,7 @@ def test_a_full_disk(publish, tmp_path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "File too large" in line
-    assert "make room" in line
+    assert "check space and permissions" in line
     assert "by hand" in line
     assert list(tmp_path.iterdir()) == []
 

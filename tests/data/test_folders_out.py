@@ -152,8 +152,8 @@ def test_a_source_that_the_copy_would_replace_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("phantom", "phantom: is made anew each time: it has no files to copy"),
-        ("set.npz", "set.npz: holds arrays and no image files"),
+        ("phantom", "phantom: has no files to copy"),
+        ("set.npz", "set.npz: holds arrays in parts of its own"),
         ("parts", "parts: has parts already: test, train, val (train on it as it is"),
         ("missing", "missing: cannot be read: No such file"),
         ("bad", "cat/bad.png: "),
@@ -185,8 +185,8 @@ def test_names_that_are_one_where_cases_are_not_told_apart_are_refused(tmp_path)
     with pytest.raises(RefusedError) as refusal:
         export_split(source, tmp_path / "out", 0.3, config=PLAIN)
     assert [line.split(" (")[0] for line in refusal.value.lines()] == [
-        "cat: differs from Cat in upper and lower case alone",
-        "dog/ß.png: differs from dog/SS.PNG in upper and lower case alone",
+        "cat: differs from Cat only in upper and lower case",
+        "dog/ß.png: differs from dog/SS.PNG only in upper and lower case",
     ]
     assert os.listdir(tmp_path) == ["set.zip"]
 
@@ -196,7 +196,7 @@ def test_names_that_are_one_where_cases_are_not_told_apart_are_refused(tmp_path)
 )
 def test_no_name_leads_out_of_the_target(tmp_path, id):
     with pytest.raises(RefusedError, match="is not a plain class/file name"):
-        export._place_of(tmp_path / "train", id)
+        export._image_path(tmp_path / "train", id)
 
 
 def test_a_source_that_changes_meanwhile_leaves_nothing(tmp_path, monkeypatch):
@@ -217,7 +217,7 @@ def test_a_source_that_changes_meanwhile_leaves_nothing(tmp_path, monkeypatch):
 def test_what_fails_half_way_leaves_nothing(tmp_path, monkeypatch, error):
     source = write_source(tmp_path, "folder")
     before = snapshot(tmp_path)
-    monkeypatch.setattr(export, "_IMAGES_A_CALL", 5)
+    monkeypatch.setattr(export, "_PROGRESS_IMAGES", 5)
 
     def fail(done, total):
         if (tmp_path / "out.partial").exists():
@@ -238,7 +238,7 @@ def wait(done, total):
         print("half way", flush=True)
         sys.stdin.read()
 
-export._IMAGES_A_CALL = 5
+export._PROGRESS_IMAGES = 5
 export.export_split(sys.argv[1], sys.argv[2], 0.25, config=DataConfig(6, cache=False), on_progress=wait)
 """
 
@@ -263,18 +263,18 @@ def test_what_is_in_the_way_is_removed_only_if_it_is_ours(tmp_path):
     strangers = [{"train/x.png": b""}, {MARKER: b"", "notes.txt": b""}, {f"{MARKER}/x": b""}]
     for number, tree in enumerate(strangers):
         write_folder(leftover, tree)
-        with pytest.raises(RefusedError, match=r"out.partial: is in the way"):
+        with pytest.raises(RefusedError, match=r"out.partial: exists and was not made by medjax"):
             export_split(source, target, 0.25, config=PLAIN)
         assert files_of(leftover) == tree
         leftover.rename(tmp_path / f"stranger-{number}")
     elsewhere = write_folder(tmp_path / "elsewhere", {MARKER: b"", "train/mine.png": b"mine"})
     leftover.symlink_to(elsewhere)
-    with pytest.raises(RefusedError, match=r"out.partial: is in the way"):
+    with pytest.raises(RefusedError, match=r"out.partial: exists and was not made by medjax"):
         export_split(source, target, 0.25, config=PLAIN)
     assert files_of(elsewhere)["train/mine.png"] == b"mine"
     leftover.unlink()
     leftover.touch()
-    with pytest.raises(RefusedError, match=r"out.partial: is in the way"):
+    with pytest.raises(RefusedError, match=r"out.partial: exists and was not made by medjax"):
         export_split(source, target, 0.25, config=PLAIN)
     leftover.unlink()
     leftover.mkdir()  # an empty folder is nobody's loss

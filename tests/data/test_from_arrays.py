@@ -102,20 +102,20 @@ def test_other_images_are_refused(images, words):
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (LABELS + 1, r"hold 3, but no 0 \(number the classes from 0 to 2, such as labels - 1\)"),
-        (LABELS * 2, r"hold 4, but no 1 \(number the classes from 0 to 2\)"),
-        (LABELS - 1, r"hold -1 \(give whole numbers from 0\)"),
-        (LABELS + 0.5, r"hold 0.5 "),
-        (np.array([0, 1, np.nan, 0, 1, 2]), r"hold nan "),
-        (np.array([0, 1, np.inf, 0, 1, 2]), r"hold inf "),
-        (np.array([0, 1, 2**40, 0, 1, 2]), r"hold 1099511627776 "),
+        (LABELS + 1, r"contain 3, but no 0 \(number the classes from 0 to 2, such as labels - 1\)"),
+        (LABELS * 2, r"contain 4, but no 1 \(number the classes from 0 to 2\)"),
+        (LABELS - 1, r"contain -1 \(give whole numbers from 0\)"),
+        (LABELS + 0.5, r"contain 0.5 "),
+        (np.array([0, 1, np.nan, 0, 1, 2]), r"contain nan "),
+        (np.array([0, 1, np.inf, 0, 1, 2]), r"contain inf "),
+        (np.array([0, 1, 2**40, 0, 1, 2]), r"contain 1099511627776 "),
         (LABELS[:4], r"are 4 for 6 images"),
         ([*LABELS, 0], r"are 7 for 6 images"),
         (np.eye(3)[LABELS], r"have shape \(6, 3\) .*one-hot rows, labels\.argmax\(axis=1\)"),
         (np.array(3), r"have shape \(\) "),
         (["cat"] * N, r"are of type <U3, not numbers \(number them: class_names, labels = np\.unique"),
         ([0, [1], 2, 0, 1, 2], r"do not have one common shape"),
-        (np.zeros(N, int), r"hold one class only"),
+        (np.zeros(N, int), r"contain only one class"),
     ],
 )
 def test_other_labels_are_refused(labels, words):
@@ -127,10 +127,10 @@ def test_class_names_must_cover_the_labels_but_may_be_more():
     assert make_dataset(IMAGES, LABELS, ["a", "b", "c", "rare"]).class_names == ("a", "b", "c", "rare")
     line = line_of(IMAGES, LABELS + 1, ["a", "b", "c"])
     assert line.startswith(
-        "labels: hold 3, but there are 3 class names (number the classes from 0 to 2, such as"
+        "labels: contain 3, but there are 3 class names (number the classes from 0 to 2, such as"
     )
     assert "labels - 1" in line
-    assert line_of(IMAGES, np.zeros(N), ["a"]).startswith("class_names: hold one class only")
+    assert line_of(IMAGES, np.zeros(N), ["a"]).startswith("class_names: contain only one class")
     assert line_of(IMAGES, LABELS, ["a", "b", "a"]).startswith("class_names: name a twice")
     assert line_of(IMAGES, LABELS, ["a", "=b", "c"]).startswith("class '=b': is a class that spreadsheets")
     assert line_of(IMAGES, LABELS, ["a", "", "c"]).startswith("class_names: are empty for class 1")
@@ -168,7 +168,7 @@ def test_identical_images_under_two_labels_are_counted_in_a_warning():
 def test_ids_are_unique_and_one_for_each_image():
     assert make_dataset(IMAGES, LABELS, ids=range(N)).ids.tolist() == ["0", "1", "2", "3", "4", "5"]
     assert line_of(IMAGES, LABELS, ids="abc").startswith("ids: are 3 for 6 images")
-    assert line_of(IMAGES, LABELS, ids="abcdea").startswith("ids: hold a twice")
+    assert line_of(IMAGES, LABELS, ids="abcdea").startswith("ids: contain a twice")
     assert line_of(IMAGES, LABELS, ids=["a", "", *"bcde"]).startswith("ids: are empty for image 1")
 
 
@@ -181,7 +181,7 @@ def test_official_parts_are_kept_by_split():
 @pytest.mark.parametrize(
     ("parts", "line"),
     [
-        (["train"] * 5 + ["holdout"], "split: holds holdout"),
+        (["train"] * 5 + ["holdout"], "split: contains holdout"),
         (["train"] * 6, "split: has no test images"),
         (["train"] * 5, "split: are 5 for 6 images"),
         (["train", "train", "test"] * 2, "class 2: has no train images in split"),

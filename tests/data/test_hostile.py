@@ -25,8 +25,8 @@ from tests.sample_files import (
     write_zip,
 )
 
-MOST_SECONDS = 5.0
-MOST_RESIDENT_BYTES = 2**30
+MAX_SECONDS = 5.0
+MAX_RESIDENT_BYTES = 2**30
 PROGRAM = (sys.executable, "-m", "medjax", "train")
 
 IDS = [case.id for case in CASES]
@@ -152,5 +152,5 @@ def test_refused_by_a_program_of_its_own(case: Case, tmp_path: Path) -> None:
     assert all(line.startswith("medjax: error: ") for line in text.splitlines())
     assert case.reason in text
     assert not run.exists()
-    assert seconds < MOST_SECONDS
-    assert usage.ru_maxrss * 1024 < MOST_RESIDENT_BYTES
+    assert seconds < MAX_SECONDS
+    assert usage.ru_maxrss * 1024 < MAX_RESIDENT_BYTES

@@ -165,7 +165,7 @@ def test_loading_leaves_the_source_as_it_is(tmp_path):
 
 
 def test_a_hopeless_source_is_not_decoded_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MOST_PROBLEMS", 3)
+    monkeypatch.setattr(sources, "MAX_PROBLEMS", 3)
     with pytest.raises(RefusedError) as refusal:
         load(write_folder(tmp_path, dict.fromkeys(small_set(5), b"bad")), PLAIN)
     assert len(refusal.value.problems) == 3
@@ -279,9 +279,9 @@ def test_the_whole_of_medical_mnist(medical_mnist):
 
 def test_workers_start_before_an_archive_is_listed(tmp_path, monkeypatch):
     order = []
-    start, listing = sources.started_workers, sources._opened_archive
-    monkeypatch.setattr(sources, "started_workers", lambda *given: order.append("start") or start(*given))
-    monkeypatch.setattr(sources, "_opened_archive", lambda path: order.append("list") or listing(path))
+    start, listing = sources.start_workers, sources.open_archive
+    monkeypatch.setattr(sources, "start_workers", lambda *given: order.append("start") or start(*given))
+    monkeypatch.setattr(sources, "open_archive", lambda path: order.append("list") or listing(path))
     load(write_zip(tmp_path / "set.zip", small_set()), PLAIN)
     assert order == ["start", "list"]
 

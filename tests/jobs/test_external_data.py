@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medjax.config import from_dict
+from medjax.config_checks import from_dict
 from medjax.data.load import load
 from medjax.errors import RefusedError
 from medjax.jobs.external_data import find_trained
@@ -19,7 +19,7 @@ CLASSES = ("Hand", "CXR", "HeadCT")
 
 @pytest.fixture
 def elsewhere(phantom_folder, tmp_path):
-    """Three classes of the phantom: five images each that are changed by one grey level, and three that are not."""
+    """Three classes of the phantom: five images each that are changed by one gray level, and three that are not."""
     folder = tmp_path / "elsewhere"
     for name in CLASSES:
         (folder / name).mkdir(parents=True)
@@ -78,12 +78,11 @@ def test_an_image_that_was_trained_on_is_known_by_its_pixels(trained_run, own_da
     assert np.flatnonzero(find_trained(trained_run.directory, dataset)).tolist() == split.train.tolist()
 
 
-def test_a_run_without_a_record_of_its_images_says_so(trained_run, elsewhere, tmp_path):
+def test_a_run_without_the_digests_of_its_images_is_refused(trained_run, elsewhere, tmp_path):
     shutil.copytree(trained_run.directory, tmp_path / "run")
     (tmp_path / "run" / "trained_digests.npy").unlink()
-    scores = type(trained_run)(tmp_path / "run", trained_run.record).evaluate(elsewhere)
-    assert scores["num_identical"] is None
-    assert scores["external"]["n"] == 24
+    with pytest.raises(RefusedError, match=r"trained_digests\.npy: cannot be read"):
+        type(trained_run)(tmp_path / "run", trained_run.record).evaluate(elsewhere)
 
 
 def test_a_class_that_the_model_does_not_know_is_refused_by_name(trained_run, elsewhere):

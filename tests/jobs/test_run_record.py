@@ -83,7 +83,7 @@ def test_parts_in_words(config, dataset, expected):
             ("user", "near"),
             0,
             "group",
-            ["no group of the groups file", "at most 2.5 grey levels apart link"],
+            ["no group of the groups file", "at most 2.5 gray levels apart link"],
         ),
         (OFFICIAL, ("user",), 3, "image", ["the source fixes its parts", "3 groups lie in more than one"]),
         (OFFICIAL, ("exact",), 3, "image", ["kept together where parts are drawn."]),

@@ -1,9 +1,12 @@
 """Numbers as people should read them: no more digits than they are worth, never rounded to certainty."""
 
+import dataclasses
+import json
 import math
 
 import pytest
 
+from medjax.config import CrossvalConfig, TrainConfig
 from medjax.report import wording
 
 
@@ -37,34 +40,52 @@ def test_durations_are_in_the_units_they_need() -> None:
     assert shown == ["0.84 s", "12.3 s", "1 min 00 s", "4 min 05 s", "1 h 02 min", "undefined"]
 
 
-def test_settings_of_later_versions_are_shown_too() -> None:
+def test_settings_of_another_version_are_shown_too() -> None:
     config = {"augment": False, "new_thing": None, "augmentation": {"zoom": 1.0}, "room": {"is_warm": True}}
     assert wording.settings(config) == {
-        "training": [("augment", "no"), ("new thing", "none")],
-        "room": [("is warm", "yes")],
+        "augmentation": [("augment", "no")],
+        "other": [("new thing", "none"), ("is warm", "yes")],
     }
 
 
+def test_settings_are_shown_by_heading_with_their_units() -> None:
+    shown = wording.settings(json.loads(json.dumps(dataclasses.asdict(CrossvalConfig()))))
+    assert list(shown) == [
+        "general", "cross-validation", "data", "network", "optimization", "augmentation", "early stopping", "plateau",
+        "evaluation",
+    ]  # fmt: skip
+    assert shown["cross-validation"][0] == ("folds", "5")
+    assert ("epochs", "10 passes over the training images") in shown["optimization"]
+    assert ("block features", "32, 64 features") in shown["network"]
+    assert ("fractions", "0.7, 0.15, 0.15 (train, val, test)") in shown["evaluation"]
+
+
 @pytest.mark.parametrize("is_on", [True, False])
-def test_groups_of_settings_are_shown_where_they_are_switched_on(is_on) -> None:
-    switches = {"augment": is_on, "early_stopping": is_on, "reduce_on_plateau": is_on}
-    groups = {"augmentation": {"zoom": 0.1}, "stopping": {"patience": 3}, "plateau": {"factor": 0.5}}
-    training = {**switches, "data": {"cache": True}, **groups}
-    shown = wording.settings({"folds": 5, "only_fold": None, "training": training})
-    assert shown["cross-validation"] == [("folds", "5"), ("only fold", "none")]
-    assert list(shown)[:3] == ["cross-validation", "training", "data"]
-    assert list(shown)[3:] == (list(groups) if is_on else [])
-    assert wording.settings(training) == {name: shown[name] for name in list(shown)[1:]}
+def test_settings_without_effect_are_not_shown(is_on) -> None:
+    config = TrainConfig(
+        augment=is_on,
+        early_stopping=is_on,
+        reduce_on_plateau=is_on,
+        keep="best" if is_on else "last",
+        model="cnn" if is_on else "networks.py:deep",
+        optimizer="adamw" if is_on else "adam",
+    )
+    shown = wording.settings(dataclasses.asdict(config))
+    names = {name for group in shown.values() for name, _ in group}
+    dependent = {"zoom", "stop patience", "plateau factor", "best monitor", "hidden units", "weight decay"}
+    assert names & dependent == (dependent if is_on else set())
+    assert {"augment", "early stopping", "reduce on plateau", "model", "optimizer"} <= names
 
 
 def test_what_is_chosen_on_validation_images_is_named() -> None:
-    assert wording.chosen({"keep": "last"}) == []
+    training = {"keep": "last", "early_stopping": False, "reduce_on_plateau": False}
+    assert wording.validation_decisions(training) == []
     training = {"keep": "best", "early_stopping": True, "reduce_on_plateau": False}
-    assert wording.listed(wording.chosen(training)) == (
+    assert wording.enumerated(wording.validation_decisions(training)) == (
         "which epoch's parameters are scored and when training stopped"
     )
-    assert wording.listed([1, 3, 4]) == "1, 3 and 4"
-    assert wording.listed([1]) == "1"
+    assert wording.enumerated([1, 3, 4]) == "1, 3 and 4"
+    assert wording.enumerated([1]) == "1"
 
 
 def test_a_spread_has_the_decimals_of_its_mean_and_neither_is_rounded_to_certainty() -> None:

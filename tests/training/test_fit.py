@@ -7,10 +7,6 @@ import pytest
 
 from medjax.metrics import Sums
 from medjax.training.fit import fit_folds
-from medjax.training.folds import EVALUATION_BATCH, Controls, init_fold, make_plan
-from medjax.training.predict import predict
-from medjax.training.programs import compile_init
-from medjax.training.strategies import select_fold
 from tests.tiny import make_images, make_split, tiny_learner
 
 IMAGES, LABELS = make_images()
@@ -135,25 +131,6 @@ def test_no_compilation_after_the_first_epoch(monkeypatch):
     assert len(compiled) == before_second
 
 
-@pytest.mark.parametrize("strategy", ["loop", "map", "vmap"])
-def test_every_program_of_an_epoch_is_compiled_once_though_it_is_compiled_ahead(strategy):
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, *_, fun_name="", **__: compiled.append(fun_name) if "backend_compile" in event else None
-    )
-    learner = tiny_learner(learning_rate=0.012)
-    for splits in ([SPLIT], [SPLIT, make_split(LABELS, seed=5)]):
-        compiled.clear()
-        for _ in fit_folds(learner, (IMAGES, LABELS), splits, num_epochs=2, batch_size=16, strategy=strategy):
-            pass
-        # By loop two folds are two calls of the program for one; the others compile for so many folds.
-        programs = [
-            name for name in compiled if any(word in name for word in ("run_steps", "finish", "all_folds"))
-        ]
-        expected = {"loop": 2 if len(splits) == 1 else 0}.get(strategy, 3)
-        assert len(programs) == expected, compiled
-
-
 def test_a_learner_that_was_trained_before_compiles_nothing():
     train()
     compiled = []
@@ -170,26 +147,6 @@ def test_what_fails_while_it_is_compiled_ahead_is_raised():
 
     with pytest.raises(ArithmeticError, match="no step"):
         train(learner=tiny_learner()._replace(train_step=no_step))
-
-
-def test_fresh_parameters_are_those_of_a_compiler_that_optimises():
-    plan = make_plan([SPLIT, make_split(LABELS, seed=5)], seed=2**32 - 1, batch_size=16)
-    quick = compile_init(tiny_learner(), IMAGES.shape, Controls(), False)(plan.key)
-    for fold in range(2):
-        plain = jax.jit(lambda key: init_fold(key, tiny_learner(), Controls(), IMAGES.shape))(plan.key[fold])
-        assert_same(select_fold(quick, fold), plain)
-
-
-def test_parts_of_any_length_share_one_program_for_predictions(trained):
-    variables = select_fold(trained[-1][1].learner.variables, 0)
-    predict(tiny_learner(), variables, (IMAGES, LABELS), SPLIT.test)
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
-    )
-    predict(tiny_learner(), variables, (IMAGES, LABELS), np.arange(7))
-    predict(tiny_learner(), variables, (IMAGES, LABELS), np.tile(SPLIT.train, 3))
-    assert compiled == []
 
 
 def test_no_transfer_between_host_and_device_inside_an_epoch():
@@ -242,26 +199,3 @@ def test_folds_side_by_side_equal_each_fold_alone():
     alone = train()[-1][1]
     assert_same(jax.tree.map(lambda leaf: leaf[:1], both), alone)
     assert not np.array_equal(*both.learner.parameters["head"]["logits"]["kernel"])
-
-
-def test_predictions_are_the_models_softmax_in_the_order_asked(trained):
-    learner = tiny_learner()
-    variables = select_fold(trained[-1][1].learner.variables, 0)
-    indices = SPLIT.test[::-1].copy()
-    predictions = predict(learner, variables, (IMAGES, LABELS), indices)
-    assert np.array_equal(predictions.labels, LABELS[indices])
-    np.testing.assert_allclose(predictions.probabilities.sum(1), 1, rtol=1e-5)
-    chosen = predictions.probabilities[np.arange(len(indices)), predictions.labels]
-    np.testing.assert_allclose(predictions.losses, -np.log(chosen), rtol=1e-4, atol=1e-6)
-    single = predict(learner, variables, (IMAGES, LABELS), indices[3:4])
-    np.testing.assert_allclose(single.probabilities[0], predictions.probabilities[3], rtol=1e-5)
-
-
-def test_predictions_do_not_depend_on_how_many_are_asked_for_in_one_call(trained, monkeypatch):
-    variables = select_fold(trained[-1][1].learner.variables, 0)
-    rows = np.resize(np.arange(len(LABELS)), 3 * EVALUATION_BATCH + 5)
-    whole = predict(tiny_learner(), variables, (IMAGES, LABELS), rows)
-    monkeypatch.setattr("medjax.training.predict._EVALUATIONS_A_CALL", 2)  # 256, and a call with 133 of 256
-    assert_same(whole, predict(tiny_learner(), variables, (IMAGES, LABELS), rows))
-    one = predict(tiny_learner(), variables, (IMAGES, LABELS), rows[-1:])
-    np.testing.assert_allclose(one.probabilities[0], whole.probabilities[-1], rtol=1e-5)

@@ -1,6 +1,5 @@
 """One fold's plan and epoch, and what its controls do to it."""
 
-import functools
 import operator
 
 import jax
@@ -12,10 +11,10 @@ import pytest
 from medjax.data.splitting.splits import fold_splits
 from medjax.models.cnn import CNN
 from medjax.records import Dataset, Split
-from medjax.training.batching import PADDING, Batch
+from medjax.training.batching import Batch
 from medjax.training.controls import best_so_far, early_stopping, reduce_on_plateau
 from medjax.training.fit import fit_folds
-from medjax.training.folds import Controls, Watch, _note_losses, init_fold, make_plan, shuffle_epoch
+from medjax.training.folds import Controls, Watch, init_fold
 from medjax.training.learner import make_learner
 from tests.tiny import make_images, make_split, tiny_learner
 
@@ -43,24 +42,6 @@ def train(controls, num_epochs, splits=(SPLIT,), **options):
 def never_better():
     """A monitor that stands still."""
     return lambda sums: jnp.zeros(()) * sums.loss
-
-
-def test_plans_do_not_depend_on_which_folds_are_chosen():
-    short = Split(SPLIT.train[:40], SPLIT.val[:3], SPLIT.test)
-    whole = make_plan([short, SPLIT], seed=3, batch_size=16)
-    first = make_plan([short, SPLIT], seed=3, batch_size=16, folds=[0])
-    assert first.train.shape == (1, 96)
-    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda leaf: leaf[:1], whole.train), first.train)
-    assert (jax.random.key_data(whole.key[0]) == jax.random.key_data(first.key[0])).all()
-    assert sorted(np.array(first.train[0])) == [PADDING] * 56 + sorted(short.train)
-
-
-def test_the_key_of_a_fold_is_the_seeds_folded_with_its_number():
-    for seed in (0, 2**31, 2**32 - 1):
-        keys = make_plan([SPLIT] * 3, seed=seed, batch_size=16, folds=[2, 0]).key
-        for key, fold in zip(keys, (2, 0), strict=True):
-            expected = jax.random.fold_in(jax.random.key(seed), fold)
-            assert (jax.random.key_data(key) == jax.random.key_data(expected)).all()
 
 
 def test_early_stopping_stops_a_fold_and_it_stays_put():
@@ -150,17 +131,6 @@ def test_without_a_validation_part_nothing_is_chosen_and_controls_refuse():
         train(controls, 2, splits=(SPLIT, bare))
 
 
-def drawn(running_losses, num_steps, seeds, start=0):
-    """The images of steps of one image each, from `start` on, of a plan of 10 images padded to 12, over seeds."""
-    plan = make_plan([Split(np.arange(10), np.arange(0), np.arange(0))], seed=0, batch_size=6)
-    plan = jax.tree.map(lambda leaf: leaf[0], plan)
-    state = init_fold(plan.key, tiny_learner(), Controls(), (10, 8, 8, 1), keeps_losses=True)
-    state = state._replace(running_losses=jnp.asarray(running_losses, jnp.float32))
-    draw = jax.jit(functools.partial(shuffle_epoch, 2, 1, num_steps))
-    plans = [draw(LABELS, start, plan._replace(key=jax.random.key(seed)), state) for seed in range(seeds)]
-    return np.stack([plan.train[start : start + num_steps] for plan in plans])
-
-
 def test_no_leaf_of_a_fresh_state_is_weakly_typed():
     """Or the program that `fit` compiles ahead would not be the one that it then runs."""
     state = jax.eval_shape(
@@ -168,50 +138,6 @@ def test_no_leaf_of_a_fresh_state_is_weakly_typed():
         jax.random.key(0),
     )
     assert not [leaf for leaf in jax.tree.leaves(state) if leaf.weak_type]
-
-
-def test_hard_images_are_drawn_in_proportion_to_their_losses():
-    running_losses = [0.4, 0.2, 0.1, 0.1, 0.1, 0.02, 0.02, 0.02, 0.02, 0.02]
-    first = drawn(running_losses, 1, 4000)[:, 0]
-    share = np.bincount(first, minlength=10) / len(first)
-    assert share == pytest.approx(np.array(running_losses), abs=0.025)  # 3 sd of the largest are 0.023
-
-
-def test_a_learned_image_is_drawn_as_if_its_loss_were_at_least_the_floor():
-    share = np.bincount(drawn([0.045] + [0.0] * 9, 1, 2000)[:, 0], minlength=10) / 2000
-    assert share[0] == pytest.approx(0.5, abs=0.035)  # 0.045 against nine times 0.005
-    assert (share[1:] > 0.03).all()
-
-
-def test_an_image_not_seen_yet_is_as_hard_as_a_guess_makes_it():
-    share = np.bincount(drawn([np.inf] + [np.log(2) / 9] * 9, 1, 2000)[:, 0], minlength=10) / 2000
-    assert share[0] == pytest.approx(0.5, abs=0.035)
-
-
-def imbalanced_plan(class_balance):
-    """A plan of 40 images of class 0 and 10 of class 1."""
-    train = np.concatenate([np.flatnonzero(LABELS == 0)[:40], np.flatnonzero(LABELS == 1)[:10]])
-    part = Split(train, np.arange(0), np.arange(0))
-    return make_plan([part], seed=0, batch_size=16, labels=LABELS, class_balance=class_balance)
-
-
-def test_weights_make_the_classes_of_a_fold_weigh_alike():
-    plan = imbalanced_plan("weights")
-    assert plan.draw_weights == ()
-    assert np.array(plan.loss_weights) == pytest.approx(np.array([[50 / 80, 50 / 20]]))
-
-
-def test_sampling_draws_every_class_as_often_and_as_many_images_as_there_are():
-    plan = jax.tree.map(lambda leaf: leaf[0], imbalanced_plan("sampling"))
-    state = init_fold(plan.key, tiny_learner(), Controls(), (120, 8, 8, 1))
-    draw = jax.jit(functools.partial(shuffle_epoch, 2, 16, 4))
-    epochs = np.stack(
-        [draw(LABELS, 0, plan._replace(key=jax.random.key(seed)), state).train for seed in range(40)]
-    )
-    assert ((epochs != PADDING).sum(axis=1) == 50).all()
-    chosen = epochs[epochs != PADDING]
-    assert set(chosen) == set(np.array(plan.train[:50]))
-    assert LABELS[chosen].mean() == pytest.approx(0.5, abs=0.034)  # 3 sd of 2,000 draws
 
 
 def test_a_weight_counts_as_so_many_images_in_the_loss():
@@ -246,45 +172,9 @@ def test_balancing_classes_finds_more_of_a_rare_one(class_balance):
     assert found[1] > found[0]
 
 
-def test_no_image_is_drawn_twice_and_padding_only_when_the_images_run_out():
-    some = drawn(np.linspace(0, 3, 10), 6, 50)
-    assert all(len(set(row)) == 6 and PADDING not in row for row in some)
-    assert len({tuple(sorted(row)) for row in some}) > 10
-    everything = drawn(np.linspace(0, 3, 10), 12, 3)
-    assert all(sorted(row) == [PADDING] * 2 + list(range(10)) for row in everything)
-    assert (everything[:, 10:] == PADDING).all()
-
-
-def test_the_order_of_the_drawn_does_not_tell_how_hard_they_are():
-    orders = drawn(np.linspace(0.01, 3, 10), 6, 500)
-    hardest = (orders == 9).argmax(axis=1)[(orders == 9).any(axis=1)]
-    assert np.bincount(hardest, minlength=6).min() > 0.1 * len(hardest)
-
-
-def test_each_draw_of_an_epoch_is_another():
-    first, second = (drawn(np.ones(10), 5, 20, start) for start in (0, 5))
-    assert not (first == second).all(axis=1).any()
-
-
-def test_a_last_draw_cut_short_is_filled_from_the_draw_and_not_from_the_plan():
-    running_losses = [0.0] * 9 + [1e6]
-    last = drawn(running_losses, 5, 400, start=10)  # two of twelve steps are left
-    assert last.shape == (400, 2)
-    assert (last == 9).any(axis=1).mean() == pytest.approx(2 / 5, abs=0.075)
-
-
 def test_a_fold_that_draws_hard_images_alone_is_that_fold_among_all():
     both = train(Controls(), 3, [SPLIT, OTHER], loss_proportional_sampling=3)[-1][1]
     alone = train(Controls(), 3, [SPLIT, OTHER], loss_proportional_sampling=3, folds=[1])[-1][1]
     jax.tree.map(
         np.testing.assert_array_equal, jax.tree.map(lambda leaf: leaf[1:], both.learner), alone.learner
     )
-
-
-def test_hardness_is_the_first_loss_and_then_a_running_mean_of_the_images_that_are_there():
-    plan = make_plan([Split(np.arange(3), np.arange(0), np.arange(0))], seed=0, batch_size=4)
-    plan = jax.tree.map(lambda leaf: leaf[0], plan)  # images 0, 1, 2 and a padding
-    batch = Batch(jnp.zeros((4, 8, 8, 1)), jnp.zeros(4, jnp.int32), plan.train != PADDING)
-    before = jnp.array([jnp.inf, 1.0, 2.0, 7.0])
-    after = _note_losses(before, plan, jnp.int32(0), batch, jnp.array([0.5, 0.5, 0.5, 9.0]))
-    assert after.tolist() == [0.5, 0.75, 1.25, 7.0]

@@ -1,1 +1,1 @@
-"""Bytes of images to uint8 arrays."""
+"""From the bytes of images to uint8 arrays."""

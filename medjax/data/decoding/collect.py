@@ -1,4 +1,4 @@
-"""Decoded images to the arrays of a `Dataset`, and what can only be seen with all of them together."""
+"""Collect decoded images into arrays, and find what only all of them together show: mixed colors, label conflicts."""
 
 import warnings
 from collections import Counter
@@ -15,19 +15,19 @@ from medjax.records import Dataset, Images, Labels
 
 
 class Assembled(NamedTuple):
-    """Arrays in the order of the positions that were given."""
+    """All decoded images, in the order of their positions."""
 
     images: Images
     digests: UInt8[np.ndarray, "n 32"]
-    changes: Counter[str]  # by field of LoadCounts
-    examples: dict[int, int]  # by number of channels: position of the first image that has so many
-    channels: Counter[int]  # images by number of channels
+    changes: Counter[str]  # number of images by field of LoadCounts
+    examples: dict[int, int]  # by number of channels: position of the first image with so many
+    channels: Counter[int]  # number of images by number of channels
 
 
 def assemble(decoded: Iterable[tuple[Sequence[int], DecodedStack]], size: int, image_size: int) -> Assembled:
-    """Put `size` images at their positions, as they come.
+    """Put `size` images into one array, each at its position, in whatever order they come.
 
-    The first ones decide the number of channels; of another number they are counted and left out.
+    The first image fixes the number of channels; images with another number are counted and not copied.
     """
     images = np.empty((0, image_size, image_size, 1), np.uint8)
     digests = np.zeros((size, 32), np.uint8)
@@ -47,30 +47,30 @@ def assemble(decoded: Iterable[tuple[Sequence[int], DecodedStack]], size: int, i
     return Assembled(images, digests, changes, examples, channels)
 
 
-def mixed_colors(channels: Counter[int], examples: Mapping[int, str]) -> list[Problem]:
-    """The problem that some images are gray and some RGB, if so; `examples` holds an id by number of channels."""
+def mixed_color_problems(channels: Counter[int], examples: Mapping[int, str]) -> list[Problem]:
+    """The problem that some images are gray and others RGB, if so; `examples` has an id by number of channels."""
     if len(channels) < 2:
         return []
     reason = f"is one of {channels[3]:,} RGB images, while {channels[1]:,} are gray, such as {examples[1]}"
     return [Problem(examples[3], reason, "choose --color gray or --color rgb")]
 
 
-def conflicting(digests: UInt8[np.ndarray, "n 32"], labels: Labels) -> list[list[int]]:
-    """Groups of positions with identical pixels that do not all have the same label; zeros are no digest."""
-    # The few whose first bytes are there twice are compared whole, one by one.
+def find_conflicts(digests: UInt8[np.ndarray, "n 32"], labels: Labels) -> list[list[int]]:
+    """Groups of identical images with different labels, as indices; a digest of zeros is none."""
+    # Compare eight bytes of all first, then whole digests of the few that agree.
     heads = np.ascontiguousarray(digests[:, :8]).view(np.uint64).ravel()
     _, inverse, counts = np.unique(heads, return_inverse=True, return_counts=True)
     alike = np.flatnonzero(counts[inverse] > 1)
     groups: dict[bytes, list[int]] = {}
-    for position in alike[digests[alike].any(axis=1)].tolist():
-        groups.setdefault(digests[position].tobytes(), []).append(position)
+    for index in alike[digests[alike].any(axis=1)].tolist():
+        groups.setdefault(digests[index].tobytes(), []).append(index)
     return [group for group in groups.values() if len(group) > 1 and len({*labels[group].tolist()}) > 1]
 
 
 def warn_of_conflicts(dataset: Dataset) -> None:
-    """Say which images stand in `dataset` under two labels: published sets hold some, and their parts are fixed."""
+    """Warn of identical images with different labels, where they are not refused: published .npz files have some."""
     if dataset.counts.conflicting:
-        groups = conflicting(dataset.digests, dataset.labels)
+        groups = find_conflicts(dataset.digests, dataset.labels)
         examples = [" = ".join(dataset.ids[group][:3]) for group in groups]
         warnings.warn(
             f"{dataset.name}: {dataset.counts.conflicting} images have the same pixels as another one under another "
@@ -82,7 +82,7 @@ def warn_of_conflicts(dataset: Dataset) -> None:
 def conflict_problems(
     groups: Iterable[Sequence[int]], ids: Sequence[str], labels: Labels, class_names: Sequence[str]
 ) -> list[Problem]:
-    """A problem for every image that contradicts the first of its group."""
+    """A problem for every image whose label differs from that of the first image of its group."""
     problems = []
     for first, *others in groups:
         for other in others:

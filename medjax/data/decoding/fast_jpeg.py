@@ -1,9 +1,8 @@
-"""The quick way for plain JPEGs, many at once, to the same bits and words as one by one through Pillow.
+"""Decode plain JPEGs in batches, with the same pixels and digests as `decode_image` gives one by one.
 
-A plain JPEG is baseline, gray or YCbCr, and has nothing in its header but what a decoder needs: no EXIF, no color
-profile, no second picture. Such files are nearly all that data sets hold, and opening one takes Pillow three times as
-long as decoding it. Whatever is not plain, or makes the decoder so much as warn, is left to `decode_image`, which
-alone refuses.
+A plain JPEG is baseline, gray or YCbCr, with nothing in its header but what a decoder needs: no EXIF, no color profile,
+no second picture. Nearly all files of data sets are plain, and Pillow takes three times as long to open one as to
+decode it. Everything else, and whatever makes the decoder warn, is left to `decode_image`, the only one to refuse.
 
 Format: ITU-T T.81, https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B
 """
@@ -21,12 +20,12 @@ from medjax.data.decoding.headers import JPEG_SIGNATURE
 from medjax.data.decoding.image import DecodedStack, digest_stack
 from medjax.data.decoding.resize import fit_stack
 
-# Other libraries than libjpeg-turbo round differently, and some builds of Pillow use them.
+# Some builds of Pillow use another library than libjpeg-turbo, which rounds differently.
 _SAME_BITS = features.version_feature("libjpeg_turbo") is not None
 
-_MOST_HEADER_BYTES = 4096
-_MOST_PIXELS = 2**20
-_STACK_BYTES = 2**24  # of pixels at full size, held at once
+_MAX_HEADER_BYTES = 4096
+_MAX_PIXELS = 2**20
+_STACK_BYTES = 2**24  # pixels at full size in memory at once
 _COLORSPACES = {1: "GRAY", 3: "RGB"}
 
 _START_OF_SCAN = b"\xff\xda"
@@ -37,7 +36,7 @@ Shape = tuple[int, int, int]
 
 
 def decode_plain(images: Sequence[bytes], config: DataConfig) -> Iterator[tuple[Sequence[int], DecodedStack]]:
-    """What `decode_image` makes of the plain JPEGs among `images`, with their positions; damaged ones are left out."""
+    """Decode the plain JPEGs among `images`, in stacks with their positions; damaged ones are left out."""
     positions: dict[Shape, list[int]] = {}
     for position, data in enumerate(images):
         if (shape := plain_shape(data)) is not None:
@@ -54,16 +53,16 @@ def decode_plain(images: Sequence[bytes], config: DataConfig) -> Iterator[tuple[
 
 
 def plain_shape(data: bytes) -> Shape | None:
-    """Height, width and channels (1 or 3) that the header of a plain JPEG states; None for anything else."""
+    """Height, width and channels (1 or 3) from the header of a plain JPEG; None for anything else."""
     if not _SAME_BITS or not data.startswith(JPEG_SIGNATURE) or data.count(_START_OF_SCAN) != 1:
         return None
-    end = data.find(_START_OF_SCAN, 0, _MOST_HEADER_BYTES)
+    end = data.find(_START_OF_SCAN, 0, _MAX_HEADER_BYTES)
     return _read_header(data[:end]) if end > 0 else None
 
 
-@lru_cache(maxsize=256)  # programs write the same header again and again
+@lru_cache(maxsize=256)  # files written by one program have the same header
 def _read_header(header: bytes) -> Shape | None:
-    """What is stated before the start of scan, if every segment is of a known kind and sound length."""
+    """The shape from the segments before the start of scan; None unless all are of known kinds and sound lengths."""
     shape, is_jfif, position = None, False, 2
     while position < len(header):
         if position + 4 > len(header) or header[position] != 0xFF:
@@ -75,7 +74,7 @@ def _read_header(header: bytes) -> Shape | None:
         if kind == _START_OF_FRAME and shape is None:
             shape = _read_frame(segment)
         elif kind == _JFIF and segment.startswith(b"JFIF\0") and len(segment) >= 14:
-            is_jfif = True  # whose colors, if any, are YCbCr
+            is_jfif = True  # so colors, if any, are YCbCr
         elif kind not in _HARMLESS:
             return None
         position += 2 + length
@@ -86,14 +85,14 @@ def _read_frame(segment: bytes) -> Shape | None:
     if len(segment) < 6 or segment[0] != 8 or segment[5] not in _COLORSPACES:
         return None
     height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
-    is_sound = len(segment) == 6 + 3 * segment[5] and 0 < height * width <= _MOST_PIXELS
+    is_sound = len(segment) == 6 + 3 * segment[5] and 0 < height * width <= _MAX_PIXELS
     return (height, width, segment[5]) if is_sound else None
 
 
 def _decode_alike(
     images: Sequence[bytes], positions: Sequence[int], shape: Shape
 ) -> tuple[list[int], UInt8[np.ndarray, "n height width channel"]]:
-    """The positions and pixels of images that decode without a warning, all of the same shape."""
+    """Positions and pixels of the images that decode without a warning; all are of one shape."""
     full = np.empty((len(positions), *shape), np.uint8)
     decoded: list[int] = []
     for position in positions:

@@ -1,7 +1,7 @@
-"""What the bytes of a PNG or JPEG say of themselves, read before Pillow sees them.
+"""Check the headers of PNG and JPEG files before Pillow decodes them.
 
-Pillow walks these headers in Python, without a limit, and tells less than they hold: it reduces 16-bit RGB to
-8 bits in silence, decodes a PNG that has lost its end, and only warns of 100 megapixels.
+Pillow cannot replace this: it reduces 16-bit RGB to 8 bits without saying so, decodes a PNG whose end is missing, and
+walks through chunks and segments in Python without a limit.
 """
 
 import struct
@@ -12,15 +12,15 @@ from medjax.data.reading.listing import UnfitError
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
-# Written in 8 KiB pieces, as libpng does, an image of 256 MiB has 32,768 chunks. Pillow takes µs for each.
-MOST_PNG_CHUNKS = 200_000
-# Color profile, text, time and the like; Pillow unpacks up to 1 MiB from each.
-MOST_PNG_EXTRAS = 1_000
-# Before the picture itself: EXIF, color profile, Photoshop's own. Pillow joins them in quadratic time.
-MOST_JPEG_HEADER_BYTES = 16 * 2**20
-MOST_JPEG_HEADER_STEPS = 10_000
-# libjpeg goes over the whole picture once a scan; progressive encoders write about ten.
-MOST_JPEG_SCANS = 32
+# In chunks of 8 KiB, as libpng writes them, a file of 256 MiB has 32,768. Pillow takes microseconds for each.
+MAX_PNG_CHUNKS = 200_000
+# Chunks other than pixels (color profile, text, time); Pillow decompresses up to 1 MiB from each.
+MAX_PNG_EXTRAS = 1_000
+# Segments before the picture (EXIF, color profile, Photoshop's); Pillow joins them in quadratic time.
+MAX_JPEG_HEADER_BYTES = 16 * 2**20
+MAX_JPEG_HEADER_STEPS = 10_000
+# libjpeg processes the whole picture for each scan; progressive encoders write about ten.
+MAX_JPEG_SCANS = 32
 
 _START_OF_SCAN = b"\xff\xda"
 _BARE_MARKERS = {0x01, 0xD8, *range(0xD0, 0xD8)}  # no length follows these
@@ -40,19 +40,19 @@ _OTHER_FORMATS = (
     (0, b"II*\0", "a TIFF", "convert it to PNG"),
     (0, b"MM\0*", "a TIFF", "convert it to PNG"),
     (8, b"WEBP", "a WebP", "convert it to PNG"),
-    (128, b"DICM", "a DICOM file", "export its pixels as PNG, windowed as they should be seen"),
+    (128, b"DICM", "a DICOM file", "export its pixels as PNG, with a suitable window"),
 )
 
 
 def read_bit_depth(data: bytes) -> int:
-    """Bits a sample of a whole PNG or JPEG; raises UnfitError for anything else, and for one that is damaged."""
+    """Bits per sample of a PNG or JPEG; raises UnfitError for a damaged file and any other format."""
     if not data:
         raise UnfitError("is empty", "copy it again")
     if data.startswith(PNG_SIGNATURE):
         return _read_png(data)
     if data.startswith(JPEG_SIGNATURE):
         _check_jpeg(data)
-        return 8  # Pillow reads no other
+        return 8  # Pillow decodes no others
     for offset, signature, what, remedy in _OTHER_FORMATS:
         if data.startswith(signature, offset):
             raise UnfitError(f"is {what}, not a PNG or JPEG image", remedy)
@@ -61,25 +61,25 @@ def read_bit_depth(data: bytes) -> int:
 
 def _read_png(data: bytes) -> int:
     bit_depth, extras, position = 0, 0, len(PNG_SIGNATURE)
-    for _ in range(MOST_PNG_CHUNKS):
+    for _ in range(MAX_PNG_CHUNKS):
         kind, start, end = _png_chunk(data, position)
         if not bit_depth:
             if kind != b"IHDR" or end - start != 13:
                 raise UnfitError("is damaged: its first chunk is not a PNG header", "copy or export it again")
             bit_depth = data[start + 8] or 1
         elif kind == b"acTL" and data[start : start + 4] != b"\0\0\0\1":
-            raise UnfitError("is an animation", "export the one frame that is meant")
+            raise UnfitError("is an animation", "export the one frame that you want")
         elif kind == b"IEND":
             return bit_depth
         extras += kind != b"IDAT"
-        if extras > MOST_PNG_EXTRAS:
+        if extras > MAX_PNG_EXTRAS:
             break
         position = end + 4
-    raise UnfitError("is cut into far too many PNG chunks", "export it again")
+    raise UnfitError("has too many PNG chunks", "export it again")
 
 
 def _png_chunk(data: bytes, position: int) -> tuple[bytes, int, int]:
-    """Kind, start and end of the chunk at `position`, its checksum verified."""
+    """Kind, start and end of the chunk at `position`, after verifying its checksum."""
     if position + 12 > len(data):
         raise UnfitError("is truncated", "copy or export it again")
     length, kind = struct.unpack_from(">I4s", data, position)
@@ -92,22 +92,22 @@ def _png_chunk(data: bytes, position: int) -> tuple[bytes, int, int]:
 
 
 def _check_jpeg(data: bytes) -> None:
-    """Refuse what would keep the decoder busy; all else it finds for itself."""
-    if data.count(_START_OF_SCAN) > MOST_JPEG_SCANS:
-        raise UnfitError(f"is a JPEG of more than {MOST_JPEG_SCANS} scans", "export it again")
-    if len(data) <= MOST_JPEG_HEADER_STEPS:
-        return  # as no step is shorter than a byte
+    """Refuse headers and scans that would keep the decoder busy; it finds all other damage itself."""
+    if data.count(_START_OF_SCAN) > MAX_JPEG_SCANS:
+        raise UnfitError(f"is a JPEG with more than {MAX_JPEG_SCANS} scans", "export it again")
+    if len(data) <= MAX_JPEG_HEADER_STEPS:
+        return  # every step takes a byte or more
     position = 2
-    for _ in range(MOST_JPEG_HEADER_STEPS):
+    for _ in range(MAX_JPEG_HEADER_STEPS):
         marker = data[position : position + 2]
         if marker == _START_OF_SCAN:
             return
-        if position > min(len(data), MOST_JPEG_HEADER_BYTES):
+        if position > min(len(data), MAX_JPEG_HEADER_BYTES):
             break
         if marker[:1] != b"\xff" or marker[1:] in (b"\x00", b"\xff"):
-            position += 1  # filling, or junk that decoders skip
+            position += 1  # fill bytes, or junk that decoders skip
         elif marker[1] in _BARE_MARKERS:
             position += 2
         else:
             position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise UnfitError("has a JPEG header that is cut off or far too long", "copy or export it again")
+    raise UnfitError("has a JPEG header that is cut off or too long", "copy or export it again")

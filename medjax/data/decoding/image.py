@@ -1,7 +1,7 @@
-"""The bytes of one image, or the rows of an array, to pixels; every refusal of an image lives here.
+"""Decode one PNG or JPEG, or take pixels from an array; all refusals of images are here.
 
-Pixels are uint8, 0 to 255, rows from the top. Images stay inside Pillow until they are small, and are read out
-in strips: a 64-megapixel image costs its own size, not a multiple.
+Pixels are uint8, 0 to 255, rows from the top. Large images stay inside Pillow until they are resized, and are digested
+in strips, so a 64-megapixel image takes its own size in memory, not a multiple.
 """
 
 import hashlib
@@ -20,11 +20,12 @@ from medjax.data.decoding.headers import read_bit_depth
 from medjax.data.decoding.resize import fit
 from medjax.data.reading.listing import UnfitError
 
-# JPEG's own limit. Pillow's table for shrinking one line of 64 million pixels would take a gigabyte.
-LONGEST_SIDE = 65_535
+# The limit of JPEG. Pillow's table of coefficients to shrink a line of 64 million pixels would take a gigabyte.
+MAX_SIDE = 65_535
 _STRIP_PIXELS = 2**20
 
-_TURNS = {
+# Not ImageOps.exif_transpose: it rewrites the EXIF block, which raises for 3 of 1,000 damaged ones that can be read.
+_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -41,11 +42,11 @@ Digest = UInt8[np.ndarray, "32"]
 
 
 class DecodedImage(NamedTuple):
-    """One image as the data set holds it, and what was done to it on the way."""
+    """One image as the data set stores it, and the changes made to it."""
 
     pixels: Pixels
-    digest: Digest  # sha256 of the pixels at full size, upright, before color and size change
-    changes: tuple[str, ...]  # the fields of LoadCounts that count it
+    digest: Digest  # sha256 of the pixels, upright, before color or size changes
+    changes: tuple[str, ...]  # fields of LoadCounts
 
     def stacked(self) -> "DecodedStack":
         """The image as a stack of one."""
@@ -53,7 +54,7 @@ class DecodedImage(NamedTuple):
 
 
 class DecodedStack(NamedTuple):
-    """Images with the same number of channels, to all of which the same was done."""
+    """Images with the same number of channels and the same changes."""
 
     pixels: UInt8[np.ndarray, "n side side channel"]
     digests: UInt8[np.ndarray, "n 32"]
@@ -61,9 +62,9 @@ class DecodedStack(NamedTuple):
 
 
 def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
-    """The PNG or JPEG in `data`, square and of `config.image_size`; raises UnfitError with reason and remedy."""
+    """Decode a PNG or JPEG to a square of `config.image_size` pixels; raises UnfitError with reason and remedy."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of large images and broken EXIF: both are dealt with here
+        warnings.simplefilter("ignore")  # Pillow's about large images and damaged EXIF, both handled here
         try:
             return _decode(data, config)
         except UnfitError:
@@ -72,7 +73,7 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
             raise UnfitError("has more megapixels than Pillow opens, 178", "make it smaller") from None
         except MemoryError:
             raise UnfitError("does not fit into memory", "make it smaller") from None
-        # Pillow meets damage with any of a dozen types, SyntaxError, struct.error and AssertionError among them.
+        # Pillow raises a dozen types for damaged files, SyntaxError, struct.error and AssertionError among them.
         except Exception as error:
             is_unclear = isinstance(error, Image.UnidentifiedImageError) or not str(error)
             text = "Pillow cannot read it" if is_unclear else str(error)
@@ -82,14 +83,14 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     bit_depth = read_bit_depth(data)
     if bit_depth == 16 and config.sixteen_bit == "refuse":
-        raise UnfitError("has 16 bits a sample", "choose --sixteen-bit high-byte or stretch")
+        raise UnfitError("has 16 bits per sample", "choose --sixteen-bit high-byte or stretch")
     image = _open(data, config.max_megapixels)
     if not _is_opaque(image, bit_depth):
         raise UnfitError("has transparent pixels", "save it without transparency")
     changes = []
-    turn = _TURNS.get(_orientation(image))
-    if turn is not None:
-        image = image.transpose(turn)
+    method = _TRANSPOSE.get(_orientation(image))
+    if method is not None:
+        image = image.transpose(method)
         changes.append("reoriented")
     if bit_depth == 16:
         full_digest, image = _reduce_sixteen_bit(image, config.sixteen_bit)
@@ -102,7 +103,7 @@ def _decode(data: bytes, config: DataConfig) -> DecodedImage:
 
 
 def decode_pixels(pixels: UInt8[np.ndarray, "height width channel"], config: DataConfig) -> DecodedImage:
-    """An image that is pixels already (1 channel gray, 3 RGB), square and of `config.image_size`."""
+    """Take pixels (1 channel gray, 3 RGB) to a square of `config.image_size` pixels."""
     height, width, channels = pixels.shape
     if config.color == "source" and height == width == config.image_size:
         return DecodedImage(pixels, digest(pixels), ())
@@ -112,7 +113,7 @@ def decode_pixels(pixels: UInt8[np.ndarray, "height width channel"], config: Dat
 
 
 def digest(pixels: UInt8[np.ndarray, "height width channel"]) -> Digest:
-    """sha256 of an image's pixels and shape; equal for equal images, however they were stored."""
+    """sha256 of an image's pixels and shape: equal for equal images in whatever format."""
     return digest_stack(pixels[None])[0]
 
 
@@ -162,12 +163,12 @@ def check_size(width: int, height: int, max_megapixels: float) -> None:
             f"has {megapixels:,.6g} megapixels ({width}×{height})",
             f"at most {max_megapixels:g}; --max-megapixels {math.ceil(megapixels)} allows it",
         )
-    if max(width, height) > LONGEST_SIDE:
-        raise UnfitError(f"is {width}×{height} pixels", f"at most {LONGEST_SIDE:,} a side")
+    if max(width, height) > MAX_SIDE:
+        raise UnfitError(f"is {width}×{height} pixels", f"at most {MAX_SIDE:,} per side")
 
 
 def _open(data: bytes, max_megapixels: float) -> Image.Image:
-    """The decoded image. Only the PNG and JPEG readers are asked, so no other program can ever be started."""
+    """Decode with Pillow's PNG and JPEG readers only: others start external programs, such as Ghostscript."""
     image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
     _check_kind(image)
     check_size(*image.size, max_megapixels)
@@ -177,9 +178,9 @@ def _open(data: bytes, max_megapixels: float) -> Image.Image:
 
 def _check_kind(image: Image.Image) -> None:
     if getattr(image, "n_frames", 1) > 1:
-        raise UnfitError(f"holds {image.n_frames} images", "export the one that is meant")  # type: ignore[attr-defined]
+        raise UnfitError(f"contains {image.n_frames} images", "export the one that you want")  # type: ignore[attr-defined]
     if image.mode == "CMYK":
-        raise UnfitError("is in CMYK, the colors of print", "convert it to gray or RGB")
+        raise UnfitError("is in CMYK, a color space for print", "convert it to gray or RGB")
     if image.mode == "P" and image.palette is None:
         raise UnfitError("is damaged: its palette is missing", "copy or export it again")
     if image.mode not in _OPAQUE_MODES and image.mode != "I;16":
@@ -187,17 +188,17 @@ def _check_kind(image: Image.Image) -> None:
 
 
 def _is_opaque(image: Image.Image, bit_depth: int) -> bool:
-    """Whether no pixel of the image is transparent, be it a little."""
+    """Whether every pixel is fully opaque."""
     if image.mode in ("LA", "RGBA"):
         return image.getextrema()[-1][0] == 255  # type: ignore[index]
-    key = image.info.get("transparency")  # one color, or one alpha for each of the palette's
+    key = image.info.get("transparency")  # one color, or the alpha of each palette color
     if key is None:
         return True
     if image.mode == "P":
         hidden = [key] if isinstance(key, int) else [i for i, alpha in enumerate(key) if alpha < 255]
         counts = image.histogram()
         return not any(counts[i] for i in hidden)
-    # The file states the key in its own bits; Pillow stretches 1 to 4 bits to 8, and cuts RGB from 16 to 8.
+    # The key is in the bit depth of the file; Pillow expands 1 to 4 bits to 8, and reduces RGB from 16 to 8.
     if image.mode == "L":
         key = key * (255 // (2**bit_depth - 1))
     elif image.mode == "RGB" and bit_depth == 16:
@@ -214,7 +215,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken EXIF, in as many ways as above: viewers show such an image as it lies
+    except Exception:  # damaged EXIF, many types as above: viewers ignore it
         return 1
 
 
@@ -223,10 +224,10 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 
 
 def _reduce_sixteen_bit(image: Image.Image, choice: str) -> tuple[Digest, Image.Image]:
-    """Digest at 16 bits, and the image at 8; of more than plain gray Pillow gives the high byte only."""
+    """Digest of the 16-bit pixels, and the image in 8 bits. For anything but gray, Pillow gives the high byte only."""
     if image.mode != "I;16":
         if choice == "stretch":
-            raise UnfitError("has 16 bits a sample and is not plain gray", "choose --sixteen-bit high-byte")
+            raise UnfitError("has 16 bits per sample and is not plain gray", "choose --sixteen-bit high-byte")
         image = _without_alpha(image)
         return _digest_image(image), image
     low, high = np.asarray(image.getextrema(), np.float32)

@@ -1,4 +1,4 @@
-"""Images to the wanted color and side, alone or many of one shape at once, to the same bits."""
+"""Convert images to the wanted color and size: one at a time, or stacks of one shape with identical results."""
 
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ from PIL import Image
 from medjax.config import DataConfig
 
 _MODES = {1: "L", 3: "RGB"}
-_FEWEST_TOGETHER = 16  # fewer gain nothing
+_MIN_TOGETHER = 16  # for fewer images a stack is not faster
 _FILTER = Image.Resampling.BILINEAR  # antialiased: it widens as it shrinks
 
 Stack = UInt8[np.ndarray, "n height width channel"]
@@ -19,7 +19,7 @@ Fitted = UInt8[np.ndarray, "n side side fitted_channel"]
 def fit(
     image: Image.Image, config: DataConfig
 ) -> tuple[UInt8[np.ndarray, "side side channel"], tuple[str, ...]]:
-    """An L or RGB image in the wanted color and size, and which changes that took, as fields of LoadCounts."""
+    """An L or RGB image in the wanted color and size, and the changes made, as fields of LoadCounts."""
     mode, size = _wanted_mode(image.mode, config), (config.image_size, config.image_size)
     changes = _changes(image.size, image.mode, config)
     if image.mode != mode:
@@ -30,30 +30,30 @@ def fit(
 
 
 def fit_stack(images: Stack, config: DataConfig) -> tuple[Fitted, tuple[str, ...]]:
-    """What `fit` makes of each of `images`, gray or RGB."""
+    """`fit` for a stack of gray or RGB images."""
     count, height, width, channels = images.shape
     changes = _changes((width, height), _MODES[channels], config)
-    if count < _FEWEST_TOGETHER or not _is_rows_first(height, width, channels, config.image_size):
+    if count < _MIN_TOGETHER or not _is_rows_first(height, width, channels, config.image_size):
         return np.stack([fit(Image.fromarray(_flat(pixels)), config)[0] for pixels in images]), changes
     return _resized(images, _wanted_mode(_MODES[channels], config), config.image_size), changes
 
 
 @lru_cache(maxsize=256)
 def _is_rows_first(height: int, width: int, channels: int, side: int) -> bool:
-    """Whether Pillow shrinks images of this shape along their rows first; which it does depends on its version."""
-    size = _FEWEST_TOGETHER * height * width * channels
+    """Whether Pillow resizes images of this shape along the rows first, as `_resized` does; this varies by version."""
+    size = _MIN_TOGETHER * height * width * channels
     noise = (np.arange(size, dtype=np.uint32) * np.uint32(2_654_435_761) >> 13).astype(np.uint8)
-    noise = noise.reshape(_FEWEST_TOGETHER, height, width, channels)
+    noise = noise.reshape(_MIN_TOGETHER, height, width, channels)
     alone = [np.asarray(Image.fromarray(_flat(pixels)).resize((side, side), _FILTER)) for pixels in noise]
     together = _resized(noise, _MODES[channels], side)
     return all(np.array_equal(image, _flat(pixels)) for image, pixels in zip(alone, together, strict=True))
 
 
 def _resized(images: Stack, mode: str, side: int) -> Fitted:
-    """All of `images` at once.
+    """Resize all images at once.
 
-    Pillow resizes in two passes, along the rows and along the columns, with rounding between them. Here the first is
-    over the images one below the other, the second over the images side by side.
+    Pillow resizes in two passes, along the rows, then along the columns, and rounds in between. Here the first pass is
+    over all images stacked vertically, the second over all images side by side.
     """
     count, height, width, channels = images.shape
     column = Image.fromarray(_flat(images.reshape(count * height, width, channels)))
@@ -66,7 +66,7 @@ def _resized(images: Stack, mode: str, side: int) -> Fitted:
 
 
 def _flat(pixels: UInt8[np.ndarray, "height width channel"]) -> np.ndarray:
-    """Gray without the axis of its one channel, as Pillow wants it."""
+    """Pixels as Pillow takes them: gray without a channel axis."""
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 

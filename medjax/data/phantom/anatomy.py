@@ -1,7 +1,7 @@
-"""The bodies that the phantom draws: each a list of ellipses, painted one over the other, or of fingers.
+"""The bodies that the phantom draws: lists of ellipses, painted in this order, and of fingers.
 
-Lengths are in body units: the image spans -1 to 1 along both axes, x to the right, y down. Grey levels run from 0
-(air, black) to 1 (bone, white). Turns are given by the tangent of half their clockwise angle.
+Lengths are in body units: the image spans -1 to 1 along both axes, x to the right, y down. Gray levels run from 0
+(air, black) to 1 (bone, white). Rotations are given as the tangent of half the clockwise angle.
 """
 
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from typing import NamedTuple
 class Organ(NamedTuple):
     """An ellipse, painted over the organs before it."""
 
-    level: float  # grey level, 0 to 1
-    x: float  # centre
+    level: float  # gray level, 0 to 1
+    x: float  # center
     y: float
     width: float  # half axis along x, before the tilt
     height: float  # half axis along y, before the tilt
     tilt: float = 0.0  # tangent of half the angle
-    chance: float = 1.0  # probability that it is there
-    contrast: float = 0.08  # largest random change of the level, either way
+    chance: float = 1.0  # probability that it is drawn
+    contrast: float = 0.08  # largest random change of the level, up or down
 
 
 def _pair(organ: Organ) -> tuple[Organ, Organ]:
@@ -26,7 +26,7 @@ def _pair(organ: Organ) -> tuple[Organ, Organ]:
 
 
 def _ribs(width: float, height: float) -> tuple[Organ, ...]:
-    """Ribs cut across, on an oval with these half axes; t is the tangent of half the angle from the front."""
+    """Cross sections of ribs on an oval with these half axes; t is the tangent of half the angle from the front."""
     return tuple(
         Organ(0.9, width * 2 * t / (1 + t * t), -height * (1 - t * t) / (1 + t * t), 0.09, 0.035, t, 0.7)
         for t in (-2.4, -1.5, -1.0, -0.6, -0.25, 0.25, 0.6, 1.0, 1.5, 2.4)
@@ -83,7 +83,7 @@ HEAD = (  # axial slice, nose up
     *_pair(Organ(0.24, -0.17, 0.28, 0.05, 0.20, 0.2, 0.8)),  # back horns
     Organ(0.95, 0.00, 0.20, 0.03, 0.03, 0.0, 0.3),  # calcified pineal gland
 )
-SKULL_BASE = (  # what a lower slice through the head adds
+SKULL_BASE = (  # added in a lower slice through the head
     *_pair(Organ(0.95, -0.32, 0.10, 0.26, 0.07, 0.25)),  # petrous bones
     *_pair(Organ(0.05, -0.26, -0.48, 0.14, 0.16)),  # orbits and sinuses
     Organ(0.90, 0.00, -0.45, 0.05, 0.28),  # nasal septum
@@ -99,7 +99,7 @@ BREASTS = (  # axial slice, patient prone, shown with the breasts up
     Organ(0.50, 0.08, 0.72, 0.26, 0.20, 0.1, 0.7, 0.2),  # heart
     Organ(0.10, 0.00, 0.42, 0.08, 0.04),  # breastbone
 )
-FILM = (  # chest from the front: what lies under the shadows of the ribs
+FILM = (  # chest from the front, below the shadows of the ribs
     Organ(0.62, 0.00, 0.85, 1.00, 1.40),  # trunk
     Organ(0.60, 0.00, -0.95, 0.28, 0.55),  # neck
     *_pair(Organ(0.62, -0.66, -0.36, 0.52, 0.26, -0.2)),  # shoulders
@@ -107,7 +107,7 @@ FILM = (  # chest from the front: what lies under the shadows of the ribs
     *_pair(Organ(0.16, -0.42, -0.06, 0.31, 0.62, 0.07, 1.0, 0.1)),  # lungs
     *_pair(Organ(0.50, -0.44, 0.02, 0.20, 0.18, 0.0, 0.2, 0.15)),  # opacities
 )
-DENSE_FILM = (  # what hides the ribs
+DENSE_FILM = (  # above the ribs, hiding them
     Organ(0.80, 0.00, 0.30, 0.13, 1.20),  # spine and mediastinum
     Organ(0.80, 0.16, 0.28, 0.32, 0.28, 0.2),  # heart
     *_pair(Organ(0.60, -0.21, 0.00, 0.06, 0.14, 0.1)),  # vessels at the roots of the lungs

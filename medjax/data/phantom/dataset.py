@@ -1,13 +1,12 @@
-"""The built-in data set: six classes of drawings that imitate the modalities of Medical MNIST; no download.
+"""The built-in data set: six classes of drawings that imitate those of Medical MNIST, for use without a download.
 
-Every image is synthetic: ellipses, strokes and noise, placed by a random number generator. There is no
-patient data in it, no pixel is copied, anatomy is only hinted at, and no clinical conclusion of any kind may
-be drawn from it. It lets an installation, a test or a lesson run without data.
+Every image is synthetic: random ellipses, strokes and noise. It contains no patient data and no copied pixel, only hints
+at anatomy, and no clinical conclusion may be drawn from it. Installations, tests and lessons can run on it.
 
-Lengths are in body units: the image spans -1 to 1 along both axes, x to the right, y down. Grey levels run
-from 0 (air, black) to 1 (bone, white) until the last step rounds them to 0 to 255. Turns are given by the
-tangent of half their clockwise angle. So only float32 arithmetic and square roots touch the pixels, and the
-last bits do not hang on a platform's sine. The draws themselves are as stable as NumPy's Generator.
+Lengths are in body units: the image spans -1 to 1 along both axes, x to the right, y down. Gray levels run from 0 (air,
+black) to 1 (bone, white); the last step rounds them to 0 to 255. Rotations are given as the tangent of half the clockwise
+angle, so that pixels need only float32 arithmetic and square roots, and their last bits do not depend on a platform's
+sine. The random draws are as stable as NumPy's Generator.
 """
 
 import math
@@ -38,27 +37,27 @@ from medjax.errors import refuse
 from medjax.records import Dataset
 
 SIDE = 64  # height and width in pixels, as in Medical MNIST
-MAX_IMAGES_PER_CLASS = 100_000  # ids count with five digits: with more they would no longer sort by number
-MAX_SEED = 2**32 - 1  # one word of entropy: a longer seed could spell another one's (seed, class, index)
-SOFTNESS = 0.04  # width of an edge, in body units: over one pixel (2 / 64), so that edges show no steps
-PLAY = 0.03  # farthest that an organ strays from its place, or a half axis from its length, in body units
-NEGATIVES = 0.15  # share of the films with black bones (DICOM's MONOCHROME1): what linear models find hardest
+MAX_IMAGES_PER_CLASS = 100_000  # ids have five digits, so that they sort by number
+MAX_SEED = 2**32 - 1  # one word of entropy: a longer seed could equal another (seed, class, index)
+EDGE_WIDTH = 0.04  # body units: more than a pixel (2 / 64), so that edges are smooth
+JITTER = 0.03  # largest random change of an organ's position or half axis, in body units
+NEGATIVE_SHARE = 0.15  # films with black bones (DICOM's MONOCHROME1), the hardest images for linear models
 
 Plane = Float32[np.ndarray, "height width"]
 
 
 class Frame(NamedTuple):
-    """Where each pixel lies in body units, once the pose has been undone."""
+    """The coordinates of each pixel in body units, after undoing the pose."""
 
     x: Plane
     y: Plane
 
 
 def make_phantom(seed: int = 0, images_per_class: int = 600) -> Dataset:
-    """`images_per_class` synthetic images of each class, 64×64 gray, ordered by id.
+    """Draw `images_per_class` synthetic images of each class, 64×64 gray, ordered by id.
 
-    Image i of a class depends on the seed, the class and i alone, not on how many are made. Raises
-    RefusedError unless 0 ≤ seed < 2³² and 1 ≤ images_per_class ≤ 100,000.
+    Image i of a class depends only on the seed, the class and i, not on the number of images. Raises RefusedError unless
+    0 ≤ seed < 2³² and 1 ≤ images_per_class ≤ 100,000.
     """
     for name, value, low, high in (
         ("seed", seed, 0, MAX_SEED),
@@ -67,13 +66,13 @@ def make_phantom(seed: int = 0, images_per_class: int = 600) -> Dataset:
         if not low <= value <= high:
             raise refuse(name, f"{value} is out of range", f"{low} to {high}")
     class_names = tuple(DRAWINGS)
-    places = [(label, index) for label in range(len(class_names)) for index in range(images_per_class)]
-    images = np.stack([_draw(seed, label, index) for label, index in places])
+    numbers = [(label, index) for label in range(len(class_names)) for index in range(images_per_class)]
+    images = np.stack([_draw(seed, label, index) for label, index in numbers])
     return Dataset(
         images=images,
-        labels=np.array([label for label, _ in places], dtype=np.int32),
+        labels=np.array([label for label, _ in numbers], dtype=np.int32),
         class_names=class_names,
-        ids=np.array([f"{class_names[label]}/synthetic-{index:05d}" for label, index in places]),
+        ids=np.array([f"{class_names[label]}/synthetic-{index:05d}" for label, index in numbers]),
         digests=np.stack([digest(image) for image in images]),
         name="phantom",
         is_synthetic=True,
@@ -95,9 +94,9 @@ def _draw_breasts(generator: np.random.Generator, frame: Frame) -> Plane:
     levels = {FAT: 0.35, GLAND: 0.70} if generator.random() < 0.35 else {}  # fat suppressed
     organs = tuple(organ._replace(level=levels.get(organ.level, organ.level)) for organ in BREASTS)
     fullness, end = _uniform(generator, (0.8, 1.7), (0.8, 1.4))
-    y = frame.y + (fullness - 1) * np.minimum(frame.y - 0.35, 0)  # stretches what is above the chest wall
+    y = frame.y + (fullness - 1) * np.minimum(frame.y - 0.35, 0)  # stretches the region above the chest wall
     image = _paint(generator, np.zeros_like(frame.x), Frame(frame.x, y), organs)
-    return image * _edge(end - frame.y)  # the coil sees no farther
+    return image * _edge(end - frame.y)  # the end of the coil's field of view
 
 
 def _draw_chest_film(generator: np.random.Generator, frame: Frame) -> Plane:
@@ -128,7 +127,7 @@ def _draw_head(generator: np.random.Generator, frame: Frame) -> Plane:
     return _paint(generator, _table(generator, frame, 0.85, 0.95), frame, organs)
 
 
-DRAWINGS: dict[str, Callable[[np.random.Generator, Frame], Plane]] = {  # in the order of their names
+DRAWINGS: dict[str, Callable[[np.random.Generator, Frame], Plane]] = {  # sorted by name
     "AbdomenCT": partial(_draw_trunk, ABDOMEN),
     "BreastMRI": _draw_breasts,
     "CXR": _draw_chest_film,
@@ -139,13 +138,13 @@ DRAWINGS: dict[str, Callable[[np.random.Generator, Frame], Plane]] = {  # in the
 
 
 def _uniform(generator: np.random.Generator, *ranges: tuple[float, float]) -> list[float]:
-    """One number from each range. They are Python's floats, which leave float32 pixels float32."""
+    """One number from each range, as Python floats, which do not promote float32 pixels."""
     low, high = np.array(ranges).T
     return (low + (high - low) * generator.random(len(ranges))).tolist()
 
 
 def _pose(generator: np.random.Generator) -> Frame:
-    """Undo a random turn (up to 17°), shift, zoom, stretch and bend of the body."""
+    """Undo a random rotation (up to 17°), shift, zoom, stretch and bend of the body."""
     right, down, tangent = _uniform(generator, (-0.2, 0.2), (-0.2, 0.2), (-0.15, 0.15))
     shrink, stretch, bend = _uniform(generator, (0.95, 1.4), (-0.12, 0.12), (-0.1, 0.1))
     step = (np.arange(SIDE, dtype=np.float32) + 0.5) * (2 / SIDE) - 1
@@ -156,34 +155,34 @@ def _pose(generator: np.random.Generator) -> Frame:
 
 
 def _paint(generator: np.random.Generator, image: Plane, frame: Frame, organs: tuple[Organ, ...]) -> Plane:
-    """`image` with the organs over it, each a little off its table in place, size, tilt and level."""
+    """Paint organs over `image`, each with small random changes of position, size, tilt and level."""
     table = np.array(organs)
     spread = np.empty((len(table), 6))
     spread[:, 0] = table[:, 7]
-    spread[:, 1:5] = PLAY
-    spread[:, 3:5] = np.minimum(PLAY, 0.15 * table[:, 3:5])  # so that small organs keep their shape
+    spread[:, 1:5] = JITTER
+    spread[:, 3:5] = np.minimum(JITTER, 0.15 * table[:, 3:5])  # so that small organs keep their shape
     spread[:, 5] = 0.06
     shapes = table[:, :6] + spread * generator.uniform(-1, 1, spread.shape)
-    is_there = generator.random(len(table)) < table[:, 6]
-    for level, *shape in shapes[is_there].tolist():
+    is_drawn = generator.random(len(table)) < table[:, 6]
+    for level, *shape in shapes[is_drawn].tolist():
         image = image + _ellipse(frame, *shape) * (level - image)
     return image
 
 
 def _ellipse(frame: Frame, x: float, y: float, width: float, height: float, tilt: float) -> Plane:
-    """How much of each pixel lies in the ellipse with this centre, half axes and tilt, 0 to 1."""
+    """The share of each pixel inside the ellipse with this center, half axes and tilt, 0 to 1."""
     cosine, sine = _rotation(tilt)
-    # To first order (1 - r²) / 2 is the way to the edge as a share of the half axis.
-    sharpness = min(width, height) / (2 * SOFTNESS)
+    # To first order, (1 - r²) / 2 is the distance to the edge as a share of the half axis.
+    sharpness = min(width, height) / (2 * EDGE_WIDTH)
     across, down = math.sqrt(sharpness) / width, math.sqrt(sharpness) / height
     u = frame.x * (cosine * across) + frame.y * (sine * across) - (x * cosine + y * sine) * across
     v = frame.y * (cosine * down) - frame.x * (sine * down) - (y * cosine - x * sine) * down
-    # What is thinner than an edge never covers a pixel whole.
+    # An ellipse thinner than an edge never covers a whole pixel.
     return (sharpness + min(sharpness, 0.5) - u * u - v * v).clip(0, 1)
 
 
 def _along(frame: Frame, x: float, y: float, end_x: float, end_y: float) -> tuple[Plane, Plane]:
-    """Nearest point of a straight line, as a share of its length, and the distance to it."""
+    """For each pixel the nearest point of a line segment, as a share of its length, and the distance to it."""
     right, down = end_x - x, end_y - y
     along = ((frame.x - x) * right + (frame.y - y) * down) * (1 / (right * right + down * down))
     along = along.clip(0, 1)
@@ -191,7 +190,7 @@ def _along(frame: Frame, x: float, y: float, end_x: float, end_y: float) -> tupl
 
 
 def _phalanges(along: Plane, distance: Plane, count: int, width: float, gap: float) -> Plane:
-    """The bones of a finger, 0 to 1; `width` is half a bone's (body units), a small `gap` widens joints."""
+    """The bones of a finger, 0 to 1; `width` is half a bone's (body units), a smaller `gap` widens the joints."""
     bone = along * (0.65 + 0.35 * along) * count  # bones shorten towards the tip
     from_middle = np.abs(2 * (bone - np.floor(bone)) - 1)
     shaft = width * (0.6 + 0.4 * from_middle**2)  # wider at the ends
@@ -199,20 +198,20 @@ def _phalanges(along: Plane, distance: Plane, count: int, width: float, gap: flo
 
 
 def _table(generator: np.random.Generator, frame: Frame, width: float, depth: float) -> Plane:
-    """The scanner's table, end on, in three scans of four: the lower part of an oval with these half axes."""
+    """The scanner's table, seen from its end, in three of four scans: the lower part of an oval with these half axes."""
     outer = _ellipse(frame, 0.0, 0.0, width, depth, 0.0)
     inner = _ellipse(frame, 0.0, 0.0, width - 0.05, depth - 0.05, 0.0)
-    is_there = generator.random() < 0.75
-    return 0.5 * is_there * (outer - inner) * _edge(frame.y - 0.2)
+    is_drawn = generator.random() < 0.75
+    return 0.5 * is_drawn * (outer - inner) * _edge(frame.y - 0.2)
 
 
 def _develop(generator: np.random.Generator, film: Plane) -> Plane:
-    """A film, or now and then its negative."""
-    return 0.9 - film if generator.random() < NEGATIVES else film
+    """The film, or at random its negative."""
+    return 0.9 - film if generator.random() < NEGATIVE_SHARE else film
 
 
 def _expose(generator: np.random.Generator, frame: Frame, image: Plane) -> UInt8[np.ndarray, "height width"]:
-    """Uneven brightness, gamma, window, noise and blur; then 8 bits."""
+    """Apply uneven brightness, gamma, window, noise and blur, and round to 8 bits."""
     right, down, gamma = _uniform(generator, (-0.15, 0.15), (-0.15, 0.15), (-0.35, 0.35))
     low, width, noise, blur = _uniform(generator, (-0.25, 0.2), (0.7, 1.5), (0.01, 0.06), (0.0, 0.5))
     image = image * (1 + right * frame.x + down * frame.y)
@@ -222,7 +221,7 @@ def _expose(generator: np.random.Generator, frame: Frame, image: Plane) -> UInt8
 
 
 def _blur(image: Plane, weight: float) -> Plane:
-    """Give the share `weight` (0 to 0.5) of each pixel to its neighbours, along both axes; edges repeat."""
+    """Replace the share `weight` (0 to 0.5) of each pixel by the mean of its neighbors, along each axis; edges repeat."""
     for _ in range(2):
         wide = np.concatenate([image[:1], image, image[-1:]])
         image = (image * (1 - weight) + (wide[:-2] + wide[2:]) * (0.5 * weight)).T
@@ -230,8 +229,8 @@ def _blur(image: Plane, weight: float) -> Plane:
 
 
 def _edge(depth: Plane) -> Plane:
-    """How much of each pixel lies inside, given how deep it lies below the edge, in body units."""
-    return (depth * (1 / SOFTNESS) + 0.5).clip(0, 1)
+    """The share of each pixel inside a shape, from its depth below the shape's edge in body units."""
+    return (depth * (1 / EDGE_WIDTH) + 0.5).clip(0, 1)
 
 
 def _rotation(tangent: float) -> tuple[float, float]:

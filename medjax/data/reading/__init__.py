@@ -1,1 +1,1 @@
-"""Sources opened: names and bytes, never pixels."""
+"""From a source to names and bytes; pixels come later."""

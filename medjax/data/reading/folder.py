@@ -1,4 +1,4 @@
-"""A folder on disk as a `Listing`. Nothing is opened before its status has said that it is a regular file."""
+"""List and read a folder on disk; only regular files are ever opened."""
 
 import hashlib
 import os
@@ -7,24 +7,24 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medjax.data.reading.listing import (
-    MOST_FILE_BYTES,
+    MAX_FILE_BYTES,
     Entry,
     Fault,
     Key,
     Listing,
     UnfitError,
     oversize_fault,
-    tidy_name,
 )
+from medjax.data.reading.names import tidy_name
 
 _KINDS = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISBLK, "a device"))
 
 
 def list_folder(path: Path, *, follow_links: bool = False) -> Listing:
-    """Every file and folder below `path`, at any depth, sorted by name.
+    """All files and folders below `path`, at any depth, sorted by name.
 
-    Folders are walked without following links, so a walk always ends. A link is a fault, unless `follow_links`
-    is set and it leads to a regular file. Raises UnfitError where `path` itself cannot be read.
+    Links to folders are never followed, so a walk always ends. A link is a fault unless `follow_links` is set and it
+    points to a regular file. Raises UnfitError if `path` itself cannot be read.
     """
     entries: dict[str, Entry] = {}
     stamps: list[str] = []
@@ -52,7 +52,7 @@ def list_folder(path: Path, *, follow_links: bool = False) -> Listing:
 
 
 def _entry(item: os.DirEntry, relative: str, follow_links: bool) -> tuple[Entry, str]:
-    """One entry, and a line that changes when the file behind it does."""
+    """One entry, and a text that changes when the file does."""
     name, fault = tidy_name(relative)
     try:
         status = item.stat(follow_symlinks=False)
@@ -62,14 +62,14 @@ def _entry(item: os.DirEntry, relative: str, follow_links: bool) -> tuple[Entry,
     except OSError as error:
         return Entry(name, relative, fault=fault or _unreadable(error)), relative
     fault = fault or _fault_of(status)
-    # The time of the last change of metadata cannot be set back, unlike that of the contents.
+    # ctime, unlike mtime, cannot be set back.
     stamp = f"{relative}\0{status.st_mode} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
     return Entry(name, relative, stat.S_ISDIR(status.st_mode), fault), stamp
 
 
 def _fault_of(status: os.stat_result) -> Fault | None:
     if stat.S_ISREG(status.st_mode):
-        return oversize_fault(status.st_size) if status.st_size > MOST_FILE_BYTES else None
+        return oversize_fault(status.st_size) if status.st_size > MAX_FILE_BYTES else None
     if stat.S_ISDIR(status.st_mode):
         return None
     if stat.S_ISLNK(status.st_mode):
@@ -80,8 +80,8 @@ def _fault_of(status: os.stat_result) -> Fault | None:
 
 def _link_fault(follow_links: bool) -> Fault:
     if follow_links:
-        return Fault("is a symbolic link that does not lead to a regular file", "copy what it leads to")
-    return Fault("is a symbolic link", "copy what it leads to, or --follow-links for links to files")
+        return Fault("is a symbolic link that does not lead to a regular file", "copy the target")
+    return Fault("is a symbolic link", "copy the target, or --follow-links for links to files")
 
 
 def _unreadable(error: OSError) -> Fault:
@@ -94,10 +94,10 @@ def _read(root: Path, keys: Iterable[Key]) -> Iterator[tuple[Key, bytes | Fault]
 
 
 def read_file(path: str | Path) -> bytes | Fault:
-    """The bytes of a regular file, counted as they come: it may have grown since it was listed."""
+    """The bytes of a regular file, at most the limit: it may have grown since it was listed."""
     try:
         with open(path, "rb") as handle:
-            data = handle.read(MOST_FILE_BYTES + 1)
+            data = handle.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         return _unreadable(error)
-    return oversize_fault(len(data)) if len(data) > MOST_FILE_BYTES else data
+    return oversize_fault(len(data)) if len(data) > MAX_FILE_BYTES else data

@@ -1,8 +1,8 @@
-"""A tar archive, plain or packed by gzip or xz, as a `Listing`: read forwards, twice, never extracted.
+"""List and read a tar archive, plain, gzip or xz: read forwards, twice, never extracted.
 
-The headers are parsed here rather than by `tarfile`, which reads a header of any declared size into memory, calls
-itself once for each header in a chain, follows the maps of sparse files, and has searched extended headers in
-quadratic time (CVE-2024-6232). What data sets need of the format is small.
+The headers are parsed here, not by `tarfile`, which reads a header of any declared size into memory, recurses once for
+each header in a chain, follows the maps of sparse files, searched extended headers in quadratic time (CVE-2024-6232),
+and had its extraction filter bypassed (CVE-2025-4517). Data sets need only a small part of the format.
 
 Format: pax, The Open Group Base Specifications Issue 8, IEEE Std 1003.1-2024,
 https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html
@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medjax.data.reading.listing import (
-    MOST_FILE_BYTES,
+    MAX_FILE_BYTES,
     Entry,
     Fault,
     Key,
     Listing,
     UnfitError,
-    most_unpacked_bytes,
+    max_unpacked_bytes,
     oversize_fault,
-    tidy_name,
 )
-from medjax.data.reading.streams import PIECE, Reader, unpacked
+from medjax.data.reading.names import tidy_name
+from medjax.data.reading.streams import PIECE, Reader, decompress
 
 BLOCK = 512
-# A long name, or the attributes that macOS adds.
-MOST_HEADER_BYTES = 2**20
+# Of a header that holds a long name, or the attributes that macOS adds.
+MAX_HEADER_BYTES = 2**20
 
 _FILES = (b"0", b"\0", b"7")
 _FOLDER, _LONG_NAME, _LONG_LINK, _EXTENDED, _GLOBAL = b"5", b"L", b"K", b"x", b"g"
@@ -48,7 +48,7 @@ _PACK_AGAIN = "copy or pack it again"
 
 
 class Member(NamedTuple):
-    """One member as its headers describe it."""
+    """A member of the archive, as its headers describe it."""
 
     name: bytes
     kind: bytes
@@ -56,40 +56,38 @@ class Member(NamedTuple):
 
 
 @contextmanager
-def opened_tar(path: Path) -> Iterator[Listing]:
-    """The members of the archive at `path`; raises UnfitError where the archive as a whole cannot be used."""
-    entries = [_entry(position, member) for position, member, _ in _members(path)]
+def open_tar(path: Path) -> Iterator[Listing]:
+    """The members of the archive at `path`; raises UnfitError if the archive as a whole cannot be used."""
+    entries = [_entry(index, member) for index, member, _ in _members(path)]
     yield Listing([entry for entry in entries if entry is not None], lambda keys: _read(path, keys))
 
 
 def _read(path: Path, keys: Iterable[Key]) -> Iterator[tuple[Key, bytes | Fault]]:
     wanted = set(keys)
-    for position, member, reader in _members(path):
-        if position in wanted:
-            yield position, reader.read_exactly(member.size)
+    for index, member, reader in _members(path):
+        if index in wanted:
+            yield index, reader.read_exactly(member.size)
 
 
-def _entry(position: int, member: Member) -> Entry | None:
-    """The member as an entry, or None for the packed folder itself."""
+def _entry(index: int, member: Member) -> Entry | None:
+    """The member as an entry; None for the packed folder itself."""
     raw = member.name.decode("utf-8", "surrogateescape")
     is_folder = member.kind == _FOLDER or (member.kind in _FILES and raw.endswith("/"))
     if is_folder and raw in (".", "./"):
         return None
     name, fault = tidy_name(raw)
     if member.kind not in (*_FILES, _FOLDER):
-        unknown = Fault(
-            f"is of a kind that data sets do not need ({member.kind!r})", "pack regular files only"
-        )
+        unknown = Fault(f"is of the unsupported kind {member.kind!r}", "pack regular files only")
         fault = fault or _REFUSED.get(member.kind, unknown)
-    return Entry(name, position, is_folder, fault)
+    return Entry(name, index, is_folder, fault)
 
 
 def _members(path: Path) -> Iterator[tuple[int, Member, Reader]]:
-    """Position, headers and data of each member; what is not read of the data is passed over."""
+    """Index, header and data of each member; data that is not read is skipped."""
     with open(path, "rb") as file:
-        reader = Reader(unpacked(file), most_unpacked_bytes(path))
-        changes: dict[str, Any] = {}  # what headers of headers say of the next member
-        position = 0
+        reader = Reader(decompress(file), max_unpacked_bytes(path))
+        changes: dict[str, Any] = {}  # fields of the next member that extended headers override
+        index = 0
         while (block := reader.read(BLOCK)).count(0) < BLOCK:
             member = _parse_header(block)
             if member.kind in (_LONG_NAME, _LONG_LINK, _EXTENDED, _GLOBAL):
@@ -97,22 +95,22 @@ def _members(path: Path) -> Iterator[tuple[int, Member, Reader]]:
                 continue
             if changes:
                 member, changes = member._replace(**changes), {}
-            if member.size > MOST_FILE_BYTES:
+            if member.size > MAX_FILE_BYTES:
                 name = member.name.decode("utf-8", "replace")
                 raise UnfitError(
                     f"holds {name}, which {oversize_fault(member.size).reason}", oversize_fault(0).remedy
                 )
             end = reader.position + _padded(member.size)
-            yield position, member, reader
+            yield index, member, reader
             reader.skip(end - reader.position)
-            position += 1
-        while rest := reader.read(PIECE):  # to the end, where gzip and xz keep their checksums
+            index += 1
+        while rest := reader.read(PIECE):  # to the end, where the checksums of gzip and xz are
             if rest.count(0) < len(rest):
-                raise UnfitError("goes on after its end marker", "pack it as one archive")
+                raise UnfitError("continues after its end marker", "pack it as one archive")
 
 
 def _parse_header(block: bytes) -> Member:
-    """A 512-byte header; see "ustar Interchange Format" in the specification."""
+    """Parse a 512-byte header; see "ustar Interchange Format" in the specification."""
     if len(block) < BLOCK:
         raise UnfitError("is truncated", _PACK_AGAIN)
     checksum = sum(block) - sum(block[148:156]) + 8 * ord(" ")
@@ -125,12 +123,14 @@ def _parse_header(block: bytes) -> Member:
 
 
 def _number(field: bytes) -> int:
-    """An octal number, or a binary one if the first bit is set (GNU, for 8 GiB and more)."""
+    """Parse an octal number, or a binary one if the first bit is set (GNU tar, for 8 GiB and more)."""
     if field[0] & 0x80:
         return int.from_bytes(field[1:], "big")
     text = field.split(b"\0")[0].strip()
     if not _OCTAL.fullmatch(text):
-        raise UnfitError("is not a tar archive, or is damaged: a header's number is none", _PACK_AGAIN)
+        raise UnfitError(
+            "is not a tar archive, or is damaged: a number in a header is malformed", _PACK_AGAIN
+        )
     return int(text or b"0", 8)
 
 
@@ -139,11 +139,11 @@ def _padded(size: int) -> int:
 
 
 def _parse_header_data(member: Member, reader: Reader) -> dict[str, Any]:
-    """What a header that stands before another one changes in it."""
-    if member.size > MOST_HEADER_BYTES:
+    """The fields of the next member that this header overrides."""
+    if member.size > MAX_HEADER_BYTES:
         raise UnfitError(
             f"has a header of {member.size / 2**20:,.0f} MiB",
-            f"at most {MOST_HEADER_BYTES // 2**20} MiB; pack it again",
+            f"at most {MAX_HEADER_BYTES // 2**20} MiB; pack it again",
         )
     data = reader.read_exactly(_padded(member.size))[: member.size]
     if member.kind == _LONG_NAME:
@@ -152,12 +152,12 @@ def _parse_header_data(member: Member, reader: Reader) -> dict[str, Any]:
         return {}
     changes = _parse_records(data)
     if changes and member.kind == _GLOBAL:
-        raise UnfitError("has one header that renames all its members", "pack it again, without")
+        raise UnfitError("has one header that renames all its members", "pack it again without it")
     return changes
 
 
 def _parse_records(data: bytes) -> dict[str, Any]:
-    """The records "length key=value\\n" of an extended header, as far as they matter."""
+    """Parse the records "length key=value\\n" of an extended header; only names, sizes and sparseness matter."""
     changes: dict[str, Any] = {}
     position = 0
     while match := _RECORD.match(data, position):

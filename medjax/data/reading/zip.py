@@ -1,4 +1,8 @@
-"""A zip archive as a `Listing`: read member by member, never extracted."""
+"""List and read a zip archive member by member; it is never extracted.
+
+`zipfile` parses the directory. Sound members are read without it, because the object that it makes for each member
+takes three times as long as reading one; all others go through it.
+"""
 
 import os
 import stat
@@ -13,19 +17,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 from medjax.data.reading.listing import (
-    MOST_FILE_BYTES,
+    MAX_FILE_BYTES,
     Entry,
     Fault,
     Key,
     Listing,
     UnfitError,
     bomb_fault,
-    most_unpacked_bytes,
+    max_unpacked_bytes,
     oversize_fault,
-    tidy_name,
 )
+from medjax.data.reading.names import tidy_name
 
-# What zipfile raises on damage, and on what it cannot read.
+# What zipfile raises for damaged and unsupported archives.
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -39,29 +43,29 @@ DAMAGE = (
 
 _ENCRYPTED = 0x1 | 0x40
 _UTF8_NAME = 0x800
-_HARMLESS_FLAGS = 0x2 | 0x4 | 0x8 | _UTF8_NAME  # how hard it was packed, and sizes that follow the data
+_HARMLESS_FLAGS = 0x2 | 0x4 | 0x8 | _UTF8_NAME  # compression level, sizes after the data
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 _BUFFER_BYTES = 2**20
-# An entry takes some 70 bytes of the directory, and ten times as many in memory: half a million members.
-MOST_DIRECTORY_BYTES = 32 * 2**20
-_LONGEST_END_BYTES = 22 + 65_535 + 20 + 56
+# Half a million members: one takes about 70 bytes of the directory, and ten times as many in memory.
+MAX_DIRECTORY_BYTES = 32 * 2**20
+_MAX_END_BYTES = 22 + 65_535 + 20 + 56
 
 
 @contextmanager
-def opened_zip(path: Path) -> Iterator[Listing]:
-    """The members of the archive at `path`; raises UnfitError where the archive as a whole cannot be used."""
-    with opened_archive(path) as archive, open(path, "rb", buffering=_BUFFER_BYTES) as file:
-        entries = list_members(archive, MOST_FILE_BYTES, most_unpacked_bytes(path))
+def open_zip(path: Path) -> Iterator[Listing]:
+    """The members of the archive at `path`; raises UnfitError if the archive as a whole cannot be used."""
+    with open_archive(path) as archive, open(path, "rb", buffering=_BUFFER_BYTES) as file:
+        entries = list_members(archive, MAX_FILE_BYTES, max_unpacked_bytes(path))
         yield Listing(entries, lambda keys: _read(archive, file, keys))
 
 
 @contextmanager
-def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The zip file at `path`; raises UnfitError where it is none."""
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The zip file at `path`; raises UnfitError if it is not one."""
     try:
-        if _directory_bytes(path) > MOST_DIRECTORY_BYTES:
-            raise UnfitError("has far too many members", "unpack it yourself and give the folder")
+        if _directory_bytes(path) > MAX_DIRECTORY_BYTES:
+            raise UnfitError("has too many members", "unpack it yourself and give the folder")
         archive = zipfile.ZipFile(path)
     except DAMAGE as error:
         raise UnfitError(f"is not a zip archive that can be read: {error}", "copy or pack it again") from None
@@ -70,47 +74,44 @@ def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _directory_bytes(path: Path) -> int:
-    """Size of the table of members, which zipfile reads at once: see "end of central directory" in PKWARE's APPNOTE."""
+    """Size of the directory, which zipfile reads at once; see "end of central directory" in PKWARE's APPNOTE."""
     with open(path, "rb") as handle:
-        handle.seek(-min(path.stat().st_size, _LONGEST_END_BYTES), 2)
+        handle.seek(-min(path.stat().st_size, _MAX_END_BYTES), 2)
         end = handle.read()
     position = end.rfind(b"PK\x05\x06")
     size = int.from_bytes(end[position + 12 : position + 16], "little") if position >= 0 else 0
-    if size == 2**32 - 1:  # zip64 keeps it in a record of its own
+    if size == 2**32 - 1:  # zip64: the size is in another record
         position = end.rfind(b"PK\x06\x06")
         size = int.from_bytes(end[position + 40 : position + 48], "little")
     return size
 
 
-def list_members(archive: zipfile.ZipFile, most_bytes: int, limit: int) -> list[Entry]:
-    """An entry for each member, keyed by its position; larger ones than `most_bytes` are faults.
+def list_members(archive: zipfile.ZipFile, max_bytes: int, limit: int) -> list[Entry]:
+    """An entry for each member, with its index as key; members of more than `max_bytes` have a fault.
 
-    Raises UnfitError where all of them together unpack to more than `limit` bytes.
+    Raises UnfitError if all together unpack to more than `limit` bytes.
     """
     members = archive.infolist()
-    if sum(member.file_size for member in members if member.file_size <= most_bytes) > limit:
+    if sum(member.file_size for member in members if member.file_size <= max_bytes) > limit:
         raise UnfitError(*bomb_fault(limit))
     overlapping = _overlapping(members, archive.start_dir)
-    return [
-        _entry(position, member, position in overlapping, most_bytes)
-        for position, member in enumerate(members)
-    ]
+    return [_entry(index, member, index in overlapping, max_bytes) for index, member in enumerate(members)]
 
 
-def _entry(position: int, member: zipfile.ZipInfo, is_overlapping: bool, most_bytes: int) -> Entry:
+def _entry(index: int, member: zipfile.ZipInfo, is_overlapping: bool, max_bytes: int) -> Entry:
     raw = _name_of(member)
     name, fault = tidy_name(raw)
     is_folder = raw.endswith("/")
-    if fault is None and not is_folder and max(member.file_size, member.compress_size) > most_bytes:
+    if fault is None and not is_folder and max(member.file_size, member.compress_size) > max_bytes:
         fault = oversize_fault(max(member.file_size, member.compress_size))
     if fault is None:
         mode = member.external_attr >> 16
         fault = _fault_of(mode, member.flag_bits, member.compress_type, is_folder, is_overlapping)
-    return Entry(name, position, is_folder, fault)
+    return Entry(name, index, is_folder, fault)
 
 
 def _name_of(member: zipfile.ZipInfo) -> str:
-    """The member's own name. Many programs write UTF-8 without the flag that says so; cp437 is the fallback."""
+    """The name as UTF-8 if possible, even without the UTF-8 flag, which many programs do not set; else as cp437."""
     name = member.orig_filename
     if not name.isascii() and not member.flag_bits & _UTF8_NAME:
         with suppress(UnicodeError):
@@ -118,7 +119,7 @@ def _name_of(member: zipfile.ZipInfo) -> str:
     return name
 
 
-@lru_cache(maxsize=256)  # the members of an archive are nearly all alike
+@lru_cache(maxsize=256)  # nearly all members of an archive have the same arguments
 def _fault_of(mode: int, flags: int, method: int, is_folder: bool, is_overlapping: bool) -> Fault | None:
     if stat.S_ISLNK(mode):
         return Fault("is a symbolic link", "pack the file itself")
@@ -129,18 +130,18 @@ def _fault_of(mode: int, flags: int, method: int, is_folder: bool, is_overlappin
     if flags & _ENCRYPTED:
         return Fault("is encrypted", "pack it without a password")
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return Fault(f"is packed by method {method}", "pack it stored or deflated")
+        return Fault(f"uses compression method {method}", "pack it stored or deflated")
     return Fault("overlaps another member of the archive", "pack it again") if is_overlapping else None
 
 
 def _overlapping(members: list[zipfile.ZipInfo], directory_start: int) -> set[int]:
-    """Positions of members whose bytes run into the next one: how a small zip can unpack to petabytes."""
-    order = sorted(range(len(members)), key=lambda position: members[position].header_offset)
-    starts = [members[position].header_offset for position in order] + [directory_start]
+    """Indices of members whose bytes overlap the next one, the way a small zip unpacks to petabytes."""
+    order = sorted(range(len(members)), key=lambda index: members[index].header_offset)
+    starts = [members[index].header_offset for index in order] + [directory_start]
     return {
-        position
-        for position, end in zip(order, starts[1:], strict=True)
-        if members[position].header_offset + _LOCAL_HEADER.size + members[position].compress_size > end
+        index
+        for index, end in zip(order, starts[1:], strict=True)
+        if members[index].header_offset + _LOCAL_HEADER.size + members[index].compress_size > end
     }
 
 
@@ -158,10 +159,7 @@ def _read(
 
 
 def _read_sound(file: BinaryIO, member: zipfile.ZipInfo, end: int) -> bytes | None:
-    """All bytes of a member that is in perfect order and ends before `end`; None for any other.
-
-    `zipfile` makes an object to read from for every member, which takes three times as long as all this.
-    """
+    """The content of a member that is sound and ends before `end`; None for any other, which zipfile then reads."""
     if member.flag_bits & ~_HARMLESS_FLAGS:
         return None
     try:
@@ -176,9 +174,9 @@ def _read_sound(file: BinaryIO, member: zipfile.ZipInfo, end: int) -> bytes | No
             return None
         data = file.read(member.compress_size)
         if member.compress_type == zipfile.ZIP_DEFLATED:
-            unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-            data = unpacker.decompress(data, member.file_size + 1)
-            if not unpacker.eof:
+            decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+            data = decompressor.decompress(data, member.file_size + 1)
+            if not decompressor.eof:
                 return None
     except (UnicodeError, *DAMAGE):
         return None
@@ -186,10 +184,10 @@ def _read_sound(file: BinaryIO, member: zipfile.ZipInfo, end: int) -> bytes | No
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Fault:
-    """All bytes of a member. `ZipFile.read` would inflate what lies beyond the declared size, then cut it off."""
+    """The content of a member by zipfile. (`ZipFile.read` would decompress beyond the stated size, then cut it off.)"""
     try:
         with archive.open(member) as handle:
-            data = handle.read(member.file_size + 1)  # one more, so that the checksum at the end is compared
+            data = handle.read(member.file_size + 1)  # one more, so that the checksum is verified
     except DAMAGE as error:
         return Fault(f"is damaged in the archive: {error}", "copy or pack the archive again")
     if len(data) != member.file_size:

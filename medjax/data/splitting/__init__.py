@@ -1,1 +1,1 @@
-"""Which images belong together, and which part or fold they are in."""
+"""Groups of images that belong together, and splits that keep them so."""

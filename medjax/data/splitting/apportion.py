@@ -1,6 +1,6 @@
 """Assign images to parts (train, val and test, or folds): each part gets its quota of each class, groups stay whole.
 
-Everything minimises one measure: the chi-squared distance Σ (count - quota)² / quota over parts and classes. For
+Everything minimizes one measure: the chi-squared distance Σ (count - quota)² / quota over parts and classes. For
 single images that is Webster's method of apportionment, which fills parts in proportion and meets whole quotas
 exactly. Groups come first, the largest first, each to the part where the distance grows least; single images then
 fill what is left. So no part is preferred for large or small groups, and a rare class counts as much as a common one.

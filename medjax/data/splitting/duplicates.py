@@ -1,9 +1,9 @@
-"""Images that are there more than once: identical ones, nearly identical ones, and the groups that they make.
+"""Groups of identical and nearly identical images, to be kept in one part of a split.
 
-Identical are images whose decoded pixels are the same at full size, whatever the bytes of their files. Nearly
-identical are images of one class within a threshold of each other (see `neighbours`), and all that a chain of
-such pairs links (single link), so that no such pair is parted; identical ones are among them, whatever their
-class. The price is that a chain may link images which are not alike at all: `describe_near` looks for that.
+Identical images (exact duplicates) have the same decoded pixels at full size, whatever the bytes of their files. Near
+duplicates are images of one class within a threshold of each other (see `near_pairs`). Groups are single-link clusters
+of such pairs, and of identical images of any class, so no pair is ever split. The price: a chain of pairs can link
+images that are not alike at all; `describe_near` looks for such chains.
 """
 
 from typing import Any, Literal
@@ -11,58 +11,55 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from medjax.data.decoding.collect import conflicting
+from medjax.data.decoding.collect import find_conflicts
 from medjax.data.splitting.apportion import number_groups
 from medjax.data.splitting.near_pairs import Pairs, near_pairs
 from medjax.records import Dataset, Images, Indices, Names
 
 Kind = Literal["none", "exact", "near"]
 Groups = Int[np.ndarray, "n"]
-"""For each image the first one of its group: itself, where it is alone."""
+"""For each image the index of the first image of its group; its own index if it is alone."""
 
 LARGE_SPAN = 4.0
-"""A group that spans more than this many thresholds is a chain."""
+"""A group is called a chain if it spans more than this many thresholds …"""
 LARGE_SHARE = 0.05
-"""So is one that holds more than this share of its class."""
-_PAIRS_A_JOIN = 2**20
+"""… or has more than this share of its class."""
+_MAX_PAIRS = 2**20
 _SIZES = {"2": 2, "3-5": 5, "6-20": 20, "21-100": 100, "over 100": np.inf}
 
 
 def exact_groups(digests: UInt8[np.ndarray, "n 32"]) -> Groups:
     """Groups of images with the same digest."""
-    return _first_of_each(np.ascontiguousarray(digests).view("V32")[:, 0])
+    return _first_occurrences(np.ascontiguousarray(digests).view("V32")[:, 0])
 
 
 def near_groups(dataset: Dataset, threshold: float) -> Groups:
-    """Groups of images that pairs at most `threshold` grey levels apart link, and identical ones."""
+    """Groups of images linked by pairs at most `threshold` gray levels apart or identical (single link)."""
     groups = exact_groups(dataset.digests)
     waiting: list[Pairs] = []
     count = 0
     for pairs in near_pairs(dataset.images, dataset.labels, threshold):
         waiting.append(pairs)
         count += len(pairs[0])
-        # A class of nearly equal images has as many pairs as their number squared: never keep them all.
-        if count > _PAIRS_A_JOIN:
-            groups, waiting, count = _joined(groups, waiting), [], 0
-    return _joined(groups, waiting)
+        # The number of pairs grows with the square of a class of nearly equal images: never keep them all.
+        if count > _MAX_PAIRS:
+            groups, waiting, count = _merge_linked(groups, waiting), [], 0
+    return _merge_linked(groups, waiting)
 
 
 def merge_groups(first: Names, second: Names) -> Names:
-    """The finest groups that keep together what `first` or `second` does: patients and duplicates, say.
+    """The finest groups that keep together what `first` or `second` keeps together, such as patients and duplicates.
 
-    They take the name that `first` gives their first image. An image without a group raises RefusedError.
+    Each is named as `first` names its first image. An image without a group raises RefusedError.
     """
-    merged = _joined(
-        _first_of_each(number_groups(first)),
-        [(np.arange(len(second)), _first_of_each(number_groups(second)))],
-    )
-    return first[merged]
+    linked = np.arange(len(second)), _first_occurrences(number_groups(second))
+    return first[_merge_linked(_first_occurrences(number_groups(first)), [linked])]
 
 
 def group_duplicates(dataset: Dataset, kind: Kind, threshold: float) -> Dataset:
-    """The data set with its duplicates of a kind kept together, in union with the groups that it has.
+    """The data set with its groups merged with groups of duplicates, which are named after their first image.
 
-    Where there are none it is returned as it is. A group of duplicates is named after its first image.
+    A data set without duplicates is returned unchanged.
     """
     if kind == "none":
         return dataset
@@ -75,10 +72,10 @@ def group_duplicates(dataset: Dataset, kind: Kind, threshold: float) -> Dataset:
 
 
 def describe_exact(dataset: Dataset) -> dict[str, int]:
-    """Identical images in numbers.
+    """Counts of identical images.
 
-    `redundant` images would go if one of each were kept; `groups` are those of two or more; `conflicting` are the
-    images of groups that span classes.
+    `redundant`: images to remove to keep one of each; `groups`: groups of two or more; `conflicting`: images in groups
+    that span classes.
     """
     sizes = _sizes(exact_groups(dataset.digests))
     return {
@@ -89,7 +86,7 @@ def describe_exact(dataset: Dataset) -> dict[str, int]:
 
 
 def redundant_by_class(dataset: Dataset) -> dict[str, int]:
-    """How many images of each class would go if one of each identical ones of the class were kept."""
+    """How many images of each class to remove to keep one of each."""
     groups = exact_groups(dataset.digests)
     return {
         name: int((_sizes(groups[dataset.labels == label]) - 1).sum())
@@ -98,17 +95,17 @@ def redundant_by_class(dataset: Dataset) -> dict[str, int]:
 
 
 def list_conflicts(dataset: Dataset) -> list[list[str]]:
-    """Ids of identical images that stand under different labels, a list for each group of them."""
-    return [dataset.ids[members].tolist() for members in conflicting(dataset.digests, dataset.labels)]
+    """Ids of identical images with different labels, one list for each group."""
+    return [dataset.ids[members].tolist() for members in find_conflicts(dataset.digests, dataset.labels)]
 
 
 def describe_near(dataset: Dataset, groups: Groups, threshold: float) -> dict[str, Any]:
-    """The near-duplicate `groups` in numbers, over all and by class.
+    """Counts of the near-duplicate `groups`, in total and by class.
 
-    `groups` counts those of two or more, `sizes` by their number of images; `distinct` counts single images as
-    well. `span` is a distance (grey levels) within the largest group of a class, at least half of the largest one
-    there is; `is_chained` says that this group spans more than `LARGE_SPAN` thresholds or holds more than
-    `LARGE_SHARE` of its class, so that its images need not be alike.
+    `groups` counts those of two or more images, `sizes` by their size; `distinct` counts single images as well. `span`
+    estimates the largest distance (gray levels) within the largest group of a class, from below and at least by half.
+    `is_chained`: this group spans more than `LARGE_SPAN` thresholds or has more than `LARGE_SHARE` of its class, so its
+    images need not be alike.
     """
     by_class = {
         name: _describe_class(dataset.images, groups, np.flatnonzero(dataset.labels == label), threshold)
@@ -132,7 +129,7 @@ def describe_near(dataset: Dataset, groups: Groups, threshold: float) -> dict[st
 
 
 def largest_groups(groups: Groups, count: int) -> list[Indices]:
-    """The images of the `count` largest groups of two or more, the largest first."""
+    """Image indices of the `count` largest groups of two or more, the largest group first."""
     firsts, sizes = np.unique(groups, return_counts=True)
     order = np.argsort(-sizes, kind="stable")[:count]
     return [np.flatnonzero(groups == firsts[each]) for each in order if sizes[each] > 1]
@@ -156,7 +153,7 @@ def _describe_class(images: Images, groups: Groups, members: Indices, threshold:
 
 
 def _span(images: Images) -> float:
-    """The distance of the image farthest from the first to the one farthest from that, in grey levels."""
+    """At least half of the largest distance between two images, in gray levels, by two farthest-point steps."""
     start = images[0]
     for _ in range(2):
         difference = images.astype(np.float32) - start
@@ -165,24 +162,21 @@ def _span(images: Images) -> float:
     return float(distances.max())
 
 
-def _joined(groups: Groups, pairs: list[Pairs]) -> Groups:
-    """`groups` with those joined that a pair links.
+def _merge_linked(groups: Groups, pairs: list[Pairs]) -> Groups:
+    """`groups` with all groups merged that a pair links: connected components, each named by its first image."""
+    # Imported here: this takes 0.3 s, which loading without near duplicates or a groups file need not wait for.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    Every group hooks on to the first of those that it is linked to, all at once, until none is left to hook on.
-    """
-    groups = groups.copy()
-    one = np.concatenate([groups[:0], *(first for first, _ in pairs)])
-    other = np.concatenate([groups[:0], *(second for _, second in pairs)])
-    while (groups[one] != groups[other]).any():
-        first, second = groups[one], groups[other]
-        np.minimum.at(groups, np.maximum(first, second), np.minimum(first, second))
-        while (groups[groups] != groups).any():
-            groups = groups[groups]
-    return groups
+    images = np.arange(len(groups))
+    first = np.concatenate([images, *(first for first, _ in pairs)])
+    second = np.concatenate([groups, *(second for _, second in pairs)])
+    links = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(groups), len(groups)))
+    return _first_occurrences(connected_components(links, directed=False)[1])
 
 
-def _first_of_each(values: np.ndarray) -> Groups:
-    """For each place the first place with the same value."""
+def _first_occurrences(values: np.ndarray) -> Groups:
+    """For each element the index of the first equal element."""
     _, index, inverse = np.unique(values, return_index=True, return_inverse=True)
     return index[inverse]
 

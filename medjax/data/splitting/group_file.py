@@ -1,4 +1,4 @@
-"""Which images belong together: a CSV of image and group (patient, lesion, scan), matched by id."""
+"""Read a groups file: a CSV that maps image ids to groups (patient, lesion, scan)."""
 
 import csv
 import io
@@ -13,28 +13,28 @@ import numpy as np
 from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.records import Names
 
-MOST_BYTES = 256 * 2**20
-"""Larger files are refused: a million images need a tenth of it."""
+MAX_BYTES = 256 * 2**20
+"""Larger files are refused; a million images need a tenth of this."""
 _COLUMNS = ("id", "group")
 _HEADER = "the first line must be id,group; other columns are ignored"
 
 
 class Table(NamedTuple):
-    """What the file says of the images that the data set holds."""
+    """The content of the file, restricted to the images of the data set."""
 
     groups: dict[str, str]  # by id
     contradicted: list[str]  # ids with two groups
-    empty: list[str]  # ids with an empty one
-    ragged: list[str]  # numbers of the lines that do not fit the header
-    unknown: int  # rows whose id the data set lacks
+    empty: list[str]  # ids with an empty group
+    ragged: list[str]  # line numbers of rows with more or fewer fields than the header
+    unknown: int  # number of rows whose id is not in the data set
 
 
 def read_groups(path: Path, ids: Names) -> Names:
-    """The group of each image of `ids`, in that order.
+    """The group of each image, in the order of `ids`.
 
-    The file at `path` is UTF-8 with a header that names the columns `id` and `group`, in any order; ids are
-    written as the data set writes them (a path below the source, `cat/0001.png`). Raises RefusedError with
-    all that is wrong. Ids that the data set lacks are counted in a warning.
+    The file at `path` is UTF-8 with a header that names the columns `id` and `group`, in any order; other columns are
+    ignored. Ids are those of the data set (a path relative to the source, `cat/0001.png`); unknown ones are counted in
+    a warning. Raises RefusedError with everything that is wrong.
     """
     wanted = [str(id) for id in ids]
     table = _read_table(path, set(wanted))
@@ -47,8 +47,8 @@ def read_groups(path: Path, ids: Names) -> Names:
             'put names with a comma in "quotes"',
         ),
         (table.contradicted, "images have two groups", "keep one line for each"),
-        (table.empty, "images have an empty group", "name it; an image that is alone has a group of its own"),
-        (missing, "images of the data have no group", "add a line for each, ids written as here"),
+        (table.empty, "images have an empty group", "name one; an image that is alone has its own group"),
+        (missing, "images of the data have no group", "add a line for each, with the id as written here"),
     ]
     problems = [
         Problem(str(path), f"{len(names)} {reason}: {listed(names)}", remedy)
@@ -63,7 +63,7 @@ def read_groups(path: Path, ids: Names) -> Names:
 
 
 def _read_table(path: Path, wanted: set[str]) -> Table:
-    # Without translation of line ends, as the csv module asks: a name in quotes may hold one.
+    # newline="": the csv module handles line ends itself, as quoted names may contain them.
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     table, unknown = Table({}, [], [], [], 0), 0
     try:
@@ -92,19 +92,21 @@ def _read_table(path: Path, wanted: set[str]) -> Table:
 
 
 def _read_text(path: Path) -> str:
-    """What the file holds; a byte order mark, which spreadsheets write, is dropped."""
+    """The text of the file, without the byte order mark that spreadsheets write."""
     data = None
     try:
-        if stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
+        if stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would block
             with open(path, "rb") as handle:
-                data = handle.read(MOST_BYTES + 1)
+                data = handle.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise refuse(path, reason, "check the path and its permissions") from None
     if data is None:
         raise refuse(path, "is not a regular file", "give a CSV of id,group")
-    if len(data) > MOST_BYTES:
-        raise refuse(path, f"is larger than {MOST_BYTES / 2**20:,.0f} MiB", "leave out what is not id,group")
+    if len(data) > MAX_BYTES:
+        raise refuse(
+            path, f"is larger than {MAX_BYTES / 2**20:,.0f} MiB", "keep only the columns id and group"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

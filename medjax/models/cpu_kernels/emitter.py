@@ -1,4 +1,4 @@
-"""The code of a kernel, written instruction by instruction with llvmlite."""
+"""Emits the LLVM IR of a kernel with llvmlite: loops, loads and stores, vector arithmetic."""
 
 import contextlib
 import functools
@@ -15,36 +15,36 @@ Index: TypeAlias = ir.Value | int
 
 
 class Buffer(NamedTuple):
-    """An array that a kernel reads or fills in, row by row in memory."""
+    """An array in memory, in row-major order."""
 
     pointer: ir.Value
     shape: tuple[int, ...]
-    kind: ir.Type
+    element_type: ir.Type
 
 
-def lanes(length: int) -> int:
-    """How many numbers to work on at once, of `length` in a row: a vector register's, if they divide it."""
-    widest = _vector_lanes()
-    while length % widest:
-        widest //= 2
-    return widest
+def vector_lanes(length: int) -> int:
+    """Number of elements of a vector that divides a row of `length` elements, at most those of a register."""
+    lanes = _register_lanes()
+    while length % lanes:
+        lanes //= 2
+    return lanes
 
 
 @functools.cache
-def _vector_lanes() -> int:
-    # Where registers are narrower than 8 float32, LLVM takes two in place of one.
+def _register_lanes() -> int:
+    # Where registers are narrower than 8 float32, LLVM uses two for one vector.
     return 16 if llvm.get_host_cpu_features().get("avx512f") else 8
 
 
 class Emitter:
-    """Writes the code of a kernel. Indices are numbers known while writing, or values of the compiled code."""
+    """Emits the instructions of a kernel. An index is an int, known while emitting, or a value of the compiled code."""
 
     def __init__(self, builder: ir.IRBuilder) -> None:
         self.builder = builder
 
     @contextlib.contextmanager
-    def each(self, start: Index, stop: Index) -> Iterator[ir.Value]:
-        """What is written within runs for each whole number from `start` on, before `stop`."""
+    def for_range(self, start: Index, stop: Index) -> Iterator[ir.Value]:
+        """Emit a loop over range(start, stop); the `with` block emits its body."""
         builder = self.builder
         before = builder.block
         body, after = builder.append_basic_block(), builder.append_basic_block()
@@ -66,61 +66,61 @@ class Emitter:
             total = self.builder.add(total, self.builder.mul(_integer(factor), INT(times)))
         return total
 
-    def load(self, buffer: Buffer, *indices: Index, lanes: int | None = None) -> ir.Value:
-        """An element, or as many side by side as `lanes`; indices that are not given are zero."""
-        kind = buffer.kind if lanes is None else ir.VectorType(buffer.kind, lanes)
-        return self.builder.load(self._address(buffer, indices), align=_size(buffer.kind), typ=kind)
-
-    def store(self, value: ir.Value, buffer: Buffer, *indices: Index) -> None:
-        """Write one element, or as many side by side as `value` has."""
-        self.builder.store(value, self._address(buffer, indices), align=_size(buffer.kind))
-
-    def variable(self, start: ir.Value) -> ir.Value:
-        """A place for a value that changes, `start` at first; in the end a register."""
-        with self.builder.goto_entry_block():
-            place = self.builder.alloca(start.type)
-        self.builder.store(start, place)
-        return place
-
-    def least(self, first: Index, second: Index) -> ir.Value:
+    def minimum(self, first: Index, second: Index) -> ir.Value:
         """The smaller of two indices."""
         is_less = self.builder.icmp_signed("<", _integer(first), _integer(second))
         return self.builder.select(is_less, _integer(first), _integer(second))
 
-    def scratch(self, kind: ir.Type, shape: tuple[int, ...]) -> Buffer:
-        """A buffer of a share's own, on the stack of its thread: for little."""
-        with self.builder.goto_entry_block():
-            place = self.builder.alloca(kind, math.prod(shape))
-        place.type = (
-            POINTER  # so that vectors can be stored there: llvmlite keeps to one type for such a place
-        )
-        return Buffer(place, shape, kind)
+    def load(self, buffer: Buffer, *indices: Index, lanes: int | None = None) -> ir.Value:
+        """Load an element, or a vector of `lanes` adjacent ones; indices that are left out are 0."""
+        element_type = buffer.element_type
+        result_type = element_type if lanes is None else ir.VectorType(element_type, lanes)
+        return self.builder.load(self._address(buffer, indices), align=_size(element_type), typ=result_type)
 
-    def constants(self, numbers: Sequence[int]) -> Buffer:
-        """A buffer that holds `numbers`."""
-        module = self.builder.module
-        kind = ir.ArrayType(INT, len(numbers))
-        table = ir.GlobalVariable(module, kind, module.get_unique_name("constants"))
-        table.global_constant, table.linkage = True, "internal"
-        table.initializer = ir.Constant(kind, list(numbers))
-        return Buffer(table, (len(numbers),), INT)
+    def store(self, value: ir.Value, buffer: Buffer, *indices: Index) -> None:
+        """Store an element, or a vector to adjacent ones."""
+        self.builder.store(value, self._address(buffer, indices), align=_size(buffer.element_type))
+
+    def variable(self, start: ir.Value) -> ir.Value:
+        """A variable with the value `start`; LLVM keeps it in a register where it can."""
+        with self.builder.goto_entry_block():
+            variable = self.builder.alloca(start.type)
+        self.builder.store(start, variable)
+        return variable
 
     def read(self, variable: ir.Value) -> ir.Value:
-        """What a variable holds."""
+        """The value of a variable."""
         return self.builder.load(variable, typ=variable.allocated_type)
 
     def write(self, value: ir.Value, variable: ir.Value) -> None:
-        """Let a variable hold `value`."""
+        """Assign a value to a variable."""
         self.builder.store(value, variable)
 
-    def spread(self, scalar: ir.Value, lanes: int) -> ir.Value:
-        """A vector of `lanes` times the same number."""
-        nothing = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
-        first = self.builder.insert_element(nothing, scalar, ir.IntType(32)(0))
-        return self.builder.shuffle_vector(first, nothing, constant(ir.IntType(32), 0, lanes))
+    def scratch(self, element_type: ir.Type, shape: tuple[int, ...]) -> Buffer:
+        """A small buffer on the stack, for one task alone; it is not initialized."""
+        with self.builder.goto_entry_block():
+            pointer = self.builder.alloca(element_type, math.prod(shape))
+        # An opaque pointer, so that vectors can be stored too: llvmlite ties an alloca to its element type.
+        pointer.type = POINTER
+        return Buffer(pointer, shape, element_type)
+
+    def constants(self, numbers: Sequence[int]) -> Buffer:
+        """A read-only buffer of `numbers`."""
+        module = self.builder.module
+        table_type = ir.ArrayType(INT, len(numbers))
+        table = ir.GlobalVariable(module, table_type, module.get_unique_name("constants"))
+        table.global_constant, table.linkage = True, "internal"
+        table.initializer = ir.Constant(table_type, list(numbers))
+        return Buffer(table, (len(numbers),), INT)
+
+    def broadcast(self, scalar: ir.Value, lanes: int) -> ir.Value:
+        """A vector with `scalar` in every lane."""
+        undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.IntType(32)(0))
+        return self.builder.shuffle_vector(first, undefined, constant(ir.IntType(32), 0, lanes))
 
     def add_product(self, total: ir.Value, first: ir.Value, second: ir.Value) -> ir.Value:
-        """Total + first · second: one instruction, rounded once, where the CPU has it."""
+        """total + first · second, by a fused multiply-add (rounded once) where the CPU has it."""
         product = self.builder.fmul(first, second, flags=("contract",))
         return self.builder.fadd(total, product, flags=("contract",))
 
@@ -128,18 +128,18 @@ class Emitter:
         strides = [1]
         for side in reversed(buffer.shape[1:]):
             strides.insert(0, strides[0] * side)
-        place = self.sum(*zip(indices, strides, strict=False))
-        return self.builder.gep(buffer.pointer, [place], source_etype=buffer.kind)
+        offset = self.sum(*zip(indices, strides, strict=False))
+        return self.builder.gep(buffer.pointer, [offset], source_etype=buffer.element_type)
 
 
-def constant(kind: ir.Type, number: float | int, lanes: int) -> ir.Value:
-    """A vector of `lanes` times a number that is known while writing."""
-    return ir.Constant(ir.VectorType(kind, lanes), [number] * lanes)
+def constant(element_type: ir.Type, number: float | int, lanes: int) -> ir.Value:
+    """A constant vector with `number` in every lane."""
+    return ir.Constant(ir.VectorType(element_type, lanes), [number] * lanes)
 
 
 def _integer(index: Index) -> ir.Value:
     return INT(index) if isinstance(index, int) else index
 
 
-def _size(kind: ir.Type) -> int:
-    return {FLOAT: 4, BYTE: 1, INT: 8}[kind]
+def _size(element_type: ir.Type) -> int:
+    return {FLOAT: 4, BYTE: 1, INT: 8}[element_type]

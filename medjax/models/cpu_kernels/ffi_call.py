@@ -1,76 +1,93 @@
-"""Loops of our own inside XLA's programs on a CPU, where they are called through XLA's foreign functions.
+"""Kernels called from XLA's programs on a CPU, through XLA's interface for foreign functions.
 
-A kernel is the code of one function that fills in a share of its results: `emitter` is what it is written with,
-`handler` what XLA calls, `machine_code` what compiles both. How many shares there are does not depend on the number of
-cores, so results do not either.
+A kernel is the code of one function that computes one task, some images of a batch: `emitter` writes it, `ffi_handler`
+is what XLA calls, `machine_code` compiles both. The number of tasks does not depend on the number of cores, so results
+do not either.
 """
 
 import ctypes
-import inspect
+import functools
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from llvmlite import ir
 
-from medjax.models.cpu_kernels import emitter, machine_code
-from medjax.models.cpu_kernels import ffi_handler as handler
+from medjax.models.cpu_kernels import ffi_handler, machine_code
+from medjax.models.cpu_kernels.availability import KernelError
 from medjax.models.cpu_kernels.emitter import BYTE, FLOAT, INT, POINTER, Buffer, Emitter
 
-_KINDS = {"float32": FLOAT, "int8": BYTE}
+_ELEMENT_TYPES = {"float32": FLOAT, "int8": BYTE}
 
 Kernel = Callable[[Emitter, Sequence[Buffer], ir.Value, ir.Value, ir.Value], None]
 
 _lock = threading.Lock()
-_compiled: dict[str, machine_code.MachineCode] = {}  # code is there as long as what holds it
+# By target name. Keeping the objects keeps their code in memory.
+_loaded: dict[str, machine_code.MachineCode] = {}
 
 
-def run(
+def call_kernel(
     kernel: Kernel,
     results: Sequence[jax.ShapeDtypeStruct],
-    shared_out: Sequence[jax.Array],
-    whole: Sequence[jax.Array] = (),
+    batches: Sequence[jax.Array],
+    shared: Sequence[jax.Array] = (),
 ) -> Sequence[jax.Array]:
-    """Arrays of the shapes `results`, filled in by a kernel, for a program that is lowered for a CPU.
+    """Compile a kernel and call it with `batches` and `shared`; returns arrays like `results`. For CPU programs only.
 
-    The first axis of `shared_out` is the images', and of results that or the shares'; `whole` is there for all shares.
-    `kernel` writes the code, which may depend on all other sides and, as it is known by its name, on nothing else. It
-    is given all arrays in this order, results last, the first image of a share and the one to stop before, and the
-    share's number. Each share must write all of its results, and nothing of another's.
+    The first axis of `batches` is the image; that of a result is the image or the task. Every task sees all of `shared`.
+    `kernel` emits the code, which may depend on the kernel's name and on all sides but the first of `batches` and
+    `results`. Its arguments are the emitter, all arrays in this order, results last, the first image of a task, the
+    image to stop before, and the index of the task. Each task must write all of its own results, and nothing else.
+
+    Raises KernelError where LLVM does not compile it, or XLA does not support our version of its interface.
     """
-    arrays = [*map(jax.typeof, shared_out), *map(jax.typeof, whole), *results]
-    are_whole = range(len(shared_out), len(shared_out) + len(whole))
-    shapes = [each.shape if index in are_whole else (0, *each.shape[1:]) for index, each in enumerate(arrays)]
+    arrays = [*map(jax.typeof, batches), *map(jax.typeof, shared), *results]
+    are_shared = range(len(batches), len(batches) + len(shared))
+    shapes = [
+        array.shape if index in are_shared else (0, *array.shape[1:]) for index, array in enumerate(arrays)
+    ]
     target = "_".join(["medjax", kernel.__name__, *("x".join(map(str, shape)) for shape in shapes)])
 
     def write() -> str:
-        kinds = [_KINDS[jnp.dtype(each.dtype).name] for each in arrays]
-        entry = handler.write_handler(len(shapes) - len(results), len(results))
-        return f"{_write_kernel(kernel, shapes, kinds)}\n{entry}"
+        element_types = [_ELEMENT_TYPES[jnp.dtype(array.dtype).name] for array in arrays]
+        entry = ffi_handler.write_handler(len(shapes) - len(results), len(results))
+        return f"{_write_kernel(kernel, shapes, element_types)}\n{entry}"
 
     with _lock:
-        if target not in _compiled:
-            # All that `write` depends on, so that it need not be called where its code has been kept.
-            modules = sys.modules[kernel.__module__], emitter, handler
-            sources = [inspect.getsource(module) for module in modules]
-            _compiled[target] = machine_code.load(write, identity=[target, *sources])
-            _register(target, _compiled[target].address("handler"))
-    return jax.ffi.ffi_call(target, list(results), vmap_method="sequential")(*shared_out, *whole)
+        if target not in _loaded:
+            identity = [target, *_sources(kernel.__module__)]
+            try:
+                code = machine_code.load(write, identity)
+                _register(target, code.address("handler"))
+            except RuntimeError as error:
+                raise KernelError(f"the CPU kernel {target} cannot be used ({error})") from error
+            _loaded[target] = code
+    return jax.ffi.ffi_call(target, list(results), vmap_method="sequential")(*batches, *shared)
 
 
-def _write_kernel(kernel: Kernel, shapes: Sequence[tuple[int, ...]], kinds: Sequence[ir.Type]) -> ir.Module:
-    """The function `kernel`, of a table of addresses and a share."""
+@functools.cache
+def _sources(module: str) -> list[str]:
+    """The source code that a kernel's machine code depends on: its own module and all of this folder."""
+    paths = [Path(str(sys.modules[module].__file__)), *sorted(Path(__file__).parent.glob("*.py"))]
+    return [path.read_text(encoding="utf-8") for path in paths]
+
+
+def _write_kernel(
+    kernel: Kernel, shapes: Sequence[tuple[int, ...]], element_types: Sequence[ir.Type]
+) -> ir.Module:
+    """LLVM IR of `kernel(addresses of the arrays, first image, image to stop before, index of the task)`."""
     module = ir.Module()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER, INT, INT, INT]), "kernel")
     builder = ir.IRBuilder(function.append_basic_block())
-    table, *share = function.args
+    addresses, *task = function.args
     buffers = []
-    for index, (shape, kind) in enumerate(zip(shapes, kinds, strict=True)):
-        entry = builder.gep(table, [INT(index)], source_etype=POINTER)
-        buffers.append(Buffer(builder.load(entry, typ=POINTER), shape, kind))
-    kernel(Emitter(builder), buffers, *share)
+    for index, (shape, element_type) in enumerate(zip(shapes, element_types, strict=True)):
+        address = builder.gep(addresses, [INT(index)], source_etype=POINTER)
+        buffers.append(Buffer(builder.load(address, typ=POINTER), shape, element_type))
+    kernel(Emitter(builder), buffers, *task)
     builder.ret_void()
     return module
 

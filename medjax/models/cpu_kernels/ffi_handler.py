@@ -1,57 +1,99 @@
-"""The function that XLA calls for a kernel, as LLVM's text: it shares the images out over XLA's own threads.
+"""The function that XLA calls to run a kernel, as LLVM IR: it splits the batch into tasks for XLA's own threads.
 
-Its interface is XLA's for foreign functions (https://docs.jax.dev/en/latest/ffi.html).
+It follows XLA's C interface for foreign functions (https://docs.jax.dev/en/latest/ffi.html), which jaxlib ships as
+`xla/ffi/api/c_api.h` in `jax.ffi.include_dir()`.
 """
 
-# Enough for the cores of a laptop, few enough that adding up what each share gives costs little.
-_MOST_SHARES = 16
-_LEAST_IMAGES = 4
+from medjax.models.cpu_kernels.ffi_layout import API_VERSION, ENUMERATORS, OFFSETS, SIZES
+
+# Enough tasks for the cores of a laptop, few enough that summing the results of all tasks costs little.
+_MAX_TASKS = 16
+_MIN_IMAGES_PER_TASK = 4
 
 
-def images_a_share(num_images: int) -> int:
-    """How many images one call of a kernel works on; the last share may have fewer."""
-    return max(_LEAST_IMAGES, -(-num_images // _MOST_SHARES))
+def images_per_task(num_images: int) -> int:
+    """Number of images that one call of a kernel works on; the last task may have fewer."""
+    return max(_MIN_IMAGES_PER_TASK, -(-num_images // _MAX_TASKS))
 
 
-def num_shares(num_images: int) -> int:
-    """How many shares so many images make."""
-    return -(-num_images // images_a_share(num_images))
+def num_tasks(num_images: int) -> int:
+    """Number of tasks that a batch is split into; it does not depend on the number of cores."""
+    return -(-num_images // images_per_task(num_images))
 
 
 def write_handler(num_arguments: int, num_results: int) -> str:
-    """The function that XLA calls with a frame that holds the addresses of all arrays.
+    """LLVM IR of `handler`, which XLA calls, for a `kernel` of so many arrays; the first array has the batch first.
 
-    It makes a job of it, asks XLA's pool of threads to help, and claims shares beside them until none is left. A helper may
-    come late, when all is done: whoever leaves last frees the job. Nobody waits for a helper that has not begun, so
-    a pool whose threads are all busy cannot lock it.
+    The batch is split into tasks, taken from a shared atomic counter by this thread and by those of XLA's pool that are
+    free; the last thread to leave frees the job. Nothing waits for a thread that has not begun, so a pool whose
+    threads are all busy cannot cause a deadlock.
     """
-    copies = []
-    for index in range(num_arguments + num_results):
-        source, place = ("arguments", index) if index < num_arguments else ("results", index - num_arguments)
-        copies.append(f"""\
-  %entry.{index} = getelementptr ptr, ptr %{source}, i64 {place}
-  %buffer.{index} = load ptr, ptr %entry.{index}
-  %data.at.{index} = getelementptr i8, ptr %buffer.{index}, i64 24
-  %data.{index} = load ptr, ptr %data.at.{index}
-  %array.{index} = getelementptr %Job, ptr %job, i32 0, i32 6, i32 {index}
-  store ptr %data.{index}, ptr %array.{index}""")
+    addresses = []
+    for array in range(num_arguments + num_results):
+        source, index = ("arguments", array) if array < num_arguments else ("results", array - num_arguments)
+        addresses.append(f"""\
+  %entry.{array} = getelementptr ptr, ptr %{source}, i64 {index}
+  %buffer.{array} = load ptr, ptr %entry.{array}
+  %data.at.{array} = getelementptr i8, ptr %buffer.{array}, i64 {OFFSETS["Buffer.data"]}
+  %data.{array} = load ptr, ptr %data.at.{array}
+  %array.{array} = getelementptr %Job, ptr %job, i32 0, i32 6, i32 {array}
+  store ptr %data.{array}, ptr %array.{array}""")
+    major, minor = API_VERSION
     return _HANDLER.format(
         num_arrays=num_arguments + num_results,
-        most_shares=_MOST_SHARES,
-        most_shares_less_one=_MOST_SHARES - 1,
-        least_images=_LEAST_IMAGES,
-        copy_addresses="\n".join(copies),
+        max_tasks=_MAX_TASKS,
+        max_tasks_minus_one=_MAX_TASKS - 1,
+        min_images_per_task=_MIN_IMAGES_PER_TASK,
+        copy_addresses="\n".join(addresses),
+        major=major,
+        minor=minor,
+        offset=OFFSETS,
+        enumerator=ENUMERATORS,
+        create=_write_structure(
+            "Error_Create_Args",
+            message="ptr @no.memory",
+            errc=f"i32 {ENUMERATORS['Error_Code_RESOURCE_EXHAUSTED']}",
+        ),
+        destroy=_write_structure("Error_Destroy_Args", error="ptr %error"),
+        count=_write_structure("ThreadPool_NumThreads_Args", ctx="ptr %context", num_threads="ptr %threads"),
+        schedule=_write_structure(
+            "ThreadPool_Schedule_Args", ctx="ptr %context", task="ptr @work", data="ptr %job"
+        ),
     )
 
 
-# Offsets, in bytes, are of the structures in xla/ffi/api/c_api.h, version 0.3, which grow at their ends only.
+def _write_structure(name: str, **values: str) -> str:
+    """LLVM IR that allocates `%<name>` on the stack and stores typed values into its fields."""
+    fields = {"struct_size": f"i64 {SIZES[name]}", "extension_start": "ptr null", **values}
+    lines = [f"%{name} = alloca [{SIZES[name]} x i8], align 8"]
+    for field, value in fields.items():
+        address = f"%{name}.{field}"
+        lines.append(f"{address} = getelementptr i8, ptr %{name}, i64 {OFFSETS[f'{name}.{field}']}")
+        lines.append(f"store {value}, ptr {address}")
+    return "\n".join(f"  {line}" for line in lines)
+
+
 _HANDLER = """\
-; Shares claimed, shares done, users of the job, images, images a share, shares, arrays.
+; Tasks taken, tasks done, threads that use the job, images, images per task, number of tasks, addresses of the arrays.
 %Job = type {{ i64, i64, i64, i64, i64, i64, [{num_arrays} x ptr] }}
+@no.memory = private constant [32 x i8] c"medjax: no memory for a CPU job\\00"
 declare i64 @llvm.smax.i64(i64, i64)
 declare i64 @llvm.smin.i64(i64, i64)
 declare ptr @malloc(i64)
 declare void @free(ptr)
+
+define internal void @destroy(ptr %api, ptr %error) {{
+  %is.error = icmp ne ptr %error, null
+  br i1 %is.error, label %call, label %end
+call:
+{destroy}
+  %destroy.at = getelementptr i8, ptr %api, i64 {offset[Api.XLA_FFI_Error_Destroy]}
+  %destroy = load ptr, ptr %destroy.at
+  call void %destroy(ptr %Error_Destroy_Args)
+  br label %end
+end:
+  ret void
+}}
 
 define internal void @leave(ptr %job) {{
   %users.at = getelementptr %Job, ptr %job, i32 0, i32 2
@@ -69,23 +111,23 @@ define internal void @work(ptr %job) {{
   %done.at = getelementptr %Job, ptr %job, i32 0, i32 1
   %images.at = getelementptr %Job, ptr %job, i32 0, i32 3
   %images = load i64, ptr %images.at
-  %a.share.at = getelementptr %Job, ptr %job, i32 0, i32 4
-  %a.share = load i64, ptr %a.share.at
-  %shares.at = getelementptr %Job, ptr %job, i32 0, i32 5
-  %shares = load i64, ptr %shares.at
+  %per.task.at = getelementptr %Job, ptr %job, i32 0, i32 4
+  %per.task = load i64, ptr %per.task.at
+  %tasks.at = getelementptr %Job, ptr %job, i32 0, i32 5
+  %tasks = load i64, ptr %tasks.at
   %arrays = getelementptr %Job, ptr %job, i32 0, i32 6
-  br label %claim
-claim:
-  %share = atomicrmw add ptr %job, i64 1 seq_cst
-  %is.left = icmp slt i64 %share, %shares
+  br label %take
+take:
+  %task = atomicrmw add ptr %job, i64 1 seq_cst
+  %is.left = icmp slt i64 %task, %tasks
   br i1 %is.left, label %run, label %end
 run:
-  %first = mul i64 %share, %a.share
-  %next = add i64 %first, %a.share
+  %first = mul i64 %task, %per.task
+  %next = add i64 %first, %per.task
   %stop = call i64 @llvm.smin.i64(i64 %next, i64 %images)
-  call void @kernel(ptr %arrays, i64 %first, i64 %stop, i64 %share)
+  call void @kernel(ptr %arrays, i64 %first, i64 %stop, i64 %task)
   %done = atomicrmw add ptr %done.at, i64 1 seq_cst
-  br label %claim
+  br label %take
 end:
   call void @leave(ptr %job)
   ret void
@@ -93,83 +135,97 @@ end:
 
 define ptr @handler(ptr %frame) {{
   %threads = alloca i64
-  %count.arguments = alloca {{ i64, ptr, ptr, ptr }}
-  %schedule.arguments = alloca {{ i64, ptr, ptr, ptr, ptr }}
-  %extension.at = getelementptr i8, ptr %frame, i64 8
-  %extension = load ptr, ptr %extension.at
-  %api.at = getelementptr i8, ptr %frame, i64 16
+  %api.at = getelementptr i8, ptr %frame, i64 {offset[CallFrame.api]}
   %api = load ptr, ptr %api.at
-  %is.call = icmp eq ptr %extension, null
-  br i1 %is.call, label %begin, label %describe
+  %extension.at = getelementptr i8, ptr %frame, i64 {offset[CallFrame.extension_start]}
+  %extension = load ptr, ptr %extension.at
+  %has.extension = icmp ne ptr %extension, null
+  br i1 %has.extension, label %extended, label %begin
 
-describe:  ; asked which version of the interface this was made for: the one at hand, as its beginning never changes
-  %metadata.at = getelementptr i8, ptr %extension, i64 24
+extended:
+  %type.at = getelementptr i8, ptr %extension, i64 {offset[Metadata_Extension.extension_base.type]}
+  %type = load i32, ptr %type.at
+  %is.question = icmp eq i32 %type, {enumerator[Extension_Metadata]}
+  br i1 %is.question, label %describe, label %begin
+
+describe:  ; XLA asks which version of the interface this was written for
+  %metadata.at = getelementptr i8, ptr %extension, i64 {offset[Metadata_Extension.metadata]}
   %metadata = load ptr, ptr %metadata.at
-  %api.version.at = getelementptr i8, ptr %api, i64 32
-  %api.version = load i64, ptr %api.version.at
-  %version.at = getelementptr i8, ptr %metadata, i64 24
-  store i64 %api.version, ptr %version.at
-  %traits.at = getelementptr i8, ptr %metadata, i64 32
+  %major.at = getelementptr i8, ptr %metadata, i64 {offset[Metadata.api_version.major_version]}
+  store i32 {major}, ptr %major.at
+  %minor.at = getelementptr i8, ptr %metadata, i64 {offset[Metadata.api_version.minor_version]}
+  store i32 {minor}, ptr %minor.at
+  %traits.at = getelementptr i8, ptr %metadata, i64 {offset[Metadata.traits]}
   store i32 0, ptr %traits.at
   ret ptr null
 
 begin:
   %size = ptrtoint ptr getelementptr (%Job, ptr null, i32 1) to i64
   %job = call ptr @malloc(i64 %size)
+  %is.missing = icmp eq ptr %job, null
+  br i1 %is.missing, label %fail, label %fill
+
+fail:
+{create}
+  %create.at = getelementptr i8, ptr %api, i64 {offset[Api.XLA_FFI_Error_Create]}
+  %create = load ptr, ptr %create.at
+  %failure = call ptr %create(ptr %Error_Create_Args)
+  ret ptr %failure
+
+fill:
   %done.at = getelementptr %Job, ptr %job, i32 0, i32 1
   %users.at = getelementptr %Job, ptr %job, i32 0, i32 2
   store i64 0, ptr %job
   store i64 0, ptr %done.at
-  %arguments.at = getelementptr i8, ptr %frame, i64 72
+  %arguments.at = getelementptr i8, ptr %frame, i64 {offset[CallFrame.args.args]}
   %arguments = load ptr, ptr %arguments.at
-  %results.at = getelementptr i8, ptr %frame, i64 112
+  %results.at = getelementptr i8, ptr %frame, i64 {offset[CallFrame.rets.rets]}
   %results = load ptr, ptr %results.at
 {copy_addresses}
-  %sides.at = getelementptr i8, ptr %buffer.0, i64 40
+  %sides.at = getelementptr i8, ptr %buffer.0, i64 {offset[Buffer.dims]}
   %sides = load ptr, ptr %sides.at
   %images = load i64, ptr %sides
-  %images.padded = add i64 %images, {most_shares_less_one}
-  %images.divided = sdiv i64 %images.padded, {most_shares}
-  %a.share = call i64 @llvm.smax.i64(i64 %images.divided, i64 {least_images})
-  %shares.last = sub i64 %a.share, 1
-  %shares.padded = add i64 %images, %shares.last
-  %shares = sdiv i64 %shares.padded, %a.share
+  %images.padded = add i64 %images, {max_tasks_minus_one}
+  %images.divided = sdiv i64 %images.padded, {max_tasks}
+  %per.task = call i64 @llvm.smax.i64(i64 %images.divided, i64 {min_images_per_task})
+  %tasks.last = sub i64 %per.task, 1
+  %tasks.padded = add i64 %images, %tasks.last
+  %tasks = sdiv i64 %tasks.padded, %per.task
   %images.at = getelementptr %Job, ptr %job, i32 0, i32 3
   store i64 %images, ptr %images.at
-  %a.share.at = getelementptr %Job, ptr %job, i32 0, i32 4
-  store i64 %a.share, ptr %a.share.at
-  %shares.at = getelementptr %Job, ptr %job, i32 0, i32 5
-  store i64 %shares, ptr %shares.at
-  %context.at = getelementptr i8, ptr %frame, i64 24
+  %per.task.at = getelementptr %Job, ptr %job, i32 0, i32 4
+  store i64 %per.task, ptr %per.task.at
+  %tasks.at = getelementptr %Job, ptr %job, i32 0, i32 5
+  store i64 %tasks, ptr %tasks.at
+  %context.at = getelementptr i8, ptr %frame, i64 {offset[CallFrame.ctx]}
   %context = load ptr, ptr %context.at
-  store i64 1, ptr %threads  ; what stays there if there is no pool
-  %count.0 = insertvalue {{ i64, ptr, ptr, ptr }} {{ i64 32, ptr null, ptr null, ptr null }}, ptr %context, 2
-  %count.1 = insertvalue {{ i64, ptr, ptr, ptr }} %count.0, ptr %threads, 3
-  store {{ i64, ptr, ptr, ptr }} %count.1, ptr %count.arguments
-  %count.at = getelementptr i8, ptr %api, i64 144
+  store i64 1, ptr %threads  ; unless the pool says how many it has
+{count}
+  %count.at = getelementptr i8, ptr %api, i64 {offset[Api.XLA_FFI_ThreadPool_NumThreads]}
   %count = load ptr, ptr %count.at
-  %count.error = call ptr %count(ptr %count.arguments)
+  %count.error = call ptr %count(ptr %ThreadPool_NumThreads_Args)
+  call void @destroy(ptr %api, ptr %count.error)
   %num.threads = load i64, ptr %threads
-  %workers = call i64 @llvm.smin.i64(i64 %num.threads, i64 %shares)
-  %users = add i64 %workers, 1  ; all workers, of whom this thread is one, and this thread again while it waits
+  %useful.threads = call i64 @llvm.smin.i64(i64 %num.threads, i64 %tasks)
+  %workers = call i64 @llvm.smax.i64(i64 %useful.threads, i64 1)
+  %users = add i64 %workers, 1  ; the workers, of which this thread is one, and this thread again while it waits
   store i64 %users, ptr %users.at
-  %schedule.0 = insertvalue {{ i64, ptr, ptr, ptr, ptr }} {{ i64 40, ptr null, ptr null, ptr @work, ptr null }}, ptr %context, 2
-  %schedule.1 = insertvalue {{ i64, ptr, ptr, ptr, ptr }} %schedule.0, ptr %job, 4
-  store {{ i64, ptr, ptr, ptr, ptr }} %schedule.1, ptr %schedule.arguments
-  %schedule.at = getelementptr i8, ptr %api, i64 136
+{schedule}
+  %schedule.at = getelementptr i8, ptr %api, i64 {offset[Api.XLA_FFI_ThreadPool_Schedule]}
   %schedule = load ptr, ptr %schedule.at
   br label %more
 
 more:
-  %asked = phi i64 [ 1, %begin ], [ %asked.next, %ask ], [ %asked.next, %refused ]
+  %asked = phi i64 [ 1, %fill ], [ %asked.next, %ask ], [ %asked.next, %refused ]
   %asked.next = add i64 %asked, 1
   %needs.more = icmp slt i64 %asked, %workers
   br i1 %needs.more, label %ask, label %help
 ask:
-  %error = call ptr %schedule(ptr %schedule.arguments)
+  %error = call ptr %schedule(ptr %ThreadPool_Schedule_Args)
   %is.asked = icmp eq ptr %error, null
   br i1 %is.asked, label %more, label %refused
 refused:
+  call void @destroy(ptr %api, ptr %error)
   call void @leave(ptr %job)
   br label %more
 
@@ -178,7 +234,7 @@ help:
   br label %wait
 wait:
   %done = load atomic volatile i64, ptr %done.at seq_cst, align 8
-  %is.done = icmp eq i64 %done, %shares
+  %is.done = icmp eq i64 %done, %tasks
   br i1 %is.done, label %end, label %wait
 end:
   call void @leave(ptr %job)

@@ -1,4 +1,4 @@
-"""From LLVM's text to functions in memory, for the CPU at hand; kept on disk where JAX keeps its programs."""
+"""Compiles LLVM IR to machine code in memory for the CPU at hand, cached on disk where JAX caches its programs."""
 
 import hashlib
 import os
@@ -15,33 +15,33 @@ _DIGEST_BYTES = 32
 
 
 class MachineCode:
-    """Functions that can be called as long as this is there."""
+    """Compiled functions; their code stays in memory as long as this object."""
 
-    def __init__(self, compiled: bytes) -> None:
+    def __init__(self, object_file: bytes) -> None:
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(compiled))
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(object_file))
         self._engine.finalize_object()
 
     def address(self, name: str) -> int:
-        """Where a function begins."""
+        """The address of a function."""
         return self._engine.get_function_address(name)
 
 
 def load(write: Callable[[], str], identity: Sequence[str]) -> MachineCode:
-    """What LLVM makes of the text that `write` returns, which is asked for only where nothing is kept under `identity`.
+    """Load the code cached under `identity`; where there is none, compile the LLVM IR that `write` returns, and cache it.
 
-    Code is kept in `jax_compilation_cache_dir`, whose owner is trusted as JAX trusts it, for this processor and this
-    version of LLVM.
+    The cache is `jax_compilation_cache_dir`, whose owner is trusted as JAX trusts it. Files are for one processor and
+    one version of LLVM.
     """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    path = _kept_at(identity)
-    compiled = None if path is None else _read(path)
-    if compiled is None:
-        compiled = _compile(write())
+    path = _cache_path(identity)
+    object_file = None if path is None else _read_cached(path)
+    if object_file is None:
+        object_file = _compile(write())
         if path is not None:
-            _keep(path, compiled)
-    return MachineCode(compiled)
+            _write_cached(path, object_file)
+    return MachineCode(object_file)
 
 
 def _compile(text: str) -> bytes:
@@ -57,8 +57,8 @@ def _target_machine() -> llvm.TargetMachine:
     )
 
 
-def _kept_at(identity: Sequence[str]) -> Path | None:
-    """The file of an identity; None where nothing is to be kept."""
+def _cache_path(identity: Sequence[str]) -> Path | None:
+    """The cached object file of an identity, for this processor and version of LLVM; None without a cache directory."""
     folder = jax.config.values["jax_compilation_cache_dir"]
     if not folder or not jax.config.values["jax_enable_compilation_cache"] or not os.path.isdir(folder):
         return None
@@ -68,23 +68,23 @@ def _kept_at(identity: Sequence[str]) -> Path | None:
     return Path(folder) / f"medjax-{name}.o"
 
 
-def _read(path: Path) -> bytes | None:
-    """What is kept in a file behind its own digest: LLVM ends the process over damaged code. None where it is not whole."""
+def _read_cached(path: Path) -> bytes | None:
+    """Read a cached object file; None if its SHA-256 does not match (LLVM aborts on corrupt objects)."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
-    digest, compiled = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    return compiled if digest == hashlib.sha256(compiled).digest() else None
+    digest, object_file = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return object_file if digest == hashlib.sha256(object_file).digest() else None
 
 
-def _keep(path: Path, compiled: bytes) -> None:
-    """Write a file, whole or not at all; a full disk only means that the next process compiles again."""
+def _write_cached(path: Path, object_file: bytes) -> None:
+    """Write a file under a temporary name, then rename it. A full disk is no error: the next process compiles again."""
     with suppress(OSError):
         descriptor, temporary = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(hashlib.sha256(compiled).digest() + compiled)
+                file.write(hashlib.sha256(object_file).digest() + object_file)
             os.replace(temporary, path)
         except OSError:
             os.unlink(temporary)

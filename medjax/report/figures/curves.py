@@ -1,4 +1,4 @@
-"""Training curves, of one fold or of several, as a Matplotlib figure."""
+"""Training curves of one fold or several."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ Curve = tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]  # epochs and valu
 
 @styled
 def plot_curves(history: Sequence[Row]) -> Figure:
-    """Loss and accuracy of train and val against the epoch, shown from 1.
+    """Plot loss and accuracy on training and validation images against the epoch, which is numbered from 1.
 
-    `history` has one row an epoch with `epoch` (from 0), `train_loss`, `val_loss` (nats),
-    `train_accuracy` and `val_accuracy` (0 to 1). A value that is not finite leaves a gap; where no validation value
-    is finite, train stands alone. Rows of several folds (`fold`) become a thin line each, with their mean.
+    `history` has one row per epoch (and fold) with `epoch` (from 0), `train_loss`, `val_loss` (nats), `train_accuracy` and
+    `val_accuracy` (0 to 1). A value that is not finite leaves a gap; without any finite validation value only the
+    training curve is drawn. Several folds (`fold`) are drawn as one thin line each, and their mean.
     """
     figure = Figure(figsize=(8, 3.3), layout="constrained")
     loss_axes, accuracy_axes = figure.subplots(1, 2)
@@ -36,13 +36,13 @@ def plot_curves(history: Sequence[Row]) -> Figure:
     accuracies = _draw_curves(accuracy_axes, folds, parts, "accuracy")
     _scale_loss(loss_axes, losses)
     _scale_accuracy(accuracy_axes, accuracies)
-    # Beside the title, where no curve can run through it.
+    # Beside the title, where no curve crosses it.
     loss_axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0, columnspacing=1)
     return figure
 
 
 def _rows_of_folds(history: Sequence[Row]) -> list[list[Row]]:
-    """The rows of each fold in the order of their epochs; rows that name no fold are of one."""
+    """The rows of each fold in the order of their epochs; rows without `fold` belong to one fold."""
     folds: dict[float, list[Row]] = {}
     for row in sorted(history, key=lambda row: row["epoch"]):
         folds.setdefault(row.get("fold", 0), []).append(row)
@@ -52,7 +52,7 @@ def _rows_of_folds(history: Sequence[Row]) -> list[list[Row]]:
 def _draw_curves(
     axes: Axes, folds: Sequence[Sequence[Row]], parts: Sequence[str], quantity: str
 ) -> Float[np.ndarray, "value"]:
-    """Draws a line for each fold and part; returns their finite values."""
+    """Draw a line for each fold and part; return their finite values."""
     num_epochs = max((row["epoch"] + 1 for rows in folds for row in rows), default=0)
     first = min((row["epoch"] + 1 for rows in folds for row in rows), default=1)
     finite = [np.zeros(0)]
@@ -73,21 +73,21 @@ def _draw_curves(
 
 
 def _curve(rows: Sequence[Row], name: str) -> Curve:
-    """Epochs from 1 and values; one that is not finite becomes NaN, which Matplotlib leaves out."""
+    """Epochs from 1, and values; those that are not finite become NaN, which Matplotlib leaves out."""
     values = np.array([row[name] for row in rows], dtype=float)
     values[~np.isfinite(values)] = np.nan
     return np.array([row["epoch"] + 1 for row in rows], dtype=float), values
 
 
 def _draw_part(axes: Axes, curves: Sequence[Curve], part: str, *, size: float) -> None:
-    """One line with a mark at each epoch; of several folds thin lines and, as far as all of them go, their mean."""
+    """One line with a marker at each epoch; for several folds thin lines, and their mean up to the last epoch of all."""
     style: dict[str, Any] = {"color": PART_COLORS[part], "linestyle": PART_DASHES[part], "marker": "o"}
     if len(curves) == 1:
         axes.plot(*curves[0], **style, linewidth=1.3, ms=size, label=part)
         return
     alpha = min(0.4, max(0.12, 3 / len(curves)))
     for epochs, values in curves:
-        # Marks, though small: a fold of one epoch has no line.
+        # Small markers, because a fold of a single epoch has no line.
         axes.plot(epochs, values, **style | {"linestyle": "solid"}, linewidth=0.7, ms=1, alpha=alpha)
     shared = min((epochs for epochs, _ in curves), key=len)
     mean = np.mean([values[: len(shared)] for _, values in curves], axis=0)
@@ -95,7 +95,7 @@ def _draw_part(axes: Axes, curves: Sequence[Curve], part: str, *, size: float) -
 
 
 def _scale_loss(axes: Axes, losses: Float[np.ndarray, "value"]) -> None:
-    """A log scale where the losses span more than a factor of ten."""
+    """Use a log scale if the losses span more than a factor of ten."""
     positive = losses[losses > 0]
     ratio = positive.max() / positive.min() if len(positive) else 1.0
     if ratio > 10:
@@ -107,7 +107,7 @@ def _scale_loss(axes: Axes, losses: Float[np.ndarray, "value"]) -> None:
 
 
 def _scale_accuracy(axes: Axes, accuracies: Float[np.ndarray, "value"]) -> None:
-    """A linear scale, stretched towards 1 where it would press the last, good epochs flat against the top."""
+    """Use a linear scale, or one stretched towards 1 if the last, good epochs would be flat against the top."""
     is_stretched = len(accuracies) > 0 and accuracies.min() < 0.9 and accuracies.max() > 0.97
     axes.set_title("Accuracy" + ", scale stretched towards 1" * bool(is_stretched))
     if not is_stretched:
@@ -122,7 +122,7 @@ def _scale_accuracy(axes: Axes, accuracies: Float[np.ndarray, "value"]) -> None:
 
 
 def _stretch(accuracy: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """A log scale of errors, upside down; a thousandth is added so that an accuracy of 1 has a place."""
+    """An inverted log scale of the error rate plus 0.001, so that an accuracy of 1 is finite."""
     return -np.log10(np.maximum(1.001 - accuracy, 1e-9))
 
 

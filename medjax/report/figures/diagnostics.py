@@ -1,4 +1,4 @@
-"""Figures of what the probabilities are worth: ROC and precision-recall curves, and reliability."""
+"""Figures of the predicted probabilities: ROC curves, precision-recall curves and the reliability diagram."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from medjax.report.figures.style import BLUE, GRID, INK, MUTED, short, styled
 
-# Okabe and Ito's palette without yellow, which is too pale for a line; dashes tell apart what comes after.
+# Okabe and Ito's palette without yellow, which is too pale for a line; further classes differ by their dashes.
 _COLORS = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", INK)
 _DASHES = ("-", "--", ":", "-.")
-_NAMED = 14  # classes that a legend has room for
+_MOST_IN_LEGEND = 14
 
 
 class Curve(NamedTuple):
@@ -27,7 +27,7 @@ class Curve(NamedTuple):
 def plot_ranking(
     roc: Mapping[str, Curve], precision_recall: Mapping[str, Curve], class_names: Sequence[str]
 ) -> Figure:
-    """ROC (x: false positive rate, y: sensitivity) and precision over recall, one line a class that has them."""
+    """ROC curves (sensitivity against 1 - specificity) and precision-recall curves, one line for each class that has one."""
     figure = Figure(figsize=(8, 4.1), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=":")
@@ -36,11 +36,21 @@ def plot_ranking(
             if name in curves:
                 _draw_curve(axes, curves[name], name, index)
         _frame(axes)
-    left.set(title="ROC, each class against the others", xlabel="1 - specificity", ylabel="sensitivity")
-    right.set(title="precision and recall", xlabel="recall (sensitivity)", ylabel="precision")
+    left.set(title="ROC, each class against all others", xlabel="1 - specificity", ylabel="sensitivity")
+    right.set(
+        title="precision-recall, each class against all others",
+        xlabel="recall (sensitivity)",
+        ylabel="precision",
+    )
     handles, names = left.get_legend_handles_labels()
     if handles:
-        figure.legend(handles[:_NAMED], names[:_NAMED], loc="outside lower center", ncols=4, fontsize=8)
+        figure.legend(
+            handles[:_MOST_IN_LEGEND],
+            names[:_MOST_IN_LEGEND],
+            loc="outside lower center",
+            ncols=4,
+            fontsize=8,
+        )
     return figure
 
 
@@ -51,9 +61,9 @@ def plot_reliability(
     confidence: Float[np.ndarray, "bin"],
     accuracy: Float[np.ndarray, "bin"],
 ) -> Figure:
-    """How often the model is right (y) against how sure it says it is (x), and below how many images are so sure.
+    """Reliability diagram: accuracy against confidence, in bins of confidence; below it the images in each bin.
 
-    Empty bins hold NaN and show nothing.
+    Empty bins hold NaN and are not drawn.
     """
     figure = Figure(figsize=(4.6, 5.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -61,13 +71,13 @@ def plot_reliability(
     filled = counts > 0
     top.plot(confidence[filled], accuracy[filled], color=BLUE, marker="o", markersize=4, label="this model")
     _frame(top)
-    top.set_aspect("auto")  # as wide as the bars below, whose axis it shares
-    top.set(title="reliability of the predicted class", ylabel="share that is right")
+    top.set_aspect("auto")  # as wide as the bars below, which share its axis
+    top.set(title="reliability diagram", ylabel="accuracy")
     top.legend(loc="upper left", fontsize=8)
     bottom.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white")
     bottom.set_yscale("symlog", linthresh=1)
     bottom.set_ylim(bottom=0)
-    # Plain numbers: Matplotlib's own powers of ten are mathematics, which names of strangers must not be (`STYLE`).
+    # Matplotlib's powers of ten need mathematics, which `STYLE` turns off because of strangers' names.
     bottom.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     bottom.grid(axis="y", color=GRID)
     bottom.set(xlabel="probability of the predicted class", ylabel="images")
@@ -86,6 +96,6 @@ def _draw_curve(axes: Axes, curve: Curve, name: str, index: int) -> None:
 
 
 def _frame(axes: Axes) -> None:
-    """The unit square, a little wider, so that lines along its sides are seen."""
+    """Show the unit square with a margin, so that lines along its sides are visible."""
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.grid(color=GRID)

@@ -1,4 +1,4 @@
-"""The figures of a run, drawn from its arrays into its directory."""
+"""Draw the figures of a run into its directory."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,15 +21,15 @@ def draw_figures(
     directory: Path,
     dataset: Dataset,
     samples: Indices,
-    augmented: Float[np.ndarray, "class twin height width channel"] | None,
+    augmented: Float[np.ndarray, "class copy height width channel"] | None,
     predictions: Predictions | None,
     history: Sequence[Mapping[str, Any]],
 ) -> None:
     """Draw the figures of a run as PNG files into `directory`.
 
-    `samples` has one image of each class, `augmented` random twins of each (0 to 1), if training used any;
-    `predictions` are those of the part that is scored, or those of all folds together. Without any, where a fold
-    diverged, whatever shows predictions is left out.
+    `samples` are the indices of one image of each class; `augmented` holds random augmentations of each in [0, 1], None
+    if training does not augment. `predictions` are those of the scored part, or of all folds together; None, if a fold
+    diverged, leaves out every figure of predictions.
     """
     names = np.array(dataset.class_names)
     originals = dataset.images[samples]
@@ -62,18 +62,18 @@ def _draw_confusion(dataset: Dataset, predictions: Predictions) -> Figure:
 
 def _draw_errors(dataset: Dataset, predictions: Predictions) -> Figure:
     wrong = np.flatnonzero(predictions.probabilities.argmax(axis=1) != predictions.labels)
-    return plots.plot_errors(*_gallery(dataset, predictions, wrong), is_synthetic=dataset.is_synthetic)
+    return plots.plot_errors(*_select(dataset, predictions, wrong), is_synthetic=dataset.is_synthetic)
 
 
 def _draw_unsure(dataset: Dataset, predictions: Predictions) -> Figure:
     least = np.argsort(predictions.probabilities.max(axis=1), kind="stable")[: plots.UNSURE_SHOWN]
-    return plots.plot_unsure(*_gallery(dataset, predictions, least), is_synthetic=dataset.is_synthetic)
+    return plots.plot_unsure(*_select(dataset, predictions, least), is_synthetic=dataset.is_synthetic)
 
 
-def _gallery(
+def _select(
     dataset: Dataset, predictions: Predictions, rows: Int[np.ndarray, "shown"]
 ) -> tuple[Images, list[str], list[str], list[str], Float[np.ndarray, "shown"], Float[np.ndarray, "shown"]]:
-    """Of some predictions: images, ids, true and predicted names, and the probabilities of the predicted and the true."""
+    """The arguments of `plot_errors` for some rows of the predictions."""
     names = np.array(dataset.class_names)
     indices, labels = predictions.indices[rows], predictions.labels[rows]
     predicted = predictions.probabilities[rows].argmax(axis=1)
@@ -92,6 +92,6 @@ def _draw_ranking(dataset: Dataset, predictions: Predictions) -> Figure:
     for label, name in enumerate(dataset.class_names):
         if (curve := roc_curve(predictions, label)) is not None:
             roc[name] = Curve(curve.false_positive_rate, curve.true_positive_rate)
-        if (line := precision_recall_curve(predictions, label)) is not None:
-            precision_recall[name] = Curve(line.recall, line.precision)
+        if (pr_curve := precision_recall_curve(predictions, label)) is not None:
+            precision_recall[name] = Curve(pr_curve.recall, pr_curve.precision)
     return plot_ranking(roc, precision_recall, dataset.class_names)

@@ -1,4 +1,4 @@
-"""The picture of groups of identical and nearly identical images."""
+"""Figure of the largest groups of duplicates."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,13 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
 from medjax.records import Images
-from medjax.report.figures.plots import _annotate, _draw_image
+from medjax.report.figures.plots import annotate, draw_image
 from medjax.report.figures.style import MUTED, styled, wrapped
 
 IMAGES_SHOWN = 8
-TITLE = "The largest groups of identical and nearly identical images: from the first to the least like it"
+TITLE = (
+    "Largest groups of identical and near-identical images, each from its first image to the farthest from it"
+)
 
 
 @styled
@@ -21,13 +23,14 @@ def plot_groups(
     *,
     is_synthetic: bool,
 ) -> Figure:
-    """A row for each group, beside the name of its class and its size: at most `IMAGES_SHOWN` of its images.
+    """One row per group with its class, its size and at most `IMAGES_SHOWN` of its images.
 
-    They run from the first image to the one least like it, evenly spaced, so that a chain of look-alikes shows.
+    The images are evenly spaced in rank of their distance from the first one, so that a chain of near-duplicates becomes
+    visible.
     """
     if len(groups) == 0:
         figure = Figure(figsize=(8, 1.2))
-        text = "No identical or nearly identical images."
+        text = "No identical or near-identical images."
         figure.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, fontsize=11)
         return figure
     figure = Figure(figsize=(IMAGES_SHOWN + 1.6, len(groups) + 0.5), layout="constrained")
@@ -36,15 +39,15 @@ def plot_groups(
         for axes in row:
             axes.set_axis_off()
         for axes, image in zip(row, _spaced(images), strict=False):
-            _draw_image(axes, image)
+            draw_image(axes, image)
         label = f"{wrapped(name, 16)}\n{len(images):,} images"
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
-    _annotate(figure, TITLE, is_synthetic)
+    annotate(figure, TITLE, is_synthetic)
     return figure
 
 
 def _spaced(images: Images) -> UInt8[np.ndarray, "few height width channel"]:
-    """A few of the images, from the first to the one farthest from it."""
+    """At most `IMAGES_SHOWN` images, from the first to the farthest from it (root mean square)."""
     difference = images.astype(np.float32) - images[0]
     order = np.argsort((difference**2).mean(axis=(1, 2, 3)), kind="stable")
     count = min(IMAGES_SHOWN, len(images))

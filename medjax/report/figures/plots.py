@@ -1,4 +1,4 @@
-"""Figures, each a pure function of arrays: `matplotlib.figure.Figure`, never pyplot, no global state."""
+"""Figures of images and of the confusion matrix: pure functions from arrays to `matplotlib.figure.Figure`, without pyplot."""
 
 import math
 import warnings
@@ -39,8 +39,8 @@ def plot_confusion_matrix(
 ) -> Figure:
     """Counts of images; rows are the true class, columns the predicted one.
 
-    A cell is shaded by its share of the row, blue where right and orange where wrong, so that one error shows
-    beside a diagonal of thousands.
+    The shade of a cell grows with its share of the row, blue if correct and orange if wrong, so that a single error is
+    visible beside a diagonal of thousands.
     """
     num_classes = len(confusion)
     cell = min(1.0, max(0.5, 5 / num_classes))
@@ -66,9 +66,7 @@ def plot_confusion_matrix(
     axes.grid(which="minor", color=GRID)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
-    figure.supxlabel(
-        "shade: share of the true class; blue is right, orange is wrong", fontsize=8, color=MUTED
-    )
+    figure.supxlabel("shade: share of the true class; blue: correct, orange: wrong", fontsize=8, color=MUTED)
     return figure
 
 
@@ -80,43 +78,43 @@ def plot_samples(
     *,
     is_synthetic: bool,
 ) -> Figure:
-    """One sample image of each class under its name."""
+    """One sample image of each class, with its name above."""
     rows = math.ceil(len(images) / 6)
     columns = math.ceil(len(images) / rows)
     figure, grid = _gallery(rows, columns, cell=(1.33, 1.6))
     for axes, image, name in zip(grid.flat, images, class_names, strict=False):
-        _draw_image(axes, image)
+        draw_image(axes, image)
         axes.set_title(wrapped(name, 16), loc="center", fontsize=8.5)
-    _annotate(figure, title, is_synthetic)
+    annotate(figure, title, is_synthetic)
     return figure
 
 
 @styled
 def plot_augmented(
     originals: UInt8[np.ndarray, "row height width channel"],
-    augmented: Float[np.ndarray, "row twin height width channel"],
+    augmented: Float[np.ndarray, "row copy height width channel"],
     class_names: Sequence[str],
     *,
     is_synthetic: bool,
 ) -> Figure:
-    """Each row: an original image and beside it random twins of it, as training sees them (0 to 1)."""
-    rows, twins = augmented.shape[:2]
-    cell = min(1.1, 6.8 / (twins + 1.25))
+    """Each row: an original image, and random augmentations of it in [0, 1], as training sees them."""
+    rows, num_copies = augmented.shape[:2]
+    cell = min(1.1, 6.8 / (num_copies + 1.25))
     names = [wrapped(name, 16) for name in class_names]
     margin = 0.3 + 0.075 * max(len(line) for name in names for line in name.split("\n"))
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
-    figure = Figure(figsize=(cell * (twins + 1.25) + margin, cell * rows + 0.5), layout=layout)
-    # The narrow empty column sets the original apart.
-    grid = figure.subplots(rows, twins + 2, squeeze=False, width_ratios=[1, 0.25, *[1] * twins])
+    figure = Figure(figsize=(cell * (num_copies + 1.25) + margin, cell * rows + 0.5), layout=layout)
+    # A narrow empty column separates the originals.
+    grid = figure.subplots(rows, num_copies + 2, squeeze=False, width_ratios=[1, 0.25, *[1] * num_copies])
     for row_axes, original, copies, name in zip(grid, originals, augmented, names, strict=True):
-        _draw_image(row_axes[0], original)
+        draw_image(row_axes[0], original)
         row_axes[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
         row_axes[1].set_axis_off()
         for axes, image in zip(row_axes[2:], copies, strict=True):
-            _draw_image(axes, np.clip(image, 0, 1))
+            draw_image(axes, np.clip(image, 0, 1))
     grid[0, 0].set_title("original")
     grid[0, 2].set_title("augmented")
-    _annotate(figure, "", is_synthetic)
+    annotate(figure, "", is_synthetic)
     return figure
 
 
@@ -133,7 +131,7 @@ def plot_errors(
 ) -> Figure:
     """Misclassified images, the most confident first, at most `ERRORS_SHOWN` of them.
 
-    Over each image its file name; under it the true class, an arrow and the predicted class, each with the
+    Above each image its file name; below it the true class, an arrow and the predicted class, each with the
     probability (0 to 1) that the model gave it.
     """
     if len(images) == 0:
@@ -144,7 +142,7 @@ def plot_errors(
     texts = ids, true_names, predicted_names
     figure = _draw_predictions(images, *texts, predicted_probabilities, true_probabilities, shown)
     extent = f"showing {len(shown)} of {len(images)}" if len(shown) < len(images) else f"all {len(images)}"
-    _annotate(figure, f"Misclassified images, most confident first ({extent})", is_synthetic)
+    annotate(figure, f"Misclassified images, most confident first ({extent})", is_synthetic)
     return figure
 
 
@@ -159,37 +157,37 @@ def plot_unsure(
     *,
     is_synthetic: bool,
 ) -> Figure:
-    """At most `UNSURE_SHOWN` images whose predicted class has the lowest probability, labelled as in `plot_errors`."""
+    """The `UNSURE_SHOWN` images whose predicted class has the lowest probability, labelled as in `plot_errors`."""
     shown = np.argsort(predicted_probabilities, kind="stable")[:UNSURE_SHOWN]
     texts = ids, true_names, predicted_names
     figure = _draw_predictions(images, *texts, predicted_probabilities, true_probabilities, shown)
-    _annotate(figure, "Least sure images", is_synthetic)
+    annotate(figure, "Least confident predictions", is_synthetic)
     return figure
 
 
 @styled
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a PNG without date or program version: the same figure gives the same bytes."""
+    """Write a PNG without date or program version, so that the same figure gives the same bytes."""
     with warnings.catch_warnings():
-        # A class name in a script that the font lacks shows as boxes; one warning a letter helps nobody.
+        # Letters that the font lacks are drawn as boxes; a warning for each of them helps nobody.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(path, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
 
 
 def _confusion_shades(confusion: Integer[np.ndarray, "class class"]) -> Float[np.ndarray, "class class"]:
-    """0 (white) for an empty cell, else 0.2 to 1, rising with the root of its share of the row."""
+    """0 (white) for an empty cell, otherwise 0.2 to 1, growing with the square root of its share of the row."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     return np.where(confusion > 0, 0.2 + 0.8 * np.sqrt(shares), 0.0)
 
 
 def _confusion_colors(shades: Float[np.ndarray, "class class"]) -> Float[np.ndarray, "class class 3"]:
-    is_right = np.eye(len(shades), dtype=bool)[:, :, None]
-    hues = np.where(is_right, to_rgb(BLUE), to_rgb(VERMILION))
+    is_correct = np.eye(len(shades), dtype=bool)[:, :, None]
+    hues = np.where(is_correct, to_rgb(BLUE), to_rgb(VERMILION))
     return 1 - shades[:, :, None] * (1 - hues)
 
 
 def _gallery(rows: int, columns: int, cell: tuple[float, float]) -> tuple[Figure, np.ndarray]:
-    """An empty grid; `cell` is width and height in inches."""
+    """An empty grid of axes; `cell` is the width and height of each in inches."""
     figure = Figure(
         figsize=(cell[0] * columns, cell[1] * rows + 0.4), layout=ConstrainedLayoutEngine(h_pad=0.09)
     )
@@ -208,10 +206,10 @@ def _draw_predictions(
     true_probabilities: Float[np.ndarray, "n"],
     shown: Integer[np.ndarray, "shown"],
 ) -> Figure:
-    """The `shown` images in a grid, each with its file name, its classes and their probabilities."""
+    """A grid of the `shown` images, each with its file name, its classes and their probabilities."""
     figure, grid = _gallery(math.ceil(len(shown) / 4), min(4, len(shown)), cell=(2.0, 2.3))
     for axes, i in zip(grid.flat, shown, strict=False):
-        _draw_image(axes, images[i])
+        draw_image(axes, images[i])
         axes.set_title(short(ids[i], 28), loc="center", fontsize=7.5, color=MUTED)
         axes.set_xlabel(
             f"{short(true_names[i], 21)} {probability(float(true_probabilities[i]))}\n"
@@ -221,8 +219,8 @@ def _draw_predictions(
     return figure
 
 
-def _draw_image(axes: Axes, image: Num[np.ndarray, "height width channel"]) -> None:
-    """Grey levels run from 0 to 255, or to 1 for floats, whatever the image holds."""
+def draw_image(axes: Axes, image: Num[np.ndarray, "height width channel"]) -> None:
+    """Draw an image on a fixed scale of gray levels: 0 to 255 for uint8, 0 to 1 for floats."""
     white = 255 if image.dtype == np.uint8 else 1
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=white, interpolation="nearest")
@@ -231,7 +229,8 @@ def _draw_image(axes: Axes, image: Num[np.ndarray, "height width channel"]) -> N
     axes.spines[:].set(visible=True, color=HAIRLINE, linewidth=0.5)
 
 
-def _annotate(figure: Figure, title: str, is_synthetic: bool) -> None:
+def annotate(figure: Figure, title: str, is_synthetic: bool) -> None:
+    """Add a title, unless it is empty, and the note that synthetic images carry."""
     if title:
         figure.suptitle(printable(title), x=0.01, ha="left")
     if is_synthetic:

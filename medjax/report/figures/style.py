@@ -1,7 +1,7 @@
-"""How figures look and how names stand in them. Fonts and lines do not depend on the user's matplotlibrc.
+"""Style of the figures, and names fitted into them. The user's matplotlibrc has no effect on either.
 
 Names come from strangers: control characters are escaped, `$` does not start mathematics, and a name that is
-too long loses its middle.
+too long is abbreviated in the middle.
 """
 
 import textwrap
@@ -10,7 +10,7 @@ from matplotlib import style
 
 from medjax.errors import printable
 
-# Okabe and Ito's palette, told apart in every common form of color blindness.
+# Okabe and Ito's palette, distinguishable in every common form of color blindness.
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 INK = "#222222"
@@ -19,7 +19,7 @@ HAIRLINE = "#BBBBBB"
 GRID = "#E6E6E6"
 
 STYLE = {
-    "font.family": ["DejaVu Sans"],  # comes with Matplotlib, so a figure is the same on every machine
+    "font.family": ["DejaVu Sans"],  # shipped with Matplotlib: the same figure on every machine
     "font.size": 9,
     "text.parse_math": False,
     "text.color": INK,
@@ -46,11 +46,11 @@ STYLE = {
 }
 
 styled = style.context(["default", STYLE])
-"""Decorator: draws under `STYLE` and leaves Matplotlib's own settings as they were."""
+"""Decorator: draw with `STYLE`, then restore Matplotlib's settings."""
 
 
 def short(text: str, limit: int) -> str:
-    """`text` in one line of at most `limit` characters; the middle goes, for names differ at their ends."""
+    """`text` in one line of at most `limit` characters, abbreviated in the middle, because names differ at their ends."""
     text = printable(text)
     if len(text) <= limit:
         return text
@@ -59,7 +59,7 @@ def short(text: str, limit: int) -> str:
 
 
 def wrapped(name: str, width: int) -> str:
-    """`name` on at most two lines of at most `width` characters."""
+    """`name` in at most two lines of at most `width` characters."""
     for limit in range(2 * width, 0, -1):
         lines = textwrap.wrap(short(name, limit), width)
         if len(lines) <= 2:
@@ -68,7 +68,7 @@ def wrapped(name: str, width: int) -> str:
 
 
 def probability(value: float) -> str:
-    """Two decimals that never round a probability (0 to 1) to certainty."""
+    """A probability (0 to 1) with two decimals; a value between is never rounded to 0 or 1."""
     if 0.995 <= value < 1:
         return ">0.99"
     return "<0.01" if 0 < value < 0.005 else f"{value:.2f}"

@@ -1,6 +1,6 @@
-"""What reporting guidelines ask of a study like this, answered from the run; blank where only its author knows.
+"""A reporting checklist, answered from the files of the run as far as they can answer it.
 
-The items are worded by us after two guidelines, whose numbers stand beside them.
+The wording is ours; the questions follow two guidelines.
 
 References:
     Collins et al.: TRIPOD+AI statement: updated guidance for reporting clinical prediction models that use
@@ -12,9 +12,10 @@ References:
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from medjax.report.wording import chosen, counted, listed
+from medjax.report.wording import counted, enumerated, points, validation_decisions
 
-AUTHOR = ""  # stands for an answer that is the author's to give
+AUTHOR = ""  # answer of an item that only the author of the study can answer
+WITHHELD = "Withheld: a fold diverged."
 
 
 class Item(NamedTuple):
@@ -26,11 +27,11 @@ class Item(NamedTuple):
 
 
 def fill_checklist(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Item]:
-    """The items in the order of a paper; an empty answer is the author's to give."""
+    """The items in the order of a paper; an empty answer is left to the author."""
     config = run["config"]
-    training = config.get("training", config)
+    training = config.get("training", config)  # a cross-validation holds it; a holdout is it
     return [
-        Item("Title and aim", "What is the model to be used for, by whom, and where in care?", AUTHOR),
+        Item("Title and aim", "What is the model for, who will use it, and at which point of care?", AUTHOR),
         Item("Source of data", "Where and when were the images taken, and who was included?", AUTHOR),
         Item("Consent and ethics", "Who approved the use of the images?", AUTHOR),
         Item("Reference standard", "Who labelled the images, how, and how well do readers agree?", AUTHOR),
@@ -44,27 +45,25 @@ def fill_checklist(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[I
         Item(
             "Partitions",
             "How were images assigned to parts, and at what level are the parts disjoint?",
-            _parts(run),
+            _partitions(run),
         ),
-        Item("Model", "What is the model, and how large?", _model(run)),
-        Item(
-            "Training", "How was it trained, and by what were its settings chosen?", _training(run, training)
-        ),
+        Item("Model", "What is the model, and how large?", _model(run, training)),
+        Item("Training", "How was it trained, and how were settings chosen?", _training(run, training)),
         Item("Class imbalance", "What was done about classes of different sizes?", _balance(training)),
-        Item("Measures", "By which measures is it judged, and how sure are they?", _measures(metrics)),
-        Item("Comparison", "What does it gain over simple models?", _comparison(metrics)),
+        Item("Measures", "By which metrics is it judged, and how certain are they?", _measures(metrics)),
+        Item("Comparison", "How much better is it than baselines?", _comparison(metrics, training)),
         Item(
             "External test",
             "Was it tested on data from elsewhere?",
             "Not in this run; `medjax evaluate RUN DATA` does it.",
         ),
-        Item("Fairness", "How does it do in the groups of people it would be used for?", AUTHOR),
+        Item("Fairness", "How does it perform in the groups of people it would be used for?", AUTHOR),
         Item(
             "Failures",
             "Where does it fail?",
-            "The misclassified and the least sure images are shown on this page.",
+            "The misclassified images and the least confident predictions are shown on this page.",
         ),
-        Item("Reproduction", "Can the result be made again?", _reproduction(run)),
+        Item("Reproduction", "Can the result be reproduced?", _reproduction(run)),
         Item("Registration and funding", "Was the study registered, and who paid for it?", AUTHOR),
     ]
 
@@ -78,67 +77,80 @@ def _sample(run: Mapping[str, Any]) -> str:
 
 
 def _exclusions(loading: Mapping[str, int]) -> str:
-    left_out = loading.get("ignored", 0)
-    junk = loading.get("skipped", 0)
-    return f"{counted(left_out, 'file')} by pattern, {counted(junk, 'file')} that are no images of the set."
+    return (
+        f"{counted(loading['ignored'], 'file')} by pattern, {counted(loading['skipped'], 'file')} that are no "
+        "images of the set."
+    )
 
 
 def _preparation(run: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     side = run["data"]["image_shape"]
-    changed = "changed at random in training" if training["augment"] else "not augmented"
-    return f"Resized to {side[0]} × {side[1]} pixels, scaled to 0 to 1, {changed}."
+    augmented = "randomly augmented in training" if training["augment"] else "not augmented"
+    return f"Resized to {side[0]} × {side[1]} pixels, scaled to the range 0 to 1, {augmented}."
 
 
-def _parts(run: Mapping[str, Any]) -> str:
-    groups = run["data"].get("groups")
+def _partitions(run: Mapping[str, Any]) -> str:
+    groups, parts = run["data"]["groups"], run["data"]["parts"]
     level = f"Whole groups stay together: {counted(groups['n'], 'group')}." if groups else "Image level."
-    parts = run["data"].get("parts")
-    return f"{parts[:1].upper()}{parts[1:]}. {level}" if parts else level
+    return f"{parts[:1].upper()}{parts[1:]}. {level}"
 
 
-def _model(run: Mapping[str, Any]) -> str:
-    return (
-        f"Convolutional network “{run['model']['name']}”, {counted(run['model']['parameters'], 'parameter')}."
+def _model(run: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    model, augmentations = run["model"], training["test_time_augmentation"]
+    kind = f" ({model['kind']})" if model.get("kind") else ""
+    averaged = (
+        f"; predictions are averaged over {augmentations} augmentations of the image (test-time augmentation)"
+        if augmentations
+        else ""
     )
+    return f"Network “{model['name']}”{kind}, {counted(model['parameters'], 'parameter')}{averaged}."
 
 
 def _training(run: Mapping[str, Any], training: Mapping[str, Any]) -> str:
-    decisions = chosen(training)
+    facts = [f"Preset “{training['preset']}”", f"seed {run['seed']}"]
+    if "optimizer" in training:
+        facts.append(f"optimizer {training['optimizer']}")
+    if training["loss_proportional_sampling"]:
+        facts.append("loss-proportional sampling")
+    decisions = validation_decisions(training)
     choice = (
-        f"the validation part decided {listed(decisions)}" if decisions else "nothing was chosen by looking"
+        f"the validation images decided {enumerated(decisions)}"
+        if decisions
+        else "nothing was chosen by validation scores"
     )
-    return f"Adam, preset “{training['preset']}”, seed {run['seed']}; within the run {choice}."
+    return f"{', '.join(facts)}; within the run {choice}."
 
 
 def _balance(training: Mapping[str, Any]) -> str:
     return {
         "none": "Nothing.",
-        "weights": "Rare classes count more in the loss.",
-        "sampling": "Rare classes are drawn more often.",
-    }[training.get("class_balance", "none")]
+        "weights": "Rare classes weigh more in the loss.",
+        "sampling": "Rare classes are sampled more often.",
+    }[training["class_balance"]]
 
 
 def _measures(metrics: Mapping[str, Any]) -> str:
     block = metrics.get("pooled") or metrics.get("test")
     if not block:
-        return "Withheld: a fold diverged."
-    withheld = block.get("bootstrap", {}).get("withheld")
-    other = "a bootstrap for the others" if not withheld else "none for the others"
-    return f"Accuracy, sensitivity, specificity, AUC, calibration and more; Wilson intervals for proportions, {other}."
+        return WITHHELD
+    others = "no intervals for the others" if block["bootstrap"]["withheld"] else "a bootstrap for the others"
+    return f"Accuracy, sensitivity, specificity, AUC, calibration and more; Wilson intervals for proportions, {others}."
 
 
-def _comparison(metrics: Mapping[str, Any]) -> str:
-    if not metrics.get("baselines"):
-        return "Not measured in this run (--no-baselines)."
-    gain = metrics["baselines"]["gain_over_best_baseline"]
-    low, high = gain["ci95"]
+def _comparison(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    baselines = metrics["baselines"]
+    if baselines is None:
+        return WITHHELD if training["baselines"] else "Not measured in this run (--no-baselines)."
+    gain, num_baselines = baselines["gain_over_best_baseline"], len(baselines["models"])
+    interval = gain["ci95"]
+    bounds = "undefined" if interval is None else f"{points(interval[0])} to {points(interval[1])}"
     return (
-        f"{100 * gain['difference']:+.2f} percentage points of accuracy over the best of four "
-        f"(95 % interval {100 * low:+.2f} to {100 * high:+.2f})."
+        f"{points(gain['difference'])} percentage points of accuracy compared with the best of {num_baselines} baselines "
+        f"(95 % interval {bounds})."
     )
 
 
 def _reproduction(run: Mapping[str, Any]) -> str:
     return (
-        f"medjax {run['medjax']}, command, seed, versions and the fingerprint of the data are on this page."
+        f"medjax {run['medjax']}; command, seed, versions and the fingerprint of the data are on this page."
     )

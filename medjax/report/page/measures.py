@@ -1,4 +1,4 @@
-"""The headline metrics as the page's table of them: title, key in metrics.json, how it is read, what it means."""
+"""The table of metrics on the page: their titles, keys in metrics.json, formats and meanings."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ class Measure(NamedTuple):
 
     title: str
     key: str
-    is_share: bool  # 0 to 1, shown with as many decimals as the images are worth; else three digits
+    is_share: bool  # 0 to 1, with as many decimals as the number of images justifies; otherwise three digits
     meaning: str
 
 
@@ -21,7 +21,7 @@ MEASURES = (
         "Balanced accuracy",
         "balanced_accuracy",
         True,
-        "mean sensitivity of the classes: rare ones count alike",
+        "mean sensitivity over the classes: a rare class counts as much as a common one",
     ),
     Measure(
         "Macro F1", "macro_f1", True, "mean over the classes of F1, the harmonic mean of precision and recall"
@@ -31,36 +31,37 @@ MEASURES = (
         "Average precision",
         "average_precision",
         True,
-        "mean over the classes of the area under precision and recall",
+        "mean over the classes of the area under the precision-recall curve",
     ),
     Measure("Loss", "loss", False, "mean cross-entropy in nats; 0 is perfect"),
     Measure(
         "Brier score",
         "brier",
         False,
-        "mean squared distance from the truth, over all classes; 0 to 2, 0 is perfect",
+        "mean squared difference between probabilities and truth, summed over the classes; 0 to 2, 0 is perfect",
     ),
     Measure(
-        "ECE", "ece", False, "mean gap between how sure and how often right; see the reliability section"
+        "ECE",
+        "ece",
+        False,
+        "expected calibration error: mean gap between confidence and accuracy; see the section on calibration",
     ),
 )
 
 
 class Row(NamedTuple):
-    """A measure of a run, as text."""
+    """A metric of a run, as text."""
 
     title: str
     value: str
-    interval: str
+    interval: str  # empty if there is none
     meaning: str
 
 
 def describe_measures(block: Mapping[str, Any]) -> list[Row]:
-    """The rows that a block of metrics.json has; an interval that is not given is an empty text."""
+    """The rows of a block of metrics.json."""
     rows = []
     for title, key, is_share, meaning in MEASURES:
-        if key not in block:
-            continue
 
         def show(value: float | None, is_share: bool = is_share) -> str:
             return wording.share(value, block["n"]) if is_share else wording.number(value)

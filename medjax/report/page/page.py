@@ -1,14 +1,15 @@
-"""A run directory as one self-contained HTML page: no script, no request, nothing the run does not hold."""
+"""Render a run directory as one self-contained HTML page: no script, no request, nothing that the run does not hold."""
 
 import base64
+import io
 import math
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from medjax.errors import printable, refuse
 from medjax.report import wording
@@ -17,75 +18,73 @@ from medjax.report.page.measures import describe_measures
 from medjax.runs.directory import read_history, read_json, write_text
 
 FIGURE_SCALE = 96 / 160
-"""`plots.save_figure` draws 160 pixels an inch; a page has 96."""
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
-"""How a PNG opens; width and height follow."""
-
+"""CSS pixels per figure pixel: `plots.save_figure` draws 160 pixels an inch, a page has 96."""
 
 TEMPLATES = {"train": "holdout.html.jinja", "crossval": "crossval.html.jinja"}
+"""Template for each job."""
 
 PARTS = ("pooled", "test", "val", "train")
-"""What a metrics.json may hold the scores of, in the order of the page."""
-
+"""Parts that metrics.json may hold scores of, in the order of the page."""
 
 BASELINE_NAMES = {
-    "majority": "the largest class, always",
-    "nearest_centroid": "the nearest mean image of a class",
-    "nearest_neighbour": "the most similar training image (1-nearest-neighbour)",
+    "majority": "majority class",
+    "nearest_centroid": "nearest class centroid",
+    "nearest_neighbour": "nearest neighbour among the training images",
     "logistic_regression": "logistic regression on the pixels",
 }
 
 
 class Figure(NamedTuple):
-    """An image that is written into the page itself."""
+    """A figure that is embedded in the page."""
 
     uri: Markup
-    width: int  # of the figure on the page, in CSS pixels
+    width: int  # on the page, in CSS pixels
     height: int
 
 
 def render_page(run_dir: Path, status: str | None = None) -> str:
-    """The report of a finished run, from its run.json, metrics.json, history.csv and figures/*.png.
+    """Render the report of a finished run from its run.json, metrics.json, history.csv and figures/*.png.
 
-    `status` stands in for that of run.json, which is written after the page. A figure that is missing is left out. Raises `RefusedError` where one of the other files cannot be read.
+    `status` replaces the status in run.json, which is updated after the page is written. A missing figure is left out.
+    Raises RefusedError if one of the other files is missing or cannot be read, or if the job has no report.
     """
     run = read_json(run_dir / "run.json")
     run["status"] = run["status"] if status is None else status
     metrics = read_json(run_dir / "metrics.json")
     history = read_history(run_dir / "history.csv")
-    job = run.get("job", "train")
-    if job not in TEMPLATES:
-        raise refuse(str(run_dir / "run.json"), f"is of a job {job!r} without a report", "update medjax")
+    if run["job"] not in TEMPLATES:
+        raise refuse(
+            run_dir / "run.json",
+            f"the job {run['job']!r} has no report",
+            "use the version of medjax that made it",
+        )
     config = run["config"]
-    training = config["training"] if job == "crossval" else config
     counts = run["data"]["counts"].values()
     best = _lowest_loss(history)
-    figures = {path.stem: _inline(path) for path in sorted(run_dir.glob("figures/*.png"))}
+    figures = {path.stem: _embed(path) for path in sorted(run_dir.glob("figures/*.png"))}
     return (
         _environment()
-        .get_template(TEMPLATES[job])
+        .get_template(TEMPLATES[run["job"]])
         .render(
             run=run,
             metrics=metrics,
-            training=training,
+            training=config["training"] if run["job"] == "crossval" else config,
             parts=[part for part in PARTS if metrics.get(part)],
             history=history,
             has_val=best is not None,
             best=best,
-            best_epoch=_scored_epoch(metrics, training, best),
-            totals={name: sum(c.get(name, 0) for c in counts) for name in run["class_names"]},
+            totals={name: sum(part.get(name, 0) for part in counts) for name in run["class_names"]},
             chance_loss=math.log(len(run["class_names"])),
             baseline_names=BASELINE_NAMES,
             checklist=fill_checklist(run, metrics),
-            missing=_missing(run, metrics, figures),
+            missing=_missing_sections(metrics, figures),
             figures=figures,
         )
     )
 
 
 def write_page(run_dir: Path, status: str | None = None) -> Path:
-    """Writes the page (see `render_page`) into the run directory, whole or not at all, and returns its path."""
+    """Write the page (see `render_page`) into the run directory, whole or not at all; returns its path."""
     path = run_dir / "report.html"
     write_text(path, render_page(run_dir, status))
     return path
@@ -103,11 +102,10 @@ def _environment() -> Environment:
     )
     for function in (
         describe_measures,
-        wording.chosen,
         wording.counted,
         wording.duration,
+        wording.enumerated,
         wording.gain_sentence,
-        wording.listed,
         wording.loading,
         wording.moment,
         wording.number,
@@ -117,16 +115,16 @@ def _environment() -> Environment:
         wording.shape,
         wording.share,
         wording.shown_command,
+        wording.validation_decisions,
     ):
         environment.filters[function.__name__] = function
     return environment
 
 
-def _missing(run: Mapping[str, Any], metrics: Mapping[str, Any], figures: Mapping[str, Figure]) -> list[str]:
-    """Sections that this run has nothing for: it was told to leave them out, or an older medjax made it."""
+def _missing_sections(metrics: Mapping[str, Any], figures: Mapping[str, Figure]) -> list[str]:
+    """Sections that have nothing to show: baselines were off, or the score is withheld because a fold diverged."""
     has = {
-        "baselines": metrics.get("baselines"),
-        "leakage": run["data"].get("leakage"),
+        "baselines": metrics["baselines"] is not None,
         **{name: name in figures for name in ("ranking", "reliability", "unsure")},
     }
     return [name for name, is_there in has.items() if not is_there]
@@ -138,19 +136,14 @@ def _lowest_loss(history: list[dict[str, float]]) -> dict[str, float] | None:
     return min(finite, key=lambda row: row["val_loss"], default=None)
 
 
-def _scored_epoch(
-    metrics: Mapping[str, Any], training: Mapping[str, Any], best: dict[str, float] | None
-) -> int | None:
-    """The epoch, from 0, whose parameters a holdout scores, or None for the last one."""
-    if "training" in metrics:
-        return metrics["training"]["best_epoch"]
-    return int(best["epoch"]) if best is not None and training["keep"] == "best" else None
-
-
-def _inline(path: Path) -> Figure:
+def _embed(path: Path) -> Figure:
     content = path.read_bytes()
-    if not content.startswith(PNG_SIGNATURE):
-        raise refuse(path.name, "is not a PNG image", "make the report again")
-    width, height = struct.unpack(">II", content[16:24])
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            width, height = image.size
+    except (OSError, Image.DecompressionBombError) as error:
+        raise refuse(
+            path.name, "is not a PNG image", "delete it: a figure that is missing is left out"
+        ) from error
     uri = Markup("data:image/png;base64,") + base64.b64encode(content).decode("ascii")
     return Figure(uri, round(width * FIGURE_SCALE), round(height * FIGURE_SCALE))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medjax.data.decoding.headers import MOST_JPEG_HEADER_STEPS, read_bit_depth
+from medjax.data.decoding.headers import MAX_JPEG_HEADER_STEPS, read_bit_depth
 from medjax.data.reading.listing import UnfitError
 from tests.sample_files import encode, jpeg, png, png_chunk, random_pixels, raw_png
 
@@ -19,7 +19,7 @@ def test_bits_of_a_jpeg():
 def test_progressive_jpegs_and_long_ones_pass():
     pixels = random_pixels(0, (200, 200, 3))
     data = encode(pixels, "JPEG", quality=100, progressive=True, comment=b"x" * 50_000)
-    assert len(data) > MOST_JPEG_HEADER_STEPS
+    assert len(data) > MAX_JPEG_HEADER_STEPS
     assert read_bit_depth(data) == 8
 
 

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from medjax.config import DataConfig
 from medjax.data.decoding import worker_pool as workers
-from medjax.data.decoding.image import DecodedStack, decode_image
+from medjax.data.decoding.image import decode_image
+from medjax.data.decoding.worker import receive, send, unpack
 from medjax.data.decoding.worker_pool import decode_all
 from medjax.data.reading.listing import Fault
-from medjax.records import LoadCounts
-from tests.sample_files import encode, jpeg, png, random_pixels, raw_png, small_set, write_folder
+from tests.sample_files import jpeg, png, raw_png, small_set, write_folder
 
 CONFIG = DataConfig(image_size=6)
 
@@ -23,22 +22,10 @@ def encoded(n):
     return [(f"{i}", png(i)) for i in range(n)]
 
 
-def test_all_that_decoding_can_change_has_a_bit():
-    """In the order in which the changes come."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = encode(random_pixels(0, (9, 8, 3)), exif=exif)
-    changes = decode_image(turned, DataConfig(image_size=6, color="gray")).changes
-    assert changes == tuple(change for change in workers._CHANGES if change in changes)
-    rescaled = encode(np.full((9, 8), 500, np.uint16), exif=exif)
-    changes = decode_image(rescaled, DataConfig(image_size=6, color="rgb", sixteen_bit="high-byte")).changes
-    assert changes == workers._CHANGES
-
-
 @pytest.fixture
 def two_processes(monkeypatch):
     """Start workers for a handful of images."""
-    monkeypatch.setattr(workers, "FEWEST_IMAGES_PER_WORKER", 5)
+    monkeypatch.setattr(workers, "MIN_IMAGES_PER_WORKER", 5)
     monkeypatch.setattr(workers, "_BATCH_IMAGES", 3)
     monkeypatch.setattr("joblib.cpu_count", lambda: 3)
 
@@ -86,8 +73,8 @@ def test_faults_are_passed_on_and_found(either):
 
 @pytest.mark.usefixtures("two_processes")
 def test_large_images_are_left_to_this_process(monkeypatch):
-    monkeypatch.setattr(workers, "_MOST_WORKER_MEGAPIXELS", 0.001)
-    monkeypatch.setattr(workers, "_MOST_WORKER_BYTES", 5_000)
+    monkeypatch.setattr(workers, "_MAX_WORKER_MEGAPIXELS", 0.001)
+    monkeypatch.setattr(workers, "_MAX_WORKER_BYTES", 5_000)
     items = [*encoded(15), ("wide", raw_png(200, 200)), ("long", png(99, (100, 100)))]
     answers = by_key(decode_all(items, len(items), CONFIG))
     assert not any(isinstance(answer, Fault) for answer in answers.values())
@@ -144,34 +131,14 @@ def test_workers_end_when_the_work_is_broken_off(monkeypatch):
 
 
 def test_a_worker_answers_until_its_stdin_ends():
-    with workers._started(CONFIG) as worker:
-        workers._send(worker.questions, [png(0), b"noise", jpeg(1)])
-        answers = by_key(workers._unpacked(workers._receive(worker.answers), 6))
+    with workers._start_worker(CONFIG) as worker:
+        send(worker.requests, [png(0), b"noise", jpeg(1)])
+        answers = by_key(unpack(receive(worker.replies), 6))
         assert set(answers) == {0, 2}
         np.testing.assert_array_equal(answers[0].pixels, decode_image(png(0), CONFIG).pixels)
         np.testing.assert_array_equal(answers[2].pixels, decode_image(jpeg(1), CONFIG).pixels)
-        worker.questions.close()
-        assert worker.answers.read() == b""
-
-
-def two(image):
-    return DecodedStack(np.stack([image.pixels] * 2), np.stack([image.digest] * 2), image.changes)
-
-
-def test_every_answer_survives_the_way():
-    changes = [(), ("resized",), ("reoriented", "rescaled", "resized", "reshaped", "recolored")]
-    images = [
-        decode_image(png(seed, shape), CONFIG)._replace(changes=changes[seed])
-        for seed, shape in enumerate([(9, 9, 3), (9, 9), (7, 8, 3)])
-    ]
-    answers = [((7 * place, 7 * place + 1), two(image)) for place, image in enumerate(images)]
-    again = workers._unpacked(workers._packed(answers), 6)
-    for (places, stack), (copied_places, copy) in zip(answers, again, strict=True):
-        assert copied_places == places
-        np.testing.assert_array_equal(copy.pixels, stack.pixels)
-        np.testing.assert_array_equal(copy.digests, stack.digests)
-        assert copy.changes == stack.changes
-    assert set(workers._CHANGES) < set(LoadCounts._fields)
+        worker.requests.close()
+        assert worker.replies.read() == b""
 
 
 SCRIPT = """
@@ -180,7 +147,7 @@ import sys
 import medjax.data.decoding.worker_pool as workers
 from medjax.config import DataConfig
 from medjax.data.load import load
-workers.FEWEST_IMAGES_PER_WORKER = 5
+workers.MIN_IMAGES_PER_WORKER = 5
 dataset = load(sys.argv[1], DataConfig(cache=False))
 print(len(dataset.labels), "joblib" in sys.modules, "jax" in sys.modules)
 """

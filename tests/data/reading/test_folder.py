@@ -65,7 +65,7 @@ def test_loops_of_links_end(root):
 
 def test_a_file_that_has_gone_or_grown_is_a_fault(root, monkeypatch):
     assert "No such file" in read_file(root / "nothing").reason
-    monkeypatch.setattr(folders, "MOST_FILE_BYTES", 50)
+    monkeypatch.setattr(folders, "MAX_FILE_BYTES", 50)
     assert isinstance(read_file(root / "cat/0.png"), Fault)
 
 

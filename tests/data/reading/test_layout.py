@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medjax.data.reading.layout import arrange, gather, is_ignored, without_junk
+from medjax.data.reading.layout import label_by_folder, list_unlabelled
 from medjax.data.reading.listing import Entry, Fault
 
 TREE = ("cat/1.png", "cat/2.png", "dog/1.png")
@@ -19,7 +19,7 @@ def entries_of(names):
 
 
 def layout_of(*names, ignore=()):
-    return arrange(entries_of(names), "source", ignore)
+    return label_by_folder(entries_of(names), "source", ignore)
 
 
 def lines_of(*names, ignore=()):
@@ -90,21 +90,6 @@ def test_wrapping_order_and_folder_entries_change_nothing(tree, is_wrapped, has_
     assert layout.class_names == expected.class_names == tuple(sorted(tree))
 
 
-def test_junk_is_skipped_and_counted():
-    junk = [
-        "__MACOSX/x",
-        "cat/._1.png",
-        "cat/.DS_Store",
-        "Thumbs.db",
-        "dog/thumbs.db",
-        ".git/a/b",
-        ".gitkeep",
-    ]
-    visible, skipped = without_junk(entries_of([*TREE, *junk]))
-    assert skipped == len(junk)
-    assert {entry.name for entry in visible if not entry.is_folder} == set(TREE)
-
-
 def test_a_hidden_image_is_an_image():
     assert len(layout_of(*TREE, "cat/.hidden.png").images) == 4
 
@@ -154,12 +139,6 @@ def test_ignored_files_are_counted(pattern, count):
     assert layout.ignored == count
 
 
-def test_a_pattern_is_first_of_all_a_name():
-    assert is_ignored("cat/a[1].png", ["cat/a[1].png"])
-    assert is_ignored("cat/\u00e9.png", ["cat/e\u0301.png"])
-    assert not is_ignored("cat/1.png", [])
-
-
 def test_ignoring_does_not_look_at_the_wrapping_folder():
     assert len(layout_of(*(f"cat/{name}" for name in TREE), "cat/bird/1.png", ignore=("cat",)).images) == 2
 
@@ -176,22 +155,24 @@ def test_class_names_sort_by_code_point():
 
 def test_a_fault_is_a_problem_unless_the_file_is_left_out():
     faulty = Entry("cat/pipe", 9, fault=Fault("is a pipe", "remove it"))
-    assert len(arrange([*entries_of(TREE), faulty], "source").problems) == 1
-    assert arrange([*entries_of(TREE), faulty], "source", ["cat/pipe"]).problems == []
-    assert arrange([*entries_of(TREE), faulty._replace(name="cat/._pipe")], "source").problems == []
+    assert len(label_by_folder([*entries_of(TREE), faulty], "source").problems) == 1
+    assert label_by_folder([*entries_of(TREE), faulty], "source", ["cat/pipe"]).problems == []
+    assert label_by_folder([*entries_of(TREE), faulty._replace(name="cat/._pipe")], "source").problems == []
 
 
 def test_parts_must_be_whole_and_alike():
     assert lines_of(*PARTS, "val/cat/1.png") == [
-        "val/dog: is missing: other parts have the class dog (parts hold the same classes; or --ignore 'dog')"
+        "val/dog: is missing: other parts have the class dog (give all parts the same classes; or --ignore 'dog')"
     ]
     assert any("train: is missing" in line for line in lines_of("val/cat/1.png", "test/cat/1.png"))
 
 
 def test_images_without_labels_may_lie_anywhere():
-    layout = gather(entries_of(["1.png", "a/b/c/2.png", "README", ".DS_Store", "a/"]), "scans", ["scans/x"])
+    layout = list_unlabelled(
+        entries_of(["1.png", "a/b/c/2.png", "README", ".DS_Store", "a/"]), "scans", ["scans/x"]
+    )
     assert [image.id for image in layout.images] == ["scans/1.png", "scans/a/b/c/2.png"]
     assert layout.problems == []
-    assert [image.id for image in gather(entries_of(["1.png", "2.png"]), "s", ["s/1.png"]).images] == [
-        "s/2.png"
-    ]
+    assert [
+        image.id for image in list_unlabelled(entries_of(["1.png", "2.png"]), "s", ["s/1.png"]).images
+    ] == ["s/2.png"]

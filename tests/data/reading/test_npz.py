@@ -49,7 +49,7 @@ def test_classes_sort_as_numbers(tmp_path):
 def test_files_are_read_in_pieces(tmp_path, monkeypatch):
     arrays = medmnist_arrays(50)
     whole = load(write_npz(tmp_path / "set.npz", arrays), PLAIN)
-    monkeypatch.setattr(npz, "_PIECE", 300)
+    monkeypatch.setattr(npz, "_CHUNK_BYTES", 300)
     np.testing.assert_array_equal(load(tmp_path / "set.npz", PLAIN).images, whole.images)
 
 

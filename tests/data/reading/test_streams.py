@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medjax.data.reading.listing import UnfitError
-from medjax.data.reading.streams import Reader, unpacked
+from medjax.data.reading.streams import Reader, decompress
 
 DATA = bytes(range(256)) * 5000
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
 def test_what_was_packed_comes_out(pack):
-    assert b"".join(unpacked(io.BytesIO(pack(DATA)))) == DATA
+    assert b"".join(decompress(io.BytesIO(pack(DATA)))) == DATA
 
 
 @pytest.mark.parametrize("packed", [gzip.compress(DATA), lzma.compress(DATA)], ids=["gzip", "xz"])
@@ -24,12 +24,12 @@ def test_what_was_packed_comes_out(pack):
 def test_a_truncated_stream_is_found(packed, data):
     size = data.draw(st.integers(6, len(packed) - 1))
     with pytest.raises(UnfitError):
-        list(unpacked(io.BytesIO(packed[:size])))
+        list(decompress(io.BytesIO(packed[:size])))
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
 def test_a_bomb_comes_out_in_small_pieces(pack):
-    assert max(map(len, unpacked(io.BytesIO(pack(bytes(2**24)))))) <= 2**18
+    assert max(map(len, decompress(io.BytesIO(pack(bytes(2**24)))))) <= 2**18
 
 
 @given(st.binary(max_size=300), st.integers(1, 40), st.lists(st.integers(0, 50), max_size=20))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medjax.data.reading.listing import tidy_name
-from medjax.data.reading.tar import opened_tar
+from medjax.data.reading.names import tidy_name
+from medjax.data.reading.tar import open_tar
 from tests.sample_files import small_set, tar_bytes, tar_member, write_tar
 
 NAMES = st.lists(
@@ -24,7 +24,7 @@ NAMES = st.lists(
 
 def read_all(path):
     """Names and bytes of all files of an archive."""
-    with opened_tar(path) as listing:
+    with open_tar(path) as listing:
         names = {entry.key: entry.name for entry in listing.entries if not entry.is_folder}
         assert all(entry.fault is None for entry in listing.entries)
         return {names[key]: data for key, data in listing.read(names)}
@@ -34,7 +34,7 @@ def read_all(path):
 def test_members_are_read_in_place(tmp_path, suffix):
     path = write_tar(tmp_path / f"set{suffix}", small_set())
     assert read_all(path) == small_set()
-    with opened_tar(path) as listing:
+    with open_tar(path) as listing:
         assert [entry.name for entry in listing.entries if entry.is_folder] == ["cat", "dog"]
         assert [key for key, _ in listing.read([5, 2])] == [2, 5]
 
@@ -52,7 +52,7 @@ def test_agrees_with_the_standard_library(tmp_path_factory, kind, tree):
                 archive.addfile(info, io.BytesIO(data))
             except ValueError:  # too long a name for USTAR
                 return
-    with opened_tar(path) as listing:
+    with open_tar(path) as listing:
         assert [entry.name for entry in listing.entries] == [tidy_name(name)[0] for name in tree]
         assert [data for _, data in listing.read(range(len(tree)))] == list(tree.values())
 
@@ -69,7 +69,7 @@ def test_extended_and_global_headers(tmp_path):
 def test_the_packed_folder_itself_is_no_entry(tmp_path):
     path = tmp_path / "set.tar"
     path.write_bytes(tar_bytes({}, tar_member("./", kind=tarfile.DIRTYPE), tar_member("./cat/1.png", b"x")))
-    with opened_tar(path) as listing:
+    with open_tar(path) as listing:
         assert [entry.name for entry in listing.entries] == ["cat/1.png"]
 
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from medjax.data.reading import zip as zips
 from medjax.data.reading.listing import UnfitError
-from medjax.data.reading.zip import opened_zip
+from medjax.data.reading.zip import open_zip
 from tests.sample_files import small_set, write_zip
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_members_are_read_in_place(tmp_path, method):
     path = write_zip(tmp_path / "set.zip", {"cat/": b"", **small_set()}, method)
-    with opened_zip(path) as listing:
+    with open_zip(path) as listing:
         assert [entry.name for entry in listing.entries] == ["cat", *small_set()]
         assert [entry.is_folder for entry in listing.entries] == [True, *[False] * 4]
         read = dict(listing.read([3, 1]))
@@ -32,7 +32,7 @@ def test_names_in_utf8_without_the_flag(tmp_path):
         position = data.index(signature) + offset
         data = data[:position] + b"\0\0" + data[position + 2 :]
     path.write_bytes(data)
-    with opened_zip(path) as listing:
+    with open_zip(path) as listing:
         assert listing.entries[0].name == "cat/\u00e9.png"
         assert dict(listing.read([0])) == {0: b"x"}
 
@@ -42,7 +42,7 @@ def test_an_archive_behind_other_bytes_and_with_a_comment(tmp_path):
     path.write_bytes(b"program" * 100 + path.read_bytes())
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = b"PK " * 100
-    with opened_zip(path) as listing:
+    with open_zip(path) as listing:
         assert all(entry.fault is None for entry in listing.entries)
         assert [data for _, data in listing.read(range(4))] == list(small_set().values())
 
@@ -58,10 +58,10 @@ def test_the_table_of_members_is_measured_before_it_is_read(tmp_path, monkeypatc
         locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
         tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, 2**32 - 1, 2**32 - 1, 0)
         path.write_bytes(data[:end] + record + locator + tail)
-    with opened_zip(path) as listing:
+    with open_zip(path) as listing:
         assert len(listing.entries) == 4
-    monkeypatch.setattr(zips, "MOST_DIRECTORY_BYTES", 100)
-    with pytest.raises(UnfitError, match="too many members"), opened_zip(path):
+    monkeypatch.setattr(zips, "MAX_DIRECTORY_BYTES", 100)
+    with pytest.raises(UnfitError, match="too many members"), open_zip(path):
         pass
 
 
@@ -69,7 +69,7 @@ def test_the_table_of_members_is_measured_before_it_is_read(tmp_path, monkeypatc
 def test_the_quick_way_is_taken_and_gives_what_zipfile_does(tmp_path, monkeypatch, method):
     path = write_zip(tmp_path / "set.zip", {**small_set(), "empty": b""}, method)
     monkeypatch.setattr(zips, "_read_member", lambda *_: pytest.fail("not in perfect order"))
-    with opened_zip(path) as listing, zipfile.ZipFile(path) as archive:
+    with open_zip(path) as listing, zipfile.ZipFile(path) as archive:
         assert [data for _, data in listing.read(range(5))] == [archive.read(m) for m in archive.infolist()]
 
 
@@ -83,7 +83,7 @@ def test_damage_reads_as_zipfile_reads_it(tmp_path_factory, data):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(whole)
     try:
-        with opened_zip(path) as listing:
+        with open_zip(path) as listing:
             wanted = [entry.key for entry in listing.entries if entry.fault is None and not entry.is_folder]
             quick = list(listing.read(wanted))
             with pytest.MonkeyPatch.context() as patch:

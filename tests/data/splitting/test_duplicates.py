@@ -88,7 +88,7 @@ def test_pairs_are_joined_as_they_come(monkeypatch):
     dataset = make_dataset(clustered(generator, 60), generator.integers(0, 2, 60))
     whole = near_groups(dataset, 2.0)
     assert len(set(whole.tolist())) < 60
-    monkeypatch.setattr(duplicates, "_PAIRS_A_JOIN", 0)
+    monkeypatch.setattr(duplicates, "_MAX_PAIRS", 0)
     assert np.array_equal(near_groups(dataset, 2.0), whole)
 
 
@@ -143,7 +143,7 @@ def test_identical_images_in_numbers():
 
 
 def test_near_duplicates_in_numbers_and_a_chain_is_named():
-    """In class a 20 images, each 2 grey levels brighter than the last; in class b a pair and single images."""
+    """In class a 20 images, each 2 gray levels brighter than the last; in class b a pair and single images."""
     levels = np.concatenate([np.arange(20) * 2, [101, 102], 111 + 15 * np.arange(8)])
     images = levels.astype(np.uint8).repeat(9).reshape(30, 3, 3, 1)
     dataset = make_dataset(images, [0] * 20 + [1] * 10)

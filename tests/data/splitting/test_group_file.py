@@ -116,9 +116,9 @@ def test_files_that_cannot_be_read(tmp_path, write, monkeypatch):
     with pytest.raises(RefusedError, match=r"cannot be read: .*null"):
         read_groups(tmp_path / "a\0b", IDS)
     path = write(SOUND)
-    monkeypatch.setattr(groups, "MOST_BYTES", len(SOUND))
+    monkeypatch.setattr(groups, "MAX_BYTES", len(SOUND))
     read_groups(path, IDS)
-    monkeypatch.setattr(groups, "MOST_BYTES", len(SOUND) - 1)
+    monkeypatch.setattr(groups, "MAX_BYTES", len(SOUND) - 1)
     with pytest.raises(RefusedError, match="is larger than"):
         read_groups(path, IDS)
 

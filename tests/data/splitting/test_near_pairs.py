@@ -51,7 +51,7 @@ def test_the_threshold_itself_is_near_and_the_next_whole_number_is_not():
     """At every place of the scale: 28 by 28 bright pixels have norms that single precision rounds."""
     base = np.full((28, 28, 1), 250, np.uint8)
     on, beyond = base.copy(), base.copy()
-    on -= 2  # each pixel: 2 grey levels exactly
+    on -= 2  # each pixel: 2 gray levels exactly
     beyond -= 2
     beyond[0, 0] -= 1
     images = np.stack([base, on, beyond])
@@ -67,10 +67,10 @@ def test_blocks_that_are_too_far_apart_are_not_looked_at(monkeypatch):
     expected = all_pairs(images, labels, 3.0)
     assert expected
     for rows, many in ((1, 0), (8, 2**13), (8, 0), (64, 0), (512, 2**13)):
-        monkeypatch.setattr(neighbours, "_ROWS", rows)
-        monkeypatch.setattr(neighbours, "_MANY", many)
+        monkeypatch.setattr(neighbours, "_BLOCK_ROWS", rows)
+        monkeypatch.setattr(neighbours, "_MANY_PAIRS", many)
         assert found_pairs(images, labels, 3.0) == expected
-    monkeypatch.setattr(neighbours, "_ROWS", 8)
+    monkeypatch.setattr(neighbours, "_BLOCK_ROWS", 8)
     far = (np.arange(64).repeat(4).reshape(64, 2, 2, 1) * 4).astype(np.uint8)
     blocks = list(near_pairs(far, np.zeros(64, np.int32), 1.0))
     assert len(blocks) == 8  # each block with itself alone

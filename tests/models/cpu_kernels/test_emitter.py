@@ -1,4 +1,4 @@
-"""Instructions of a kernel, each compiled, run and held against NumPy."""
+"""Instructions of a kernel, each compiled, run and compared with NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -6,45 +6,45 @@ import numpy as np
 import pytest
 
 from medjax.models.cpu_kernels import emitter
-from medjax.models.cpu_kernels import ffi_call as native
 from medjax.models.cpu_kernels.emitter import FLOAT, INT, constant
+from medjax.models.cpu_kernels.ffi_call import call_kernel
 
 NUMBERS = np.random.default_rng(0).normal(size=(7, 24)).astype(np.float32)
 
 
 def run(kernel, *arrays, shape=NUMBERS.shape):
-    """What a kernel makes of arrays whose first axis is the images'."""
+    """What a kernel computes from arrays whose first axis is the image."""
 
     @jax.jit
     def program(*arrays):
-        return native.run(kernel, [jax.ShapeDtypeStruct(shape, jnp.float32)], arrays)
+        return call_kernel(kernel, [jax.ShapeDtypeStruct(shape, jnp.float32)], arrays)
 
     return np.asarray(program(*arrays)[0])
 
 
-def test_loops_run_from_their_start_to_before_their_stop():
-    def count_turns(emit, buffers, first, stop, share):
-        bounds, turns = buffers
-        with emit.each(first, stop) as image:
-            begin, end = (emit.builder.fptosi(emit.load(bounds, image, place), INT) for place in range(2))
+def test_loops_run_over_a_range():
+    def count_iterations(emit, buffers, first, stop, task):
+        bounds, iterations = buffers
+        with emit.for_range(first, stop) as image:
+            begin, end = (emit.builder.fptosi(emit.load(bounds, image, index), INT) for index in range(2))
             total = emit.variable(FLOAT(0.0))
-            with emit.each(begin, end):
+            with emit.for_range(begin, end):
                 emit.write(emit.builder.fadd(emit.read(total), FLOAT(1.0)), total)
-            emit.store(emit.read(total), turns, image)
+            emit.store(emit.read(total), iterations, image)
 
     bounds = np.array([[0, 0], [0, 1], [0, 5], [2, 5], [5, 2], [-2, 3]], np.float32)
-    assert run(count_turns, bounds, shape=(6, 1)).ravel().tolist() == [0, 1, 5, 3, 0, 5]
+    assert run(count_iterations, bounds, shape=(6, 1)).ravel().tolist() == [0, 1, 5, 3, 0, 5]
 
 
 def test_the_smaller_of_two_indices_bounds_a_loop():
-    def fill_some(emit, buffers, first, stop, share):
+    def fill_some(emit, buffers, first, stop, task):
         limits, filled = buffers
-        with emit.each(first, stop) as image:
-            with emit.each(0, 8) as place:
-                emit.store(FLOAT(0.0), filled, image, place)
+        with emit.for_range(first, stop) as image:
+            with emit.for_range(0, 8) as index:
+                emit.store(FLOAT(0.0), filled, image, index)
             limit = emit.builder.fptosi(emit.load(limits, image), INT)
-            with emit.each(0, emit.least(limit, 5)) as place:
-                emit.store(FLOAT(1.0), filled, image, place)
+            with emit.for_range(0, emit.minimum(limit, 5)) as index:
+                emit.store(FLOAT(1.0), filled, image, index)
 
     limits = np.array([[0], [4], [5], [9]], np.float32)
     assert run(fill_some, limits, shape=(4, 8)).sum(1).tolist() == [0, 4, 5, 5]
@@ -53,11 +53,11 @@ def test_the_smaller_of_two_indices_bounds_a_loop():
 def test_tables_give_the_order_in_which_numbers_are_read():
     order = [3, 1, 2, 0]
 
-    def reorder(emit, buffers, first, stop, share):
+    def reorder(emit, buffers, first, stop, task):
         images, ordered = buffers
         table = emit.constants(order)
-        with emit.each(first, stop) as image, emit.each(0, len(order)) as place:
-            emit.store(emit.load(images, image, emit.load(table, place)), ordered, image, place)
+        with emit.for_range(first, stop) as image, emit.for_range(0, len(order)) as index:
+            emit.store(emit.load(images, image, emit.load(table, index)), ordered, image, index)
 
     assert np.array_equal(run(reorder, NUMBERS[:, :4], shape=(7, 4)), NUMBERS[:, order])
 
@@ -65,29 +65,29 @@ def test_tables_give_the_order_in_which_numbers_are_read():
 def test_scratch_holds_numbers_and_vectors():
     lanes = 4
 
-    def turn(emit, buffers, first, stop, share):
-        images, turned = buffers
+    def reverse(emit, buffers, first, stop, task):
+        images, backwards = buffers
         row = emit.scratch(FLOAT, (24,))
-        with emit.each(first, stop) as image:
-            for place in range(0, 24, lanes):
-                emit.store(emit.load(images, image, place, lanes=lanes), row, 24 - lanes - place)
-            with emit.each(0, 24) as place:
-                emit.store(emit.load(row, place), turned, image, place)
+        with emit.for_range(first, stop) as image:
+            for index in range(0, 24, lanes):
+                emit.store(emit.load(images, image, index, lanes=lanes), row, 24 - lanes - index)
+            with emit.for_range(0, 24) as index:
+                emit.store(emit.load(row, index), backwards, image, index)
 
     expected = NUMBERS.reshape(7, -1, lanes)[:, ::-1].reshape(7, 24)
-    assert np.array_equal(run(turn, NUMBERS), expected)
+    assert np.array_equal(run(reverse, NUMBERS), expected)
 
 
 def test_products_are_added_in_every_lane():
-    wide = emitter.lanes(24)
+    lanes = emitter.vector_lanes(24)
 
-    def add_products(emit, buffers, first, stop, share):
+    def add_products(emit, buffers, first, stop, task):
         images, sums = buffers
-        with emit.each(first, stop) as image, emit.each(0, 24 // wide) as vector:
-            place = emit.sum((vector, wide))
-            value = emit.load(images, image, place, lanes=wide)
-            scalar = emit.spread(emit.load(images, image), wide)
-            emit.store(emit.add_product(constant(FLOAT, 1.5, wide), scalar, value), sums, image, place)
+        with emit.for_range(first, stop) as image, emit.for_range(0, 24 // lanes) as vector:
+            element = emit.sum((vector, lanes))
+            value = emit.load(images, image, element, lanes=lanes)
+            scalar = emit.broadcast(emit.load(images, image), lanes)
+            emit.store(emit.add_product(constant(FLOAT, 1.5, lanes), scalar, value), sums, image, element)
 
     expected = 1.5 + NUMBERS[:, :1] * NUMBERS
     np.testing.assert_allclose(run(add_products, NUMBERS), expected, rtol=1e-6, atol=1e-6)
@@ -95,9 +95,9 @@ def test_products_are_added_in_every_lane():
 
 @pytest.mark.parametrize("length", [1, 2, 6, 12, 24, 48, 49, 64])
 def test_lanes_divide_a_row(length):
-    assert length % emitter.lanes(length) == 0
-    assert emitter.lanes(64) == emitter.lanes(48) in (8, 16)
+    assert length % emitter.vector_lanes(length) == 0
+    assert emitter.vector_lanes(64) == emitter.vector_lanes(48) in (8, 16)
 
 
-def test_a_vector_of_a_number_is_what_it_says():
+def test_constant_vectors_hold_their_number_in_every_lane():
     assert str(constant(FLOAT, 1.5, 4)).count("0x3ff8000000000000") == 4

@@ -82,4 +82,4 @@ def test_code_works_where_it_cannot_be_kept(folder, monkeypatch):
 def test_code_for_another_processor_is_not_taken(folder, monkeypatch):
     answer(1, ["one"])
     monkeypatch.setattr(machine_code.llvm, "get_default_triple", lambda: "another")
-    assert machine_code._read(machine_code._kept_at(["one"])) is None
+    assert machine_code._read_cached(machine_code._cache_path(["one"])) is None

@@ -25,7 +25,7 @@ def test_a_row_for_each_group(tmp_path, channels):
 def test_without_duplicates_the_figure_says_so(tmp_path):
     figure = plot_groups([], [], is_synthetic=False)
     save_figure(figure, tmp_path / "duplicates.png")
-    assert [text.get_text() for text in figure.texts] == ["No identical or nearly identical images."]
+    assert [text.get_text() for text in figure.texts] == ["No identical or near-identical images."]
 
 
 def test_images_run_from_the_first_to_the_least_like_it():

@@ -121,7 +121,7 @@ def test_one_error_beside_thousands_is_visible() -> None:
     assert error[0] > error[2]  # orange
 
 
-def test_samples_are_drawn_pixel_by_pixel_with_fixed_grey_levels() -> None:
+def test_samples_are_drawn_pixel_by_pixel_with_fixed_gray_levels() -> None:
     gray = images(3) // 2
     figure = plot_samples(gray, ["CXR", "Hand", LONG_NAME], "One of each", is_synthetic=True)
     drawn = [axes.images[0] for axes in figure.axes if axes.images]

@@ -20,13 +20,43 @@ def test_it_does_not_claim_a_comparison_that_was_not_made():
     assert answers()["Comparison"] == "Not measured in this run (--no-baselines)."
 
 
+def test_a_comparison_that_a_diverged_fold_withholds_is_told():
+    run = copy.deepcopy(RUN)
+    run["config"]["baselines"] = True
+    assert answers(run)["Comparison"] == "Withheld: a fold diverged."
+
+
+def test_network_optimizer_and_averaging_are_those_of_the_run():
+    run = copy.deepcopy(RUN)
+    assert answers(run)["Model"] == "Network “cnn”, 225,034 parameters."
+    assert answers(run)["Training"] == (
+        "Preset “report”, seed 7; within the run nothing was chosen by validation scores."
+    )
+    run["model"] |= {"name": "my_models:MyResNet", "kind": "NNX module"}
+    run["config"] |= {
+        "optimizer": "sgd",
+        "loss_proportional_sampling": 4,
+        "test_time_augmentation": 16,
+        "keep": "best",
+    }
+    told = answers(run)
+    assert told["Model"].startswith(
+        "Network “my_models:MyResNet” (NNX module), 225,034 parameters; predictions are"
+    )
+    assert "16 augmentations of the image (test-time augmentation)" in told["Model"]
+    assert told["Training"] == (
+        "Preset “report”, seed 7, optimizer sgd, loss-proportional sampling; within the run the validation images "
+        "decided which epoch's parameters are scored."
+    )
+
+
 def test_groups_and_balanced_classes_are_told():
     run = copy.deepcopy(RUN)
     run["data"]["groups"] = {"n": 300}
     run["config"]["class_balance"] = "weights"
     told = answers(run)
     assert told["Partitions"].endswith("Whole groups stay together: 300 groups.")
-    assert told["Class imbalance"] == "Rare classes count more in the loss."
+    assert told["Class imbalance"] == "Rare classes weigh more in the loss."
 
 
 def test_a_withheld_score_is_told():

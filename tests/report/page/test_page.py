@@ -10,7 +10,7 @@ import pytest
 
 from medjax.errors import RefusedError
 from medjax.report.page.page import render_page, write_page
-from tests.pages import FIGURES, HOSTILE, METRICS, RUN, Page, rename, rendered, spaced, write_run
+from tests.pages import FIGURES, HOSTILE, METRICS, RUN, Page, png, rename, rendered, spaced, write_run
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_page_is_one_document_with_a_contents_list_that_leads_somewhere(tmp_path
     assert html.startswith('<!DOCTYPE html>\n<html lang="en">')
     assert [tag for tag, _ in page.tags].count("h1") == 1
     targets = {f"#{id}" for id in page.values("section", "id")}
-    assert len(targets) == 14
+    assert len(targets) == 15
     assert set(page.values("a", "href")) == targets
     assert "phantom, report: medjax report" in page.text
     assert "preset “report”, 22 November 2026, 09:30 UTC" in page.text
@@ -55,13 +55,14 @@ def test_figures_have_an_alternative_text_and_a_size(tmp_path, run, metrics) -> 
 def test_summary_can_be_read_aloud(tmp_path, run, metrics) -> None:
     text = rendered(tmp_path, run, metrics).text
     assert (
-        "Shown 540 test images that it had not learnt from, the model named the right one of 3 classes for 99.63 % of "
-        "them and was wrong 2 times (95 % Wilson interval of its accuracy: 98.66 to 99.90 %). "
-        "It was not compared with simple models, so nothing here says that a network was needed. "
-        "Whether images of one patient lie on both sides is not known, so the number may be too good for new patients. "
+        "On 540 test images that it was not trained on, the model made 2 errors: an accuracy of 99.63 % over 3 classes, "
+        "with a 95 % Wilson interval of 98.66 to 99.90 %. "
+        "The model was not compared with baselines, so nothing here shows that it is needed. "
+        "It is not known whether images of one patient lie in several parts, so the score may be too optimistic for "
+        "new patients. "
         "The model is the network “cnn” with 225,034 parameters, trained for 2 epochs on 2,520 images of "
-        "“phantom” (28 × 28 pixels, gray). Its mean cross-entropy loss on the test images is 0.0123 nats, where 0 is "
-        "perfect and an even guess scores 1.10."
+        "“phantom” (28 × 28 pixels, gray). Its mean cross-entropy loss on the test images is 0.0123 nats; 0 is perfect, and "
+        "a uniform guess scores 1.10."
     ) in text
 
 
@@ -95,20 +96,21 @@ def test_history_is_shown_with_what_is_not_finite(tmp_path, run, metrics) -> Non
 
 def test_the_epoch_that_is_scored_and_an_early_stop_are_said(tmp_path, run, metrics) -> None:
     run["config"].update(epochs=5, keep="best")
-    text = rendered(tmp_path, run, metrics).text
-    assert "Scored here: the parameters after epoch 1." in text  # as before metrics.json said so
     run["config"]["early_stopping"] = True
     metrics["training"] = {"epochs": 2, "best_epoch": 0}
     text = rendered(tmp_path, run, metrics).text
     assert "Training stopped early, after 2 of at most 5 epochs." in text
     assert "Scored here: the parameters after epoch 1." in text
-    assert "decided which epoch's parameters are scored and when training stopped, and the training" in text
+    assert (
+        "decided which epoch's parameters are scored and when training stopped, and the model was trained on"
+        in text
+    )
     metrics["training"]["best_epoch"] = None
     assert "the parameters after the last epoch" in rendered(tmp_path, run, metrics).text
 
 
 def test_groups_that_were_kept_together_are_counted(tmp_path, run, metrics) -> None:
-    run["data"]["groups"] = {"path": "/home/someone/secret/groups.csv", "n": 300}
+    run["data"]["groups"] = {"path": "/home/someone/secret/groups.csv", "n": 300, "sources": ["user"]}
     html = render_page(write_run(tmp_path, run, metrics))
     assert "Images of one group were kept together: 300 groups." in Page(html).text
     assert "secret" not in html
@@ -124,7 +126,7 @@ def test_run_is_described(tmp_path, run, metrics) -> None:
         "AbdomenCT 840 180 181 1,201",
         "All classes 2,520 540 543 3,600",
         "3,600 images resized to the model's size",
-        "1 image turned upright",
+        "1 image rotated or mirrored as the EXIF tag says",
         "2 files skipped",
         "convolution 3×3, 32 26 × 26 × 32 320",
         "head/hidden Dense 128 204,928",
@@ -142,6 +144,34 @@ def test_run_is_described(tmp_path, run, metrics) -> None:
         assert words in text
     assert "recolored" not in text
     assert "converted" not in text
+
+
+def test_a_network_of_the_users_own_is_named_and_its_layers_may_lack_kind_and_shape(
+    tmp_path, run, metrics
+) -> None:
+    layers = [
+        {"layer": "trunk", "kind": "", "output_shape": [], "parameters": 7},
+        {"layer": "head", "output_shape": None, "parameters": 3},
+    ]
+    run["model"] = {"name": "my_models:MyResNet", "kind": "NNX module", "parameters": 10, "layers": layers}
+    write_run(tmp_path, run, metrics)
+    text = spaced(tmp_path)
+    assert "trunk – 7 head – 3 Network “my_models:MyResNet” NNX module 10" in text
+    assert "the network “my_models:MyResNet” with 10 parameters" in text
+    assert "onvolution" not in text
+    run["model"]["layers"] = []
+    assert "Network “my_models:MyResNet”" in rendered(tmp_path, run, metrics).text
+
+
+def test_the_page_says_which_images_are_augmented_and_sampled(tmp_path, run, metrics) -> None:
+    text = rendered(tmp_path, run, metrics).text
+    assert "The scored images are not augmented." in text
+    assert "on augmented images and in training mode" in text
+    assert "loss-proportional sampling)" not in text
+    run["config"] |= {"test_time_augmentation": 16, "loss_proportional_sampling": 4}
+    text = rendered(tmp_path, run, metrics).text
+    assert "averaged over 16 fixed augmentations of an image (test-time augmentation)" in text
+    assert "hard images are drawn more often (loss-proportional sampling)" in text
 
 
 def test_path_of_the_data_is_not_shown(tmp_path, run, metrics) -> None:
@@ -209,8 +239,8 @@ def test_figures_may_be_missing(tmp_path, run, metrics) -> None:
 def test_a_run_without_errors_says_so(tmp_path, run, metrics) -> None:
     metrics["test"].update(errors=0, accuracy=1.0, accuracy_ci95=[0.9929, 1.0])
     page = rendered(tmp_path, run, metrics)
-    assert "for 100.00 % of them and was never wrong (95 % Wilson" in page.text
-    assert "None of the 540 test images was wrong." in page.text
+    assert "the model made no error: an accuracy of 100.00 % over 3 classes" in page.text
+    assert "None of the 540 test images was misclassified." in page.text
     assert len(page.values("img", "src")) == 4
 
 
@@ -227,9 +257,11 @@ def test_missing_and_broken_files_are_refused_by_name(tmp_path, run, metrics, na
 
 def test_a_figure_that_is_no_png_and_an_empty_history_are_refused(tmp_path, run, metrics) -> None:
     write_run(tmp_path, run, metrics)
-    (tmp_path / "figures" / "curves.png").write_text("<svg onload='alert(1)'/>")
-    with pytest.raises(RefusedError, match=r"curves\.png: is not a PNG"):
-        render_page(tmp_path)
+    figure = tmp_path / "figures" / "curves.png"
+    for content in (b"<svg onload='alert(1)'/>", png("JPEG"), png()[:20], b""):
+        figure.write_bytes(content)
+        with pytest.raises(RefusedError, match=r"curves\.png: is not a PNG"):
+            render_page(tmp_path)
     (tmp_path / "history.csv").write_text("fold,epoch,val_loss\n")
     with pytest.raises(RefusedError, match="has no epoch"):
         render_page(tmp_path)

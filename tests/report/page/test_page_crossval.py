@@ -45,7 +45,7 @@ def make_history(folds=3, *, val="nan") -> str:
 def run() -> dict:
     run = copy.deepcopy(RUN)
     training = run["config"] | {"early_stopping": False, "reduce_on_plateau": False, "schedule": "constant"}
-    training |= {"stopping": {"stop_patience": 3}, "plateau": {"factor": 0.5}}
+    training |= {"stopping": {"stop_patience": 3}, "plateau": {"plateau_factor": 0.5}}
     run["job"] = "crossval"
     run["config"] = {"folds": 3, "repeats": 1, "only_fold": None, "fold_strategy": "auto", "keep_test": False}
     run["config"]["training"] = training
@@ -62,7 +62,9 @@ def metrics() -> dict:
         {"fold": fold, **common, **dict(zip(names, scores, strict=True))}
         for fold, scores in enumerate(FOLD_SCORES)
     ]
-    return copy.deepcopy({"folds": folds, "mean": MEAN, "pooled": POOLED, "seconds": METRICS["seconds"]})
+    return copy.deepcopy(
+        {"folds": folds, "mean": MEAN, "pooled": POOLED, "baselines": None, "seconds": METRICS["seconds"]}
+    )
 
 
 def write(run_dir, run, metrics, *, history=None, figures=FIGURES):
@@ -83,7 +85,7 @@ def test_page_is_one_document_with_a_contents_list_that_leads_somewhere(tmp_path
     page = Page(html)
     assert html.startswith('<!DOCTYPE html>\n<html lang="en">')
     targets = [f"#{id}" for id in page.values("section", "id")]
-    assert len(targets) == 15
+    assert len(targets) == 16
     assert page.values("a", "href") == targets
     assert not re.search(r"https?:|//[a-z]|<script|@import|url\(|<iframe|<object", html, re.IGNORECASE)
     assert len(page.values("img", "src")) == len(FIGURES)
@@ -95,11 +97,12 @@ def test_page_is_one_document_with_a_contents_list_that_leads_somewhere(tmp_path
 def test_summary_can_be_read_aloud(tmp_path, run, metrics) -> None:
     write(tmp_path, run, metrics)
     assert (
-        "In 3 folds, each of 2,161 images was scored once, by a model that did not train on it. "
+        "In 3 folds, each of 2,161 images was scored once, by a model that was not trained on it. "
         "Together the models made 7 errors: an accuracy of 99.68 %, with a 95 % Wilson interval of 99.33 to 99.84 %. "
-        "It was not compared with simple models, so nothing here says that a network was needed. "
-        "Whether images of one patient lie on both sides is not known, so the number may be too good for new patients. "
-        "The mean cross-entropy loss is 0.0199 nats, where 0 is perfect and an even guess among 3 classes scores "
+        "The model was not compared with baselines, so nothing here shows that it is needed. "
+        "It is not known whether images of one patient lie in several parts, so the score may be too optimistic for "
+        "new patients. "
+        "The mean cross-entropy loss is 0.0199 nats; 0 is perfect, and a uniform guess among 3 classes scores "
         "1.10. Over the folds, accuracy was 99.68 ± 0.35 % and loss 0.0193 ± 0.0236 (mean ± standard deviation). "
         "Each model is the network “cnn” with 225,034 parameters, trained for 2 epochs on the other folds of "
         "“phantom” (28 × 28 pixels, gray)."
@@ -126,11 +129,11 @@ def test_a_spread_over_folds_is_not_called_an_interval(tmp_path, run, metrics) -
 
 
 def test_run_is_described(tmp_path, run, metrics) -> None:
-    run["data"]["groups"] = {"path": "/home/someone/secret/groups.csv", "n": 300}
+    run["data"]["groups"] = {"path": "/home/someone/secret/groups.csv", "n": 300, "sources": ["user"]}
     html = render_page(write(tmp_path, run, metrics))
     text = spaced(tmp_path)
     for words in (
-        "Parts: 3 folds, stratified by class. Images of one group were kept together: 300 groups.",
+        "Split: 3 folds, stratified by class. Images of one group were kept together: 300 groups.",
         "The split keeps the images of a group together.",
         "AbdomenCT 720 CXR 720 Hand 721 All classes 2,161",
         "Cross-validation folds 3 repeats 1 only fold none fold strategy auto keep test no",
@@ -142,22 +145,21 @@ def test_run_is_described(tmp_path, run, metrics) -> None:
     assert "patience" not in text
     assert "factor" not in text
     assert "secret" not in html
-    del run["data"]["groups"], run["data"]["parts"]
+    run["data"]["groups"] = None
     assert "The split is at image level." in Page(render_page(write(tmp_path, run, metrics))).text
 
 
 def test_what_was_chosen_by_looking_is_said(tmp_path, run, metrics) -> None:
     text = Page(render_page(write(tmp_path, run, metrics))).text
-    assert "No validation part was held back: nothing was chosen by looking." in text
+    assert "No validation part was held out: nothing was decided by validation scores." in text
     assert "inner validation part" not in text
     run["config"]["training"] |= {"early_stopping": True, "reduce_on_plateau": True, "keep": "best"}
     metrics["folds"][1] |= {"epochs": 7, "best_epoch": 3}
     write(tmp_path, run, metrics, history=make_history(val="0.25"))
     text = spaced(tmp_path)
     assert (
-        "what was chosen by looking (which epoch's parameters are scored, when training stopped and when the "
-        "learning rate was reduced) was chosen on an inner validation part of the training folds, never on the "
-        "fold that is scored."
+        "An inner validation part of the training folds decided which epoch's parameters are scored, when training "
+        "stopped and when the learning rate was reduced; the fold that is scored decided nothing."
     ) in text
     assert "No validation part" not in text
     assert "trained for 2 to 7 epochs on the other folds" in text
@@ -175,13 +177,15 @@ def test_repeats_add_predictions_but_no_images(tmp_path, run, metrics) -> None:
     write(tmp_path, run, metrics, history=make_history(6))
     text = spaced(tmp_path)
     assert (
-        "In 2 repeats of 3 folds, each of 2,161 images was scored 2 times, each time by a model that did not "
-        "train on it. Together the models made 14 errors"
+        "In 2 repeats of 3 folds, each of 2,161 images was scored 2 times, each time by a model that was not "
+        "trained on it. Together the models made 14 errors"
     ) in text
-    assert "(computed for the 2,161 different images, since scoring an image again adds none)" in text
+    assert (
+        "(computed for the 2,161 different images, since scoring an image again adds no information)" in text
+    )
     assert "2 0 721 5 99.31 % 0.0456 2 3 1 720 2 99.72 % 0.0123 2" in text
     assert "All folds, pooled 4,322 14" in text
-    assert "misclassified in several repeats stands here once for each" in text
+    assert "misclassified in several repeats appears once for each" in text
     assert "Pooled predictions: rows are the true class" in text
 
 
@@ -219,7 +223,7 @@ def test_a_single_fold_says_that_it_is_one(tmp_path, run, metrics) -> None:
     write(tmp_path, run, metrics, history=history)
     text = spaced(tmp_path)
     assert "Only fold 2 of 3 was run; folds count from 0." in text
-    assert "On the 721 images of fold 2, which it did not train on, the model made 5 errors" in text
+    assert "On the 721 images of fold 2, which it was not trained on, the model made 5 errors" in text
     assert "Fold 2 alone 721 5" in text
     assert "ooled" not in text
     assert "±" not in text
@@ -238,7 +242,7 @@ def test_official_test_images_that_were_kept_have_their_own_row(tmp_path, run, m
     write(tmp_path, run, metrics)
     text = spaced(tmp_path)
     assert "Official test images 144 3 97.92 % (94.06 to 99.29) 0.111" in text
-    assert "by the mean of the probabilities that the 3 models gave" in text
+    assert "by the mean of the probabilities of the 3 models" in text
     assert "Counts of the official test images" in text
     diverge(run, metrics, 1)
     write(tmp_path, run, metrics)
@@ -249,7 +253,7 @@ def test_no_error_is_said(tmp_path, run, metrics) -> None:
     metrics["pooled"].update(errors=0, accuracy=1.0, accuracy_ci95=[0.9982, 1.0])
     text = Page(render_page(write(tmp_path, run, metrics))).text
     assert "Together the models made no error: an accuracy of 100.00 %" in text
-    assert "None of the 2,161 pooled images was wrong." in text
+    assert "None of the 2,161 pooled images was misclassified." in text
 
 
 def test_names_of_strangers_stay_text(tmp_path, run, metrics) -> None:

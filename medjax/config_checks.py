@@ -1,0 +1,153 @@
+"""Checks of a configuration: the type and range of each setting, and the rules between settings."""
+
+import dataclasses
+import reprlib
+from collections.abc import Collection, Iterator, Mapping
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from medjax.config import BUILT_IN, PRESETS, CrossvalConfig, TrainConfig
+from medjax.errors import Problem, RefusedError, listed, refuse
+from medjax.settings import Entry, Setting, entries, flag_of, kinds_of
+
+Config = TrainConfig | CrossvalConfig
+
+
+def require_valid(config: Config) -> None:
+    """Raise RefusedError, naming the flag of every setting that is wrong by itself or beside the others."""
+    found = list(entries(config))
+    wrong = {entry.name: problem for entry in found if (problem := _field_problem(entry))}
+    problems = list(wrong.values())
+    if isinstance(config, CrossvalConfig):
+        problems += _broken_crossval_rules(_with_defaults(config, wrong))
+    training = config.training if isinstance(config, CrossvalConfig) else config
+    if isinstance(training, TrainConfig):
+        training = _with_defaults(training, wrong)
+        problems += _broken_rules(training)
+        problems += _settings_without_effect(training, [entry for entry in found if entry.name not in wrong])
+    if problems:
+        raise RefusedError(problems)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """The configuration in a run.json, whose content is not trusted: the inverse of `dataclasses.asdict`.
+
+    Raises RefusedError for unknown or missing names, and for values of the wrong type or out of range.
+    """
+    config = _build(CrossvalConfig if "training" in values else TrainConfig, values)
+    problems = [problem for entry in entries(config) if (problem := _field_problem(entry))]
+    if problems:
+        raise RefusedError(each._replace(name=f"run.json: {each.name}") for each in problems)
+    return config
+
+
+def _build(owner: type, values: Any) -> Any:
+    names = {each.name for each in dataclasses.fields(owner)}
+    given = values.keys() if isinstance(values, Mapping) else set()
+    if names != given:
+        raise refuse(
+            "run.json",
+            f"was written by another version of medjax: its settings differ in {listed(sorted(names ^ given))}",
+            "install the version that its field medjax names, or train again",
+        )
+    kinds = kinds_of(owner)
+    return owner(
+        **{
+            name: _build(kinds[name], value) if dataclasses.is_dataclass(kinds[name]) else value
+            for name, value in values.items()
+        }
+    )
+
+
+def _field_problem(entry: Entry) -> Problem | None:
+    fault = _fault(entry.kind, entry.value, entry.setting or Setting("general"))
+    return None if fault is None else Problem(flag_of(entry.name), *fault)
+
+
+_Fault = tuple[str, str]  # what is wrong, and what would be right
+_NOUNS = {bool: "True or False", str: "text", int: "a whole number", float: "a number"}
+
+
+def _fault(kind: Any, value: Any, setting: Setting) -> _Fault | None:
+    """What is wrong with the type or range of a value, or None."""
+    options = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        faults = [_fault(option, value, setting) for option in options]
+        return None if None in faults else faults[0]
+    if get_origin(kind) is Literal:
+        return None if value in options else (f"{reprlib.repr(value)} is not a choice", ", ".join(options))
+    if get_origin(kind) is tuple:
+        return _tuple_fault(options, value, setting)
+    is_number = kind in (int, float)
+    if type(value) is not kind:
+        noun = _NOUNS.get(kind, f"a {kind.__name__}")
+        return f"{reprlib.repr(value)} is not {noun}", setting.limits if is_number else f"give {noun}"
+    if is_number and not setting.is_in_range(value):
+        return f"{value} is out of range", setting.limits
+    return None
+
+
+def _tuple_fault(options: tuple[Any, ...], value: Any, setting: Setting) -> _Fault | None:
+    if not isinstance(value, tuple):
+        return f"{reprlib.repr(value)} is not a tuple", "give one, in parentheses"
+    if options[-1] is not Ellipsis and len(value) != len(options):
+        return f"has {len(value)} values", f"give {len(options)}"
+    return next((fault for element in value if (fault := _fault(options[0], element, setting))), None)
+
+
+def _with_defaults(config: Any, wrong: Collection[str]) -> Any:
+    """The configuration with its wrong settings replaced by their defaults, so that the rules can read it."""
+    return dataclasses.replace(
+        config, **{each.name: each.default for each in dataclasses.fields(config) if each.name in wrong}
+    )
+
+
+def _broken_crossval_rules(config: CrossvalConfig) -> Iterator[Problem]:
+    num_models = config.folds * config.repeats
+    if config.only_fold is not None and config.only_fold >= num_models:
+        yield Problem("--only-fold", f"{config.only_fold} is out of range", f"0 to {num_models - 1}")
+
+
+def _broken_rules(config: TrainConfig) -> Iterator[Problem]:
+    if config.loss_proportional_sampling and config.class_balance == "sampling":
+        reason = "sampling excludes --loss-proportional-sampling"
+        yield Problem("--class-balance", reason, "give one of them, or --class-balance weights")
+    if config.test_time_augmentation and not config.augment:
+        yield Problem("--test-time-augmentation", "needs augmentation", "leave --no-augment out")
+    if config.keep == "stopping" and not config.early_stopping:
+        yield Problem("--keep", "stopping needs early stopping", "give --early-stopping")
+    if abs(sum(config.fractions) - 1) > 1e-6:
+        reason = f"{_text(config.fractions)} do not sum to 1"
+        yield Problem("--fractions", reason, "such as 0.8 0.1 0.1")
+    if not config.block_features:
+        yield Problem("--block-features", "no blocks", "a number for each block, such as 32 64")
+    if config.model_set and config.model == BUILT_IN:
+        reason = f"the built-in network {BUILT_IN} has options of its own"
+        yield Problem("--model-set", reason, "use them, or give --model file.py:name")
+    for pair in config.model_set:
+        name, equals, _ = pair.partition("=")
+        if not (equals and name.isidentifier()):
+            yield Problem("--model-set", f"{pair} is not key=value", "such as --model-set depth=18")
+
+
+def _settings_without_effect(config: TrainConfig, found: Collection[Entry]) -> Iterator[Problem]:
+    """Settings that need another one to have an effect, and are neither the default nor the preset's."""
+    values, default, preset = (
+        {each.name: each.value for each in entries(recipe)}
+        for recipe in (config, TrainConfig(), PRESETS[config.preset])
+    )
+    for name, _, setting, value in found:
+        if setting is None or setting.has_effect(values) or value in (default[name], preset[name]):
+            continue
+        needed, *effective = setting.needs
+        switch = flag_of(needed) if effective == [True] else f"{flag_of(needed)} {_either(effective)}"
+        yield Problem(flag_of(name), f"{_text(value)} has no effect", f"it needs {switch}")
+
+
+def _either(words: Collection[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _text(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,71 @@
+"""The worker process of `worker_pool`: decodes batches from its stdin and writes the results to its stdout.
+
+A message is a list of byte strings: their number and lengths as 64-bit integers, then the strings. A request has one for
+each encoded image, a reply four for each stack of images.
+"""
+
+import json
+import struct
+import sys
+from collections.abc import Sequence
+from typing import IO
+
+import numpy as np
+
+from medjax.config import DataConfig
+from medjax.data.decoding.batch import Result, decode_batch
+from medjax.data.decoding.image import DecodedStack
+
+CHANGES = ("reoriented", "rescaled", "resized", "reshaped", "recolored")
+"""All changes that `decode_image` can report, in its order."""
+_DIGEST_BYTES = 32
+
+
+def serve(settings: str) -> None:
+    """Answer batches until stdin ends; `settings` is a DataConfig as JSON. Images that are refused are left out."""
+    values = json.loads(settings)
+    config = DataConfig(**{**values, "ignore": tuple(values["ignore"])})
+    while images := receive(sys.stdin.buffer):
+        send(sys.stdout.buffer, pack(decode_batch(images, config)[0]))
+
+
+def pack(results: Sequence[Result]) -> list[bytes]:
+    """Four byte strings for each result: indices, one byte for each of `CHANGES`, digests and pixels."""
+    strings: list[bytes] = []
+    for indices, stack in results:
+        strings += [
+            struct.pack(f"<{len(indices)}I", *indices),
+            bytes(change in stack.changes for change in CHANGES),
+            stack.digests.tobytes(),
+            stack.pixels.tobytes(),
+        ]
+    return strings
+
+
+def unpack(strings: Sequence[bytes], image_size: int) -> list[Result]:
+    """The inverse of `pack`."""
+    results: list[Result] = []
+    for indices, changes, digests, pixels in zip(*[iter(strings)] * 4, strict=True):
+        count = len(digests) // _DIGEST_BYTES
+        stack = DecodedStack(
+            np.frombuffer(pixels, np.uint8).reshape(count, image_size, image_size, -1),
+            np.frombuffer(digests, np.uint8).reshape(count, _DIGEST_BYTES),
+            tuple(change for change, was_made in zip(CHANGES, changes, strict=True) if was_made),
+        )
+        results.append((struct.unpack(f"<{count}I", indices), stack))
+    return results
+
+
+def send(stream: IO[bytes], strings: Sequence[bytes]) -> None:
+    """Write a message."""
+    stream.write(struct.pack(f"<{1 + len(strings)}Q", len(strings), *map(len, strings)))
+    for string in strings:
+        stream.write(string)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> list[bytes]:
+    """Read a message; an empty list at the end of the stream. Raises struct.error if the stream breaks off."""
+    count = int.from_bytes(stream.read(8), "little")
+    lengths = struct.unpack(f"<{count}Q", stream.read(8 * count))
+    return [*struct.unpack("".join(f"{length}s" for length in lengths), stream.read(sum(lengths)))]

@@ -1,0 +1,124 @@
+"""Declare a setting once: default, unit, range and preconditions on its field, its meaning in the docstring below.
+
+The command line, its help, the checks of a configuration and the report page read them from there.
+"""
+
+import contextlib
+import math
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NamedTuple, TypeVar
+
+Heading = Literal[
+    "general",
+    "cross-validation",
+    "data",
+    "network",
+    "optimization",
+    "augmentation",
+    "early stopping",
+    "plateau",
+    "evaluation",
+]
+"""What settings are grouped under, in the order of `--help-all` and of the report page."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the field of a setting declares beside its default. A range holds for each number of a tuple."""
+
+    heading: Heading
+    is_common: bool = False
+    """Shown by `--help`; the others only by `--help-all`."""
+    metavar: str | None = None
+    """Placeholder of the value in the help; None derives it from the type."""
+    unit: str = ""
+    """Written after the value on the report page."""
+    at_least: int | float = -math.inf
+    above: int | float = -math.inf
+    at_most: int | float = math.inf
+    below: int | float = math.inf
+    needs: tuple[Any, ...] = ()
+    """Name of another setting, then its values under which this one has an effect; () always has one."""
+
+    def has_effect(self, values: Mapping[str, Any]) -> bool:
+        """Whether this setting has an effect beside the values of the others, by their names."""
+        needed, *effective = self.needs or (None,)
+        return needed not in values or values[needed] in effective
+
+    def is_in_range(self, number: int | float) -> bool:
+        """Whether a number is finite and within the bounds."""
+        return self.at_least <= number <= self.at_most and self.above < number < self.below
+
+    @property
+    def limits(self) -> str:
+        """The range in words: "1 to 9999", "more than 0", "a finite number"."""
+        low, high = f"{self.at_least:.12g}", f"{self.at_most:.12g}"
+        if math.isfinite(self.above):
+            low = f"more than {self.above:.12g}"
+        if math.isfinite(self.below):
+            high = f"less than {self.below:.12g}"
+        if high == "inf":
+            return "a finite number" if low == "-inf" else low if " " in low else f"at least {low}"
+        return f"{low} to {high}"
+
+
+def setting(default: T, heading: Heading, **declaration: Any) -> T:
+    """A dataclass field that carries a `Setting`; the keywords are those of `Setting`."""
+    return field(default=default, metadata={"setting": Setting(heading, **declaration)})
+
+
+class Configuration:
+    """Base of the dataclasses of settings: NumPy values, lists and paths become the plain values that JSON keeps."""
+
+    def __post_init__(self) -> None:
+        kinds = kinds_of(type(self))
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, _plain(value, kinds[name]))
+
+
+class Entry(NamedTuple):
+    """One setting of a configuration, with the value that it has there."""
+
+    name: str
+    kind: Any  # its type, without Annotated
+    setting: Setting | None
+    value: Any
+
+
+def entries(config: Any) -> Iterator[Entry]:
+    """The settings of a dataclass instance in the order of its fields, those of nested dataclasses included."""
+    kinds = kinds_of(type(config))
+    for each in fields(config):
+        value, kind = getattr(config, each.name), kinds[each.name]
+        if isinstance(value, Configuration) and type(value) is kind:
+            yield from entries(value)
+        else:
+            yield Entry(each.name, kind, each.metadata.get("setting"), value)
+
+
+def kinds_of(owner: type) -> dict[str, Any]:
+    """The types of a dataclass's fields, without Annotated."""
+    return typing.get_type_hints(owner)
+
+
+def _plain(value: Any, kind: Any) -> Any:
+    if hasattr(value, "tolist"):  # arrays and scalars of NumPy and JAX
+        value = value.tolist()
+    if hasattr(value, "__fspath__"):
+        return str(value)
+    if isinstance(value, list | tuple):
+        element_kind = (*typing.get_args(kind), None)[0]  # the elements of a setting are of one type
+        return tuple(_plain(element, element_kind) for element in value)
+    if type(value) is int and float in (kind, *typing.get_args(kind)):
+        with contextlib.suppress(OverflowError):  # left as it is, for `require_valid` to refuse
+            return float(value)
+    return value
+
+
+def flag_of(name: str) -> str:
+    """The command-line flag of a setting: `--batch-size` of `batch_size`."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,54 @@
+"""What a worker answers, and that nothing of it is lost on the way."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medjax.config import DataConfig
+from medjax.data.decoding.image import DecodedStack, decode_image
+from medjax.data.decoding.worker import CHANGES, pack, receive, send, unpack
+from medjax.records import LoadCounts
+from tests.sample_files import encode, png, random_pixels
+
+CONFIG = DataConfig(image_size=6)
+
+
+def test_all_that_decoding_can_change_has_a_bit():
+    """In the order in which the changes come."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(random_pixels(0, (9, 8, 3)), exif=exif)
+    changes = decode_image(turned, DataConfig(image_size=6, color="gray")).changes
+    assert changes == tuple(change for change in CHANGES if change in changes)
+    rescaled = encode(np.full((9, 8), 500, np.uint16), exif=exif)
+    changes = decode_image(rescaled, DataConfig(image_size=6, color="rgb", sixteen_bit="high-byte")).changes
+    assert changes == CHANGES
+
+
+def two(image):
+    return DecodedStack(np.stack([image.pixels] * 2), np.stack([image.digest] * 2), image.changes)
+
+
+def test_every_answer_survives_the_way():
+    changes = [(), ("resized",), ("reoriented", "rescaled", "resized", "reshaped", "recolored")]
+    images = [
+        decode_image(png(seed, shape), CONFIG)._replace(changes=changes[seed])
+        for seed, shape in enumerate([(9, 9, 3), (9, 9), (7, 8, 3)])
+    ]
+    answers = [((7 * place, 7 * place + 1), two(image)) for place, image in enumerate(images)]
+    again = unpack(pack(answers), 6)
+    for (places, stack), (copied_places, copy) in zip(answers, again, strict=True):
+        assert copied_places == places
+        np.testing.assert_array_equal(copy.pixels, stack.pixels)
+        np.testing.assert_array_equal(copy.digests, stack.digests)
+        assert copy.changes == stack.changes
+    assert set(CHANGES) < set(LoadCounts._fields)
+
+
+@pytest.mark.parametrize("strings", [[b"one", b"", b"three" * 99], [b""]])
+def test_messages_arrive_whole_and_one_by_one(tmp_path, strings):
+    with open(tmp_path / "pipe", "w+b") as stream:
+        send(stream, strings)
+        send(stream, [b"next"])
+        stream.seek(0)
+        assert [receive(stream), receive(stream), receive(stream)] == [strings, [b"next"], []]

@@ -1,0 +1,60 @@
+"""Linen modules under any name of the training flag."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from medjax.errors import RefusedError
+from medjax.models.linen import from_linen, plain_setting
+from medjax.models.network import TRAINING_FLAGS
+
+SHAPE = (6, 6, 1)
+IMAGES = jnp.asarray(np.random.default_rng(0).random((4, *SHAPE), np.float32))
+
+
+def module_with_flag(flag):
+    """A module that shouts whether it is trained: logits are 1 in training, 0 otherwise."""
+
+    def call(self, x, value):
+        is_training = value == TRAINING_FLAGS[flag]
+        return nn.Dense(2)(x.reshape(len(x), -1)) * 0 + float(is_training)
+
+    scope = {}
+    exec(f"def __call__(self, x, *, {flag}):\n    return call(self, x, {flag})", {"call": call}, scope)
+    return type("Shouting", (nn.Module,), {"__call__": nn.compact(scope["__call__"])})()
+
+
+@pytest.mark.parametrize("flag", TRAINING_FLAGS)
+def test_the_flag_is_found_under_every_usual_name(flag):
+    network = from_linen(module_with_flag(flag))
+    variables = network.init(jax.random.key(0), SHAPE)
+    for is_training in (False, True):
+        logits, _ = network.apply(variables, IMAGES, is_training=is_training, key=jax.random.key(0))
+        np.testing.assert_array_equal(logits, float(is_training))
+
+
+class AlwaysTraining(nn.Module):
+    """Batch statistics, and no way to say that it is not trained."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(nn.BatchNorm(use_running_average=False)(x).reshape(len(x), -1))
+
+
+def test_a_module_that_cannot_be_told_that_it_is_evaluated_is_refused():
+    network = from_linen(AlwaysTraining())
+    variables = network.init(jax.random.key(0), SHAPE)
+    with pytest.raises(
+        RefusedError, match=r"changes its state outside training.*an argument named is_training or"
+    ):
+        network.apply(variables, IMAGES, is_training=False, key=jax.random.key(0))
+
+
+def test_settings_are_plain_and_the_same_in_every_process():
+    settings = from_linen(nn.Sequential([nn.Dense(3), nn.relu])).settings
+    assert settings["layers"][0]["Dense"]["features"] == 3
+    assert settings["layers"][1] == "relu"
+    assert plain_setting(lambda x: x) == "<lambda>"
+    assert "0x" not in repr(settings)

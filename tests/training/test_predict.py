@@ -1,0 +1,84 @@
+"""Predictions: in the order asked for, the same in one call or in many, with or without labels."""
+
+import jax
+import numpy as np
+import pytest
+
+from medjax.errors import RefusedError
+from medjax.training.fit import fit, fit_folds
+from medjax.training.fold_plan import EVALUATION_BATCH
+from medjax.training.predict import predict
+from medjax.training.strategies import select_fold
+from tests.tiny import make_images, make_split, tiny_learner
+
+IMAGES, LABELS = make_images()
+SPLIT = make_split(LABELS)
+
+
+def assert_same(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The last of two epochs, with an axis of folds."""
+    steps = fit_folds(tiny_learner(), (IMAGES, LABELS), [SPLIT], num_epochs=2, batch_size=16)
+    return [(info.epoch, jax.tree.map(np.array, state), info) for state, info in steps]
+
+
+def test_parts_of_any_length_share_one_program_for_predictions(trained):
+    variables = select_fold(trained[-1][1].learner.variables, 0)
+    predict(tiny_learner(), variables, (IMAGES, LABELS), SPLIT.test)
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
+    )
+    predict(tiny_learner(), variables, (IMAGES, LABELS), np.arange(7))
+    predict(tiny_learner(), variables, (IMAGES, LABELS), np.tile(SPLIT.train, 3))
+    assert compiled == []
+
+
+def test_predictions_are_the_models_softmax_in_the_order_asked(trained):
+    learner = tiny_learner()
+    variables = select_fold(trained[-1][1].learner.variables, 0)
+    indices = SPLIT.test[::-1].copy()
+    predictions = predict(learner, variables, (IMAGES, LABELS), indices)
+    assert np.array_equal(predictions.labels, LABELS[indices])
+    np.testing.assert_allclose(predictions.probabilities.sum(1), 1, rtol=1e-5)
+    chosen = predictions.probabilities[np.arange(len(indices)), predictions.labels]
+    np.testing.assert_allclose(predictions.losses, -np.log(chosen), rtol=1e-4, atol=1e-6)
+    single = predict(learner, variables, (IMAGES, LABELS), indices[3:4])
+    np.testing.assert_allclose(single.probabilities[0], predictions.probabilities[3], rtol=1e-5)
+
+
+def test_predictions_do_not_depend_on_how_many_are_asked_for_in_one_call(trained, monkeypatch):
+    variables = select_fold(trained[-1][1].learner.variables, 0)
+    rows = np.resize(np.arange(len(LABELS)), 3 * EVALUATION_BATCH + 5)
+    whole = predict(tiny_learner(), variables, (IMAGES, LABELS), rows)
+    monkeypatch.setattr("medjax.training.predict._EVALUATIONS_A_CALL", 2)  # 256, and a call with 133 of 256
+    assert_same(whole, predict(tiny_learner(), variables, (IMAGES, LABELS), rows))
+    one = predict(tiny_learner(), variables, (IMAGES, LABELS), rows[-1:])
+    np.testing.assert_allclose(one.probabilities[0], whole.probabilities[-1], rtol=1e-5)
+
+
+def test_images_alone_have_probabilities_and_no_losses(trained):
+    variables = select_fold(trained[-1][1].learner.variables, 0)
+    labelled = predict(tiny_learner(), variables, (IMAGES, LABELS))
+    alone = predict(tiny_learner(), variables, IMAGES)
+    assert_same(labelled.probabilities, alone.probabilities)
+    assert (alone.labels, alone.losses) == (None, None)
+    assert np.array_equal(alone.indices, np.arange(len(IMAGES)))
+
+
+def test_any_state_of_one_fold_will_do_and_that_of_several_is_refused(trained):
+    *_, (state, _) = fit(tiny_learner(), (IMAGES, LABELS), SPLIT, num_epochs=1, batch_size=16)
+    same = [
+        predict(tiny_learner(), each, IMAGES).probabilities
+        for each in (state, state.learner, state.learner.variables, state.best)
+    ]
+    for other in same[1:]:
+        assert_same(same[0], other)
+    with pytest.raises(RefusedError, match=r"take one fold of it: medjax\.select_fold\(state, 0\)"):
+        predict(tiny_learner(), trained[-1][1], IMAGES)
+    with pytest.raises(RefusedError, match="state: is a dict"):
+        predict(tiny_learner(), state.learner.parameters, IMAGES)

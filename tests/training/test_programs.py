@@ -1,0 +1,46 @@
+"""Compiled programs: each once, whatever is compiled ahead."""
+
+import jax
+import numpy as np
+import pytest
+
+from medjax.training.fit import fit_folds
+from medjax.training.fold_plan import make_plan
+from medjax.training.folds import Controls, init_fold
+from medjax.training.programs import compile_init
+from medjax.training.strategies import select_fold
+from tests.tiny import make_images, make_split, tiny_learner
+
+IMAGES, LABELS = make_images()
+SPLIT = make_split(LABELS)
+
+
+def assert_same(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.mark.parametrize("strategy", ["loop", "map", "vmap"])
+def test_every_program_of_an_epoch_is_compiled_once_though_it_is_compiled_ahead(strategy):
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, fun_name="", **__: compiled.append(fun_name) if "backend_compile" in event else None
+    )
+    learner = tiny_learner(learning_rate=0.012)
+    for splits in ([SPLIT], [SPLIT, make_split(LABELS, seed=5)]):
+        compiled.clear()
+        for _ in fit_folds(learner, (IMAGES, LABELS), splits, num_epochs=2, batch_size=16, strategy=strategy):
+            pass
+        # By loop two folds are two calls of the program for one; the others compile for so many folds.
+        programs = [
+            name for name in compiled if any(word in name for word in ("run_steps", "finish", "all_folds"))
+        ]
+        expected = {"loop": 2 if len(splits) == 1 else 0}.get(strategy, 3)
+        assert len(programs) == expected, compiled
+
+
+def test_fresh_parameters_are_those_of_a_compiler_that_optimises():
+    plan = make_plan([SPLIT, make_split(LABELS, seed=5)], seed=2**32 - 1, batch_size=16)
+    quick = compile_init(tiny_learner(), IMAGES.shape, Controls(), False)(plan.key)
+    for fold in range(2):
+        plain = jax.jit(lambda key: init_fold(key, tiny_learner(), Controls(), IMAGES.shape))(plan.key[fold])
+        assert_same(select_fold(quick, fold), plain)
