@@ -145,3 +145,12 @@ def test_best_parameters_can_be_scored_instead_of_the_last(phantom_folder, tmp_p
 def test_without_augmentation_no_augmented_figure_is_drawn(phantom_folder, tmp_path):
     run = medjax.train(phantom_folder, dataclasses.replace(CONFIG, augment=False), run_dir=tmp_path / "plain")
     assert not (run.directory / "figures" / "augmented.png").exists()
+
+
+def test_a_data_set_in_memory_is_trained_and_evaluated(phantom_folder, tmp_path):
+    dataset = load(phantom_folder, CONFIG.data)
+    run = medjax.train(dataset, CONFIG, run_dir=tmp_path / "run")
+    assert (run.directory / "report.html").is_file()
+    assert medjax.load_run(run.directory).evaluate(dataset) == {"test": run.metrics["test"]}
+    with pytest.raises(RefusedError, match=r"its data were given in Python \(give them again: evaluate"):
+        medjax.load_run(run.directory).evaluate()
