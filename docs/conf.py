@@ -35,6 +35,10 @@ python_use_unqualified_type_names = True
 
 _scratch = tempfile.mkdtemp(prefix="medjax-docs-")
 atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
+_profile = Path(_scratch, "ipython", "profile_default")
+(_profile / "startup").mkdir(parents=True)
+shutil.copy(Path(__file__).parent / "shell_cells.py", _profile / "startup")
+(_profile / "ipython_kernel_config.py").write_text("c.Application.log_level = 'ERROR'\n")
 # Inherited by the kernels. The programs that one page compiles are there for the next.
 os.environ.update(
     JAX_PLATFORMS="cpu",
