@@ -5,7 +5,7 @@ TRIALS ?= 8
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install train test test-slow test-gpu test-kill test-faults test-page check peers bench clean
+.PHONY: install train test test-slow test-gpu test-kill test-faults test-page check docs peers bench clean
 
 install: $(VENV)/installed
 
@@ -41,6 +41,14 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Executes the pages on the phantom data, offline; any warning or failing cell ends it with an error.
+docs: .venv/docs-installed
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going -d docs/_build/doctrees docs docs/_build/html $(ARGS)
+
+.venv/docs-installed: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 peers: .venv-peers/installed
 
 .venv-peers/installed: benchmarks/peers/requirements.txt
@@ -52,4 +60,4 @@ bench: install peers
 	$(BIN)/python -m benchmarks --data $(DATA) $(ARGS)
 
 clean:
-	rm -rf .venv .venv-* runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* runs .pytest_cache .mypy_cache .ruff_cache .hypothesis docs/_build

@@ -182,6 +182,8 @@ def gain_sentence(gain: Mapping[str, Any], baseline: str) -> str:
 
 def shown_command(run: Mapping[str, Any]) -> str:
     """The command of the run, with only the name, not the path, of the data."""
+    if run["data"]["path"] is None:  # a data set in memory
+        return run["command"]
     try:
         arguments = shlex.split(run["command"])
     except ValueError:  # a call in Python, not a command line
