@@ -48,9 +48,11 @@ def give_up(reason: str) -> None:
 @functools.cache
 def _missing_for_llvm() -> str | None:
     try:
-        import llvmlite.binding  # noqa: F401
-    except (ImportError, OSError) as error:  # OSError: its shared library cannot be loaded
-        return f"llvmlite cannot be imported ({error})"
+        import llvmlite.binding
+
+        llvmlite.binding.get_default_triple()  # loads the shared library, which the import leaves for later
+    except (ImportError, OSError) as error:
+        return f"llvmlite cannot be loaded ({error})"
     return None if _can_execute_memory() else "this process may not make memory executable"
 
 
@@ -72,8 +74,8 @@ def _can_execute_memory() -> bool:
 def warn_once(reason: str) -> None:
     """Warn that XLA's convolutions run instead of kernels; the same reason is given once per process."""
     warnings.warn(
-        f"{reason}: XLA's convolutions run instead of medjax's CPU kernels, with the same results but slower to train "
-        f"({VARIABLE}=0 silences this)",
+        f"{reason}: XLA's convolutions run instead of medjax's CPU kernels, with the same results "
+        f"up to rounding, but slower to train ({VARIABLE}=0 silences this)",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -96,4 +96,4 @@ with warnings.catch_warnings(record=True) as caught:
 print(warning.message)
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert result.stdout.startswith("llvmlite cannot be imported"), result.stderr
+    assert result.stdout.startswith("llvmlite cannot be loaded"), result.stderr

@@ -119,8 +119,8 @@ def test_where_llvm_is_missing_the_twin_runs_with_one_warning(monkeypatch):
     def check(length):
         assert not is_native(*[jnp.ones(length)] * 2)
 
-    monkeypatch.setattr(availability, "missing", lambda: "llvmlite cannot be imported (not installed)")
-    assert warnings_of(check, [2, 3]) == ["llvmlite cannot be imported (not installed)"]
+    monkeypatch.setattr(availability, "missing", lambda: "llvmlite cannot be loaded (not installed)")
+    assert warnings_of(check, [2, 3]) == ["llvmlite cannot be loaded (not installed)"]
 
 
 def test_after_one_kernel_failed_twins_run_with_one_warning():
