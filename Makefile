@@ -43,7 +43,7 @@ check: install
 
 # Executes the pages on the phantom data, offline; any warning or failing cell ends it with an error.
 docs: $(VENV)/docs-installed
-	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going -d docs/_build/doctrees docs docs/_build/html $(ARGS)
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --jobs auto -d docs/_build/doctrees docs docs/_build/html $(ARGS)
 
 $(VENV)/docs-installed: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
