@@ -42,10 +42,10 @@ check: install
 	$(BIN)/mypy
 
 # Executes the pages on the phantom data, offline; any warning or failing cell ends it with an error.
-docs: .venv/docs-installed
+docs: $(VENV)/docs-installed
 	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going -d docs/_build/doctrees docs docs/_build/html $(ARGS)
 
-.venv/docs-installed: .venv/installed
+$(VENV)/docs-installed: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
