@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -13,8 +14,9 @@ author = "The medjax developers"
 copyright = "The medjax developers, Apache-2.0"
 release = metadata.version("medjax")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
+smartquotes = False  # they make one dash of the two before an option
 html_theme = "furo"
 html_title = f"medjax {release}"
 html_show_sourcelink = False
@@ -34,6 +36,27 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
+
+
+_ARRAY_LIKE = r"numpy\._typing\._array_like\._Buffer.*?_NestedSequence\[complex \| bytes \| str\]"
+
+
+def shorten_signature(app, what, name, obj, options, signature, returns):
+    """Write types as the source does: Array, ArrayLike. Leave out the arguments that Linen adds to a module.
+
+    Settings are listed below their class, each with its default, so their class needs no signature.
+    """
+    if name.endswith("Config"):
+        return "", None
+    shown = re.sub(_ARRAY_LIKE, "ArrayLike", signature or "").replace("jaxlib._jax.Array", "Array")
+    shown = re.sub(r", parent: .*", ")", shown)
+    return shown or signature, returns and returns.replace("jaxlib._jax.Array", "Array")
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-process-signature", shorten_signature)
+
 
 _scratch = tempfile.mkdtemp(prefix="medjax-docs-")
 atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
