@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,17 @@ def arguments(phantom_folder):
 @pytest.fixture(scope="module")
 def undisturbed(arguments, tmp_path_factory):
     """The run that nobody kills, and the seconds it took."""
+    return run_undisturbed(arguments, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def with_batch_norm(arguments, tmp_path_factory):
+    """The same of a user's network with batch statistics: its arguments, the run, and the seconds it took."""
+    line = [*arguments, "--model", f"{Path(__file__).with_name('user_networks.py')}:BatchNormResNet"]
+    return line, *run_undisturbed(line, tmp_path_factory)
+
+
+def run_undisturbed(arguments, tmp_path_factory):
     directory = tmp_path_factory.mktemp("undisturbed") / "run"
     started = time.monotonic()
     subprocess.run([sys.executable, "-m", "medjax", *arguments, "--run", str(directory)], check=True)
@@ -77,8 +89,10 @@ def assert_no_debris(run):
 
 @pytest.mark.kill
 @pytest.mark.parametrize("trial", range(int(os.environ.get("TRIALS", "8"))))
-def test_killed_at_random_moments(trial, arguments, undisturbed, tmp_path):
+def test_killed_at_random_moments(trial, arguments, undisturbed, with_batch_norm, tmp_path):
     expected, seconds = undisturbed
+    if trial % 2:
+        arguments, expected, seconds = with_batch_norm
     generator = random.Random(SEED + trial)
     directory = tmp_path / "run"
     for attempt in range(generator.choice([1, 1, 2, 3])):

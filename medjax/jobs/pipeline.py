@@ -49,6 +49,13 @@ class Request:
     command: str  # how to ask for it again
 
 
+class _Opened(NamedTuple):
+    """A run directory that --resume found, locked, and its run.json if a run was begun there."""
+
+    directory: Path
+    record: Mapping[str, Any] | None
+
+
 class _Inputs(NamedTuple):
     """What a job works on."""
 
@@ -70,21 +77,16 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
     require_valid(config)
     started = time.perf_counter()
     with Display(is_quiet=is_quiet) as display, contextlib.ExitStack() as stack:
-        is_locked, previous = (
-            _open_previous(config, request, display, stack) if request.resume else (False, None)
-        )
-        if previous is not None and _is_finished(previous, config):
-            assert request.run_dir is not None
-            display.say(f"{request.run_dir} is finished already; it is left as it is")
-            return Run(request.run_dir, dict(previous), request.model)
+        opened = _open_previous(config, request, display, stack) if request.resume else None
+        previous = opened.record if opened else None
+        if opened and previous and _is_finished(previous, config):
+            display.say(f"{opened.directory} is finished already; it is left as it is")
+            return Run(opened.directory, dict(previous), request.model)
         inputs = _load(config, request, display)
         record = _describe(inputs, request)
-        if previous is not None:
-            assert request.run_dir is not None
-            _take_over(record, previous, request, display)
-            directory = request.run_dir
-        else:
-            directory = _make_directory(inputs, request, stack, is_locked=is_locked)
+        if opened and previous:
+            _take_over(opened.directory, record, previous, request, display)
+        directory = opened.directory if opened else _make_directory(inputs, request, stack)
         with _kept_record(directory, record, previous, request, display) as write_status:
             trained = _train_and_score(directory, inputs, record, write_status, display, started)
     _require_converged(config, trained, directory)
@@ -93,8 +95,8 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
 
 def _open_previous(
     config: Config, request: Request, display: Display, stack: contextlib.ExitStack
-) -> tuple[bool, Mapping[str, Any] | None]:
-    """Lock the directory of the run to continue, if it is there, and read its run.json, if a run was begun."""
+) -> _Opened | None:
+    """Lock the directory of the run to continue and read its run.json; None if there is no such directory."""
     directory = request.run_dir
     if directory is None:
         raise refuse("--resume", "needs to know which run", "name it: --run DIR")
@@ -107,7 +109,7 @@ def _open_previous(
         display.say(f"nothing to continue in {directory} yet: starting at epoch 0")
     else:
         resume.require_same_job(directory, record, job_name(config), config)
-    return is_there, record
+    return _Opened(directory, record) if is_there else None
 
 
 def _is_finished(record: Mapping[str, Any], config: Config) -> bool:
@@ -140,33 +142,30 @@ def _describe(inputs: _Inputs, request: Request) -> dict[str, Any]:
 
 
 def _take_over(
-    record: dict[str, Any], previous: Mapping[str, Any], request: Request, display: Display
+    directory: Path,
+    record: dict[str, Any],
+    previous: Mapping[str, Any],
+    request: Request,
+    display: Display,
 ) -> None:
     """Let `record` take over what a run that continues keeps; RefusedError if it may not continue."""
-    assert request.run_dir is not None
-    resume.require_same_data(request.run_dir, previous["data"], record["data"])
-    resume.require_same_network(request.run_dir, previous["model"], record["model"])
+    resume.require_same_data(directory, previous["data"], record["data"])
+    resume.require_same_network(directory, previous["model"], record["model"])
     for warning in resume.compare_environments(
-        request.run_dir, previous, record, allow_version_change=request.allow_version_change
+        directory, previous, record, allow_version_change=request.allow_version_change
     ):
         display.warn(warning)
     resumption = {name: record[name] for name in ("started", "command", "versions", "machine")}
     kept = ["started", "strategy", "versions", "machine"]
+    # With more epochs than before, the new command is the one that repeats the run.
     if record["config"] == previous["config"]:
-        kept.append(
-            "command"
-        )  # with more epochs than before, the new command is the one that repeats the run
+        kept.append("command")
     record |= {name: previous[name] for name in kept}
     record["resumptions"] = [*previous["resumptions"], resumption]
 
 
-def _make_directory(
-    inputs: _Inputs, request: Request, stack: contextlib.ExitStack, *, is_locked: bool
-) -> Path:
-    """A new run directory, locked; or the one without a run that --resume found and locked."""
-    if is_locked:
-        assert request.run_dir is not None
-        return request.run_dir
+def _make_directory(inputs: _Inputs, request: Request, stack: contextlib.ExitStack) -> Path:
+    """A new run directory, locked."""
     name = f"{run_files.file_name(inputs.dataset.name)}-{training_of(inputs.config).preset}"
     try:
         directory = run_files.create_run_dir(request.run_dir, name)

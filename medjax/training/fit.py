@@ -120,22 +120,28 @@ def fit_folds(
     num_steps = plan_shapes.train.shape[1] // batch_size
     steps_per_shuffle = -(-num_steps // max(loss_proportional_sampling, 1))
     programs = compile_epoch(learner, num_classes, batch_size, steps_per_shuffle, controls, strategy)
-    init_options = images.shape, controls, loss_proportional_sampling > 0
-    state_shapes = jax.eval_shape(jax.vmap(make_init(learner, *init_options)), plan_shapes.key)
+    init_options = learner, images.shape, controls, loss_proportional_sampling > 0
+    state_shapes = jax.eval_shape(jax.vmap(make_init(*init_options)), plan_shapes.key)
     no_sums = _zero_sums(plan_shapes.key.shape[0], num_classes)
     shapes = abstract_arrays(strategy, (plan_shapes, state_shapes, no_sums))
     with compile_ahead(programs, images, labels, *shapes) as compiling:
         plan = put_on_devices(strategy, planning())
-        # A copy, as the first step gives the memory away.
-        state = _copy(state) if state is not None else compile_init(learner, *init_options)(plan.key)
-        state = put_on_devices(strategy, state)
+        # A copy, because it is donated to the first step.
+        state = _copy(state) if state is not None else compile_init(*init_options)(plan.key)
         epochs = _Epochs(programs, compiling, images, labels, plan, num_steps, steps_per_shuffle, on_progress)
-        # Folds that have stopped keep the epoch they stopped in; the others are all in the same.
-        for epoch in range(int(np.asarray(state.epoch).max()), num_epochs):
-            if not _has_work(state, num_epochs):
-                return
-            state, info = epochs.run(epoch, state, put_on_devices(strategy, no_sums))
-            yield state, info
+        zeros = functools.partial(put_on_devices, strategy, no_sums)
+        yield from _run_epochs(epochs, put_on_devices(strategy, state), num_epochs, zeros)
+
+
+def _run_epochs(
+    epochs: "_Epochs", state: FoldState, num_epochs: int, zeros: Callable[[], Sums]
+) -> Iterator[tuple[FoldState, EpochInfo]]:
+    # Folds that have stopped keep the epoch they stopped in; the others are all in the same.
+    for epoch in range(int(np.asarray(state.epoch).max()), num_epochs):
+        if not _has_work(state, num_epochs):
+            return
+        state, info = epochs.run(epoch, state, zeros())
+        yield state, info
 
 
 class _Epochs:
