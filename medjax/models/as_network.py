@@ -16,7 +16,7 @@ from medjax.models.network import (
     Network,
     Variables,
     arguments_of,
-    as_float32,
+    make_variables,
     parameter_names,
     require_logits,
     require_same_state,
@@ -70,7 +70,7 @@ def _from_functions(init: Callable[..., Any], apply: Callable[..., Any]) -> Netw
     def init_variables(key: Key[Array, ""], image_shape: tuple[int, ...]) -> Variables:
         made = init(key, image_shape)
         parameters, state = made if isinstance(made, Variables) else (made, {})
-        return Variables(as_float32(parameters), state)
+        return make_variables(name, parameters, state)
 
     @functools.cache
     def takes_variables(image_shape: tuple[int, ...]) -> bool:
@@ -92,7 +92,8 @@ def _from_functions(init: Callable[..., Any], apply: Callable[..., Any]) -> Netw
 
 
 def _require_only_rngs(factory: Callable[..., Any]) -> None:
-    """Raise RefusedError if a factory needs more than `rngs`."""
+    """Raise RefusedError if a factory needs more than `rngs`, or carries settings that it does not take."""
+    name = _name_of(factory)
     missing = [
         parameter.name
         for parameter in arguments_of(factory).values()
@@ -101,11 +102,18 @@ def _require_only_rngs(factory: Callable[..., Any]) -> None:
         and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
     if missing:
-        name = _name_of(factory)
         raise refuse(
             f"model {name}",
             f"needs {', '.join(missing)} beside rngs",
             f"give functools.partial({name}, {missing[0]}=...)",
+        )
+    if not isinstance(factory, functools.partial):
+        return
+    known = arguments_of(factory.func)
+    unknown = [each for each in factory.keywords if each not in known]
+    if unknown and not any(each.kind is each.VAR_KEYWORD for each in known.values()):
+        raise refuse(
+            f"model {name}", f"has no argument {unknown[0]}", f"its arguments are {', '.join(known)}"
         )
 
 

@@ -1,11 +1,14 @@
 """A Linen module as a `Network`: any name of the training flag, any mutable collection, any random stream."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import errors as flax_errors
 from flax import linen as nn
 from jaxtyping import Array, Key, PyTree
@@ -15,8 +18,8 @@ from medjax.models.network import (
     TRAINING_FLAGS,
     Network,
     Variables,
-    as_float32,
     find_flag,
+    make_variables,
     require_logits,
     require_same_state,
 )
@@ -30,7 +33,8 @@ def from_linen(module: nn.Module) -> Network:
     """
     flag = find_flag(type(module).__call__)
     name = type(module).__name__
-    field = None if flag else next((each for each in TRAINING_FLAGS if hasattr(module, each)), None)
+    fields = {each.name for each in dataclasses.fields(module)}  # not attributes: `train` may be a method
+    field = None if flag else next((each for each in TRAINING_FLAGS if each in fields), None)
 
     def bind(*, is_training: bool) -> tuple[nn.Module, dict[str, bool]]:
         """The module and the arguments that tell it whether it is trained."""
@@ -45,7 +49,7 @@ def from_linen(module: nn.Module) -> Network:
         # Modules draw at random under names of their own; Linen falls back on "params" for all of them.
         variables = bound.init(key, jnp.zeros((1, *image_shape), jnp.float32), **options)
         variables = dict(nn.meta.unbox(variables))
-        return Variables(as_float32(variables.pop("params", {})), variables)
+        return make_variables(name, variables.pop("params", {}), variables)
 
     def apply(
         variables: Variables, images: Array, *, is_training: bool, key: Key[Array, ""]
@@ -70,19 +74,27 @@ def from_linen(module: nn.Module) -> Network:
     return Network(init, apply, name, _settings_of(module), module)
 
 
-def _settings_of(module: nn.Module) -> dict[str, Any]:
-    names = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
-    return {name: plain_setting(getattr(module, name)) for name in names}
+def _settings_of(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass, without those that Linen adds to a module."""
+    hidden = ("parent", "name") if isinstance(value, nn.Module) else ()
+    names = [field.name for field in dataclasses.fields(value) if field.name not in hidden]
+    return {name: plain_setting(getattr(value, name)) for name in names}
 
 
 def plain_setting(value: Any) -> Any:
     """A setting as JSON can hold it, without addresses in memory, so that two processes agree on it."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
         return [plain_setting(each) for each in value]
     if isinstance(value, Mapping):
         return {str(name): plain_setting(each) for name, each in value.items()}
-    if isinstance(value, nn.Module):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):  # Linen modules are dataclasses
         return {type(value).__name__: _settings_of(value)}
+    if isinstance(value, functools.partial):
+        return {plain_setting(value.func): plain_setting([*value.args, value.keywords])}
     return getattr(value, "__name__", type(value).__name__)

@@ -80,13 +80,14 @@ def arguments_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter
             name: each for name, each in arguments_of(function.func).items() if name not in function.keywords
         }
         return dict(list(left.items())[len(function.args) :])
+    is_class = isinstance(function, type)
     try:
         # A metaclass, as NNX has one, hides the arguments of a class.
-        is_class = isinstance(function, type)
         found = inspect.signature(getattr(function, "__init__") if is_class else function).parameters  # noqa: B009
     except (TypeError, ValueError):  # some built-in callables have no signature
         return {}
-    return {name: each for name, each in found.items() if name != "self"}
+    # Of a class the first argument is the instance, whatever its name.
+    return dict(list(found.items())[1:] if is_class else found)
 
 
 def require_logits(name: str, logits: Any, images: Array) -> Float[Array, "batch class"]:
@@ -99,12 +100,14 @@ def require_logits(name: str, logits: Any, images: Array) -> Float[Array, "batch
 
 
 def require_same_state(name: str, before: PyTree, after: PyTree) -> PyTree:
-    """The state after a call, which must have the shapes and dtypes that it had before."""
+    """The state after a call, which must have the structure, shapes and dtypes that it had before."""
 
-    def shapes(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)
+    def outline(tree: PyTree) -> tuple[Any, list[Any]]:
+        # Lists, because trees of a user's own types need not compare by their leaves.
+        leaves, structure = jax.tree.flatten(tree)
+        return structure, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
 
-    if shapes(before) != shapes(after):
+    if outline(before) != outline(after):
         raise refuse(
             f"network {name}",
             "its state has other shapes or dtypes after a training step than before",
@@ -113,11 +116,26 @@ def require_same_state(name: str, before: PyTree, after: PyTree) -> PyTree:
     return after
 
 
-def as_float32(parameters: PyTree) -> PyTree[Array]:
-    """Parameters with all floats as float32: updates smaller than a parameter's bfloat16 step would be lost."""
+def make_variables(name: str, parameters: PyTree, state: PyTree) -> Variables:
+    """Variables of arrays, with parameters as float32: updates smaller than a bfloat16 step would be lost.
+
+    Numbers become arrays without weak types: those would change in the first step, and every program be compiled twice.
+    Raises RefusedError for parameters that are not floats, as they have no gradient.
+    """
 
     def convert(leaf: Any) -> Array:
         leaf = jnp.asarray(leaf)
+        return leaf.astype(leaf.dtype)
+
+    def convert_parameter(leaf: Any) -> Array:
+        is_number = isinstance(leaf, int | float | complex) or hasattr(leaf, "dtype")
+        if not is_number or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            kind = leaf.dtype if hasattr(leaf, "dtype") else type(leaf).__name__
+            remedy = (
+                "keep it in the state or out of the tree, as with eqx.filter(model, eqx.is_inexact_array)"
+            )
+            raise refuse(f"network {name}", f"has a parameter of type {kind}, which has no gradient", remedy)
+        leaf = convert(leaf)
         return leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
-    return jax.tree.map(convert, parameters)
+    return Variables(jax.tree.map(convert_parameter, parameters), jax.tree.map(convert, state))

@@ -1,7 +1,7 @@
 """An NNX module as a `Network`: split once into its graph and its arrays, merged again in each call."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,8 +12,9 @@ from medjax.models.network import (
     TRAINING_FLAGS,
     Network,
     Variables,
-    as_float32,
     find_flag,
+    make_variables,
+    parameter_names,
     require_logits,
     require_same_state,
 )
@@ -36,21 +37,21 @@ def from_nnx(model: Any, name: str, settings: Mapping[str, Any]) -> Network:
         return nnx.split(module, nnx.Param, nnx.RngState, ...)
 
     @functools.cache
-    def outline() -> tuple[Any, str | None, list[Any]]:
-        """The module's graph, its training flag, and the shapes of its arrays; computes nothing."""
+    def outline() -> tuple[Any, Callable[..., Any], list[Any]]:
+        """The module's graph, its `__call__`, and the shapes of its arrays; computes nothing."""
         module = model if is_drawn else nnx.eval_shape(lambda: make(0))
         graph, *shapes = split(module)
-        return graph, find_flag(type(module).__call__), shapes
+        return graph, type(module).__call__, shapes
 
     def init(key: Key[Array, ""], image_shape: tuple[int, ...]) -> Variables:
         del image_shape  # NNX modules know the sizes of their inputs
         _, parameters, _, state = split(make(key))
-        return Variables(as_float32(_to_dict(parameters)), _to_dict(state))
+        return make_variables(name, _to_dict(parameters), _to_dict(state))
 
     def apply(
         variables: Variables, images: Array, *, is_training: bool, key: Key[Array, ""]
     ) -> tuple[Array, PyTree]:
-        graph, flag, (parameters, streams, state) = outline()
+        graph, call, (parameters, streams, state) = outline()
         module = nnx.merge(
             graph,
             _from_dict(parameters, variables.parameters),
@@ -58,8 +59,12 @@ def from_nnx(model: Any, name: str, settings: Mapping[str, Any]) -> Network:
             _from_dict(state, variables.state),
         )
         (module.train if is_training else module.eval)()
-        options = {} if flag is None else {flag: is_training == TRAINING_FLAGS[flag]}
+        flag = find_flag(call)
+        options: dict[str, Any] = {} if flag is None else {flag: is_training == TRAINING_FLAGS[flag]}
+        if "rngs" in parameter_names(call):
+            options["rngs"] = nnx.Rngs(key)
         logits = require_logits(name, module(images, **options), images)
+        nnx.pop(module, nnx.Intermediate)  # what it has sown would grow with each call
         changed = _to_dict(split(module)[3]) if is_training else variables.state
         return logits, require_same_state(name, variables.state, changed)
 
@@ -67,8 +72,9 @@ def from_nnx(model: Any, name: str, settings: Mapping[str, Any]) -> Network:
 
 
 def _path_names(path: tuple[Any, ...]) -> list[str]:
-    """The attribute names of an NNX state's path; the last entry only says that a variable has a value."""
-    return [str(entry.key) for entry in path if hasattr(entry, "key")]
+    """The names of an NNX state's path: of attributes, and of what a variable's value holds if it is a dict or a tuple."""
+    names = (getattr(entry, "key", getattr(entry, "idx", None)) for entry in path)
+    return [str(name) for name in names if name is not None]  # None: says that a variable has a value
 
 
 def _to_dict(state: Any) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Models of every kind become networks; what is none is refused with what to give."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +32,10 @@ def test_a_network_is_taken_as_it_is():
         (
             NnxCNN,
             r"model NnxCNN: needs outputs beside rngs \(give functools\.partial\(NnxCNN, outputs=\.\.\.\)\)",
+        ),
+        (
+            functools.partial(NnxCNN, 3, widht=4),
+            r"model NnxCNN: has no argument widht \(its arguments are outputs, rngs\)",
         ),
     ],
 )

@@ -1,5 +1,9 @@
 """Linen modules under any name of the training flag."""
 
+import dataclasses
+import functools
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +39,40 @@ def test_the_flag_is_found_under_every_usual_name(flag):
         np.testing.assert_array_equal(logits, float(is_training))
 
 
+class TrainMethod(nn.Module):
+    """`train` is a method, which tells nothing."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(x.reshape(len(x), -1))
+
+    def train(self):
+        raise NotImplementedError
+
+
+def test_a_method_is_no_training_flag():
+    network = from_linen(TrainMethod())
+    variables = network.init(jax.random.key(0), SHAPE)
+    logits, _ = network.apply(variables, IMAGES, is_training=True, key=jax.random.key(0))
+    assert logits.shape == (len(IMAGES), 2)
+
+
+class Counting(nn.Module):
+    """Its state starts as Python numbers."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        count = self.variable("counts", "batches", lambda: 0)
+        if train:
+            count.value += 1
+        return nn.Dense(2)(x.reshape(len(x), -1))
+
+
+def test_a_state_of_python_numbers_becomes_arrays():
+    variables = from_linen(Counting()).init(jax.random.key(0), SHAPE)
+    assert variables.state["counts"]["batches"].dtype == jnp.int32
+
+
 class AlwaysTraining(nn.Module):
     """Batch statistics, and no way to say that it is not trained."""
 
@@ -58,3 +96,17 @@ def test_settings_are_plain_and_the_same_in_every_process():
     assert settings["layers"][1] == "relu"
     assert plain_setting(lambda x: x) == "<lambda>"
     assert "0x" not in repr(settings)
+
+
+@dataclasses.dataclass
+class Sizes:
+    """Settings as a dataclass."""
+
+    width: int
+    cap: float = float("inf")
+
+
+def test_settings_are_json_and_tell_their_values():
+    settings = [Sizes(3), functools.partial(nn.GroupNorm, num_groups=2), np.float32(0.5), -np.inf]
+    found = json.loads(json.dumps(plain_setting(settings), allow_nan=False))
+    assert found == [{"Sizes": {"width": 3, "cap": "inf"}}, {"GroupNorm": [{"num_groups": 2}]}, 0.5, "-inf"]

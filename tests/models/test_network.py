@@ -8,7 +8,13 @@ from flax import linen as nn
 
 from medjax.errors import RefusedError
 from medjax.models.as_network import as_network
-from medjax.models.network import abstract_variables, arguments_of, as_float32, count_classes
+from medjax.models.network import (
+    abstract_variables,
+    arguments_of,
+    count_classes,
+    make_variables,
+    require_same_state,
+)
 from tests.user_networks import NETWORKS
 
 SHAPE = (28, 28, 1)
@@ -91,7 +97,46 @@ def test_arguments_are_found_behind_partials_and_metaclasses():
     assert "rngs" in arguments_of(NETWORKS["NNX BatchNorm and Dropout"](3))
     assert arguments_of(dict.fromkeys) == arguments_of(dict.fromkeys)
 
+    class Unusual:
+        def __init__(this, width, *, rngs):
+            pass
 
-def test_floats_become_float32_and_integers_stay():
-    tree = as_float32({"a": jnp.ones(2, jnp.bfloat16), "b": np.float64(1), "c": jnp.ones(1, jnp.int32)})
-    assert [leaf.dtype.name for leaf in jax.tree.leaves(tree)] == ["float32", "float32", "int32"]
+    assert list(arguments_of(Unusual)) == ["width", "rngs"]
+    assert list(arguments_of(functools.partial(Unusual, 3))) == ["rngs"]
+
+
+def test_parameters_become_float32_and_nothing_is_weakly_typed():
+    numbers = {"a": jnp.ones(2, jnp.bfloat16), "b": np.float64(1), "c": 0.5}
+    parameters, state = make_variables("mine", numbers, {**numbers, "d": 3})
+    assert [leaf.dtype.name for leaf in jax.tree.leaves(parameters)] == ["float32"] * 3
+    assert [leaf.dtype.name for leaf in jax.tree.leaves(state)] == ["bfloat16", "float32", "float32", "int32"]
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves((parameters, state)))
+
+
+@pytest.mark.parametrize(("leaf", "kind"), [(jnp.arange(3), "int32"), (3, "int"), (jax.nn.relu, "")])
+def test_parameters_without_a_gradient_are_refused(leaf, kind):
+    with pytest.raises(RefusedError, match=rf"network mine: has a parameter of type {kind}.*no gradient"):
+        make_variables("mine", {"a": jnp.ones(2), "b": leaf}, {})
+
+
+@jax.tree_util.register_pytree_node_class
+class Box:
+    """A tree that compares by identity, as most classes do."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def tree_flatten(self):
+        return (self.value,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, leaves):
+        return cls(*leaves)
+
+
+def test_a_state_may_be_a_tree_of_the_users_own():
+    before, after = Box(jnp.zeros(2)), Box(jnp.ones(2))
+    assert require_same_state("mine", before, after) is after
+    for other in (Box(jnp.ones(3)), {"value": jnp.ones(2)}):
+        with pytest.raises(RefusedError, match=r"network mine: its state has other shapes"):
+            require_same_state("mine", before, other)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from medjax.models.as_network import as_network
 from tests.user_networks import NnxCNN, nnx_factory
@@ -59,8 +60,6 @@ def test_variables_are_nested_dicts_of_plain_names():
 
 
 def test_an_instance_keeps_its_weights_and_a_warning_says_so():
-    from flax import nnx
-
     module = NnxCNN(3, rngs=nnx.Rngs(7))
     with pytest.warns(UserWarning, match="weights are drawn already: every fold and seed starts from"):
         network = as_network(module)
@@ -74,3 +73,33 @@ def test_a_factory_draws_anew_for_each_key():
     first, second = (network.init(jax.random.key(seed), SHAPE) for seed in (0, 1))
     assert not np.array_equal(first.parameters["conv"]["kernel"], second.parameters["conv"]["kernel"])
     assert network.settings == {"outputs": 3}
+
+
+class Unusual(nnx.Module):
+    """A variable that holds a tuple, a stream given to the call, and an output that is sown."""
+
+    def __init__(self, *, rngs):
+        self.linear = nnx.Linear(28 * 28, 2, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5)
+        self.pair = nnx.BatchStat((jnp.zeros(3), jnp.ones(2)))
+
+    def __call__(self, x, *, rngs):
+        x = self.dropout(x.reshape(len(x), -1), rngs=rngs)
+        self.sow(nnx.Intermediate, "features", x)
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("is_graph", [True, False])
+@pytest.mark.filterwarnings("ignore:Using 'Module.sow")
+def test_variables_of_tuples_streams_of_the_call_and_sown_values(is_graph):
+    with graph_mode(is_graph):
+        network = as_network(Unusual)
+        variables = network.init(jax.random.key(0), SHAPE)
+        np.testing.assert_array_equal(variables.state["pair"]["0"], np.zeros(3))
+        np.testing.assert_array_equal(variables.state["pair"]["1"], np.ones(2))
+        images = jax.random.uniform(jax.random.key(1), (4, *SHAPE))
+        first, second = (
+            network.apply(variables, images, is_training=True, key=jax.random.key(seed)) for seed in (0, 1)
+        )
+    assert not np.array_equal(first[0], second[0])
+    assert jax.tree.structure(first[1]) == jax.tree.structure(variables.state)
