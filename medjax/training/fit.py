@@ -10,12 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32
 
-from medjax.errors import refuse
 from medjax.metrics import Sums, zero_sums
 from medjax.records import Split
 from medjax.training.fold_plan import ClassBalance, FoldPlan, make_plan
 from medjax.training.folds import Controls, FoldState
-from medjax.training.inputs import as_arrays, require_classes, require_splits
+from medjax.training.inputs import as_arrays, require_classes, require_options, require_splits, require_state
 from medjax.training.learner import Learner
 from medjax.training.programs import (
     Compiling,
@@ -97,15 +96,24 @@ def fit_folds(
     yielded state is only good until the generator is resumed, which reuses its memory; the last one stays. Training ends
     early when no fold is active any more.
 
-    Raises RefusedError, before anything is computed, for arrays and splits that do not fit together, for controls that
-    decide over training where a split has no validation part, and for sampling both by class and by loss.
+    Raises RefusedError, before anything is computed, for arrays, splits and a state that do not fit together, for options
+    out of range, for controls that decide over training where a split has no validation part, and for sampling both by
+    class and by loss.
     """
     arrays = as_arrays(data, needs_labels=True)
     splits = require_splits(splits, len(arrays.images))
     num_classes = require_classes(learner, arrays)
-    _require_consistent(splits, controls, loss_proportional_sampling, class_balance)
-    if state is not None and not _has_work(state, num_epochs):
-        return
+    require_options(
+        splits,
+        seed=seed,
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+        loss_proportional_sampling=loss_proportional_sampling,
+        class_balance=class_balance,
+        controls=controls,
+        strategy=strategy,
+        folds=folds,
+    )
     images, labels = put_on_devices(strategy, tuple(arrays))
     planning = functools.partial(
         make_plan,
@@ -122,6 +130,10 @@ def fit_folds(
     programs = compile_epoch(learner, num_classes, batch_size, steps_per_shuffle, controls, strategy)
     init_options = learner, images.shape, controls, loss_proportional_sampling > 0
     state_shapes = jax.eval_shape(jax.vmap(make_init(*init_options)), plan_shapes.key)
+    if state is not None:
+        require_state(state, state_shapes)
+        if not _has_work(state, num_epochs):
+            return
     no_sums = _zero_sums(plan_shapes.key.shape[0], num_classes)
     shapes = abstract_arrays(strategy, (plan_shapes, state_shapes, no_sums))
     with compile_ahead(programs, images, labels, *shapes) as compiling:
@@ -194,17 +206,6 @@ class _Epochs:
         jax.block_until_ready(sums)
         self._chunk = _next_chunk(stop - start, time.perf_counter() - started)
         return stop, state, sums
-
-
-def _require_consistent(
-    splits: Sequence[Split], controls: Controls, loss_proportional_sampling: int, class_balance: ClassBalance
-) -> None:
-    if controls.need_validation and not all(len(split.val) for split in splits):
-        raise refuse("controls", "a split has no validation part to follow", "give every split one")
-    if loss_proportional_sampling and class_balance == "sampling":
-        raise refuse(
-            "class_balance", "images are drawn by their losses already", "use weights, or one of the two"
-        )
 
 
 def _has_work(state: FoldState, num_epochs: int) -> bool:

@@ -61,7 +61,8 @@ def _make_keys(seed: UInt32[Array, ""], folds: UInt32[Array, "fold"]) -> Key[Arr
 def _balance_classes(splits: Sequence[Split], labels: Labels) -> Float32[np.ndarray, "fold class"]:
     """Class weights of each fold: all classes have the same total, and the mean over training images is 1."""
     counts = np.stack([np.bincount(labels[split.train], minlength=labels.max() + 1) for split in splits])
-    return (counts.sum(axis=1, keepdims=True) / (counts.shape[1] * counts)).astype(np.float32)
+    # A class that a fold does not train on has a weight that is never used.
+    return (counts.sum(axis=1, keepdims=True) / (counts.shape[1] * counts.clip(1))).astype(np.float32)
 
 
 def _pad_folds(parts: Sequence[Int64[np.ndarray, "_"]], batch_size: int) -> Int32[np.ndarray, "fold padded"]:

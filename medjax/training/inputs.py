@@ -1,7 +1,7 @@
 """Check what `fit` and `predict` are given before anything is computed, and say what was got and what is wanted."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -9,9 +9,11 @@ from jaxtyping import Array, Int32, UInt8
 
 from medjax.errors import refuse
 from medjax.models.network import Variables, abstract_variables, count_classes
-from medjax.records import Dataset, Split
-from medjax.training.folds import Best, FoldState
+from medjax.records import Dataset, Indices, Split
+from medjax.training.fold_plan import ClassBalance
+from medjax.training.folds import Best, Controls, FoldState
 from medjax.training.learner import Learner, LearnerState
+from medjax.training.strategies import StrategyName
 
 _SCALE_BACK = "give gray levels of 0 to 255 as uint8, as np.round(255 * images).astype(np.uint8)"
 
@@ -78,7 +80,7 @@ def require_splits(splits: Sequence[Any], num_images: int) -> list[Split]:
         if not isinstance(split, Split):
             raise refuse(name, f"is a {type(split).__name__}", "give a medjax.Split, as medjax.split makes")
         parts = Split(
-            *(_require_indices(f"{name}, {part}", getattr(split, part), num_images) for part in Split._fields)
+            *(require_indices(f"{name}, {part}", getattr(split, part), num_images) for part in Split._fields)
         )
         together = np.concatenate(parts)
         if len(np.unique(together)) < len(together):
@@ -91,7 +93,8 @@ def require_splits(splits: Sequence[Any], num_images: int) -> list[Split]:
     return checked
 
 
-def _require_indices(name: str, indices: Any, num_images: int) -> np.ndarray:
+def require_indices(name: str, indices: Any, num_images: int) -> Indices:
+    """Indices of images as int64; RefusedError for others, a mask among them."""
     indices = np.asarray(indices)
     if indices.size == 0:
         return np.zeros(0, np.int64)
@@ -122,10 +125,69 @@ def require_classes(learner: Learner, arrays: Arrays) -> int:
     return num_classes
 
 
+def require_options(
+    splits: Sequence[Split],
+    *,
+    seed: int,
+    num_epochs: int,
+    batch_size: int,
+    loss_proportional_sampling: int,
+    class_balance: str,
+    controls: Controls,
+    strategy: str,
+    folds: Sequence[int] | None,
+) -> None:
+    """Raise RefusedError for options of `fit_folds` that are out of range or do not go together."""
+    for name, number, low, high in (
+        ("seed", seed, 0, 2**32 - 1),
+        ("num_epochs", num_epochs, 0, None),
+        ("batch_size", batch_size, 1, None),
+        ("loss_proportional_sampling", loss_proportional_sampling, 0, None),
+        *(("folds", fold, 0, len(splits) - 1) for fold in ([] if folds is None else folds)),
+    ):
+        is_whole = isinstance(number, int | np.integer)
+        if not is_whole or number < low or (high is not None and number > high):
+            limit = f"at least {low}" if high is None else f"{low} to {high}"
+            raise refuse(name, f"is {number}", f"give a whole number, {limit}")
+    for name, word, known in (
+        ("class_balance", class_balance, get_args(ClassBalance)),
+        ("strategy", strategy, get_args(StrategyName)),
+    ):
+        if word not in known:
+            raise refuse(name, f"is {word!r}", f"give one of {', '.join(known)}")
+    if controls.need_validation and not all(len(split.val) for split in splits):
+        raise refuse("controls", "a split has no validation part to follow", "give every split one")
+    if loss_proportional_sampling and class_balance == "sampling":
+        raise refuse(
+            "class_balance", "images are drawn by their losses already", "use weights, or one of the two"
+        )
+
+
+def require_state(state: Any, expected: FoldState) -> None:
+    """Raise RefusedError for a state that cannot be continued; `expected` has the shapes of one that can."""
+    if not isinstance(state, FoldState):
+        raise refuse("state", f"is a {type(state).__name__}", "give a state that fit or fit_folds yields")
+    got, want = (
+        [(np.shape(leaf), leaf.dtype) for leaf in jax.tree.leaves(tree)] for tree in (state, expected)
+    )
+    if got != want:
+        raise refuse(
+            "state",
+            "is not one that this learner yields for these folds and options",
+            "give a state of the same call: of fit to fit, of fit_folds to fit_folds",
+        )
+
+
 def variables_of(learner: Learner, state: Any, image_shape: tuple[int, ...]) -> Variables:
     """The variables of one fold out of whatever holds them; RefusedError where they are not this network's."""
     if isinstance(state, FoldState):
         state = state.learner
+    if isinstance(state, Best) and np.min(state.epoch) < 0:
+        raise refuse(
+            "state",
+            "has no best epoch, as none was scored",
+            "train with a val part, or give the state itself",
+        )
     if isinstance(state, LearnerState | Best):
         state = state.variables
     if not isinstance(state, Variables):

@@ -30,7 +30,9 @@ class LearnerState(NamedTuple):
     optimizer_state: optax.OptState
     averaged: Any  # `Variables`, the exponential moving average over steps; an empty tuple for none
     step: Int32[Array, "*fold"]  # steps taken
-    learning_rate_scale: Float32[Array, "*fold"]  # factor on every update; 1 until a plateau lowers it
+    # Factor on every update; 1 until a plateau lowers it. It does not suit optimizers that keep parameters of their own,
+    # as `optax.lookahead` does: they take their update for the whole one.
+    learning_rate_scale: Float32[Array, "*fold"]
 
     @property
     def variables(self) -> Variables:
@@ -89,6 +91,10 @@ def make_learner(
         raise refuse(
             "optimizer", f"is a {type(optimizer).__name__}", "give an Optax optimizer, as optax.adam(1e-3)"
         )
+    if not 0 <= ema_decay < 1:
+        raise refuse("ema_decay", f"is {ema_decay}", "give 0 for none, or a number below 1")
+    if test_time_augmentation < 0:
+        raise refuse("test_time_augmentation", f"is {test_time_augmentation}", "give 0 for none, or more")
     network = as_network(model)
     init = _make_init(network, optimizer, has_average=ema_decay > 0)
     train_step = _make_train_step(network, optimizer, augment, loss, ema_decay)
@@ -104,9 +110,10 @@ def _make_init(
 ) -> Callable[[Key[Array, ""], tuple[int, ...]], LearnerState]:
     def init(key: Key[Array, ""], image_shape: tuple[int, ...]) -> LearnerState:
         variables = network.init(key, image_shape)
+        optimizer_state = adapt_optimizer(optimizer, variables.parameters).init(variables.parameters)
         return LearnerState(
             *variables,
-            optimizer_state=adapt_optimizer(optimizer, variables.parameters).init(variables.parameters),
+            optimizer_state=jax.tree.map(_without_weak_type, optimizer_state),
             # A copy, as the memory of both is given away in the first step.
             averaged=jax.tree.map(jnp.copy, variables) if has_average else (),
             step=jnp.zeros((), jnp.int32),
@@ -114,6 +121,11 @@ def _make_init(
         )
 
     return init
+
+
+def _without_weak_type(leaf: Any) -> Any:
+    """A weakly typed number, as `optax.lbfgs` starts with, would change its type in the first step: compiled twice."""
+    return leaf.astype(leaf.dtype) if getattr(leaf, "weak_type", False) else leaf
 
 
 def _make_train_step(

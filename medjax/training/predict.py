@@ -6,18 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax.errors import refuse
+from medjax.models.network import count_classes
 from medjax.records import Dataset, Indices, Predictions
 from medjax.training.batching import pad_indices
 from medjax.training.fold_plan import EVALUATION_BATCH
-from medjax.training.inputs import as_arrays, require_classes, variables_of
+from medjax.training.inputs import as_arrays, require_classes, require_indices, variables_of
 from medjax.training.learner import Learner
 from medjax.training.programs import compile_evaluation
 
 _EVALUATIONS_A_CALL = 64
 
 
-def predict(learner: Learner, state: Any, data: Any, indices: Indices | None = None) -> Predictions:
+def predict(learner: Learner, state: Any, data: Any, indices: Any = None) -> Predictions:
     """Probabilities, and losses where there are labels, of the images at `indices`; of all of them by default.
 
     `state` is what `fit` yields, its best variables (`state.best`), or `Variables`; of several folds, that of one
@@ -28,9 +28,7 @@ def predict(learner: Learner, state: Any, data: Any, indices: Indices | None = N
     require_classes(learner, arrays)
     variables = variables_of(learner, state, arrays.images.shape[1:])
     num_images = len(arrays.images)
-    chosen = np.arange(num_images) if indices is None else np.asarray(indices)
-    if chosen.size and (chosen.min() < 0 or chosen.max() >= num_images):
-        raise refuse("indices", f"go to {chosen.max()}", f"there are images 0 to {num_images - 1}")
+    chosen = np.arange(num_images) if indices is None else require_indices("indices", indices, num_images)
     labels = np.zeros(num_images, np.int32) if arrays.labels is None else np.asarray(arrays.labels)
     probabilities, losses = _evaluate(learner, variables, arrays.images, labels, chosen)
     class_names = data.class_names if isinstance(data, Dataset) else None
@@ -43,6 +41,9 @@ def _evaluate(
     learner: Learner, variables: Any, images: Any, labels: Any, indices: Indices
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities and losses of the images at `indices`."""
+    if len(indices) == 0:
+        num_classes = count_classes(learner.network, images.shape[1:])
+        return np.zeros((0, num_classes), np.float32), np.zeros(0, np.float32)
     images, labels = jnp.asarray(images), jnp.asarray(labels)
     variables = jax.tree.map(jnp.asarray, variables)
     evaluate = compile_evaluation(learner)

@@ -42,3 +42,9 @@ def test_weights_make_the_classes_of_a_fold_weigh_alike():
     plan = imbalanced_plan("weights")
     assert plan.draw_weights == ()
     assert np.array(plan.loss_weights) == pytest.approx(np.array([[50 / 80, 50 / 20]]))
+
+
+def test_a_class_without_training_images_has_a_finite_weight():
+    part = Split(np.flatnonzero(LABELS == 0), np.arange(0), np.arange(0))
+    plan = make_plan([part], seed=0, batch_size=16, labels=LABELS, class_balance="weights")
+    assert np.isfinite(plan.loss_weights).all()

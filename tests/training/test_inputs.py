@@ -1,5 +1,6 @@
 """What is not fit to train on is refused before anything is computed, in one clear sentence."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -8,13 +9,24 @@ import pytest
 import medjax
 from medjax.errors import RefusedError
 from medjax.records import Split
-from medjax.training.fit import fit
-from medjax.training.inputs import as_arrays, require_splits
+from medjax.training.fit import fit, fit_folds
+from medjax.training.folds import Controls, init_fold
+from medjax.training.inputs import as_arrays, require_options, require_splits, require_state
 from tests.tiny import make_images, make_split, tiny_learner
 
 IMAGES, LABELS = make_images()
 SPLIT = make_split(LABELS)
 INDICES = np.arange(10)
+OPTIONS = {
+    "seed": 0,
+    "num_epochs": 1,
+    "batch_size": 16,
+    "loss_proportional_sampling": 0,
+    "class_balance": "none",
+    "controls": Controls(),
+    "strategy": "loop",
+    "folds": None,
+}
 
 
 @pytest.mark.parametrize(
@@ -88,3 +100,50 @@ def test_a_loss_that_is_not_of_each_image_is_refused():
     )
     with pytest.raises(RefusedError, match=r"loss: returned shape \(\) for 32 images"):
         next(fit(learner, (IMAGES, LABELS), SPLIT))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, r"seed: is -1 \(give a whole number, 0 to 4294967295\)"),
+        ({"num_epochs": -1}, r"num_epochs: is -1"),
+        ({"batch_size": 0}, r"batch_size: is 0 \(give a whole number, at least 1\)"),
+        ({"folds": [1]}, r"folds: is 1 \(give a whole number, 0 to 0\)"),
+        ({"class_balance": "wieghts"}, r"class_balance: is 'wieghts' \(give one of none, weights, sampling"),
+        ({"strategy": "lop"}, r"strategy: is 'lop' \(give one of loop, map, vmap, devices"),
+        ({"class_balance": "sampling", "loss_proportional_sampling": 1}, r"drawn by their losses already"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(RefusedError, match=message):
+        require_options([SPLIT], **{**OPTIONS, **options})
+
+
+def test_options_are_checked_before_the_training():
+    with pytest.raises(RefusedError, match="batch_size: is 0"):
+        next(fit(tiny_learner(), (IMAGES, LABELS), SPLIT, batch_size=0))
+
+
+def test_a_state_of_another_call_is_refused():
+    key = jax.random.key(0)
+    state = init_fold(key, tiny_learner(), Controls(), IMAGES.shape)
+    losses_kept = init_fold(key, tiny_learner(), Controls(), IMAGES.shape, keeps_losses=True)
+    with pytest.raises(RefusedError, match="state: is a LearnerState"):
+        require_state(state.learner, state)
+    with pytest.raises(RefusedError, match=r"of fit to fit, of fit_folds to fit_folds"):
+        next(fit_folds(tiny_learner(), (IMAGES, LABELS), [SPLIT], state=state))
+    with pytest.raises(RefusedError, match="state: is not one that this learner yields"):
+        next(fit(tiny_learner(), (IMAGES, LABELS), SPLIT, state=losses_kept))
+
+
+@pytest.mark.parametrize("indices", [np.arange(120) < 3, np.zeros((2, 2), int), [0.5], [-1], [120]])
+def test_indices_that_cannot_be_predicted(indices):
+    state = init_fold(jax.random.key(0), tiny_learner(), Controls(), IMAGES.shape)
+    with pytest.raises(RefusedError, match=r"indices: has (shape|indices)"):
+        medjax.predict(tiny_learner(), state, IMAGES, indices)
+
+
+def test_the_best_epoch_of_a_fold_that_was_never_scored_is_refused():
+    state = init_fold(jax.random.key(0), tiny_learner(), Controls(), IMAGES.shape)
+    with pytest.raises(RefusedError, match="state: has no best epoch"):
+        medjax.predict(tiny_learner(), state.best, IMAGES)

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from medjax.errors import RefusedError
 from medjax.models.cnn import CNN
 from medjax.models.network import Variables
 from medjax.training.batching import Batch
@@ -164,3 +165,15 @@ def test_an_answer_over_views_is_the_mean_of_the_probabilities_over_changed_imag
 
 def test_without_views_an_answer_is_of_the_image_as_it_is(learner):
     assert learner.predict_step is learner.eval_step
+
+
+def test_no_leaf_of_a_state_is_weakly_typed():
+    learner = make_learner(CNN(2, block_features=(4,), hidden_units=8), optax.lbfgs())
+    state = learner.init(jax.random.key(0), (8, 8, 1))
+    assert not [leaf for leaf in jax.tree.leaves(state) if leaf.weak_type]
+
+
+@pytest.mark.parametrize("options", [{"ema_decay": 1.0}, {"test_time_augmentation": -1}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(RefusedError, match=f"{next(iter(options))}: is "):
+        make_learner(CNN(2), optax.adam(1e-3), **options)

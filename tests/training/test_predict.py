@@ -82,3 +82,11 @@ def test_any_state_of_one_fold_will_do_and_that_of_several_is_refused(trained):
         predict(tiny_learner(), trained[-1][1], IMAGES)
     with pytest.raises(RefusedError, match="state: is a dict"):
         predict(tiny_learner(), state.learner.parameters, IMAGES)
+
+
+def test_no_image_has_no_predictions(trained):
+    variables = select_fold(trained[-1][1].learner.variables, 0)
+    for data, indices in (((IMAGES, LABELS), []), (IMAGES[:0], None)):
+        predictions = predict(tiny_learner(), variables, data, indices)
+        assert predictions.probabilities.shape == (0, 2)
+        assert len(predictions.indices) == 0
