@@ -14,6 +14,8 @@ PresetName = Literal["report", "article", "fast", "best"]
 Monitor = Literal["val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1"]
 StrategyChoice = Literal["auto", "loop", "map", "vmap", "devices"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "lion"]
+ScheduleName = Literal["constant", "cosine", "one-cycle"]
+ClassBalance = Literal["none", "weights", "sampling"]
 
 BUILT_IN = "cnn"
 """The network whose settings are flags of their own, such as `--block-features`."""
@@ -121,7 +123,7 @@ class TrainConfig(Configuration):
     """Images per step."""
     learning_rate: float = setting(1e-3, "optimization", is_common=True, metavar="RATE", above=0)
     """Step size, a schedule's highest."""
-    schedule: Literal["constant", "cosine", "one-cycle"] = setting("constant", "optimization")
+    schedule: ScheduleName = setting("constant", "optimization")
     """Learning rate over the steps of all epochs: constant, falling to 0, or up and down."""
     optimizer: OptimizerName = setting("adam", "optimization")
     """Optimizer; sgd has Nesterov momentum 0.9."""
@@ -137,7 +139,7 @@ class TrainConfig(Configuration):
     """Probability spread evenly over all classes in the training targets; 0 = none."""
     loss_proportional_sampling: int = setting(0, "optimization", unit="an epoch", at_least=0, at_most=9999)
     """Loss-proportional resamplings per epoch (online batch selection); 0 = plain shuffling."""
-    class_balance: Literal["none", "weights", "sampling"] = setting("none", "optimization")
+    class_balance: ClassBalance = setting("none", "optimization")
     """Give rare classes more weight in the loss, draw them more often, or neither."""
     model: str = setting(BUILT_IN, "network", is_common=True, metavar="NAME")
     """Network: a name of the registry (cnn), package.module:name, or file.py:name."""

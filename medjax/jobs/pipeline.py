@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from medjax.config import CrossvalConfig
-from medjax.config_checks import require_valid
+from medjax.config_checks import from_dict, require_valid
 from medjax.errors import DivergedError, RefusedError, listed, refuse
 from medjax.jobs import resume
 from medjax.jobs.baselines import fit_baselines
@@ -114,7 +114,7 @@ def _open_previous(
 
 def _is_finished(record: Mapping[str, Any], config: Config) -> bool:
     """Whether a run is done, and no further epochs are asked for."""
-    before = record["config"].get("training", record["config"])["epochs"]
+    before = training_of(from_dict(record["config"])).epochs
     return record["status"] == "done" and before == training_of(config).epochs
 
 

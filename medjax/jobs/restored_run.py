@@ -120,7 +120,7 @@ def load_run(directory: str | Path, *, model: Any = None) -> Run:
     A run of a network that is none of medjax's needs that network again as `model`: nothing is ever imported because a
     run directory, which may be a stranger's, says so.
     """
-    return Run(Path(directory), run_files.read_json(Path(directory) / "run.json"), model)
+    return Run(Path(directory), run_files.read_record(Path(directory)), model)
 
 
 def _evaluate_external(

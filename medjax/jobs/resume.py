@@ -63,7 +63,7 @@ def read_record(directory: Path) -> dict[str, Any] | None:
     is_begun = require_run_or_nothing(directory)
     for path in [*directory.glob(_PARTIAL), *directory.glob(f"figures/{_PARTIAL}")]:
         path.unlink()
-    return run_files.read_json(directory / "run.json") if is_begun else None
+    return run_files.read_record(directory) if is_begun else None
 
 
 def require_same_job(directory: Path, record: Mapping[str, Any], job: str, config: Config) -> None:
@@ -116,9 +116,9 @@ def compare_environments(
 ) -> list[str]:
     """Changes of versions and machine since a run began, as warnings; RefusedError for versions that must not change."""
     changed = [
-        f"{name} was {old['versions'][name]}, is {new['versions'][name]}"
+        f"{name} was {old['versions'].get(name)}, is {new['versions'][name]}"
         for name in _VERSIONED
-        if old["versions"][name] != new["versions"][name]
+        if old["versions"].get(name) != new["versions"][name]
     ]
     if changed and not allow_version_change:
         raise RefusedError(
@@ -130,10 +130,10 @@ def compare_environments(
             for change in changed
         )
     surroundings = [
-        f"{name} was {old[block][name]}, is {new[block].get(name)}"
+        f"{name} was {old[block].get(name)}, is {new[block].get(name)}"
         for block, names in (("machine", old["machine"]), ("versions", _SURROUNDING))
         for name in names
-        if old[block][name] != new[block].get(name)
+        if old[block].get(name) != new[block].get(name)
     ]
     return [
         f"{'; '.join(changes)}: the result may differ from an uninterrupted run's"

@@ -28,9 +28,12 @@ def as_network(model: Any) -> Network:
     """Make a `Network` of a model of any kind.
 
     Takes a Linen module; a factory of NNX modules, called as `factory(rngs=...)` for each fold and seed; an NNX module,
-    whose weights are drawn already; a pair of functions (`init(key, image_shape)`, `apply(variables, images)`, see
-    `_from_functions`); or a `Network`. Parameters become float32; modules may compute in another dtype. Raises
-    RefusedError for anything else.
+    whose weights are drawn already; a pair of functions, for plain JAX and Equinox; or a `Network`. Parameters become
+    float32; modules may compute in another dtype. Raises RefusedError for anything else.
+
+    Of a pair, `init(key, image_shape)` returns parameters and `apply(parameters, images)` logits. A network with a state
+    returns `Variables` from `init`; its `apply(variables, images)` returns logits and the new state. `apply` is also given
+    `is_training` and `key` if it has arguments of these names.
     """
     if isinstance(model, Network):
         return model
@@ -58,12 +61,7 @@ def as_network(model: Any) -> Network:
 
 
 def _from_functions(init: Callable[..., Any], apply: Callable[..., Any]) -> Network:
-    """A network of two functions, for plain JAX and Equinox.
-
-    `init(key, image_shape)` returns parameters, or `Variables`. `apply(parameters, images)`, or `apply(variables, images)`
-    where `init` returned `Variables`, returns logits, or logits and the new state. It is given `is_training` and `key`
-    if it has arguments of these names.
-    """
+    """A network of two functions (see `as_network`)."""
     name = _name_of(apply)
     wanted = {"is_training", "key"} & parameter_names(apply)
 

@@ -58,16 +58,23 @@ def from_linen(module: nn.Module) -> Network:
         rngs = {"dropout": key, "params": jax.random.fold_in(key, 1)}
         state = dict(variables.state)
         collections = {"params": variables.parameters, **state}
-        if is_training and state:
-            logits, changed = bound.apply(collections, images, rngs=rngs, mutable=list(state), **options)
-            return require_logits(name, logits, images), require_same_state(name, state, dict(changed))
         try:
-            logits = bound.apply(collections, images, rngs=rngs, **options)
+            if is_training and state:
+                logits, changed = bound.apply(collections, images, rngs=rngs, mutable=list(state), **options)
+                state = require_same_state(name, state, dict(changed))
+            else:
+                logits = bound.apply(collections, images, rngs=rngs, **options)
         except flax_errors.ModifyScopeVariableError as error:
             raise refuse(
                 f"network {name}",
                 "changes its state outside training, as nothing tells it whether it is trained",
                 f"give its __call__ an argument named {' or '.join(list(TRAINING_FLAGS)[:4])}",
+            ) from error
+        except (flax_errors.ScopeParamNotFoundError, flax_errors.ScopeCollectionNotFound) as error:
+            raise refuse(
+                f"network {name}",
+                f"has not all of its parameters or its state: {str(error).partition(' (http')[0]}",
+                "make them in every call, for networks are initialized as in evaluation",
             ) from error
         return require_logits(name, logits, images), state
 

@@ -91,5 +91,8 @@ def _import_file(spec: str, path: Path) -> Any:
     assert found.loader is not None  # every .py file has one
     module = importlib.util.module_from_spec(found)
     sys.modules[name] = module  # dataclasses, of which Linen modules are made, look their module up there
+    folder = str(path.parent.absolute())
+    if folder not in sys.path:
+        sys.path.append(folder)  # at the end: the file may import its neighbors, which hide no other module
     found.loader.exec_module(module)
     return module

@@ -27,6 +27,35 @@ HISTORY_FIELDS = (
 )
 
 
+# The fields of run.json that are needed to restore or continue a run, with their types.
+_RECORD_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "job": str,
+    "command": str,
+    "status": str,
+    "started": str,
+    "strategy": str,
+    "config": dict,
+    "resumptions": list,
+    "class_names": list,
+    "versions": dict,
+    "machine": dict,
+    "data.name": str,
+    "data.path": (str, type(None)),
+    "data.fingerprint": str,
+    "data.n": int,
+    "data.image_shape": list,
+    "data.is_synthetic": bool,
+    "data.groups": (dict, type(None)),
+    "model.name": str,
+    "model.source": str,
+    "model.settings": dict,
+    "model.parameters": int,
+}
+_MISSING = object()
+_LARGEST_SIDE = 4096  # of an image, as in the setting image_size
+_RESTORE = "restore it from a copy"
+
+
 class PredictedPart(NamedTuple):
     """Predictions of one part, as rows of predictions.csv."""
 
@@ -86,12 +115,32 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise refuse(str(path), "not found", "name a run directory that `medjax train` made") from error
     except (OSError, ValueError) as error:
-        raise refuse(
-            str(path), f"cannot be read ({type(error).__name__})", "restore it from a copy"
-        ) from error
+        raise refuse(str(path), f"cannot be read ({type(error).__name__})", _RESTORE) from error
     if not isinstance(value, dict):
-        raise refuse(str(path), "does not hold a JSON object", "restore it from a copy")
+        raise refuse(str(path), "does not hold a JSON object", _RESTORE)
     return value
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """Read run.json of a run directory, which may be a stranger's; RefusedError where a field is missing or malformed.
+
+    The settings under `config` are checked by `config_checks.from_dict`.
+    """
+    path = directory / "run.json"
+    record = read_json(path)
+    for names, kinds in _RECORD_FIELDS.items():
+        value: Any = record
+        for name in names.split("."):
+            value = value.get(name, _MISSING) if isinstance(value, dict) else _MISSING
+        if value is _MISSING or not isinstance(value, kinds):
+            reason = f"has no {names}" if value is _MISSING else f"{names} is a {type(value).__name__}"
+            raise refuse(str(path), reason, _RESTORE)
+    shape, class_names = record["data"]["image_shape"], record["class_names"]
+    if len(shape) != 3 or not all(type(side) is int and 0 < side <= _LARGEST_SIDE for side in shape):
+        raise refuse(str(path), f"data.image_shape is {shape}", f"three numbers from 1 to {_LARGEST_SIDE}")
+    if not class_names or not all(isinstance(name, str) for name in class_names):
+        raise refuse(str(path), "class_names are no names", _RESTORE)
+    return record
 
 
 def write_text(path: Path, text: str) -> None:
@@ -117,9 +166,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
     except FileNotFoundError as error:
         raise refuse(str(path), "not found", "train again") from error
     except (OSError, TypeError, ValueError) as error:
-        raise refuse(
-            str(path), f"cannot be read ({type(error).__name__})", "restore it from a copy"
-        ) from error
+        raise refuse(str(path), f"cannot be read ({type(error).__name__})", _RESTORE) from error
     if not rows:
         raise refuse(str(path), "has no epoch", "train again")
     return rows
@@ -156,9 +203,7 @@ def read_digests(path: Path) -> UInt8[np.ndarray, "n 32"]:
     try:
         digests = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise refuse(
-            str(path), f"cannot be read ({type(error).__name__})", "restore it from a copy"
-        ) from error
+        raise refuse(str(path), f"cannot be read ({type(error).__name__})", _RESTORE) from error
     if not isinstance(digests, np.ndarray) or digests.dtype != np.uint8 or digests.shape[1:] != (32,):
-        raise refuse(str(path), "does not hold digests of images", "restore it from a copy")
+        raise refuse(str(path), "does not hold digests of images", _RESTORE)
     return digests

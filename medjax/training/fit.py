@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32
 
+from medjax.config import ClassBalance
 from medjax.metrics import Sums, zero_sums
 from medjax.records import Split
-from medjax.training.fold_plan import ClassBalance, FoldPlan, make_plan
+from medjax.training.fold_plan import FoldPlan, make_plan
 from medjax.training.folds import Controls, FoldState
 from medjax.training.inputs import as_arrays, require_classes, require_options, require_splits, require_state
 from medjax.training.learner import Learner

@@ -2,16 +2,16 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float32, Int32, Int64, Key, UInt32
 
+from medjax.config import ClassBalance
 from medjax.records import Labels, Split
 from medjax.training.batching import PADDING, pad_indices
 
-ClassBalance = Literal["none", "weights", "sampling"]
 EVALUATION_BATCH = 128
 
 

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int32, UInt8
 
+from medjax.config import ClassBalance
 from medjax.errors import refuse
 from medjax.models.network import Variables, abstract_variables, count_classes
 from medjax.records import Dataset, Indices, Split
-from medjax.training.fold_plan import ClassBalance
 from medjax.training.folds import Best, Controls, FoldState
 from medjax.training.learner import Learner, LearnerState
 from medjax.training.strategies import StrategyName

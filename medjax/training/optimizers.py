@@ -3,15 +3,14 @@
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float32, PyTree
 
-OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "lion"]
-ScheduleName = Literal["constant", "cosine", "one-cycle"]
+from medjax.config import OptimizerName, ScheduleName
 
 _SCHEDULES: dict[ScheduleName, Callable[[float, int], float | optax.Schedule]] = {
     "constant": lambda peak, num_steps: peak,

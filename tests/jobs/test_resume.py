@@ -19,6 +19,8 @@ from medjax.jobs.resume import (
     require_same_data,
     require_same_job,
 )
+from medjax.runs.directory import write_json
+from tests.runs.test_directory import RECORD
 
 CONFIG = TrainConfig(epochs=3)
 
@@ -58,10 +60,10 @@ def test_there_is_nothing_to_continue_where_no_run_was_begun(tmp_path):
 
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
     (tmp_path / "figures").mkdir()
-    (tmp_path / "run.json").write_text('{"status": "running"}')
+    write_json(tmp_path / "run.json", RECORD)
     for name in ("metrics.json.0f1e.partial", "report.html.0f1e.partial"):
         (tmp_path / name).touch()
-    assert read_record(tmp_path) == {"status": "running"}
+    assert read_record(tmp_path) == RECORD
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "run.json"]
 
 

@@ -90,6 +90,24 @@ def test_a_module_that_cannot_be_told_that_it_is_evaluated_is_refused():
         network.apply(variables, IMAGES, is_training=False, key=jax.random.key(0))
 
 
+class InTrainingOnly(nn.Module):
+    """A second head that only training has."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = x.reshape(len(x), -1)
+        if train:
+            nn.Dense(3, name="second")(x)
+        return nn.Dense(2)(x)
+
+
+def test_parameters_that_only_training_has_are_refused():
+    network = from_linen(InTrainingOnly())
+    variables = network.init(jax.random.key(0), SHAPE)
+    with pytest.raises(RefusedError, match=r"has not all of its parameters.*\"/second\".*as in evaluation"):
+        network.apply(variables, IMAGES, is_training=True, key=jax.random.key(0))
+
+
 def test_settings_are_plain_and_the_same_in_every_process():
     settings = from_linen(nn.Sequential([nn.Dense(3), nn.relu])).settings
     assert settings["layers"][0]["Dense"]["features"] == 3

@@ -1,5 +1,7 @@
 """Networks by name: of medjax, of a module, of a file."""
 
+import sys
+
 import pytest
 
 from medjax.errors import RefusedError
@@ -82,3 +84,10 @@ def test_what_cannot_be_called_and_settings_that_do_not_fit_are_refused(file):
 def test_values_are_literals_or_text_and_are_never_evaluated(file):
     factory = load_model(f"{file}:Mine", ("width=[1, 2]", "name=__import__('os').getcwd()"))
     assert factory.settings == {"width": [1, 2], "name": "__import__('os').getcwd()"}
+
+
+def test_a_file_may_import_its_neighbors(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "neighboring_layers.py").write_text("def make(num_classes):\n    return num_classes\n")
+    (tmp_path / "own_network.py").write_text("from neighboring_layers import make\n")
+    assert load_model(f"{tmp_path / 'own_network.py'}:make").make(3) == 3

@@ -50,6 +50,13 @@ def test_a_state_comes_back_bit_for_bit_in_its_structure(saved):
     assert bits(state) == bits(make_items()["state"])
 
 
+def test_nan_of_bfloat16_comes_back(tmp_path):
+    tree = {"a": jnp.array([jnp.nan, 1.0], jnp.bfloat16)}
+    save_checkpoint(tmp_path / "epoch_0001", {"state": tree})
+    loaded = load_checkpoint(tmp_path / "epoch_0001", "state", tree)
+    assert np.asarray(tree["a"]).tobytes() == loaded["a"].tobytes()
+
+
 def test_parameters_load_alone_without_knowing_their_structure(saved):
     parameters = load_checkpoint(saved, "parameters")
     assert isinstance(parameters["dense"]["kernel"], np.ndarray)

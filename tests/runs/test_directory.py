@@ -1,3 +1,4 @@
+import copy
 import csv
 
 import numpy as np
@@ -10,6 +11,7 @@ from medjax.runs.directory import (
     PredictedPart,
     create_run_dir,
     read_json,
+    read_record,
     write_history,
     write_json,
     write_predictions,
@@ -55,6 +57,54 @@ def test_json_that_cannot_be_read_is_refused_by_name(tmp_path, content):
         read_json(path)
     with pytest.raises(RefusedError, match="not found"):
         read_json(tmp_path / "metrics.json")
+
+
+RECORD = {
+    **dict.fromkeys(("job", "command", "status", "started", "strategy"), "text"),
+    **{name: {} for name in ("config", "versions", "machine")},
+    "resumptions": [],
+    "class_names": ["cat", "dog"],
+    "data": {
+        "name": "pets",
+        "path": None,
+        "fingerprint": "0a",
+        "n": 3,
+        "image_shape": [28, 28, 1],
+        "is_synthetic": False,
+        "groups": None,
+    },
+    "model": {"name": "cnn", "source": "medjax", "settings": {}, "parameters": 7},
+}
+
+
+def test_the_record_of_a_run_is_read_as_it_was_written(tmp_path):
+    write_json(tmp_path / "run.json", RECORD)
+    assert read_record(tmp_path) == RECORD
+
+
+@pytest.mark.parametrize(
+    ("names", "value", "message"),
+    [
+        *((name, None, name) for name in RECORD),
+        *((f"{block}.{name}", None, name) for block in ("data", "model") for name in RECORD[block]),
+        ("class_names", [1, 2], "class_names are no names"),
+        ("class_names", [], "class_names are no names"),
+        ("data.image_shape", [28, 28], r"image_shape is \[28, 28\]"),
+        ("data.image_shape", [10**9, 28, 1], "three numbers from 1 to 4096"),
+        ("data.image_shape", [28.0, 28, 1], "three numbers"),
+    ],
+)
+def test_a_record_that_lacks_a_field_or_holds_another_kind_is_refused(tmp_path, names, value, message):
+    record = copy.deepcopy(RECORD)
+    *blocks, name = names.split(".")
+    block = record[blocks[0]] if blocks else record
+    if value is None:
+        del block[name]
+    else:
+        block[name] = value
+    write_json(tmp_path / "run.json", record)
+    with pytest.raises(RefusedError, match=rf"run\.json: .*{message}"):
+        read_record(tmp_path)
 
 
 def test_history_has_the_agreed_columns(tmp_path):

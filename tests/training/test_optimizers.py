@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
+from medjax.config import OptimizerName
 from medjax.training.learner import make_learner
 from medjax.training.optimizers import (
-    OptimizerName,
     adapt_optimizer,
     make_adam,
     make_optimizer,
