@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in [
-        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "experiments/LOG.md")),
+        *(
+            ROOT / name
+            for name in ("README.md", "CONTRIBUTING.md", "experiments/LOG.md", "benchmarks/FOLDS.md")
+        ),
         *sorted((ROOT / "docs").glob("*.md")),
     ]
 }
