@@ -8,6 +8,12 @@ from importlib import import_module
 from typing import Any
 
 _MODULE_OF = {
+    "reduce_on_plateau": "medjax.training.controls",
+    "early_stopping": "medjax.training.controls",
+    "best_so_far": "medjax.training.controls",
+    "Watch": "medjax.training.folds",
+    "Controls": "medjax.training.folds",
+    "Scores": "medjax.evaluation.score_records",
     "cross_entropy": "medjax.training.losses",
     "fit_folds": "medjax.training.fit",
     "as_network": "medjax.models.as_network",

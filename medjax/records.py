@@ -1,12 +1,12 @@
 """Arrays and records that several rooms share. Host side only: importing this does not import JAX."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped, UInt8
 
-from medjax.errors import refuse
+from medjax.errors import Problem, RefusedError, refuse
 
 Images = UInt8[np.ndarray, "n height width channel"]
 Labels = Int32[np.ndarray, "n"]
@@ -43,6 +43,15 @@ class Dataset(NamedTuple):
     is_synthetic: bool = False
     grouped_by: tuple[str, ...] = ()  # sources of the groups: "user", and "exact" or "near" duplicates
 
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are, with or without images."""
+        return len(self.class_names)
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.images.shape[1:]))
+        return f"Dataset({self.name!r}, {len(self.labels):,} images of {shape}, {self.num_classes} classes)"
+
 
 class Split(NamedTuple):
     """Indices of the images to train on, to choose by and to score; disjoint, each sorted."""
@@ -50,6 +59,58 @@ class Split(NamedTuple):
     train: Indices
     val: Indices
     test: Indices
+
+
+def require_split(split: Sequence[Any], num_images: int, name: str = "split") -> Split:
+    """Check a split that a user made; returns it with each part as a sorted int64 array.
+
+    A part may be any sequence of whole numbers; val and test may be empty. `name` stands in messages. Raises RefusedError for indices that are not
+    whole numbers from 0 to `num_images` - 1 or stand there twice, and for an empty train part.
+    """
+    if len(split) != len(Split._fields):
+        raise refuse(name, f"has {len(split)} parts", "give three: train, val, test")
+    checked = Split(
+        *(
+            _part_indices(f"{name}.{field}", part, num_images)
+            for field, part in zip(Split._fields, split, strict=True)
+        )
+    )
+    problems = []
+    if len(checked.train) == 0:
+        problems.append(Problem(name, "has no train images", "list at least one"))
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        shared = np.intersect1d(getattr(checked, first), getattr(checked, second))
+        if len(shared):
+            reason = f"has {len(shared)} images in both {first} and {second}, such as {shared[0]}"
+            problems.append(Problem(name, reason, "list each image once"))
+    if problems:
+        raise RefusedError(problems)
+    return checked
+
+
+def _part_indices(name: str, part: Iterable[Any], num_images: int) -> Indices:
+    indices = require_indices(name, part, num_images)
+    unique, counts = np.unique(indices, return_counts=True)
+    if len(unique) < len(indices):
+        raise refuse(name, f"contains the index {unique[counts.argmax()]} twice", "list it once")
+    return unique
+
+
+def require_indices(name: str, indices: Any, num_images: int) -> Indices:
+    """Indices of images as int64, in the order given; RefusedError for any others, a mask among them."""
+    indices = np.asarray(indices)
+    if indices.ndim != 1:
+        raise refuse(name, f"has shape {indices.shape}", "give a list of indices")
+    if len(indices) == 0:
+        return np.empty(0, np.int64)
+    if indices.dtype.kind not in "iu":
+        remedy = "np.flatnonzero(mask)" if indices.dtype == bool else "whole numbers"
+        raise refuse(name, f"contains values of type {indices.dtype}", f"give indices: {remedy}")
+    low, high = indices.min(), indices.max()
+    if low < 0 or high >= num_images:
+        outside = low if low < 0 else high
+        raise refuse(name, f"contains the index {outside}", f"0 to {num_images - 1}")
+    return indices.astype(np.int64)
 
 
 class Predictions(NamedTuple):

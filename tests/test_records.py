@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medjax.errors import RefusedError
-from medjax.records import Predictions, concatenate_predictions
+from medjax.records import Predictions, Split, concatenate_predictions, require_split
 from tests.predicted import make_predictions
 
 
@@ -55,3 +55,46 @@ def test_predictions_that_differ_in_kind_are_not_concatenated():
 def test_predictions_need_no_class_names():
     assert Predictions._fields == ("indices", "labels", "probabilities", "losses", "class_names")
     assert make_predictions().class_names is None
+
+
+def test_a_users_split_may_be_of_lists_and_is_sorted():
+    checked = require_split(([3, 1], np.array([], np.uint8), np.array([2], np.uint16)), 5)
+    assert [part.tolist() for part in checked] == [[1, 3], [], [2]]
+    assert {part.dtype for part in checked} == {np.dtype(np.int64)}
+    drawn = Split(np.arange(3), np.array([4]), np.array([3, 5]))
+    assert all(np.array_equal(mine, its) for mine, its in zip(require_split(drawn, 6), drawn, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("split", "line"),
+    [
+        (([], [0], [1]), "split: has no train images"),
+        (([0, 1], [1], [2]), "split: has 1 images in both train and val, such as 1"),
+        (([0, 1], [], [2, 1]), "split: has 1 images in both train and test, such as 1"),
+        (([0], [1, 2], [2]), "split: has 1 images in both val and test, such as 2"),
+        (([0, 0], [1], [2]), r"split\.train: contains the index 0 twice"),
+        (([0], [-1], [2]), r"split\.val: contains the index -1 \(0 to 4\)"),
+        (([0], [1], [5]), r"split\.test: contains the index 5 \(0 to 4\)"),
+        (([0.0], [1], [2]), r"split\.train: contains values of type float64"),
+        (
+            ([True] * 5, [1], [2]),
+            r"split\.train: contains values of type bool \(give indices: np\.flatnonzero",
+        ),
+        (([[0]], [1], [2]), r"split\.train: has shape \(1, 1\)"),
+        (([0], [1]), "split: has 2 parts"),
+    ],
+)
+def test_a_users_split_that_leaks_or_leads_nowhere_is_refused(split, line):
+    with pytest.raises(RefusedError, match=f"^{line}"):
+        require_split(split, 5)
+
+
+def test_a_data_set_is_shown_in_a_line():
+    from tests.tiny import make_images
+
+    images, labels = make_images(12)
+    import medjax
+
+    data = medjax.make_dataset(images, labels, name="stripes")
+    assert repr(data) == "Dataset('stripes', 12 images of 8 x 8 x 1, 2 classes)"
+    assert data.num_classes == 2

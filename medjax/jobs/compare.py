@@ -68,7 +68,7 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
 
 
 def _open(directory: Path) -> _Scored:
-    record = run_files.read_json(directory / "run.json")
+    record = run_files.read_record(directory)
     return _Scored(directory, record, _read_predictions(directory / "predictions.csv"))
 
 

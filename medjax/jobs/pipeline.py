@@ -90,7 +90,7 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
         with _kept_record(directory, record, previous, request, display) as write_status:
             trained = _train_and_score(directory, inputs, record, write_status, display, started)
     _require_converged(config, trained, directory)
-    return Run(directory, run_files.read_json(directory / "run.json"), request.model)
+    return Run(directory, run_files.read_record(directory), request.model)
 
 
 def _open_previous(

@@ -58,15 +58,33 @@ def fit(
     data: Any,
     split: Split,
     *,
+    seed: int = 0,
+    num_epochs: int = 20,
+    batch_size: int = 32,
+    loss_proportional_sampling: int = 0,
+    class_balance: ClassBalance = "none",
+    controls: Controls = _NO_CONTROLS,
     state: FoldState | None = None,
-    **options: Any,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[tuple[FoldState, EpochInfo]]:
     """Train on one split; yield (state, info) at the end of each epoch.
 
-    `data`, `state` and `options` are those of `fit_folds`; states and infos have no axis of folds.
+    The arguments are those of `fit_folds`; states and infos have no axis of folds.
     """
-    stacked = None if state is None else jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], state)
-    for folds_state, info in fit_folds(learner, data, [split], state=stacked, **options):
+    epochs = fit_folds(
+        learner,
+        data,
+        [split],
+        seed=seed,
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+        loss_proportional_sampling=loss_proportional_sampling,
+        class_balance=class_balance,
+        controls=controls,
+        state=None if state is None else jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], state),
+        on_progress=on_progress,
+    )
+    for folds_state, info in epochs:
         yield _first_fold(folds_state), EpochInfo(info.epoch, *_first_fold(tuple(info[1:])))
 
 

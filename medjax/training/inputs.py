@@ -10,7 +10,7 @@ from jaxtyping import Array, Int32, UInt8
 from medjax.config import ClassBalance
 from medjax.errors import refuse
 from medjax.models.network import Variables, abstract_variables, count_classes
-from medjax.records import Dataset, Indices, Split
+from medjax.records import Dataset, Split, require_split
 from medjax.training.folds import Best, Controls, FoldState
 from medjax.training.learner import Learner, LearnerState
 from medjax.training.strategies import StrategyName
@@ -71,43 +71,12 @@ def _require_labels(labels: Any, num_images: int) -> Int32[Array | np.ndarray, "
 
 
 def require_splits(splits: Sequence[Any], num_images: int) -> list[Split]:
-    """Splits as index arrays; RefusedError unless the parts of each are disjoint indices of images, train not empty."""
+    """Splits as index arrays; RefusedError where `require_split` refuses one, and if there is none."""
     if isinstance(splits, Split):
         raise refuse("splits", "is a single split", "give a list of splits to fit_folds, or call fit")
-    checked = []
-    for number, split in enumerate(splits):
-        name = f"split {number}"
-        if not isinstance(split, Split):
-            raise refuse(name, f"is a {type(split).__name__}", "give a medjax.Split, as medjax.split makes")
-        parts = Split(
-            *(require_indices(f"{name}, {part}", getattr(split, part), num_images) for part in Split._fields)
-        )
-        together = np.concatenate(parts)
-        if len(np.unique(together)) < len(together):
-            raise refuse(name, "has an image in two parts, or twice in one", "give each image to one part")
-        if len(parts.train) == 0:
-            raise refuse(name, "has no training image", "give it some")
-        checked.append(parts)
-    if not checked:
+    if not len(splits):
         raise refuse("splits", "there is none", "give at least one")
-    return checked
-
-
-def require_indices(name: str, indices: Any, num_images: int) -> Indices:
-    """Indices of images as int64; RefusedError for others, a mask among them."""
-    indices = np.asarray(indices)
-    if indices.size == 0:
-        return np.zeros(0, np.int64)
-    if indices.ndim != 1 or indices.dtype.kind not in "iu":
-        got = f"has shape {indices.shape} and dtype {indices.dtype}"
-        raise refuse(name, got, "give the numbers of images, as np.flatnonzero(mask)")
-    if indices.min() < 0 or indices.max() >= num_images:
-        raise refuse(
-            name,
-            f"has indices from {indices.min()} to {indices.max()}",
-            f"there are images 0 to {num_images - 1}",
-        )
-    return indices.astype(np.int64)
+    return [require_split(split, num_images, f"split {number}") for number, split in enumerate(splits)]
 
 
 def require_classes(learner: Learner, arrays: Arrays) -> int:

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.models.network import count_classes
-from medjax.records import Dataset, Indices, Predictions
+from medjax.records import Dataset, Indices, Predictions, require_indices
 from medjax.training.batching import pad_indices
 from medjax.training.fold_plan import EVALUATION_BATCH
-from medjax.training.inputs import as_arrays, require_classes, require_indices, variables_of
+from medjax.training.inputs import as_arrays, require_classes, variables_of
 from medjax.training.learner import Learner
 from medjax.training.programs import compile_evaluation
 

@@ -5,14 +5,13 @@ source fixes are kept as they are, even where a group lies in several of them.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
 
 from medjax.data.splitting.apportion import assign_parts, number_groups, require_enough, require_everywhere
-from medjax.errors import Problem, RefusedError, refuse
+from medjax.errors import refuse
 from medjax.records import Dataset, Indices, Labels, Names, Split
 
 Seed = int | Sequence[int]
@@ -160,49 +159,6 @@ def draw_parts(
         for part, chosen in zip(parts, np.split(members, np.cumsum(quotas[:-1, label])), strict=True):
             part.append(chosen)
     return [np.sort(np.concatenate(part)) for part in parts]
-
-
-def require_split(split: Sequence[Any], num_images: int) -> Split:
-    """Check a split that a user made; returns it with each part as a sorted int64 array.
-
-    A part may be any sequence of whole numbers; val and test may be empty. Raises RefusedError for indices that are not
-    whole numbers from 0 to `num_images` - 1 or stand there twice, and for an empty train part.
-    """
-    if len(split) != len(Split._fields):
-        raise refuse("split", f"has {len(split)} parts", "give three: train, val, test")
-    checked = Split(
-        *(_part_indices(name, part, num_images) for name, part in zip(Split._fields, split, strict=True))
-    )
-    problems = []
-    if len(checked.train) == 0:
-        problems.append(Problem("split", "has no train images", "list at least one"))
-    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-        shared = np.intersect1d(getattr(checked, first), getattr(checked, second))
-        if len(shared):
-            reason = f"has {len(shared)} images in both {first} and {second}, such as {shared[0]}"
-            problems.append(Problem("split", reason, "list each image once"))
-    if problems:
-        raise RefusedError(problems)
-    return checked
-
-
-def _part_indices(name: str, part: Iterable[Any], num_images: int) -> Indices:
-    indices = np.asarray(part)
-    if indices.ndim != 1:
-        raise refuse(f"split.{name}", f"has shape {indices.shape}", "give a list of indices")
-    if len(indices) == 0:
-        return np.empty(0, np.int64)
-    if indices.dtype.kind not in "iu":
-        remedy = "np.flatnonzero(mask)" if indices.dtype == bool else "whole numbers"
-        raise refuse(f"split.{name}", f"contains values of type {indices.dtype}", f"give indices: {remedy}")
-    low, high = indices.min(), indices.max()
-    if low < 0 or high >= num_images:
-        outside = low if low < 0 else high
-        raise refuse(f"split.{name}", f"contains the index {outside}", f"0 to {num_images - 1}")
-    unique, counts = np.unique(indices.astype(np.int64), return_counts=True)
-    if len(unique) < len(indices):
-        raise refuse(f"split.{name}", f"contains the index {unique[counts.argmax()]} twice", "list it once")
-    return unique
 
 
 def _require_fractions(fractions: Fractions) -> None:

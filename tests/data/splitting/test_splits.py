@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medjax.data.splitting import splits
-from medjax.data.splitting.splits import fold_splits, holdout, k_fold, require_split
+from medjax.data.splitting.splits import fold_splits, holdout, k_fold
 from medjax.errors import RefusedError
 from medjax.records import Dataset
 
@@ -336,35 +336,3 @@ def test_split_keeps_groups_whole():
     drawn = splits.split(dataset, seed=4, fractions=(0.5, 0.25, 0.25))
     assert_partition(drawn, 60)
     assert_whole(dataset.groups, drawn)
-
-
-def test_a_users_split_may_be_of_lists_and_is_sorted():
-    checked = require_split(([3, 1], np.array([], np.uint8), np.array([2], np.uint16)), 5)
-    assert [part.tolist() for part in checked] == [[1, 3], [], [2]]
-    assert {part.dtype for part in checked} == {np.dtype(np.int64)}
-    drawn = holdout(labels_of([10, 10]))
-    assert digest_of(require_split(drawn, 20)) == digest_of(drawn)
-
-
-@pytest.mark.parametrize(
-    ("split", "line"),
-    [
-        (([], [0], [1]), "split: has no train images"),
-        (([0, 1], [1], [2]), "split: has 1 images in both train and val, such as 1"),
-        (([0, 1], [], [2, 1]), "split: has 1 images in both train and test, such as 1"),
-        (([0], [1, 2], [2]), "split: has 1 images in both val and test, such as 2"),
-        (([0, 0], [1], [2]), r"split\.train: contains the index 0 twice"),
-        (([0], [-1], [2]), r"split\.val: contains the index -1 \(0 to 4\)"),
-        (([0], [1], [5]), r"split\.test: contains the index 5 \(0 to 4\)"),
-        (([0.0], [1], [2]), r"split\.train: contains values of type float64"),
-        (
-            ([True] * 5, [1], [2]),
-            r"split\.train: contains values of type bool \(give indices: np\.flatnonzero",
-        ),
-        (([[0]], [1], [2]), r"split\.train: has shape \(1, 1\)"),
-        (([0], [1]), "split: has 2 parts"),
-    ],
-)
-def test_a_users_split_that_leaks_or_leads_nowhere_is_refused(split, line):
-    with pytest.raises(RefusedError, match=f"^{line}"):
-        require_split(split, 5)
