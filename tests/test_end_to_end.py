@@ -30,7 +30,7 @@ def test_retinamnist_trains_in_color_and_scores_its_official_test_images(retinam
     run = medjax.train(retinamnist, TrainConfig(epochs=2), run_dir=tmp_path / "run")
     record, test = run.record, run.metrics["test"]
     assert record["data"]["image_shape"] == [28, 28, 3]
-    assert record["data"]["parts"] == "as the source fixes them"
+    assert record["data"]["parts"] == "the source's official parts"
     assert {part: sum(counts.values()) for part, counts in record["data"]["counts"].items()} == {
         "train": 1080,
         "val": 120,

@@ -154,7 +154,9 @@ def _make_train_step(
         (value, (sums, losses, network_state)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
             state.parameters, state.network_state, dropout_key, batch
         )
-        is_finite = jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(gradient))
+        is_finite = (
+            jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(gradient)) & _all_finite(network_state)
+        )
 
         def update(state: LearnerState) -> LearnerState:
             updates, optimizer_state = adapt_optimizer(optimizer, state.parameters).update(
@@ -179,6 +181,12 @@ def _make_train_step(
         return state, StepInfo(sums, losses, is_finite)
 
     return train_step
+
+
+def _all_finite(state: PyTree) -> Bool[Array, ""]:
+    """Whether a network's own state is finite, as its loss can be without it: batch statistics count later."""
+    floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in floats], bool).all()
 
 
 def _average(before: LearnerState, after: LearnerState, decay: float) -> Variables:

@@ -17,8 +17,15 @@ HEADER = ["id", "split", "fold", "repeat", "label", "predicted", "p_a", "p_b"]
 def write_run(directory, rows, *, class_names=("a", "b"), fingerprint="f", groups=None, config=None):
     """A run that only says of each image (id, split, repeat, label, predicted)."""
     directory.mkdir()
-    data = {"fingerprint": fingerprint, "groups": groups}
-    record = {"class_names": class_names, "data": data, "config": config}
+    data = {"name": "set", "path": "set", "n": len(rows), "image_shape": [8, 8, 1], "is_synthetic": False}
+    record = {
+        **dict.fromkeys(("job", "command", "status", "started", "strategy"), "train"),
+        **{"versions": {}, "machine": {}, "resumptions": []},
+        "model": {"name": "cnn", "source": "medjax", "settings": {}, "parameters": 3},
+        "class_names": class_names,
+        "data": {**data, "fingerprint": fingerprint, "groups": groups},
+        "config": config or {},
+    }
     (directory / "run.json").write_text(json.dumps(record))
     with (directory / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)

@@ -165,11 +165,18 @@ def test_balancing_classes_finds_more_of_a_rare_one(class_balance):
     split = Split(
         np.concatenate([common[:50], rare[:4]]), np.concatenate([common[50:], rare[4:14]]), rare[14:]
     )
-    found = [
-        train(Controls(), 20, [split], class_balance=balance)[-1][2].val.balanced_accuracy[0]
-        for balance in ("none", class_balance)
-    ]
-    assert found[1] > found[0]
+
+    def mean_balanced_accuracy(balance):  # over seeds, as one may find none of the ten either way
+        return np.mean(
+            [
+                train(Controls(), 20, [split], class_balance=balance, seed=seed)[-1][2].val.balanced_accuracy[
+                    0
+                ]
+                for seed in range(3)
+            ]
+        )
+
+    assert mean_balanced_accuracy(class_balance) > mean_balanced_accuracy("none")
 
 
 def test_a_fold_that_draws_hard_images_alone_is_that_fold_among_all():

@@ -77,6 +77,21 @@ def test_a_loss_that_is_not_finite_leaves_everything_untouched_and_is_told(learn
     assert not info.is_finite
 
 
+def test_a_network_state_that_is_not_finite_leaves_everything_untouched_and_is_told():
+    def init(key, image_shape):
+        return Variables({"bias": jnp.zeros(2)}, {"seen": jnp.zeros(())})
+
+    def apply(variables, images):
+        logits = jnp.broadcast_to(variables.parameters["bias"], (len(images), 2))
+        return logits, {"seen": variables.state["seen"] + images.mean() / 0}
+
+    learner = make_learner((init, apply), optax.sgd(0.1))
+    before = learner.init(KEY, (8, 8, 1))
+    after, info = jax.jit(learner.train_step)(KEY, before, make_batch(16))
+    assert_same(before, after)
+    assert not info.is_finite
+
+
 def test_padding_rows_do_not_matter_and_the_loss_is_divided_by_real_images():
     learner = tiny_learner(dropout=0.0, is_augmented=False)
     state = trained_a_little(learner)
