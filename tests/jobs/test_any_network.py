@@ -78,7 +78,10 @@ def test_folds_looped_and_vmapped(name, phantom_folder, tmp_path):
     assert restored.evaluate()["test"] == runs["loop"].metrics["pooled"]
 
 
-@pytest.mark.parametrize("name", [case for case in CASES if case.values[0] in STATEFUL])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == QUICK[0] else pytest.mark.slow) for name in STATEFUL],
+)
 def test_the_networks_own_state_is_trained_and_kept(name, phantom_folder, tmp_path):
     run = medjax.train(phantom_folder, CONFIG, model=NETWORKS[name](6), run_dir=tmp_path / "run")
     from medjax.runs.checkpoint import list_checkpoints, load_checkpoint

@@ -59,6 +59,7 @@ def test_the_audit_of_a_folder(copied_folder, tmp_path, capsys):
     assert "64 images of 2 classes" in err
 
 
+@pytest.mark.slow
 def test_the_split_that_is_audited_is_the_one_that_train_draws(copied_folder, tmp_path):
     """Compared by digests with what the run holds."""
     dataset = load(copied_folder)

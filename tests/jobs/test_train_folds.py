@@ -51,6 +51,7 @@ def test_a_schedule_shows_in_the_history(phantom_folder, tmp_path):
     assert rates[3] < 1e-4
 
 
+@pytest.mark.slow
 def test_under_a_schedule_nothing_is_trained_at_a_rate_of_zero(phantom_folder, tmp_path):
     run = medjax.train(
         phantom_folder,

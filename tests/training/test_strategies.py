@@ -137,6 +137,7 @@ print("largest difference", {
 """
 
 
+@pytest.mark.slow
 def test_strategies_agree_on_folds_with_controls_over_four_devices():
     """Five folds over four simulated devices; to 1e-3 relative or 1e-4 absolute, all decisions alike."""
     environment = {
