@@ -32,6 +32,7 @@ from medjax.jobs.run_record import describe_leakage, describe_run, job_name
 from medjax.jobs.score_folds import FoldScores, score_folds
 from medjax.jobs.train_folds import TrainedFolds, train_folds
 from medjax.models.network import Network
+from medjax.models.registry import load_model
 from medjax.progress import Display
 from medjax.records import Dataset, Split
 from medjax.runs import directory as run_files
@@ -120,12 +121,14 @@ def _is_finished(record: Mapping[str, Any], config: Config) -> bool:
 
 def _load(config: Config, request: Request, display: Display) -> _Inputs:
     training = training_of(config)
+    # Before the data are read, which may take long: the name may be wrong.
+    model = load_model(training.model, training.model_set) if request.model is None else request.model
     try:
         dataset = load_dataset(request.data, training.data, display)
     except OSError as error:
         raise refuse(str(error.filename), f"{error.strerror or error}", "choose other data") from error
     splits = make_splits(config, dataset)
-    network = make_network(training, request.model, dataset.class_names, dataset.images.shape[1:])
+    network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
     return _Inputs(config, dataset, jax.device_put((dataset.images, dataset.labels)), splits, network)
 
 
