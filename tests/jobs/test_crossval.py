@@ -82,6 +82,7 @@ def test_other_strategies_score_nearly_the_same(crossval_run, phantom_folder, tm
         )
 
 
+@pytest.mark.slow
 def test_repeats_divide_anew_and_groups_stay_whole(phantom_folder, tmp_path):
     ids = load(phantom_folder).ids
     groups = {name: f"patient {index // 2}" for index, name in enumerate(ids)}
