@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from medjax.config import CrossvalConfig
 from medjax.config_checks import from_dict
-from medjax.jobs.from_config import Config, training_of, with_training
+from medjax.errors import refuse
+from medjax.jobs.from_config import Config, is_built_in, training_of, with_training
 from medjax.jobs.restored_run import Run
 from medjax.jobs.train import cross_validate, train
 from medjax.runs import directory as run_files
@@ -22,7 +23,13 @@ def compare_grouping(trained: Run, source: str | Path, *, is_quiet: bool = True)
     in `other_grouping`, and is continued where it was interrupted.
     """
     config = _regrouped(from_dict(trained.record["config"]))
+    if trained.model is None and not is_built_in(training_of(config)):
+        # The record names it, but a record may be a stranger's.
+        raise refuse(
+            str(trained.directory), "its network is none of medjax's", "give it: load_run(..., model=...)"
+        )
     options: dict[str, Any] = {
+        "model": trained.model,
         "run_dir": trained.directory / OTHER,
         "resume": True,
         "command": trained.record["command"],

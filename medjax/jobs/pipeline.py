@@ -22,6 +22,7 @@ from medjax.jobs.from_config import (
     GIVEN_IN_PYTHON,
     Config,
     folds_of,
+    is_built_in,
     make_network,
     make_splits,
     training_of,
@@ -65,6 +66,7 @@ class _Inputs(NamedTuple):
     arrays: tuple[jax.Array, jax.Array]  # images and labels on the device
     splits: Sequence[Split]
     network: Network
+    model: Any  # what the network was made of, where it is none of medjax's; else None
 
 
 def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
@@ -91,7 +93,7 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
         with _kept_record(directory, record, previous, request, display) as write_status:
             trained = _train_and_score(directory, inputs, record, write_status, display, started)
     _require_converged(config, trained, directory)
-    return Run(directory, run_files.read_record(directory), request.model)
+    return Run(directory, run_files.read_record(directory), inputs.model)
 
 
 def _open_previous(
@@ -129,7 +131,8 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
         raise refuse(str(error.filename), f"{error.strerror or error}", "choose other data") from error
     splits = make_splits(config, dataset)
     network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
-    return _Inputs(config, dataset, jax.device_put((dataset.images, dataset.labels)), splits, network)
+    arrays = jax.device_put((dataset.images, dataset.labels))
+    return _Inputs(config, dataset, arrays, splits, network, None if is_built_in(training) else model)
 
 
 def _describe(inputs: _Inputs, request: Request) -> dict[str, Any]:
@@ -221,7 +224,7 @@ def _train_and_score(
     started: float,
 ) -> TrainedFolds:
     """Train, score, write and draw; run.json ends with the run's status."""
-    config, dataset, arrays, splits, network = inputs
+    config, dataset, arrays, splits, network, _ = inputs
     trained_on = np.unique(np.concatenate([splits[fold].train for fold in folds_of(config)]))
     run_files.write_digests(directory / TRAINED, dataset.digests[trained_on])
     seconds = {"load": time.perf_counter() - started}
@@ -262,7 +265,7 @@ def _score(
     started: float,
 ) -> FoldScores:
     """Write predictions.csv and metrics.json, the latter before and after the baselines are fitted."""
-    config, dataset, arrays, splits, _ = inputs
+    config, dataset, arrays, splits, *_ = inputs
     display.start("scoring")
     before = time.perf_counter()
     scores = score_folds(config, dataset, arrays, splits, trained)

@@ -114,7 +114,7 @@ def _make_init(
         return LearnerState(
             *variables,
             optimizer_state=jax.tree.map(_without_weak_type, optimizer_state),
-            # A copy, as the memory of both is given away in the first step.
+            # A copy, because both are donated to the first step.
             averaged=jax.tree.map(jnp.copy, variables) if has_average else (),
             step=jnp.zeros((), jnp.int32),
             learning_rate_scale=jnp.ones((), jnp.float32),

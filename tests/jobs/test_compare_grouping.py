@@ -2,12 +2,14 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import medjax
 from medjax.config import PRESETS, CrossvalConfig
+from medjax.errors import RefusedError
 from medjax.jobs.compare_grouping import compare_grouping
 from tests.pages import Page
 
@@ -53,3 +55,22 @@ def test_of_a_cross_validation_too_and_a_second_call_repeats_nothing(copies, tmp
     compare_grouping(trained, copies)
     assert predictions.stat().st_mtime_ns == before
     assert trained.metrics["grouping"] == first
+
+
+def test_a_network_is_never_imported_because_the_record_names_it(copies, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("import pathlib\npathlib.Path('imported').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    run = medjax.train(copies, CONFIG, run_dir=tmp_path / "run")
+    record = {**run.record, "config": {**run.record["config"], "model": "evil.py:make"}}
+    with pytest.raises(RefusedError, match="its network is none of medjax's"):
+        compare_grouping(dataclasses.replace(run, record=record, model=None), copies)
+    assert not (tmp_path / "imported").exists()
+
+
+def test_a_users_network_named_by_a_file_is_kept_with_the_run(copies, tmp_path):
+    config = dataclasses.replace(
+        CONFIG, model=f"{Path(__file__).parents[1] / 'user_networks.py'}:Deterministic"
+    )
+    run = medjax.train(copies, config, run_dir=tmp_path / "run")
+    assert run.evaluate()["test"] == run.metrics["test"]
+    assert len(compare_grouping(run, copies).metrics["grouping"]) == 2
