@@ -27,11 +27,9 @@ _PLATEAU = ("reduce_on_plateau", True)
 
 
 @dataclass(frozen=True)
-class DataConfig(Configuration):
-    """How images are read."""
+class ReadingConfig(Configuration):
+    """How any images are read: those to train on, and those that a trained network is given later."""
 
-    image_size: int = setting(28, "data", is_common=True, unit="pixels a side", at_least=1, at_most=4096)
-    """Pixels a side that images are resized to."""
     color: Literal["source", "gray", "rgb"] = setting("source", "data")
     """Keep the source's color, or convert every image."""
     ignore: tuple[str, ...] = setting((), "data", metavar="PATTERN")
@@ -46,6 +44,14 @@ class DataConfig(Configuration):
     """Cache decoded images in a private folder, so that the next load is quick."""
     groups: str | Path | None = setting(None, "data", is_common=True, metavar="FILE")
     """CSV of id,group (patient, lesion, scan): keeps each group in one part or fold."""
+
+
+@dataclass(frozen=True)
+class DataConfig(ReadingConfig):
+    """How the images to train on are read, and which of them are kept in one part."""
+
+    image_size: int = setting(28, "data", is_common=True, unit="pixels a side", at_least=1, at_most=4096)
+    """Pixels a side that images are resized to."""
     group_duplicates: Literal["none", "exact", "near"] = setting("exact", "data", is_common=True)
     """Duplicates kept in one part or fold: none, identical (exact), nearly identical too (near)."""
     near_threshold: float = setting(2.0, "data", unit="gray levels", at_least=0, at_most=255)

@@ -15,6 +15,7 @@ from medjax.config import (
     CrossvalConfig,
     DataConfig,
     PlateauConfig,
+    ReadingConfig,
     StoppingConfig,
     TrainConfig,
 )
@@ -61,7 +62,15 @@ def test_every_setting_is_declared_with_a_name_of_its_own_and_a_meaning():
     assert all(entry.setting is not None for entry in found)
     assert {entry.name: entry.setting for entry in found} == SETTINGS
     assert len(found) == len(SETTINGS)
-    owners = (CrossvalConfig, TrainConfig, DataConfig, AugmentConfig, StoppingConfig, PlateauConfig)
+    owners = (
+        CrossvalConfig,
+        TrainConfig,
+        ReadingConfig,
+        DataConfig,
+        AugmentConfig,
+        StoppingConfig,
+        PlateauConfig,
+    )
     meanings = {
         each.arg_name: each.description
         for owner in owners
