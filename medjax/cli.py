@@ -1,9 +1,11 @@
 """The command line: parse, call one job, print. Progress goes to stderr, results to stdout."""
 
 import argparse
+import contextlib
 import csv
 import dataclasses
 import functools
+import io
 import json
 import logging
 import operator
@@ -18,7 +20,7 @@ from typing import Annotated, Any, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo
 
-from medjax.command_help import describe_command, describe_commands, name_of, refuse_unknown
+from medjax.command_help import describe_command, describe_commands, name_of, refuse_unknown, refuse_usage
 from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Train
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, ReadingConfig
 from medjax.errors import DivergedError, RefusedError, printable, refuse
@@ -93,14 +95,19 @@ def _parse_by_tyro(arguments: Sequence[str], commands: Sequence[Command]) -> Com
     subcommands: Any = [
         Annotated[type(each), tyro.conf.subcommand(name_of(type(each)), default=each)] for each in commands
     ]
-    command, unknown = tyro.cli(
-        functools.reduce(operator.or_, subcommands),
-        prog="medjax",
-        args=arguments,
-        config=(tyro.conf.UseAppendAction,),
-        registry=_TYPES,
-        return_unknown_args=True,
-    )
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            command, unknown = tyro.cli(
+                functools.reduce(operator.or_, subcommands),
+                prog="medjax",
+                args=arguments,
+                config=(tyro.conf.UseAppendAction,),
+                registry=_TYPES,
+                return_unknown_args=True,
+            )
+    except SystemExit:
+        raise refuse_usage(printed.getvalue(), arguments, commands) from None
     if unknown:
         raise refuse_unknown(command, unknown)
     return command
