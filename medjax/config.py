@@ -34,8 +34,12 @@ class ReadingConfig(Configuration):
     """Keep the source's color, or convert every image."""
     ignore: tuple[str, ...] = setting((), "data", metavar="PATTERN")
     """Skip files whose id, name or folder matches this shell pattern. Repeatable."""
+    nested: Literal["refuse", "ignore", "group"] = setting("refuse", "data")
+    """Folders inside class folders: refuse, read their images, or also keep each in one part or fold (group)."""
     follow_links: bool = setting(False, "data")
-    """Read symbolic links to regular files (never to folders)."""
+    """Read symbolic links to regular files, and to folders inside the data."""
+    zip_encoding: str | None = setting(None, "data", metavar="NAME")
+    """Encoding of names in a .zip that are not UTF-8: gbk, shift_jis, cp1251 or another."""
     sixteen_bit: Literal["refuse", "high-byte", "stretch"] = setting("refuse", "data")
     """16-bit PNGs: refuse, keep the high byte, or stretch each image's own range (gray only)."""
     max_megapixels: float = setting(64.0, "data", unit="million pixels", above=0)
@@ -56,6 +60,8 @@ class DataConfig(ReadingConfig):
     """Duplicates kept in one part or fold: none, identical (exact), nearly identical too (near)."""
     near_threshold: float = setting(2.0, "data", unit="gray levels", at_least=0, at_most=255)
     """Nearly identical: root mean square difference up to this, in gray levels of 0 to 255."""
+    val_as_test: bool = setting(False, "data")
+    """Take the val part of data without a test part as the test part, and draw val from train."""
 
 
 @dataclass(frozen=True)

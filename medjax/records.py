@@ -23,9 +23,11 @@ class LoadCounts(NamedTuple):
     reoriented: int = 0  # images turned upright by their EXIF tag
     recolored: int = 0  # images converted by --color
     rescaled: int = 0  # 16-bit images reduced to 8 bits by --sixteen-bit
-    skipped: int = 0  # junk: __MACOSX, ._*, .DS_Store, Thumbs.db, dot folders, text files in the root
+    skipped: int = 0  # junk: __MACOSX, ._*, .DS_Store, Thumbs.db, dot folders, texts, other arrays of an .npz
+    tables: int = 0  # tables beside the class folders, which are not read
     ignored: int = 0  # files left out by --ignore
     conflicting: int = 0  # identical images with different labels (.npz and arrays; refused in files)
+    guessed_names: int = 0  # images of a zip whose names are in an unknown encoding, read as code page 437
 
 
 class Dataset(NamedTuple):

@@ -194,7 +194,7 @@ def class_of_junk(tmp: Path) -> Path:
 folder_case("image_in_root", png(7), "outside", "x.png")
 folder_case("image_nested_deeper", png(7), "nested", "cat/more/x.png")
 folder_case("unknown_file_in_root", b"weights", "unknown", "model.bin")
-folder_case("text_in_class", b"hello", "not a PNG or JPEG", "cat/notes.txt")
+folder_case("unknown_file_in_class", b"hello", "not a PNG or JPEG", "cat/notes.dat")
 folder_case("archive_in_root", b"PK", "archive", "more.zip")
 folder_case("formula_class", png(7), "formula", "=cmd|calc/x.png", "=cmd|calc")
 folder_case("plus_class", png(7), "formula", "+1/x.png", "+1")
@@ -212,11 +212,31 @@ def class_missing_in_part(tmp: Path) -> Path:
     return write_folder(tmp / "set", tree)
 
 
-@case("test", "missing")
+@case("train", "missing")
 def part_missing(tmp: Path) -> Path:
     return write_folder(
-        tmp / "set", {n: data for n, data in parted_set().items() if not n.startswith("test")}
+        tmp / "set", {n: data for n, data in parted_set().items() if not n.startswith("train")}
     )
+
+
+@case("set", "like storage")
+def folders_of_storage(tmp: Path) -> Path:
+    names = ("images_part_1/1.png", "images_part_2/2.png")
+    return write_folder(tmp / "set", {name: png(i) for i, name in enumerate(names)})
+
+
+@case("labels.csv", "in its rows")
+def table_of_labels(tmp: Path) -> Path:
+    rows = "image,label\n" + "".join(
+        f"{name.replace('/', '_')},{i % 2}\n" for i, name in enumerate(small_set())
+    )
+    tree = {name.replace("/", f"/{name.split('/')[0]}_"): data for name, data in small_set().items()}
+    return write_folder(tmp / "set", {**tree, "labels.csv": rows.encode()})
+
+
+@case("cat/masks", "masks")
+def masks_in_classes(tmp: Path) -> Path:
+    return write_folder(tmp / "set", {**small_set(), **{f"cat/masks/{i}.png": png(i + 9) for i in range(5)}})
 
 
 @case("validation", "second")
@@ -266,9 +286,23 @@ def link_to_class(tmp: Path) -> Path:
     return _link(tmp, "dog", "bird")
 
 
-@case("cat/loop", "regular file", follow_links=True)
+@case("cat/loop", "folder around it", follow_links=True)
 def followed_link_to_folder(tmp: Path) -> Path:
     return _link(tmp, "..", "cat/loop")
+
+
+@case("cat/out", "outside the data", follow_links=True)
+def followed_link_to_foreign_folder(tmp: Path) -> Path:
+    write_folder(tmp / "other", small_set())
+    return _link(tmp, str(tmp / "other"), "cat/out")
+
+
+@case("owl", "another link", follow_links=True)
+def followed_links_to_one_folder(tmp: Path) -> Path:
+    root = write_folder(tmp / "set", {**small_set(), ".store/1.png": png(7)})
+    for name in ("bird", "owl"):
+        (root / name).symlink_to(".store")
+    return root
 
 
 @case(NAME, "symbolic links", follow_links=True)
@@ -685,7 +719,6 @@ def xz_bomb(tmp: Path) -> Path:
 
 N = 4
 npz_case("without_labels", "test_labels", "missing", test_labels=None)
-npz_case("with_more_arrays", "extra_images", "six arrays", extra_images=random_pixels(0, (2, 4, 4)))
 npz_case("of_floats", "train_images", "float64", train_images=np.zeros((N, 8, 8)))
 npz_case("of_sixteen_bits", "val_images", "uint16", val_images=np.zeros((N, 8, 8), np.uint16))
 npz_case("of_volumes", "train_images", "shape", train_images=np.zeros((N, 8, 8, 8), np.uint8))
@@ -693,7 +726,12 @@ npz_case("of_four_channels", "train_images", "shape", train_images=np.zeros((N, 
 npz_case("of_flat_images", "train_images", "shape", train_images=np.zeros((N, 64), np.uint8))
 npz_case("of_a_number", "train_labels", "shape", train_labels=np.array(3))
 npz_case("of_many_labels", "train_labels", "(4, 14)", train_labels=np.zeros((N, 14), np.uint8))
-npz_case("of_float_labels", "train_labels", "float64", train_labels=np.zeros(N))
+npz_case("of_half_labels", "train_labels", "0.5", train_labels=np.array([0, 1, 0.5, 1]))
+npz_case("of_undefined_labels", "train_labels", "nan", train_labels=np.array([0, 1, np.nan, 1]))
+npz_case("of_complex_labels", "train_labels", "complex", train_labels=np.zeros(N, complex))
+npz_case("with_too_few_names", "class_names", "label 1", class_names=np.array(["no"]))
+npz_case("with_one_name_twice", "class_names", "twice", class_names=np.array(["no", "no"]))
+npz_case("with_a_formula_for_a_name", "class =1", "formula", class_names=np.array(["no", "=1"]))
 npz_case("of_words", "train_labels", "<U3", train_labels=np.array(["cat"] * N))
 npz_case("of_negative_labels", "val_labels", "-1", val_labels=np.array([0, 1, -1, 0]))
 npz_case("of_unequal_lengths", "test_labels", "5 labels for 4", test_labels=np.array([0, 1, 0, 1, 0]))

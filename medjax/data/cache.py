@@ -22,7 +22,7 @@ from medjax.errors import RefusedError
 from medjax.files import write_whole
 from medjax.records import Dataset, LoadCounts
 
-FORMAT = 1
+FORMAT = 2
 """Increase this when the same source gives another `Dataset`, or the layout of the file changes."""
 
 _CHECKSUM_BYTES = 65

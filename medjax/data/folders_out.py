@@ -182,7 +182,9 @@ def _copy_images(
         with open_source(source, config) as listing:
             id_of = {
                 image.key: image.id
-                for image in label_by_folder(listing.entries, str(source), config.ignore).images
+                for image in label_by_folder(
+                    listing.entries, str(source), config.ignore, config.nested
+                ).images
             }
             if set(id_of.values()) != part_of.keys():
                 raise refuse(source, "has changed while it was read", "run the command again")
@@ -205,7 +207,7 @@ def _image_path(folder: Path, id: str) -> Path:
     names = id.split("/")
     is_plain = all(name not in ("", ".", "..") and not {"\\", "\0"} & set(name) for name in names)
     path = folder.joinpath(*names)
-    if len(names) != 2 or not is_plain or path.parent.parent != folder:
+    if len(names) < 2 or not is_plain or folder not in path.parents:
         raise refuse(id, "is not a plain class/file name", "rename it")
     return path
 

@@ -29,7 +29,7 @@ from medjax.data.decoding.image import DecodedStack, decode_pixels
 from medjax.data.decoding.worker_pool import Progress, Worker, decode_all, start_workers
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.reading.folder import list_folder
-from medjax.data.reading.layout import ImageEntry, label_by_folder
+from medjax.data.reading.layout import ImageEntry, Layout, inner_folders, label_by_folder
 from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of
 from medjax.data.reading.npz import load_npz
 from medjax.data.reading.sources import (
@@ -38,8 +38,10 @@ from medjax.data.reading.sources import (
     require_source,
     source_name,
     source_suffix,
+    warn_of_guessed_names,
 )
-from medjax.data.splitting.duplicates import group_duplicates
+from medjax.data.reading.tables import table_problems
+from medjax.data.splitting.duplicates import group_duplicates, merge_groups
 from medjax.data.splitting.group_file import read_groups
 from medjax.errors import Problem, RefusedError, listed
 from medjax.records import Dataset, Images, LoadCounts, Names
@@ -59,15 +61,27 @@ def load(
 
     Images are decoded on all cores and cached in a private folder unless `config.cache` is false. Groups are those of the
     file `config.groups`, if given, merged with the duplicates that `config.group_duplicates` asks for; None if no two
-    images are to be kept together. `on_progress(done, total)` is called now and then in this process. Raises
+    images are to be kept together. With `config.nested` "group", images of one folder inside a class folder are a group
+    as well. `on_progress(done, total)` is called now and then in this process. Raises
     RefusedError with a problem for each file that cannot be used.
     """
     dataset = _load_phantom(config) if source == PHANTOM else _load_source(source, config, on_progress)
     warn_of_conflicts(dataset)
+    warn_of_guessed_names(dataset.name, dataset.counts.guessed_names, dataset.ids.tolist())
+    if config.nested == "group":
+        dataset = _add_groups(dataset, inner_folders(dataset.ids, has_parts=dataset.split is not None))
     if config.groups is not None:
-        groups = read_groups(Path(config.groups), dataset.ids)
-        dataset = dataset._replace(groups=groups, grouped_by=("user",))
+        dataset = _add_groups(dataset, read_groups(Path(config.groups), dataset.ids))
     return group_duplicates(dataset, config.group_duplicates, config.near_threshold)
+
+
+def _add_groups(dataset: Dataset, groups: Names | None) -> Dataset:
+    """The data set with groups that a user gave, merged with those that it has."""
+    if groups is None:
+        return dataset
+    if dataset.groups is not None:
+        groups = merge_groups(groups, dataset.groups)
+    return dataset._replace(groups=groups, grouped_by=("user",))
 
 
 def load_images(paths: Sequence[str | os.PathLike], config: DataConfig = _DEFAULTS) -> tuple[Images, Names]:
@@ -153,9 +167,11 @@ def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: P
     with (
         _paused_garbage_collection(),
         start_workers(likely_images, config) as workers,
-        nullcontext(folder) if folder is not None else open_archive(path) as listing,
+        nullcontext(folder) if folder is not None else open_archive(path, config) as listing,
     ):
-        layout = label_by_folder(listing.entries, str(path), config.ignore)
+        layout = label_by_folder(listing.entries, str(path), config.ignore, config.nested)
+        if layout.images:
+            _require_no_labels(listing, layout, path, config)
         assembled, problems = _decode(listing, layout.images, config, on_progress, workers)
     ids = [image.id for image in layout.images]
     label_of = {name: label for label, name in enumerate(layout.class_names)}
@@ -173,8 +189,22 @@ def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: P
         digests=assembled.digests,
         name=source_name(path),
         split=np.array([image.part for image in layout.images]) if layout.images[0].part else None,
-        counts=LoadCounts(**assembled.changes, skipped=layout.skipped, ignored=layout.ignored),
+        counts=LoadCounts(
+            **assembled.changes,
+            skipped=layout.skipped,
+            tables=len(layout.tables),
+            ignored=layout.ignored,
+            guessed_names=sum(image.key in listing.guessed for image in layout.images),
+        ),
     )
+
+
+def _require_no_labels(listing: Listing, layout: Layout, path: Path, config: DataConfig) -> None:
+    """Raise RefusedError where a table beside the images, other than the groups file, seems to hold their labels."""
+    groups = None if config.groups is None else os.path.abspath(config.groups)
+    tables = [table for table in layout.tables if os.path.abspath(path / str(table.key)) != groups]
+    if problems := [*table_problems(listing, tables, layout.images)]:
+        raise RefusedError(layout.problems + problems)  # before decoding: the images may be other ones
 
 
 @contextmanager

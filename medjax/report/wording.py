@@ -18,12 +18,15 @@ LOADING = {
     "reoriented": "rotated or mirrored as the EXIF tag says",
     "recolored": "converted to the chosen color mode",
     "rescaled": "reduced from 16 to 8 bits",
-    "skipped": "skipped as junk (system files, and notes beside the images)",
+    "skipped": "skipped as junk (system files, notes, arrays that are no images)",
+    "tables": "beside the images, not read",
     "ignored": "excluded by --ignore",
     "conflicting": "stored in the source under two labels",
+    "guessed_names": "with a name in an unknown encoding",
 }
 """Meaning of each count of `medjax.records.LoadCounts`, after words such as "12 images"."""
 
+_COUNTED = {"skipped": "file", "ignored": "file", "tables": "table"}
 _MOST_DECIMALS = 6
 
 
@@ -129,7 +132,7 @@ def shape(sides: list[int]) -> str:
 def loading(counts: Mapping[str, int]) -> list[str]:
     """What loading did to the images: one sentence for each count that is not zero."""
     return [
-        f"{counted(n, 'file' if name in ('skipped', 'ignored') else 'image')} {LOADING.get(name, name)}"
+        f"{counted(n, _COUNTED.get(name, 'image'))} {LOADING.get(name, name)}"
         for name, n in counts.items()
         if n
     ]

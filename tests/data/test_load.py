@@ -118,16 +118,18 @@ def test_names_of_files_say_nothing_of_their_format(tmp_path):
 
 def test_every_change_is_counted(tmp_path):
     tree = {"cat/1": png(1, (6, 6)), "cat/2": png(2, (9, 9)), "dog/1": png(3, (9, 6)), "dog/2": png(4, (6, 6, 3)),
-            "dog/3": raw_png(6, 6, bit_depth=16), "README": b"", "dog/.DS_Store": b"", "dog/4": b"bad"}  # fmt: skip
-    config = DataConfig(6, color="gray", sixteen_bit="high-byte", ignore=("dog/4",), cache=False)
+            "dog/3": raw_png(6, 6, bit_depth=16), "README": b"", "dog/.DS_Store": b"", "dog/4": b"bad", "meta.csv": b"a,b", "dog/notes.txt": b""}  # fmt: skip
+    config = DataConfig(image_size=6, color="gray", sixteen_bit="high-byte", ignore=("dog/4",), cache=False)
     dataset = load(write_folder(tmp_path, tree), config)
-    assert dataset.counts == LoadCounts(resized=2, reshaped=1, recolored=1, rescaled=1, skipped=2, ignored=1)
+    assert dataset.counts == LoadCounts(
+        resized=2, reshaped=1, recolored=1, rescaled=1, skipped=3, tables=1, ignored=1
+    )
 
 
 def test_color_is_the_sources_own_unless_chosen(tmp_path):
     root = write_folder(tmp_path, {"cat/1": png(1, (6, 6, 3)), "dog/1": png(2, (6, 6, 3))})
     assert load(root, PLAIN).images.shape[-1] == 3
-    assert load(root, DataConfig(6, color="gray", cache=False)).images.shape[-1] == 1
+    assert load(root, DataConfig(image_size=6, color="gray", cache=False)).images.shape[-1] == 1
 
 
 def test_links_may_be_followed(tmp_path):
@@ -135,6 +137,77 @@ def test_links_may_be_followed(tmp_path):
     (root / "cat/link.png").symlink_to(tmp_path / "elsewhere.png")
     (tmp_path / "elsewhere.png").write_bytes(png(99))
     assert "cat/link.png" in load(root, DataConfig(follow_links=True, cache=False)).ids
+
+
+def nested_set():
+    """Two classes of four patients with two images each; the first image of cat/a is also in dog."""
+    names = [f"{label}/{patient}/{i}.png" for label in ("cat", "dog") for patient in label for i in range(2)]
+    return {name: png(i) for i, name in enumerate(names)}
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_folders_in_class_folders_become_groups(tmp_path, cache):
+    root = write_folder(tmp_path, nested_set())
+    for _ in range(2):
+        dataset = load(root, DataConfig(nested="group", cache=cache))
+        assert dataset.class_names == ("cat", "dog")
+        assert dataset.groups.tolist() == [id.split("/")[1] for id in dataset.ids]
+        assert dataset.grouped_by == ("user",)
+        assert load(root, DataConfig(nested="ignore", cache=cache)).groups is None
+
+
+def test_groups_of_folders_are_merged_with_duplicates_and_a_groups_file(tmp_path):
+    tree = nested_set()
+    tree["cat/c/0.png"] = tree["cat/a/0.png"]
+    root = write_folder(tmp_path / "set", tree)
+    dataset = load(root, DataConfig(nested="group", cache=False))
+    group_of = dict(zip(dataset.ids, dataset.groups, strict=True))
+    assert dataset.grouped_by == ("user", "exact")
+    assert len({group_of[f"cat/{patient}/{i}.png"] for patient in "ac" for i in range(2)}) == 1
+    assert len(set(group_of.values())) == 5
+    rows = "".join(f"{id},{'site' if id.startswith('dog') else id}\n" for id in dataset.ids)
+    (tmp_path / "groups.csv").write_text("id,group\n" + rows)
+    both = load(root, DataConfig(nested="group", groups=tmp_path / "groups.csv", cache=False))
+    assert both.grouped_by == ("user", "exact")
+    assert len(set(both.groups.tolist())) == 3
+
+
+def test_a_groups_file_in_the_folder_is_no_table_of_labels(tmp_path):
+    tree = {
+        f"{name}/{name}{i}.png": png(10 * j + i) for j, name in enumerate(("cat", "dog")) for i in range(4)
+    }
+    root = write_folder(
+        tmp_path,
+        {
+            **tree,
+            "groups.csv": ("id,group\n" + "".join(f"{n},{i // 2}\n" for i, n in enumerate(tree))).encode(),
+        },
+    )
+    with pytest.raises(RefusedError, match=r"groups\.csv: names the images"):
+        load(root, PLAIN)
+    dataset = load(root, DataConfig(groups=root / "groups.csv", cache=False))
+    assert len(set(dataset.groups.tolist())) == 4
+    assert load(root, DataConfig(ignore=("groups.csv",), cache=False)).counts.ignored == 1
+
+
+def test_labels_in_a_table_are_refused_before_anything_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_decode", lambda *_: pytest.fail("decoded"))
+    root = write_folder(tmp_path, {**small_set(), "meta.csv": b"image,dx\ncat/x0,mel\n"})
+    (root / "cat/0.png").rename(root / "cat/x0.png")
+    with pytest.raises(RefusedError, match=r"meta\.csv: names the images in its rows, such as cat/x0"):
+        load(root, PLAIN)
+
+
+def test_masks_are_named_before_colors_are_to_be_chosen(tmp_path):
+    tree = {
+        "cat/1_image.png": png(1, (6, 6, 3)),
+        "cat/1_mask.png": png(2),
+        "dog/2_image.png": png(3, (6, 6, 3)),
+    }
+    with pytest.raises(
+        RefusedError, match=r"leave masks out: --ignore '\*_mask.png'; or choose --color gray"
+    ):
+        load(write_folder(tmp_path, tree), PLAIN)
 
 
 def test_a_link_may_be_given_as_the_source(tmp_path):
@@ -233,9 +306,9 @@ def test_images_without_labels_are_refused_all_at_once(tmp_path, monkeypatch):
     with pytest.raises(RefusedError) as refusal:
         load_images(["scans", "missing.png", "pipe", "a.npz"], PLAIN)
     names = [problem.name for problem in refusal.value.problems]
-    assert names == ["scans/b/notes.txt", "scans/bad.png", "missing.png", "pipe", "a.npz"]
+    assert names == ["scans/bad.png", "missing.png", "pipe", "a.npz"]
     assert "--ignore 'scans/bad.png'" in str(refusal.value)
-    images, _ = load_images(["scans"], DataConfig(6, ignore=("scans/bad.png", "*.txt"), cache=False))
+    images, _ = load_images(["scans"], DataConfig(image_size=6, ignore=("scans/bad.png",), cache=False))
     assert len(images) == 1
 
 
@@ -245,7 +318,7 @@ def test_images_without_labels_must_agree_in_color(tmp_path):
         path.write_bytes(png(1, shape))
     with pytest.raises(RefusedError, match="--color gray"):
         load_images(paths, PLAIN)
-    assert load_images(paths, DataConfig(6, color="rgb"))[0].shape == (2, 6, 6, 3)
+    assert load_images(paths, DataConfig(image_size=6, color="rgb"))[0].shape == (2, 6, 6, 3)
 
 
 def test_no_images_at_all(tmp_path):
@@ -281,7 +354,7 @@ def test_workers_start_before_an_archive_is_listed(tmp_path, monkeypatch):
     order = []
     start, listing = sources.start_workers, sources.open_archive
     monkeypatch.setattr(sources, "start_workers", lambda *given: order.append("start") or start(*given))
-    monkeypatch.setattr(sources, "open_archive", lambda path: order.append("list") or listing(path))
+    monkeypatch.setattr(sources, "open_archive", lambda *given: order.append("list") or listing(*given))
     load(write_zip(tmp_path / "set.zip", small_set()), PLAIN)
     assert order == ["start", "list"]
 

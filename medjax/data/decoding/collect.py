@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from medjax.data.decoding.image import DecodedStack
-from medjax.data.reading.listing import Fault, problem_of
+from medjax.data.reading.folder_names import mask_pattern
+from medjax.data.reading.listing import Fault, problem_of, quoted
 from medjax.errors import Problem, listed
 from medjax.records import Dataset, Images, Labels
 
@@ -52,7 +53,10 @@ def mixed_color_problems(channels: Counter[int], examples: Mapping[int, str]) ->
     if len(channels) < 2:
         return []
     reason = f"is one of {channels[3]:,} RGB images, while {channels[1]:,} are gray, such as {examples[1]}"
-    return [Problem(examples[3], reason, "choose --color gray or --color rgb")]
+    remedy = "choose --color gray or --color rgb"
+    if (pattern := mask_pattern(examples[1]) or mask_pattern(examples[3])) is not None:
+        remedy = f"leave masks out: --ignore {quoted(pattern)}; or {remedy}"
+    return [Problem(examples[3], reason, remedy)]
 
 
 def find_conflicts(digests: UInt8[np.ndarray, "n 32"], labels: Labels) -> list[list[int]]:

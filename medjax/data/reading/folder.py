@@ -23,14 +23,16 @@ _KINDS = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_
 def list_folder(path: Path, *, follow_links: bool = False) -> Listing:
     """All files and folders below `path`, at any depth, sorted by name.
 
-    Links to folders are never followed, so a walk always ends. A link is a fault unless `follow_links` is set and it
-    points to a regular file. Raises UnfitError if `path` itself cannot be read.
+    A link is a fault unless `follow_links` is set and it points to a regular file, or to a folder below `path` that is
+    not around the link and to which no other link has led: so a walk always ends. Raises UnfitError if `path` itself
+    cannot be read.
     """
     entries: dict[str, Entry] = {}
     stamps: list[str] = []
-    waiting = [""]
+    links = _LinkedFolders(path)
+    waiting = [("", False)]  # names, and whether links lead there
     while waiting:
-        folder = waiting.pop()
+        folder, is_linked = waiting.pop()
         try:
             with os.scandir(path / folder) as found:
                 items = list(found)
@@ -42,13 +44,36 @@ def list_folder(path: Path, *, follow_links: bool = False) -> Listing:
         for item in items:
             relative = f"{folder}/{item.name}" if folder else item.name
             entry, stamp = _entry(item, relative, follow_links)
+            if entry.is_folder and entry.fault is None:
+                is_through_link = is_linked or item.is_symlink()
+                entry = entry._replace(fault=links.fault_of(item) if is_through_link else None)
+                if entry.fault is None:
+                    waiting.append((relative, is_through_link))
             entries[relative] = entry
             stamps.append(stamp)
-            if entry.is_folder and entry.fault is None:
-                waiting.append(relative)
     everything = "\n".join([os.path.realpath(path), *sorted(stamps)])
     stamp = hashlib.sha256(everything.encode(errors="surrogatepass")).hexdigest()
     return Listing(sorted(entries.values()), lambda keys: _read(path, keys), stamp)
+
+
+class _LinkedFolders:
+    """Decides which folders are listed through links: those inside the root, each once, so that a walk stays small."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.path.realpath(root)
+        self._listed: set[str] = set()
+
+    def fault_of(self, folder: os.DirEntry) -> Fault | None:
+        """Why the folder, a link or below one, is not listed; None if it is, and not another time."""
+        target, place = os.path.realpath(folder.path), os.path.realpath(os.path.dirname(folder.path))
+        if os.path.commonpath([self._root, target]) != self._root:
+            return Fault("is a symbolic link to a folder outside the data", "copy the target")
+        if os.path.commonpath([place, target]) == target:
+            return Fault("is a symbolic link to a folder around it", "remove it")
+        if target in self._listed:
+            return Fault("is a symbolic link to a folder that another link leads to", "remove one of them")
+        self._listed.add(target)
+        return None
 
 
 def _entry(item: os.DirEntry, relative: str, follow_links: bool) -> tuple[Entry, str]:
@@ -58,7 +83,8 @@ def _entry(item: os.DirEntry, relative: str, follow_links: bool) -> tuple[Entry,
         status = item.stat(follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode) and follow_links:
             status = item.stat()
-            fault = fault or (None if stat.S_ISREG(status.st_mode) else _link_fault(follow_links))
+            is_fit = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+            fault = fault or (None if is_fit else _link_fault(follow_links))
     except OSError as error:
         return Entry(name, relative, fault=fault or _unreadable(error)), relative
     fault = fault or _fault_of(status)
@@ -80,8 +106,10 @@ def _fault_of(status: os.stat_result) -> Fault | None:
 
 def _link_fault(follow_links: bool) -> Fault:
     if follow_links:
-        return Fault("is a symbolic link that does not lead to a regular file", "copy the target")
-    return Fault("is a symbolic link", "copy the target, or --follow-links for links to files")
+        return Fault("is a symbolic link that leads to no regular file or folder", "copy the target")
+    return Fault(
+        "is a symbolic link", "copy the target, or --follow-links for links to files and into the data"
+    )
 
 
 def _unreadable(error: OSError) -> Fault:

@@ -1,34 +1,44 @@
 """From names to labels: which entries of a source are images, and each one's class and part.
 
-Two layouts are known, each with or without one folder around it: `class/image`; and `train/class/image` beside
-`test/class/image` and optionally `val/class/image`. Anything else is a problem, and all problems are found at once:
-nothing is guessed, and only what is known not to be data is skipped.
+Two layouts are known, each with or without folders around everything: `class/image`; and `train/class/image` beside
+`test/class/image` or `val/class/image` or both. Folders inside class folders are taken where the user says what they are.
+Anything else is a problem, and all problems are found at once: nothing is guessed, and only what is known not to be data
+is skipped.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import numpy as np
+
+from medjax.data.reading.folder_names import Part, are_masks, part_of
+from medjax.data.reading.layout_problems import (
+    Contents,
+    class_problems,
+    find_masks,
+    mask_problems,
+    misplaced_problems,
+    misread_problem,
+    nested_problems,
+    part_problems,
+)
 from medjax.data.reading.listing import Entry, Fault, Key, problem_of
 from medjax.data.reading.names import (
     ARCHIVE_SUFFIXES,
     IMAGE_SUFFIXES,
-    class_name_fault,
     drop_junk,
     is_document,
     is_ignored,
+    is_note,
+    is_table,
 )
 from medjax.errors import Problem, listed
+from medjax.records import Names
 
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+Nested = Literal["refuse", "ignore", "group"]
+
+_QUICK_SUFFIXES = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
 
 
 class ImageEntry(NamedTuple):
@@ -43,42 +53,44 @@ class ImageEntry(NamedTuple):
 class Layout(NamedTuple):
     """What the names in a source say, problems included."""
 
-    images: list[ImageEntry]  # sorted by id
+    images: list[ImageEntry]  # sorted by id; none if the source is no data set of class folders at all
     class_names: tuple[str, ...]
     problems: list[Problem]
     skipped: int  # number of files that are known not to be data
     ignored: int  # number of files left out by the user
+    tables: tuple[Entry, ...] = ()  # beside the class folders; they may hold labels
 
 
-def label_by_folder(entries: Iterable[Entry], source: str, ignore: Sequence[str] = ()) -> Layout:
+def label_by_folder(
+    entries: Iterable[Entry], source: str, ignore: Sequence[str] = (), nested: Nested = "refuse"
+) -> Layout:
     """Images labelled by the folders they are in; problems of the source as a whole are named `source`."""
     visible, skipped = drop_junk(entries)
-    problems = _duplicate_names(visible)
+    twice = _duplicate_names(visible)
     kept, ignored = _ignore_and_unwrap(visible, ignore)
-    part_folders = _part_folders(kept)
-    images: list[ImageEntry] = []
-    seen: dict[str, tuple[str, str]] = {}  # class and part of folders that an image was found in
-    for entry in kept:
-        folder = entry.name.rpartition("/")[0]
-        if folder in seen and entry.fault is None and not entry.is_folder:
-            images.append(ImageEntry(entry.name, entry.key, *seen[folder]))
-            continue
-        found = entry.fault or _label(entry, part_folders)
-        if isinstance(found, Fault):
-            problems.append(problem_of(entry.name, found))
-        elif found is not None:
-            images.append(found)
-            seen[folder] = found.class_name, found.part
-        elif not entry.is_folder:
-            skipped += 1
-    folders, empty = _class_folders(kept, ignored, depth=2 if part_folders else 1)
-    problems += _folder_problems(folders, empty, part_folders)
-    names = {folder.split("/")[-1] for folder in folders | empty}
+    parts = _part_folders(kept)
+    images, found = _sort_out(kept, parts, nested)
+    counts = (skipped + found.notes, len(ignored), tuple(found.tables))
+    if (misread := misread_problem((image.id for image in images), found, parts, source)) is not None:
+        return Layout([], (), [misread], *counts)
+    depth = 2 if parts else 1
+    full, empty = _class_folders(kept, found, ignored, depth)
+    masks = find_masks([image.id for image in images])
+    images = [image for image in images if image.id not in masks] if masks else images
+    problems = [
+        *twice,
+        *misplaced_problems(found, parts),
+        *nested_problems(found, depth),
+        *mask_problems(masks),
+        *class_problems(full, empty),
+        *part_problems(full | empty, parts),
+    ]
+    names = {folder.split("/")[-1] for folder in full | empty}
     if len(names) < 2 and (names or not problems):
         reason = f"contains only one class, {listed(sorted(names))}" if names else "contains no images"
         problems.append(Problem(source, reason, "give a folder for each of two or more classes"))
     class_names = tuple(sorted({image.class_name for image in images}))
-    return Layout(sorted(images), class_names, problems, skipped, len(ignored))
+    return Layout(sorted(images), class_names, problems, *counts)
 
 
 def list_unlabelled(entries: Iterable[Entry], folder: str, ignore: Sequence[str] = ()) -> Layout:
@@ -92,9 +104,24 @@ def list_unlabelled(entries: Iterable[Entry], folder: str, ignore: Sequence[str]
             continue
         if entry.fault is not None:
             problems.append(problem_of(id, entry.fault))
-        elif "/" in entry.name or not is_document(entry.name):
+        elif not (is_note if "/" in entry.name else is_document)(entry.name.rpartition("/")[2]):
             images.append(ImageEntry(id, entry.key))
     return Layout(sorted(images), (), problems, skipped, 0)
+
+
+def inner_folders(ids: Names, *, has_parts: bool) -> Names | None:
+    """The group of each image by the folder that it is in inside its class folder; None where no image is in one.
+
+    A folder of the same name in two classes or parts is one group, as it may be one patient. An image beside such folders
+    is alone. Folders further inside belong to the first.
+    """
+    depth = 3 if has_parts else 2
+    split = [id.split("/") for id in ids.tolist()]
+    if not any(len(components) > depth for components in split):
+        return None
+    return np.array(
+        [components[depth - 1] if len(components) > depth else "/".join(components) for components in split]
+    )
 
 
 def _duplicate_names(entries: Iterable[Entry]) -> list[Problem]:
@@ -107,30 +134,40 @@ def _duplicate_names(entries: Iterable[Entry]) -> list[Problem]:
 
 
 def _ignore_and_unwrap(entries: list[Entry], ignore: Sequence[str]) -> tuple[list[Entry], set[str]]:
-    """Entries that are not ignored, named without the one folder around everything; and names of ignored files."""
-    wrapper = _wrapper(entries)
+    """Entries that are not ignored, named without the folders around everything; and names of ignored files."""
+    wrappers = _wrappers(entries)
     kept, ignored = entries, set()
     if ignore:
-        kept = [entry for entry in entries if not is_ignored(_unwrapped(wrapper, entry.name), ignore)]
-        wrapper = wrapper or _wrapper(kept)  # a folder beside it may just have been ignored
+        kept = [entry for entry in entries if not is_ignored(_unwrapped(wrappers, entry.name), ignore)]
+        wrappers = _wrappers(kept)  # a folder beside one may just have been ignored
         left_out = set(entries).difference(kept)
-        ignored = {_unwrapped(wrapper, entry.name) for entry in left_out if not entry.is_folder}
-    if wrapper:
-        kept = [
-            entry._replace(name=_unwrapped(wrapper, entry.name)) for entry in kept if entry.name != wrapper
-        ]
+        ignored = {_unwrapped(wrappers, entry.name) for entry in left_out if not entry.is_folder}
+    if wrappers:
+        renamed = (entry._replace(name=_unwrapped(wrappers, entry.name)) for entry in kept)
+        kept = [entry for entry in renamed if entry.name]
     return kept, ignored
 
 
-def _wrapper(entries: Iterable[Entry]) -> str:
-    """The one folder around everything, or "": the only one at the top, with folders in it."""
+def _wrappers(entries: Iterable[Entry]) -> list[str]:
+    """The folders around everything, the outermost first: each the only one at its level, with folders in it."""
     folders = _folders(entry for entry in entries if entry.fault is None)
-    tops = _top_folders(folders)
-    return tops.pop() if len(tops) == 1 and any("/" in folder for folder in folders) else ""
+    wrappers: list[str] = []
+    while True:
+        tops = _top_folders(folders)
+        folders = {folder.partition("/")[2] for folder in folders} - {""}
+        if len(tops) != 1 or not folders:
+            return wrappers
+        wrappers.append(tops.pop())
 
 
-def _unwrapped(wrapper: str, name: str) -> str:
-    return name.removeprefix(wrapper + "/") if wrapper else name
+def _unwrapped(wrappers: Iterable[str], name: str) -> str:
+    """The name without the folders around everything; "" for one of these folders themselves."""
+    for wrapper in wrappers:
+        top, _, rest = name.partition("/")
+        if top != wrapper:  # a file beside it
+            break
+        name = rest
+    return name
 
 
 def _folders(entries: Iterable[Entry]) -> set[str]:
@@ -142,77 +179,80 @@ def _top_folders(folders: Iterable[str]) -> set[str]:
     return {folder.split("/")[0] for folder in folders}
 
 
-def _part_folders(entries: Iterable[Entry]) -> dict[str, str]:
+def _part_folders(entries: Iterable[Entry]) -> dict[str, Part]:
     """The part of each top folder that is named after one; empty unless there are at least two."""
     tops = sorted(_top_folders(_folders(entries)))
-    found = {top: PARTS[top.lower()] for top in tops if top.lower() in PARTS}
+    found = {top: part for top in tops if (part := part_of(top)) is not None}
     return found if len(found) > 1 else {}
 
 
-def _label(entry: Entry, part_folders: dict[str, str]) -> ImageEntry | Fault | None:
-    """The entry as an image of a class, a fault if it is in the wrong folder, or None for folders and documents."""
-    if entry.is_folder:
-        return None
-    components = entry.name.split("/")
-    depth = 3 if part_folders else 2
-    if part_folders and len(components) > 1 and components[0] not in part_folders:
-        return Fault(f"is beside the parts {listed(list(part_folders))}", "move it into one of them")
-    if len(components) == depth:
-        part = part_folders.get(components[0], "")
-        return ImageEntry(entry.name, entry.key, components[-2], part)
-    if len(components) > depth:
-        return Fault("is nested too deep: class folders hold images and no folders", "move it up")
-    if is_document(components[-1]):
-        return None
-    if components[-1].lower().endswith(ARCHIVE_SUFFIXES):
-        return Fault("is an archive inside the data", "unpack it, or give it by itself")
-    if components[-1].lower().endswith(IMAGE_SUFFIXES):
-        return Fault("is an image outside the class folders", "move it into the folder of its class")
-    return Fault("is an unknown file beside the class folders", "remove it")
+def _sort_out(
+    entries: Iterable[Entry], parts: dict[str, Part], nested: Nested
+) -> tuple[list[ImageEntry], Contents]:
+    """The images of classes, and all else that was found."""
+    images: list[ImageEntry] = []
+    found = Contents()
+    depth = 3 if parts else 2
+    for entry in entries:
+        folder, _, name = entry.name.rpartition("/")
+        label = found.folders.get(folder)
+        if label and entry.fault is None and not entry.is_folder and name.endswith(_QUICK_SUFFIXES):
+            images.append(ImageEntry(entry.name, entry.key, *label))  # nearly all of a million
+            continue
+        if entry.fault is not None:
+            found.misplaced.append((entry.name, entry.fault))
+            continue
+        if entry.is_folder:
+            continue
+        components = entry.name.split("/")
+        is_beside = bool(parts) and len(components) > 1 and components[0] not in parts
+        if is_beside or len(components) < depth:
+            _sort_outsider(entry, is_beside, found)
+        elif is_note(name):
+            found.notes += 1
+        elif any(map(are_masks, components[depth - 1 : -1])):
+            found.masks.append(entry.name)
+        elif len(components) > depth and nested == "refuse":
+            found.nested.append(entry.name)
+        else:
+            found.folders[folder] = components[depth - 2], parts.get(components[0], "")
+            images.append(ImageEntry(entry.name, entry.key, *found.folders[folder]))
+    return images, found
 
 
-def _class_folders(entries: Sequence[Entry], ignored: set[str], depth: int) -> tuple[set[str], set[str]]:
-    """Folders at `depth` with files in them, and empty ones. A folder of ignored files is neither.
+def _sort_outsider(entry: Entry, is_beside: bool, found: Contents) -> None:
+    """Sort a file that is in no class folder."""
+    name = entry.name.rpartition("/")[2]
+    lower = name.lower()
+    if is_table(name):
+        found.tables.append(entry)
+    elif is_note(name) if is_beside else is_document(name):
+        found.notes += 1
+    elif is_beside:
+        found.beside.append(entry.name)
+    elif lower.endswith(ARCHIVE_SUFFIXES):
+        fault = Fault("is an archive inside the data", "unpack it, or give it by itself")
+        found.misplaced.append((entry.name, fault))
+    elif lower.endswith(IMAGE_SUFFIXES):
+        found.outside.append(entry.name)
+    else:
+        fault = Fault("is an unknown file beside the class folders", "remove it")
+        found.misplaced.append((entry.name, fault))
 
-    A folder that cannot be read is a problem already and counts as one with files.
+
+def _class_folders(
+    entries: Sequence[Entry], found: Contents, ignored: set[str], depth: int
+) -> tuple[set[str], set[str]]:
+    """Folders at `depth` with images in them, and empty ones. A folder of ignored files is neither.
+
+    One with a faulty file counts as one with images: it is a problem already.
     """
 
     def at_depth(folders: Iterable[str]) -> set[str]:
         return {"/".join(folder.split("/")[:depth]) for folder in folders if folder.count("/") >= depth - 1}
 
-    full = at_depth(_folders(entry for entry in entries if entry.fault is not None or not entry.is_folder))
+    faulty = _folders(entry for entry in entries if entry.fault is not None)
+    inner = {name.rpartition("/")[0] for name in (*found.nested, *found.masks)}
+    full = at_depth({*found.folders, *faulty, *inner})
     seen = at_depth(_folders(entries))
     return full, seen - full - {"/".join(name.split("/")[:depth]) for name in ignored}
-
-
-def _folder_problems(folders: set[str], empty: set[str], part_folders: dict[str, str]) -> list[Problem]:
-    empty_fault = Fault("is an empty class", "put its images there")
-    problems = [problem_of(folder, empty_fault) for folder in sorted(empty)]
-    for folder in sorted(folders):
-        if (fault := class_name_fault(folder.split("/")[-1])) is not None:
-            problems.append(problem_of(folder, fault))
-    return problems + _part_problems(folders | empty, part_folders)
-
-
-def _part_problems(folders: set[str], part_folders: dict[str, str]) -> list[Problem]:
-    """Parts must be train and test, optionally val, each once, with the same classes."""
-    if not part_folders:
-        return []
-    problems = []
-    for folder, part in part_folders.items():
-        if list(part_folders.values()).index(part) != list(part_folders).index(folder):
-            problems.append(problem_of(folder, Fault(f"is a second {part} part", "merge the two")))
-    for part in {"train", "test"}.difference(part_folders.values()):
-        remedy = "rename a part, or give one part alone"
-        fault = Fault(f"is missing beside {listed(list(part_folders))}", remedy)
-        problems.append(problem_of(part, fault, can_ignore=False))
-    names = {tuple(folder.split("/")) for folder in folders if folder.split("/")[0] in part_folders}
-    for name in sorted({class_name for _, class_name in names}):
-        for part in part_folders:
-            if (part, name) not in names:
-                fault = Fault(
-                    f"is missing: other parts have the class {name}",
-                    f"give all parts the same classes; or --ignore '{name}'",
-                )
-                problems.append(problem_of(f"{part}/{name}", fault, can_ignore=False))
-    return problems

@@ -14,6 +14,7 @@ MAX_FILE_BYTES = 256 * 2**20
 # Images hardly compress a second time: an archive that expands much more is a decompression bomb, unless it is small.
 MAX_UNPACKED_TIMES = 20
 ALWAYS_UNPACKED_BYTES = 32 * 2**20
+BOMB_REMEDY = "looks like a decompression bomb; unpack it yourself and give the folder"
 
 Key = str | int
 
@@ -49,12 +50,17 @@ class Listing(NamedTuple):
     entries: list[Entry]
     read: Callable[[Iterable[Key]], Iterator[tuple[Key, bytes | Fault]]]
     stamp: str = ""  # of folders: changes when a name, size or time in it does
+    guessed: frozenset[Key] = frozenset()  # entries whose names are in an encoding that is not known
 
 
 def problem_of(name: str, fault: Fault, *, can_ignore: bool = True) -> Problem:
     """The problem of the file `name`; its remedy mentions --ignore unless the file cannot be left out."""
-    quoted = "'" + name.replace("'", "'\"'\"'") + "'"
-    return Problem(name, fault.reason, fault.remedy + (f", or --ignore {quoted}" if can_ignore else ""))
+    return Problem(name, fault.reason, fault.remedy + (f", or --ignore {quoted(name)}" if can_ignore else ""))
+
+
+def quoted(pattern: str) -> str:
+    """The pattern in single quotes, as a shell takes it literally."""
+    return "'" + pattern.replace("'", "'\"'\"'") + "'"
 
 
 def max_unpacked_bytes(path: Path, times: int = MAX_UNPACKED_TIMES) -> int:
@@ -66,7 +72,7 @@ def bomb_fault(limit: int) -> Fault:
     """The fault of an archive that unpacks to more than `limit` bytes."""
     return Fault(
         f"unpacks to more than {limit / 2**20:,.0f} MiB, many times its own size",
-        "looks like a decompression bomb; unpack it yourself and give the folder",
+        BOMB_REMEDY,
     )
 
 

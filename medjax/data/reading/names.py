@@ -10,13 +10,26 @@ from medjax.data.reading.listing import Entry, Fault
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 
+TABLE_SUFFIXES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".parquet")
+
 _DOCUMENT_SUFFIXES = (
-    *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".html", ".htm", ".xml", ".yaml", ".yml"),
-    *(".toml", ".ini", ".cfg", ".log", ".bib", ".cff", ".pdf", ".xls", ".xlsx"),
+    *(".txt", ".md", ".rst", ".json", ".jsonl", ".html", ".htm", ".xml", ".yaml", ".yml"),
+    *(".toml", ".ini", ".cfg", ".log", ".bib", ".cff", ".pdf", ".doc", ".docx"),
+    *TABLE_SUFFIXES,
 )
 _DOCUMENT_NAMES = ("readme", "license", "licence", "copying", "notice", "authors", "citation", "changelog")
-_JUNK_NAMES = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
-_MAYBE_JUNK = re.compile(rf"(?:^|/)(?:\.|{'|'.join(map(re.escape, _JUNK_NAMES))})", re.IGNORECASE)
+# Of macOS, Windows, the Synology disk station, Unix and Python.
+_JUNK_NAMES = (
+    *("__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin"),
+    *("system volume information", "@eadir", "lost+found", "__pycache__"),
+)
+# What Windows writes beside a file from the internet, where the file system knows no streams; WSL turns the colon into
+# U+F03A.
+_JUNK_ENDINGS = (":zone.identifier", "\uf03azone.identifier")
+_JUNK_STARTS = ("._", "~$")  # attributes of macOS; documents that are open in Office
+_MAYBE_JUNK = re.compile(
+    rf"(?:^|/)(?:[.~]|{'|'.join(map(re.escape, _JUNK_NAMES))})|{'|'.join(_JUNK_ENDINGS)}", re.IGNORECASE
+)
 _FORMULA_STARTS = ("=", "+", "-", "@")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.() -]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.() -]*)*/?")
 
@@ -84,6 +97,17 @@ def is_document(name: str) -> bool:
     return lower.startswith(_DOCUMENT_NAMES) and not lower.endswith((*IMAGE_SUFFIXES, *ARCHIVE_SUFFIXES))
 
 
+def is_note(name: str) -> bool:
+    """Whether this is the name of a text or table among images, where names such as `notice 1` may be those of images."""
+    lower = name.lower()
+    return lower.endswith(_DOCUMENT_SUFFIXES) or lower in _DOCUMENT_NAMES
+
+
+def is_table(name: str) -> bool:
+    """Whether this is the name of a table, which may hold the labels of the images beside it."""
+    return name.lower().endswith(TABLE_SUFFIXES)
+
+
 def class_name_fault(name: str) -> Fault | None:
     """Why `name` cannot name a class: predictions.csv must be safe to open in a spreadsheet."""
     if name.startswith(_FORMULA_STARTS):
@@ -94,7 +118,9 @@ def class_name_fault(name: str) -> Fault | None:
 
 
 def _is_junk(component: str) -> bool:
+    lower = component.lower()
+    if lower.endswith(_JUNK_ENDINGS) or lower.startswith(_JUNK_STARTS):
+        return True
     if component.startswith("."):
-        is_image = component.lower().endswith(IMAGE_SUFFIXES) and not component.startswith("._")
-        return component != ".." and not is_image
-    return component.lower() in _JUNK_NAMES
+        return component != ".." and not lower.endswith(IMAGE_SUFFIXES)
+    return lower in _JUNK_NAMES

@@ -2,18 +2,19 @@
 
 import os
 import stat
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from medjax.config import DataConfig
+from medjax.config import ReadingConfig
 from medjax.data.reading.folder import list_folder, read_file
 from medjax.data.reading.layout import ImageEntry, Layout, list_unlabelled
 from medjax.data.reading.listing import Listing, UnfitError, problem_of
 from medjax.data.reading.names import ARCHIVE_SUFFIXES
 from medjax.data.reading.tar import open_tar
 from medjax.data.reading.zip import open_zip
-from medjax.errors import RefusedError, refuse
+from medjax.errors import RefusedError, printable, refuse
 
 _KNOWN = "give a folder, a .zip, .tar, .tar.gz or .tar.xz of one, a MedMNIST .npz, or the word phantom"
 
@@ -59,22 +60,33 @@ def source_name(path: Path) -> str:
 
 
 @contextmanager
-def open_source(path: Path, config: DataConfig) -> Iterator[Listing]:
+def open_source(path: Path, config: ReadingConfig) -> Iterator[Listing]:
     """The listing of a folder or an archive, readable within the context. Raises UnfitError."""
     if path.is_dir():
         yield list_folder(path, follow_links=config.follow_links)
     else:
-        with open_archive(path) as listing:
+        with open_archive(path, config) as listing:
             yield listing
 
 
-def open_archive(path: Path) -> AbstractContextManager[Listing]:
+def open_archive(path: Path, config: ReadingConfig) -> AbstractContextManager[Listing]:
     """The listing of a zip or tar, readable within the context. Raises UnfitError."""
-    return open_zip(path) if source_suffix(path) == ".zip" else open_tar(path)
+    return open_zip(path, config.zip_encoding) if source_suffix(path) == ".zip" else open_tar(path)
+
+
+def warn_of_guessed_names(source: str, count: int, names: Iterable[str]) -> None:
+    """Warn where the names of `count` images of a zip are in an unknown encoding; one of `names` shows what became of it."""
+    if count:
+        example = next((name for name in names if not name.isascii()), "")
+        warnings.warn(
+            f"{printable(source)}: the names of {count:,} images are not UTF-8 and were read as code page 437, such as "
+            f"{printable(example)}: if that is wrong, give --zip-encoding, such as gbk, shift_jis or cp1251",
+            stacklevel=3,
+        )
 
 
 @contextmanager
-def open_unlabelled(given: str, config: DataConfig) -> Iterator[tuple[Listing, Layout]]:
+def open_unlabelled(given: str, config: ReadingConfig) -> Iterator[tuple[Listing, Layout]]:
     """An image, or all images in a folder or archive, without labels, readable within the context.
 
     Ids begin with the path as given. Raises RefusedError.
@@ -83,7 +95,10 @@ def open_unlabelled(given: str, config: DataConfig) -> Iterator[tuple[Listing, L
     try:
         if path.is_dir() or source_suffix(path):
             with open_source(path, config) as listing:
-                yield listing, list_unlabelled(listing.entries, given.rstrip("/"), config.ignore)
+                layout = list_unlabelled(listing.entries, given.rstrip("/"), config.ignore)
+                guessed = [image.id for image in layout.images if image.key in listing.guessed]
+                warn_of_guessed_names(given, len(guessed), guessed)
+                yield listing, layout
         else:
             listing = Listing([], lambda keys: ((key, read_file(path)) for key in keys))
             yield listing, Layout([ImageEntry(given, given)], (), [], 0, 0)

@@ -11,12 +11,13 @@ import zipfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 from medjax.data.reading.listing import (
+    BOMB_REMEDY,
     MAX_FILE_BYTES,
     Entry,
     Fault,
@@ -28,6 +29,7 @@ from medjax.data.reading.listing import (
     oversize_fault,
 )
 from medjax.data.reading.names import tidy_name
+from medjax.data.reading.zip_names import UTF8_FLAG, member_names
 
 # What zipfile raises for damaged and unsupported archives.
 DAMAGE = (
@@ -42,8 +44,7 @@ DAMAGE = (
 )
 
 _ENCRYPTED = 0x1 | 0x40
-_UTF8_NAME = 0x800
-_HARMLESS_FLAGS = 0x2 | 0x4 | 0x8 | _UTF8_NAME  # compression level, sizes after the data
+_HARMLESS_FLAGS = 0x2 | 0x4 | 0x8 | UTF8_FLAG  # compression level, sizes after the data
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 _BUFFER_BYTES = 2**20
@@ -53,11 +54,14 @@ _MAX_END_BYTES = 22 + 65_535 + 20 + 56
 
 
 @contextmanager
-def open_zip(path: Path) -> Iterator[Listing]:
-    """The members of the archive at `path`; raises UnfitError if the archive as a whole cannot be used."""
+def open_zip(path: Path, encoding: str | None = None) -> Iterator[Listing]:
+    """The members of the archive at `path`; `encoding` is that of names that state none (see `member_names`).
+
+    Raises UnfitError if the archive as a whole cannot be used.
+    """
     with open_archive(path) as archive, open(path, "rb", buffering=_BUFFER_BYTES) as file:
-        entries = list_members(archive, MAX_FILE_BYTES, max_unpacked_bytes(path))
-        yield Listing(entries, lambda keys: _read(archive, file, keys))
+        entries, guessed = list_members(archive, MAX_FILE_BYTES, max_unpacked_bytes(path), encoding)
+        yield Listing(entries, lambda keys: _read(archive, file, keys), guessed=guessed)
 
 
 @contextmanager
@@ -86,20 +90,35 @@ def _directory_bytes(path: Path) -> int:
     return size
 
 
-def list_members(archive: zipfile.ZipFile, max_bytes: int, limit: int) -> list[Entry]:
-    """An entry for each member, with its index as key; members of more than `max_bytes` have a fault.
+def list_members(
+    archive: zipfile.ZipFile,
+    max_bytes: int,
+    limit: int,
+    encoding: str | None = None,
+    unpacked_remedy: str = BOMB_REMEDY,
+) -> tuple[list[Entry], frozenset[Key]]:
+    """An entry for each member, with its index as key, and the keys of those whose names' encoding was guessed.
 
-    Raises UnfitError if all together unpack to more than `limit` bytes.
+    Members of more than `max_bytes` have a fault. Raises UnfitError if all others together unpack to more than `limit`
+    bytes.
     """
     members = archive.infolist()
     if sum(member.file_size for member in members if member.file_size <= max_bytes) > limit:
-        raise UnfitError(*bomb_fault(limit))
+        raise UnfitError(*bomb_fault(limit)._replace(remedy=unpacked_remedy))
     overlapping = _overlapping(members, archive.start_dir)
-    return [_entry(index, member, index in overlapping, max_bytes) for index, member in enumerate(members)]
+    names, guessed = member_names(members, encoding)
+    entries = [
+        _entry(index, member, name, index in overlapping, max_bytes)
+        for index, (member, name) in enumerate(zip(members, names, strict=True))
+    ]
+    return entries, frozenset(guessed)
 
 
-def _entry(index: int, member: zipfile.ZipInfo, is_overlapping: bool, max_bytes: int) -> Entry:
-    raw = _name_of(member)
+def _entry(
+    index: int, member: zipfile.ZipInfo, raw: str | Fault, is_overlapping: bool, max_bytes: int
+) -> Entry:
+    if isinstance(raw, Fault):
+        return Entry(member.orig_filename, index, fault=raw)
     name, fault = tidy_name(raw)
     is_folder = raw.endswith("/")
     if fault is None and not is_folder and max(member.file_size, member.compress_size) > max_bytes:
@@ -108,15 +127,6 @@ def _entry(index: int, member: zipfile.ZipInfo, is_overlapping: bool, max_bytes:
         mode = member.external_attr >> 16
         fault = _fault_of(mode, member.flag_bits, member.compress_type, is_folder, is_overlapping)
     return Entry(name, index, is_folder, fault)
-
-
-def _name_of(member: zipfile.ZipInfo) -> str:
-    """The name as UTF-8 if possible, even without the UTF-8 flag, which many programs do not set; else as cp437."""
-    name = member.orig_filename
-    if not name.isascii() and not member.flag_bits & _UTF8_NAME:
-        with suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
-    return name
 
 
 @lru_cache(maxsize=256)  # nearly all members of an archive have the same arguments

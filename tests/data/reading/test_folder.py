@@ -60,7 +60,52 @@ def test_loops_of_links_end(root):
     for name in ("cat", "dog"):
         (root / name / "loop").symlink_to(root)
     for follow_links in (False, True):
-        assert len(list_folder(root, follow_links=follow_links).entries) == 8
+        listing = list_folder(root, follow_links=follow_links)
+        assert len(listing.entries) == 8
+        assert {entry.name for entry in listing.entries if entry.fault} == {"cat/loop", "dog/loop"}
+
+
+def test_links_to_folders_inside_the_root_are_followed_if_asked(root):
+    write_folder(root, {".store/a/1.png": b"1", ".store/a/deep/2.png": b"2"})
+    (root / "bird").symlink_to(".store/a")
+    listing = list_folder(root, follow_links=True)
+    assert all(entry.fault is None for entry in listing.entries)
+    assert dict(listing.read(["bird/1.png", "bird/deep/2.png"])) == {
+        "bird/1.png": b"1",
+        "bird/deep/2.png": b"2",
+    }
+    before = listing.stamp
+    (root / ".store/a/deep/3.png").write_bytes(b"3")
+    assert list_folder(root, follow_links=True).stamp != before
+    assert {entry.name for entry in list_folder(root).entries if entry.fault} == {"bird"}
+
+
+def test_a_folder_is_listed_through_links_once(root):
+    """So the number of entries is at most doubled, however links lead into each other."""
+    for name in ("a", "b", "c"):
+        write_folder(root, {f".store/{name}/deep/1.png": b"1"})
+    for name in ("a", "b", "c"):
+        for other in ("a", "b", "c"):
+            (root / f".store/{name}/to_{other}").symlink_to(root / ".store" / other)
+        (root / f"link_{name}").symlink_to(f".store/{name}/deep")
+    listing = list_folder(root, follow_links=True)
+    read = [
+        entry.name for entry in listing.entries if entry.fault is None and entry.name.endswith("deep/1.png")
+    ]
+    assert len(read) <= 6
+    faults = {entry.fault.reason for entry in listing.entries if entry.fault}
+    assert faults == {
+        "is a symbolic link to a folder around it",
+        "is a symbolic link to a folder that another link leads to",
+    }
+
+
+@pytest.mark.parametrize("target", ["../elsewhere", "/"])
+def test_links_to_folders_outside_are_not_followed(root, target):
+    write_folder(root.parent / "elsewhere", small_set())
+    (root / "bird").symlink_to(target)
+    entry = {entry.name: entry for entry in list_folder(root, follow_links=True).entries}["bird"]
+    assert "outside the data" in entry.fault.reason
 
 
 def test_a_file_that_has_gone_or_grown_is_a_fault(root, monkeypatch):

@@ -1,10 +1,11 @@
 """Classes, parts, junk and wrapping folders, from names alone."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medjax.data.reading.layout import label_by_folder, list_unlabelled
+from medjax.data.reading.layout import inner_folders, label_by_folder, list_unlabelled
 from medjax.data.reading.listing import Entry, Fault
 
 TREE = ("cat/1.png", "cat/2.png", "dog/1.png")
@@ -18,12 +19,12 @@ def entries_of(names):
     return [Entry(name.rstrip("/"), key, name.endswith("/")) for key, name in enumerate(names)]
 
 
-def layout_of(*names, ignore=()):
-    return label_by_folder(entries_of(names), "source", ignore)
+def layout_of(*names, ignore=(), nested="refuse"):
+    return label_by_folder(entries_of(names), "source", ignore, nested)
 
 
-def lines_of(*names, ignore=()):
-    return [str(problem) for problem in layout_of(*names, ignore=ignore).problems]
+def lines_of(*names, ignore=(), nested="refuse"):
+    return [str(problem) for problem in layout_of(*names, ignore=ignore, nested=nested).problems]
 
 
 @pytest.mark.parametrize("folders", [(), ("cat/", "dog/")])
@@ -44,7 +45,7 @@ def test_parts_are_kept():
     assert all(image.id.startswith(image.part) for image in layout.images)
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation", "Validation"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Validation", "dev", "val_set", "Dev-Images"])
 def test_names_of_the_validation_part(name):
     layout = layout_of(*PARTS, f"{name}/cat/1.png", f"{name}/dog/1.png")
     assert layout.problems == []
@@ -68,8 +69,82 @@ def test_one_wrapping_folder_is_taken_off(tree, beside):
     assert layout.skipped == sum(not name.endswith("/") for name in beside)
 
 
-def test_two_wrapping_folders_are_not():
-    assert all("nested" in line for line in lines_of(*(f"a/b/{name}" for name in TREE))[:3])
+@pytest.mark.parametrize("tree", [TREE, PARTS])
+def test_two_wrapping_folders_are_taken_off(tree):
+    layout = layout_of(*(f"a/b/{name}" for name in tree), "a/", "a/b/", "README", "a/about.txt", "a/b/x.txt")
+    assert layout.problems == []
+    assert [image.id for image in layout.images] == sorted(tree)
+    assert layout.skipped == 3
+
+
+def test_a_folder_that_is_ignored_shows_another_wrapping_one():
+    layout = layout_of(*(f"a/b/{name}" for name in TREE), "a/extra/x.png", ignore=("extra",))
+    assert (layout.problems, layout.ignored) == ([], 1)
+    assert [image.id for image in layout.images] == list(TREE)
+
+
+@pytest.mark.parametrize(
+    "folders", [("Training", "Testing"), ("train_set", "test_set"), ("TRAIN", "dev"), ("train", "test-data")]
+)
+def test_parts_have_many_names(folders):
+    layout = layout_of(*(f"{folder}/{name}" for folder in folders for name in TREE))
+    assert layout.problems == []
+    parts = {image.id.split("/")[0]: image.part for image in layout.images}
+    assert parts == {folders[0]: "train", folders[1]: "val" if folders[1] == "dev" else "test"}
+
+
+def test_train_and_val_alone_are_parts():
+    layout = layout_of(*(f"{part}/{name}" for part in ("train", "val") for name in TREE))
+    assert layout.problems == []
+    assert {image.part for image in layout.images} == {"train", "val"}
+
+
+PATIENTS = ("cat/p1/1.png", "cat/p1/deep/2.png", "cat/p2/1.png", "dog/p3/1.png", "dog/0.png")
+
+
+@pytest.mark.parametrize("nested", ["ignore", "group"])
+@pytest.mark.parametrize("prefix", ["", "train/"])
+def test_folders_in_class_folders_are_taken_if_asked(nested, prefix):
+    names = [prefix + name for name in PATIENTS] + ([f"test/{name}" for name in TREE] if prefix else [])
+    layout = layout_of(*names, nested=nested)
+    assert layout.problems == []
+    assert layout.class_names == ("cat", "dog")
+    assert [image.id for image in layout.images] == sorted(names)
+    assert {image.class_name for image in layout.images if "/p3/" in image.id} == {"dog"}
+
+
+def test_images_of_one_inner_folder_are_one_group():
+    groups = inner_folders(np.array(PATIENTS), has_parts=False)
+    assert groups.tolist() == ["p1", "p1", "p2", "p3", "dog/0.png"]
+    parted = np.array(["train/cat/p1/1.png", "test/dog/p1/2.png", "test/dog/3.png"])
+    assert inner_folders(parted, has_parts=True).tolist() == ["p1", "p1", "test/dog/3.png"]
+    assert inner_folders(np.array(TREE), has_parts=False) is None
+
+
+def test_a_name_that_ends_otherwise_is_an_image_too():
+    names = ("cat/1.png", "cat/2", "cat/3.JPG", "dog/1.dat")
+    assert [image.id for image in layout_of(*names).images] == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "name", ["cat/notes.txt", "cat/labels.csv", "cat/README", "dog/1.xml", "cat/x/a.json"]
+)
+def test_notes_in_class_folders_are_skipped(name):
+    layout = layout_of(*TREE, name)
+    assert (layout.problems, layout.skipped, layout.tables) == ([], 1, ())
+    assert [image.id for image in layout.images] == list(TREE)
+
+
+def test_notes_do_not_hide_an_empty_class():
+    assert [line.split(" (")[0] for line in lines_of(*TREE, "bird/notes.txt")] == ["bird: is an empty class"]
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "a.TSV", "meta.xlsx"])
+@pytest.mark.parametrize("tree", [TREE, PARTS])
+def test_a_table_beside_the_images_is_no_junk(tree, name):
+    layout = layout_of(*tree, name)
+    assert (layout.problems, layout.skipped) == ([], 0)
+    assert [table.name for table in layout.tables] == [name]
 
 
 def test_a_wrapping_folder_shows_once_its_neighbour_is_ignored():
@@ -94,9 +169,7 @@ def test_a_hidden_image_is_an_image():
     assert len(layout_of(*TREE, "cat/.hidden.png").images) == 4
 
 
-@pytest.mark.parametrize(
-    "name", ["README", "readme.md", "LICENSE.txt", "labels.csv", "index.html", "meta.JSON"]
-)
+@pytest.mark.parametrize("name", ["README", "readme.md", "LICENSE.txt", "index.html", "meta.JSON"])
 def test_documents_at_the_top_are_skipped(name):
     assert layout_of(*TREE, name).problems == []
     assert layout_of(*TREE, name).skipped == 1
@@ -164,12 +237,15 @@ def test_parts_must_be_whole_and_alike():
     assert lines_of(*PARTS, "val/cat/1.png") == [
         "val/dog: is missing: other parts have the class dog (give all parts the same classes; or --ignore 'dog')"
     ]
-    assert any("train: is missing" in line for line in lines_of("val/cat/1.png", "test/cat/1.png"))
+    (line,) = [line for line in lines_of(*(f"{part}/{name}" for part in ("val", "test") for name in TREE))]
+    assert line.startswith("train: is missing beside test, val")
+    assert "training" in line
+    assert "validation" in line
 
 
 def test_images_without_labels_may_lie_anywhere():
     layout = list_unlabelled(
-        entries_of(["1.png", "a/b/c/2.png", "README", ".DS_Store", "a/"]), "scans", ["scans/x"]
+        entries_of(["1.png", "a/b/c/2.png", "README", "a/notes.txt", ".DS_Store", "a/"]), "scans", ["scans/x"]
     )
     assert [image.id for image in layout.images] == ["scans/1.png", "scans/a/b/c/2.png"]
     assert layout.problems == []

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medjax.data.reading.listing import Entry
-from medjax.data.reading.names import class_name_fault, drop_junk, is_document, is_ignored, tidy_name
+from medjax.data.reading.names import (
+    class_name_fault,
+    drop_junk,
+    is_document,
+    is_ignored,
+    is_note,
+    is_table,
+    tidy_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +72,13 @@ def test_junk_is_skipped_and_counted():
         "dog/thumbs.db",
         ".git/a/b",
         ".gitkeep",
+        "cat/1.png:Zone.Identifier",
+        "cat/2.png\uf03aZone.Identifier",
+        "cat/.ipynb_checkpoints/1-checkpoint.png",
+        "cat/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg",
+        "$RECYCLE.BIN/1.png",
+        "~$labels.xlsx",
+        "Icon\r",
     ]
     visible, skipped = drop_junk([Entry(name, key) for key, name in enumerate([*tree, *junk])])
     assert skipped == len(junk)
@@ -80,6 +95,17 @@ def test_a_pattern_is_first_of_all_a_name():
 def test_documents_are_told_by_their_names(name):
     assert is_document(name)
     assert not is_document(f"scan-{name}.png")
+
+
+def test_among_images_only_endings_tell_documents():
+    assert all(map(is_note, ["README", "notes.txt", "labels.CSV", "1.xml"]))
+    assert is_document("notice 1")
+    assert not any(map(is_note, ["notice 1", "1.png", "1", "readme.png"]))
+
+
+def test_tables_are_told_by_their_names():
+    assert all(map(is_table, ["labels.csv", "a.XLSX", "b.tsv"]))
+    assert not any(map(is_table, ["labels.txt", "csv", "a.csv.png"]))
 
 
 @pytest.mark.parametrize("name", ["cat", "größe 2", "a=b", "1+1"])

@@ -8,7 +8,8 @@ import pytest
 from medjax.config import DataConfig
 from medjax.data.decoding.image import decode_pixels
 from medjax.data.load import load
-from medjax.data.reading import npz
+from medjax.data.reading import npz_arrays
+from medjax.errors import RefusedError
 from tests.sample_files import medmnist_arrays, random_pixels, write_npz
 
 PLAIN = DataConfig(image_size=8, cache=False)
@@ -19,7 +20,7 @@ PLAIN = DataConfig(image_size=8, cache=False)
 @pytest.mark.parametrize("label_type", [np.uint8, np.int64, ">i2"])
 def test_arrays_become_a_data_set(tmp_path, shape, label_shape, label_type):
     arrays = medmnist_arrays(4, shape)
-    for part in npz.PARTS:
+    for part in npz_arrays.PARTS:
         arrays[f"{part}_labels"] = arrays[f"{part}_labels"].reshape(label_shape).astype(label_type)
     dataset = load(write_npz(tmp_path / "set.npz", arrays), PLAIN)
     assert dataset.class_names == ("0", "1")
@@ -37,6 +38,55 @@ def test_arrays_become_a_data_set(tmp_path, shape, label_shape, label_type):
     assert dataset.name == "set"
 
 
+@pytest.mark.parametrize("label_type", [np.float64, np.float16, np.bool_])
+def test_whole_labels_of_other_types_and_one_channel_are_read(tmp_path, label_type):
+    plain = medmnist_arrays(4)
+    other = {
+        name: array[..., None] if name.endswith("_images") else array.astype(label_type)
+        for name, array in plain.items()
+    }
+    first, second = (load(write_npz(tmp_path / "set.npz", each), PLAIN) for each in (plain, other))
+    np.testing.assert_array_equal(first.images, second.images)
+    np.testing.assert_array_equal(first.labels, second.labels)
+    assert first.class_names == second.class_names
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [(("train", "test"), {"train", "test"}), (("train", "val"), {"train", "val"}), (("train",), None)],
+)
+def test_parts_may_be_missing(tmp_path, parts, found):
+    arrays = {name: array for name, array in medmnist_arrays(6).items() if name.startswith(parts)}
+    dataset = load(write_npz(tmp_path / "set.npz", arrays), PLAIN)
+    assert (dataset.split if found is None else set(dataset.split.tolist())) == found
+    assert len(dataset.labels) == 6 * len(parts)
+
+
+def test_the_file_may_name_its_classes(tmp_path):
+    path = write_npz(tmp_path / "set.npz", {**medmnist_arrays(), "class_names": np.array(["no", "yes", "?"])})
+    dataset = load(path, PLAIN)
+    assert dataset.class_names == ("no", "yes")
+    assert dataset.counts.skipped == 0
+
+
+def test_other_arrays_are_counted_and_not_opened(tmp_path):
+    more = {
+        "extra_images": random_pixels(0, (2, 4, 4)),
+        "objects": np.array([{}], dtype=object),
+        "class_names": np.array(["no", "yes"], dtype=object),
+    }
+    dataset = load(write_npz(tmp_path / "set.npz", {**medmnist_arrays(), **more}), PLAIN)
+    assert dataset.class_names == ("0", "1")
+    assert dataset.counts.skipped == 3
+
+
+def test_a_file_that_compresses_too_well_is_told_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz_arrays, "max_unpacked_bytes", lambda *_: 100)
+    path = write_npz(tmp_path / "set.npz", medmnist_arrays())
+    with pytest.raises(RefusedError, match=r"unpacks to more .* numpy\.savez, which does not compress"):
+        load(path, PLAIN)
+
+
 def test_classes_sort_as_numbers(tmp_path):
     arrays = medmnist_arrays(6)
     arrays["train_labels"] = np.array([10, 9, 2, 10, 9, 2])
@@ -49,7 +99,7 @@ def test_classes_sort_as_numbers(tmp_path):
 def test_files_are_read_in_pieces(tmp_path, monkeypatch):
     arrays = medmnist_arrays(50)
     whole = load(write_npz(tmp_path / "set.npz", arrays), PLAIN)
-    monkeypatch.setattr(npz, "_CHUNK_BYTES", 300)
+    monkeypatch.setattr(npz_arrays, "_CHUNK_BYTES", 300)
     np.testing.assert_array_equal(load(tmp_path / "set.npz", PLAIN).images, whole.images)
 
 
@@ -65,7 +115,7 @@ def test_images_are_ignored_by_id(tmp_path):
 def test_colors_may_differ_once_one_is_chosen(tmp_path):
     arrays = {**medmnist_arrays(4, (8, 8)), "test_images": random_pixels(9, (4, 8, 8, 3))}
     path = write_npz(tmp_path / "set.npz", arrays)
-    gray, rgb = (load(path, DataConfig(8, color=color, cache=False)) for color in ("gray", "rgb"))
+    gray, rgb = (load(path, DataConfig(image_size=8, color=color, cache=False)) for color in ("gray", "rgb"))
     assert (gray.images.shape[-1], gray.counts.recolored) == (1, 4)
     assert (rgb.images.shape[-1], rgb.counts.recolored) == (3, 8)
 

@@ -45,7 +45,7 @@ def test_every_kind_of_source_is_listed_and_read_alike(tmp_path):
         with open_source(path, CONFIG) as listing:
             names = {entry.key: entry.name for entry in listing.entries if not entry.is_folder}
             assert {names[key]: data for key, data in listing.read(names)} == small_set()
-    with open_archive(paths[1]) as listing:
+    with open_archive(paths[1], CONFIG) as listing:
         assert len(listing.entries) == 4
 
 

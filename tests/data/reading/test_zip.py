@@ -1,5 +1,6 @@
 """Zip archives as listings; what is refused is in test_hostile.py."""
 
+import re
 import struct
 import zipfile
 
@@ -24,17 +25,23 @@ def test_members_are_read_in_place(tmp_path, method):
     assert read[1] == small_set()["cat/0.png"]
 
 
-def test_names_in_utf8_without_the_flag(tmp_path):
-    """As macOS and many Unix programs write them."""
-    path = write_zip(tmp_path / "set.zip", {"cat/\u00e9.png": b"x"})
-    data = path.read_bytes()
-    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        position = data.index(signature) + offset
-        data = data[:position] + b"\0\0" + data[position + 2 :]
-    path.write_bytes(data)
+def test_backslashes_of_windows_separate(tmp_path):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("set+", "set+cat+1.png", "set+..+x.png"):
+            info = zipfile.ZipInfo(name)
+            info.create_system = 0
+            archive.writestr(info, b"x")
+    path.write_bytes(
+        re.sub(rb"set\+(?:(?:cat|\.\.)\+)?", lambda match: match[0].replace(b"+", b"\\"), path.read_bytes())
+    )
     with open_zip(path) as listing:
-        assert listing.entries[0].name == "cat/\u00e9.png"
-        assert dict(listing.read([0])) == {0: b"x"}
+        assert [(entry.name, entry.is_folder) for entry in listing.entries[:2]] == [
+            ("set", True),
+            ("set/cat/1.png", False),
+        ]
+        assert "'..'" in listing.entries[2].fault.reason
+        assert dict(listing.read([1])) == {1: b"x"}
 
 
 def test_an_archive_behind_other_bytes_and_with_a_comment(tmp_path):
