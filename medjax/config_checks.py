@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from medjax.config import BUILT_IN, PRESETS, CrossvalConfig, TrainConfig
+from medjax.config import BUILT_IN, PRESETS, CrossvalConfig, DataConfig, TrainConfig
 from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.settings import Entry, Setting, entries, flag_of, kinds_of
 
@@ -106,6 +106,10 @@ def _broken_crossval_rules(config: CrossvalConfig) -> Iterator[Problem]:
     num_models = config.folds * config.repeats
     if config.only_fold is not None and config.only_fold >= num_models:
         yield Problem("--only-fold", f"{config.only_fold} is out of range", f"0 to {num_models - 1}")
+    is_trained = isinstance(config.training, TrainConfig) and isinstance(config.training.data, DataConfig)
+    if is_trained and config.training.data.val_as_test and not config.keep_test:
+        remedy = "leave it out: all parts are pooled; or add --keep-test"
+        yield Problem("--val-as-test", "has no effect on a cross-validation without --keep-test", remedy)
 
 
 def _broken_rules(config: TrainConfig) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medjax.config import CrossvalConfig, Monitor, TrainConfig
-from medjax.data.splitting.splits import fold_splits, split
+from medjax.data.splitting.splits import fold_splits, official_parts, split
 from medjax.errors import refuse
 from medjax.metrics import Sums
 from medjax.models.as_network import as_network
@@ -68,9 +68,11 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
     """The split of each fold; of all folds, whichever are trained."""
     training = training_of(config)
     if not isinstance(config, CrossvalConfig):
-        return [split(dataset, seed=config.seed, fractions=config.fractions)]
+        val_as_test = config.data.val_as_test
+        return [split(dataset, seed=config.seed, fractions=config.fractions, val_as_test=val_as_test)]
     train_share, val_share, _ = training.fractions
-    pool = np.setdiff1d(np.arange(len(dataset.labels)), kept_test(dataset)) if config.keep_test else None
+    everything = np.arange(len(dataset.labels))
+    pool = np.setdiff1d(everything, kept_test(config, dataset)) if config.keep_test else None
     return fold_splits(
         dataset,
         config.folds,
@@ -81,11 +83,17 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
     )
 
 
-def kept_test(dataset: Dataset) -> Indices:
-    """The official test images; RefusedError where the data have none."""
-    if dataset.split is None or not (dataset.split == "test").any():
-        raise refuse("--keep-test", f"{dataset.name} has no official test part", "leave it out")
-    return np.flatnonzero(dataset.split == "test")
+def kept_test(config: CrossvalConfig, dataset: Dataset) -> Indices:
+    """The official test images, or val images taken for them; RefusedError where the data have none."""
+    fixed = official_parts(dataset, val_as_test=config.training.data.val_as_test)
+    if not len(fixed.test):
+        remedy = (
+            "leave it out, or add --val-as-test to keep out the val part"
+            if len(fixed.val)
+            else "leave it out"
+        )
+        raise refuse("--keep-test", f"{dataset.name} has no official test part", remedy)
+    return fixed.test
 
 
 def make_network(

@@ -29,7 +29,7 @@ from medjax.jobs.from_config import (
     with_training,
 )
 from medjax.jobs.restored_run import Run
-from medjax.jobs.run_record import describe_leakage, describe_run, job_name
+from medjax.jobs.run_record import describe_leakage, describe_parts, describe_run, job_name
 from medjax.jobs.score_folds import FoldScores, score_folds
 from medjax.jobs.train_folds import TrainedFolds, train_folds
 from medjax.models.network import Network
@@ -130,9 +130,19 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     except OSError as error:
         raise refuse(str(error.filename), f"{error.strerror or error}", "choose other data") from error
     splits = make_splits(config, dataset)
+    if dataset.split is not None:
+        display.say(_parts_line(config, dataset))
     network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
     arrays = jax.device_put((dataset.images, dataset.labels))
     return _Inputs(config, dataset, arrays, splits, network, None if is_built_in(training) else model)
+
+
+def _parts_line(config: Config, dataset: Dataset) -> str:
+    """How the images are divided, and how to choose another test part where one is drawn beside the data's val part."""
+    is_chosen = isinstance(config, CrossvalConfig) or config.data.val_as_test
+    is_drawn = not is_chosen and dataset.split is not None and "test" not in dataset.split.tolist()
+    hint = " (--val-as-test takes the val part as test)" if is_drawn else ""
+    return f"parts: {describe_parts(config, dataset)}{hint}"
 
 
 def _describe(inputs: _Inputs, request: Request) -> dict[str, Any]:

@@ -149,9 +149,16 @@ def describe_parts(config: Config, dataset: Dataset) -> str:
         return _describe_folds(config, dataset, groups)
     if dataset.split is None:
         return f"random, stratified by class{groups}"
-    if (dataset.split == "val").any():
+    if config.data.val_as_test:
+        return (
+            f"the source's official train part, its val part as the test part, val drawn from train{groups}"
+        )
+    given = [part for part in Split._fields if (dataset.split == part).any()]
+    missing = [part for part in Split._fields if part not in given]
+    if not missing:
         return "the source's official parts"
-    return f"the source's official train and test parts, val drawn from train{groups}"
+    drawn = f"{' and '.join(missing)} drawn from train{groups}"
+    return f"the source's official {' and '.join(given)} part{'s' * (len(given) > 1)}, {drawn}"
 
 
 def _describe_folds(config: CrossvalConfig, dataset: Dataset, groups: str) -> str:
@@ -161,7 +168,8 @@ def _describe_folds(config: CrossvalConfig, dataset: Dataset, groups: str) -> st
         return folds
     parts = [part for part in Split._fields if (dataset.split == part).any()]
     if config.keep_test:
-        return f"{folds}; the source's test images left out of all folds and scored apart"
+        part = "val" if config.training.data.val_as_test else "test"
+        return f"{folds}; the source's {part} images left out of all folds and scored apart"
     return f"{folds}; the source's parts ({', '.join(parts)}) pooled"
 
 
@@ -176,8 +184,8 @@ def describe_leakage(config: Config, dataset: Dataset, splits: Sequence[Split]) 
     threshold = training_of(config).data.near_threshold
     found = leakage.describe_leakage(dataset, [splits[fold] for fold in folds_of(config)], threshold)
     keeps_test = isinstance(config, CrossvalConfig) and config.keep_test
-    if keeps_test:
-        test = kept_test(dataset)
+    if isinstance(config, CrossvalConfig) and config.keep_test:
+        test = kept_test(config, dataset)
         others = np.setdiff1d(np.arange(len(dataset.labels)), test)
         apart = [Split(others, others[:0], test)]
         found["official_test"] = leakage.describe_leakage(dataset, apart, threshold)["test"]
@@ -195,7 +203,7 @@ def describe_level(dataset: Dataset, num_crossing: int, threshold: float) -> tup
     """
     level = "group" if "user" in dataset.grouped_by and num_crossing == 0 else "image"
     if level == "group":
-        sentences = ["Group level: no group of the groups file lies in two parts."]
+        sentences = ["Group level: no given group lies in two parts."]
     elif "user" in dataset.grouped_by:
         sentences = [
             f"Image level: the parts are official, and {num_crossing:,} groups lie in more than one."

@@ -60,7 +60,7 @@ def score_folds(
     metrics["mean"] = describe_mean(metrics["folds"]) if is_whole else None
     metrics["pooled"] = score_part(shown, dataset, "test") if is_whole else None  # withheld, else
     if config.keep_test and is_whole:
-        test = predict_together(trained.learner, list(models.values()), arrays, kept_test(dataset))
+        test = predict_together(trained.learner, list(models.values()), arrays, kept_test(config, dataset))
         metrics["test"] = score_part(test, dataset, "test")
         parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
     return FoldScores(metrics, parts, shown if is_whole else None)

@@ -18,26 +18,58 @@ Seed = int | Sequence[int]
 Fractions = tuple[float, float, float]
 
 
-def split(dataset: Dataset, *, seed: int = 0, fractions: Fractions = (0.70, 0.15, 0.15)) -> Split:
+def split(
+    dataset: Dataset,
+    *,
+    seed: int = 0,
+    fractions: Fractions = (0.70, 0.15, 0.15),
+    val_as_test: bool = False,
+) -> Split:
     """Split a data set into train, val and test: the source's own parts, or a stratified random split by group.
 
-    `fractions` are the shares of train, val and test. If the source fixes only train and test, val is drawn from its
-    train images: fractions[1] / (fractions[0] + fractions[1]) of them, stratified, groups whole. Raises RefusedError
-    for a class with too few images or groups (see `holdout`), and for fractions or a seed out of range.
+    `fractions` are the shares of train, val and test. If the source fixes no val part, val is drawn from its train
+    images: fractions[1] / (fractions[0] + fractions[1]) of them, stratified, groups whole; and if it fixes no test part,
+    test in the same way, unless `val_as_test` takes its val part for test. Raises RefusedError for a class with too few
+    images or groups (see `holdout`), for fractions or a seed out of range, and for `val_as_test` without need.
     """
     _require_fractions(fractions)
     if seed < 0:
         raise refuse("seed", f"{seed} is out of range", "0 or more")
     names = dataset.class_names
-    if dataset.split is None:
+    if dataset.split is None and not val_as_test:
         return holdout(dataset.labels, fractions, seed=seed, groups=dataset.groups, class_names=names)
-    train, val, test = (np.flatnonzero(dataset.split == part) for part in Split._fields)
-    if len(val) == 0:
-        share = fractions[1] / (fractions[0] + fractions[1])
-        train, val = draw_parts(
-            train, dataset.labels[train], (share,), seed, _groups_of(dataset, train), names
-        )
-    return Split(train, val, test)
+    fixed = official_parts(dataset, val_as_test=val_as_test)
+    missing = [part for part in ("val", "test") if not len(getattr(fixed, part))]
+    if not missing:
+        return fixed
+    wanted = dict(zip(Split._fields, fractions, strict=True))
+    shares = [wanted[part] for part in missing]
+    whole = wanted["train"] + sum(shares)
+    drawn = draw_parts(
+        fixed.train,
+        dataset.labels[fixed.train],
+        tuple(share / whole for share in shares),
+        seed,
+        _groups_of(dataset, fixed.train),
+        names,
+    )
+    return fixed._replace(**dict(zip(["train", *missing], drawn, strict=True)))
+
+
+def official_parts(dataset: Dataset, *, val_as_test: bool = False) -> Split:
+    """The parts that the source fixes, some of them empty; with `val_as_test` its val part is the test part.
+
+    Raises RefusedError where that makes no sense: without a val part, or beside a test part.
+    """
+    parts = np.full(len(dataset.labels), "") if dataset.split is None else dataset.split
+    fixed = Split(*(np.flatnonzero(parts == part) for part in Split._fields))
+    if not val_as_test:
+        return fixed
+    if len(fixed.test):
+        raise refuse("--val-as-test", f"{dataset.name} has a test part of its own", "leave it out")
+    if not len(fixed.val):
+        raise refuse("--val-as-test", f"{dataset.name} has no val part of its own", "leave it out")
+    return fixed._replace(val=fixed.test, test=fixed.val)
 
 
 def holdout(
