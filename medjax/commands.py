@@ -18,7 +18,7 @@ class _Training:
     """What train and crossval share."""
 
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
-    """Folder with a folder per class, or with train/ and test/ (and val/) of such; a .zip or .tar(.gz|.xz) of
+    """Folder with a folder per class, or with train/ and test/ or val/ of such; a .zip or .tar(.gz|.xz) of
     either; a MedMNIST .npz; or phantom, the built-in synthetic data set."""
     run: Path | None = setting(None, "general", is_common=True, metavar="DIR")
     """New directory. Default: runs/<data>-<preset>-<number>."""

@@ -82,7 +82,14 @@ def test_help_all_has_its_options_under_headings():
     assert re.search(r"^cross-validation options:\n  --folds INT", with_folds, flags=re.MULTILINE)
 
 
-EMPTY = {"groups": "3", "only_fold": 3, "stop_baseline": 3.0, "ignore": ("3",), "model_set": ("3",)}
+EMPTY = {
+    "groups": "3",
+    "zip_encoding": "3",
+    "only_fold": 3,
+    "stop_baseline": 3.0,
+    "ignore": ("3",),
+    "model_set": ("3",),
+}
 """What `3` makes of the settings that are empty by default."""
 
 

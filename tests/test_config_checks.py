@@ -76,6 +76,14 @@ def test_a_setting_out_of_range_is_refused_by_its_flag(config, name):
     assert " is out of range (" in line
 
 
+def test_val_as_test_needs_a_cross_validation_that_keeps_a_test_part():
+    training = TrainConfig(data=DataConfig(val_as_test=True))
+    require_valid(training)
+    require_valid(CrossvalConfig(keep_test=True, training=training))
+    [line] = lines_of(CrossvalConfig(training=training))
+    assert line.startswith("--val-as-test: has no effect on a cross-validation without --keep-test")
+
+
 @pytest.mark.parametrize(
     ("config", "line"),
     [

@@ -90,6 +90,21 @@ def test_groups_stay_whole(tmp_path):
     assert all(parts)
 
 
+def test_nested_folders_are_copied_whole(tmp_path):
+    tree = {
+        f"{name}/{name}{i // 3}/{i}.png": png(100 * label + i)
+        for label, name in enumerate("ab")
+        for i in range(12)
+    }
+    config = DataConfig(image_size=6, cache=False, nested="group")
+    export_split(write_folder(tmp_path / "set", tree), tmp_path / "out", 0.3, config=config)
+    copied = files_of(tmp_path / "out")
+    assert {name.split("/", 1)[1]: data for name, data in copied.items()} == tree
+    parts = [{name.split("/")[2] for name in copied if name.startswith(part)} for part in ("train", "test")]
+    assert not parts[0] & parts[1]
+    assert load(tmp_path / "out", config).groups is not None
+
+
 def test_settings_decide_which_images_are_copied_but_not_their_bytes(tmp_path):
     tree = {**small_set(4), "cat/color.png": png(77, (9, 9, 3)), "cat/bad.png": b"bad"}
     source = write_folder(tmp_path / "set", tree)
@@ -192,7 +207,7 @@ def test_names_that_are_one_where_cases_are_not_told_apart_are_refused(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "id", ["../x", "a/../../x", "/etc/x", "a", "a/b/c", "a/..", "./x", "a//", "a/b\\c", "a/b\0"]
+    "id", ["../x", "a/../../x", "/etc/x", "a", "a/b/../c", "a//b", "a/..", "./x", "a//", "a/b\\c", "a/b\0"]
 )
 def test_no_name_leads_out_of_the_target(tmp_path, id):
     with pytest.raises(RefusedError, match="is not a plain class/file name"):

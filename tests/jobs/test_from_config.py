@@ -13,6 +13,7 @@ from medjax.errors import RefusedError
 from medjax.jobs.from_config import (
     count_steps,
     folds_of,
+    kept_test,
     make_controls,
     make_network,
     make_rate,
@@ -73,6 +74,25 @@ def test_kept_test_images_are_in_no_fold(dataset, parted):
     assert sum(len(split.test) for split in pooled) == 120
     with pytest.raises(RefusedError, match="--keep-test: phantoms has no official test part"):
         make_splits(CrossvalConfig(keep_test=True), dataset)
+
+
+def test_val_images_are_kept_as_test_images_if_asked(dataset):
+    parts = np.where(np.arange(len(dataset.labels)) % 5, "train", "val")
+    parted = dataset._replace(split=parts)
+    data = dataclasses.replace(PLAIN.data, val_as_test=True)
+    training = dataclasses.replace(PLAIN, data=data)
+    (split,) = make_splits(training, parted)
+    assert set(split.test) == set(np.flatnonzero(parts == "val"))
+    (drawn,) = make_splits(PLAIN, parted)
+    assert set(drawn.val) == set(split.test)
+    config = CrossvalConfig(folds=3, keep_test=True, training=training)
+    assert set(kept_test(config, parted)) == set(split.test)
+    for fold in make_splits(config, parted):
+        assert not set(split.test) & {*fold.train, *fold.val, *fold.test}
+    with pytest.raises(RefusedError, match=r"has no official test part .*--val-as-test"):
+        make_splits(CrossvalConfig(keep_test=True), parted)
+    pooled = make_splits(CrossvalConfig(folds=3), parted)
+    assert sum(len(split.test) for split in pooled) == len(parts)
 
 
 def test_only_the_controls_that_are_asked_for_are_there():

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import medjax
-from medjax.config import CrossvalConfig, PlateauConfig, StoppingConfig, TrainConfig
+from medjax.config import CrossvalConfig, DataConfig, PlateauConfig, StoppingConfig, TrainConfig
 from medjax.errors import RefusedError
 from medjax.runs.checkpoint import list_checkpoints
 from tests.finished_runs import assert_same_result, read_history
@@ -293,3 +294,31 @@ def test_two_processes_never_work_on_one_run(phantom_folder, tmp_path):
         first.stderr.read()
     assert second.returncode == 2
     assert "another process is working on this run" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "parts", "line"),
+    [
+        (
+            TrainConfig(),
+            ["train", "val"],
+            "train and val parts, test drawn from train (--val-as-test takes the val part",
+        ),
+        (
+            TrainConfig(data=DataConfig(val_as_test=True)),
+            ["train", "val"],
+            "its val part as the test part, val drawn",
+        ),
+        (TrainConfig(), ["train", "test"], "train and test parts, val drawn from train"),
+        (CrossvalConfig(), ["train", "val"], "the source's parts (train, val) pooled"),
+    ],
+)
+def test_the_choice_of_parts_is_said_in_a_line(config, parts, line):
+    from medjax.data.phantom.dataset import make_phantom
+    from medjax.jobs.pipeline import _parts_line
+
+    dataset = make_phantom(images_per_class=2)
+    said = _parts_line(config, dataset._replace(split=np.array(parts * 6)))
+    assert said.startswith("parts: ")
+    assert line in said
+    assert ("--val-as-test" in said) == ("--val-as-test" in line)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from medjax.config import CrossvalConfig, TrainConfig
+from medjax.config import CrossvalConfig, DataConfig, TrainConfig
 from medjax.jobs.run_record import describe_environment, describe_level, describe_parts
 from medjax.records import Dataset
 from medjax.runs.directory import file_name
@@ -30,6 +30,7 @@ def make_dataset(split=None, groups=None, grouped_by=("user",)):
     )
 
 
+VAL_AS_TEST = TrainConfig(data=DataConfig(val_as_test=True))
 OFFICIAL = ["train", "val", "test", "test"]
 
 
@@ -52,6 +53,21 @@ OFFICIAL = ["train", "val", "test", "test"]
             TrainConfig(),
             make_dataset(["train", "train", "test", "test"]),
             "the source's official train and test parts, val drawn from train",
+        ),
+        (
+            TrainConfig(),
+            make_dataset(["train", "train", "val", "val"], list("ppqr")),
+            "the source's official train and val parts, test drawn from train, groups kept together",
+        ),
+        (
+            VAL_AS_TEST,
+            make_dataset(["train", "train", "val", "val"]),
+            "the source's official train part, its val part as the test part, val drawn from train",
+        ),
+        (
+            CrossvalConfig(keep_test=True, training=VAL_AS_TEST),
+            make_dataset(["train", "train", "val", "val"]),
+            "5 folds, stratified by class; the source's val images left out of all folds and scored apart",
         ),
         (CrossvalConfig(folds=3), make_dataset(), "3 folds, stratified by class"),
         (
@@ -85,7 +101,7 @@ def test_parts_in_words(config, dataset, expected):
             ("user", "near"),
             0,
             "group",
-            ["no group of the groups file", "at most 2.5 gray levels apart link"],
+            ["no given group lies in two parts", "at most 2.5 gray levels apart link"],
         ),
         (OFFICIAL, ("user",), 3, "image", ["the parts are official", "3 groups lie in more than one"]),
         (OFFICIAL, ("exact",), 3, "image", ["kept together where parts are drawn."]),

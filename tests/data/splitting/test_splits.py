@@ -40,6 +40,10 @@ def digest_of(parts):
     return hashlib.sha256(b"|".join(part.astype("<i8").tobytes() for part in parts)).hexdigest()
 
 
+def assert_same_parts(first, second):
+    assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+
+
 def assert_whole(groups, parts):
     owner = {}
     for number, part in enumerate(parts):
@@ -131,6 +135,40 @@ def test_val_is_taken_from_train_where_the_source_has_none():
     assert list(split.test) == list(range(40, 50))
     assert sorted([*split.train, *split.val]) == list(range(40))
     assert len(split.val) == 8  # 0.15 / 0.85 of 40 is 7.06
+
+
+def test_test_is_taken_from_train_where_the_source_has_none():
+    dataset = dataset_with_parts(["train"] * 40 + ["val"] * 10)
+    split = splits.split(dataset)
+    assert list(split.val) == list(range(40, 50))
+    assert sorted([*split.train, *split.test]) == list(range(40))
+    assert len(split.test) == 8  # 0.15 / 0.85 of 40 is 7.06
+    together = dataset._replace(groups=np.array([f"p{number // 4}" for number in range(50)]))
+    assert_whole(together.groups, [(grouped := splits.split(together)).train, grouped.test])
+
+
+def test_val_is_the_test_part_if_asked():
+    dataset = dataset_with_parts(["train"] * 40 + ["val"] * 10)
+    split = splits.split(dataset, val_as_test=True)
+    assert list(split.test) == list(range(40, 50))
+    assert sorted([*split.train, *split.val]) == list(range(40))
+    as_test = dataset_with_parts(["train"] * 40 + ["test"] * 10)
+    assert_same_parts(split, splits.split(as_test))
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        (["train"] * 20 + ["val"] * 6 + ["test"] * 6, "a test part of its own"),
+        (["train"] * 20 + ["test"] * 6, "a test part of its own"),
+        (None, "no val part of its own"),
+    ],
+)
+def test_val_as_test_without_need_is_refused(parts, reason):
+    dataset = dataset_with_parts(parts or ["train"] * 26)
+    dataset = dataset if parts else dataset._replace(split=None)
+    with pytest.raises(RefusedError, match=f"--val-as-test: parts has {reason}"):
+        splits.split(dataset, val_as_test=True)
 
 
 def test_splits_stay_what_published_runs_were_made_on():
