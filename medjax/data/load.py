@@ -29,7 +29,7 @@ from medjax.data.decoding.image import DecodedStack, decode_pixels
 from medjax.data.decoding.worker_pool import Progress, Worker, decode_all, start_workers
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.reading.folder import list_folder
-from medjax.data.reading.layout import ImageEntry, Layout, inner_folders, label_by_folder
+from medjax.data.reading.layout import ImageEntry, Layout, label_by_folder
 from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of
 from medjax.data.reading.npz import load_npz
 from medjax.data.reading.sources import (
@@ -42,6 +42,7 @@ from medjax.data.reading.sources import (
 )
 from medjax.data.reading.tables import table_problems
 from medjax.data.splitting.duplicates import group_duplicates, merge_groups
+from medjax.data.splitting.folder_groups import inner_folders
 from medjax.data.splitting.group_file import read_groups
 from medjax.errors import Problem, RefusedError, listed
 from medjax.records import Dataset, Images, LoadCounts, Names
@@ -202,7 +203,9 @@ def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: P
 def _require_no_labels(listing: Listing, layout: Layout, path: Path, config: DataConfig) -> None:
     """Raise RefusedError where a table beside the images, other than the groups file, seems to hold their labels."""
     groups = None if config.groups is None else os.path.abspath(config.groups)
-    tables = [table for table in layout.tables if os.path.abspath(path / str(table.key)) != groups]
+    tables = [
+        table for table in (*layout.tables, *layout.texts) if os.path.abspath(path / str(table.key)) != groups
+    ]
     if problems := [*table_problems(listing, tables, layout.images)]:
         raise RefusedError(layout.problems + problems)  # before decoding: the images may be other ones
 

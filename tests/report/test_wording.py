@@ -102,3 +102,13 @@ def test_a_command_shows_the_name_of_its_data_without_the_path(tmp_path) -> None
     assert wording.shown_command(run) == "medjax train scans --seed 1"
     in_memory = {"command": "medjax.train", "data": {"path": None}}
     assert wording.shown_command(in_memory) == "medjax.train"
+
+
+def test_loading_is_said_in_the_words_of_what_was_counted() -> None:
+    counts = {"resized": 1, "skipped": 2, "tables": 1, "ignored": 0, "guessed_names": 3}
+    assert wording.loading(counts) == [
+        "1 image resized to the model's size",
+        "2 files skipped as junk (system files, notes, arrays that are no images)",
+        "1 table beside the images, not read",
+        "3 images with a name in an unknown encoding",
+    ]

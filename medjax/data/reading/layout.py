@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from medjax.data.reading.folder_names import Part, are_masks, part_of
 from medjax.data.reading.layout_problems import (
     Contents,
@@ -34,7 +32,6 @@ from medjax.data.reading.names import (
     is_table,
 )
 from medjax.errors import Problem, listed
-from medjax.records import Names
 
 Nested = Literal["refuse", "ignore", "group"]
 
@@ -59,6 +56,7 @@ class Layout(NamedTuple):
     skipped: int  # number of files that are known not to be data
     ignored: int  # number of files left out by the user
     tables: tuple[Entry, ...] = ()  # beside the class folders; they may hold labels
+    texts: tuple[Entry, ...] = ()  # beside the class folders, as tables are; some are lists of labels
 
 
 def label_by_folder(
@@ -70,20 +68,21 @@ def label_by_folder(
     kept, ignored = _ignore_and_unwrap(visible, ignore)
     parts = _part_folders(kept)
     images, found = _sort_out(kept, parts, nested)
-    counts = (skipped + found.notes, len(ignored), tuple(found.tables))
+    counts = (skipped + found.notes, len(ignored), tuple(found.tables), tuple(found.texts))
     if (misread := misread_problem((image.id for image in images), found, parts, source)) is not None:
         return Layout([], (), [misread], *counts)
     depth = 2 if parts else 1
+    unlabelled = found.unlabelled_parts(parts)
     full, empty = _class_folders(kept, found, ignored, depth)
     masks = find_masks([image.id for image in images])
     images = [image for image in images if image.id not in masks] if masks else images
     problems = [
         *twice,
-        *misplaced_problems(found, parts),
+        *misplaced_problems(found, parts, unlabelled),
         *nested_problems(found, depth),
         *mask_problems(masks),
         *class_problems(full, empty),
-        *part_problems(full | empty, parts),
+        *part_problems(full | empty, {top: part for top, part in parts.items() if top not in unlabelled}),
     ]
     names = {folder.split("/")[-1] for folder in full | empty}
     if len(names) < 2 and (names or not problems):
@@ -107,21 +106,6 @@ def list_unlabelled(entries: Iterable[Entry], folder: str, ignore: Sequence[str]
         elif not (is_note if "/" in entry.name else is_document)(entry.name.rpartition("/")[2]):
             images.append(ImageEntry(id, entry.key))
     return Layout(sorted(images), (), problems, skipped, 0)
-
-
-def inner_folders(ids: Names, *, has_parts: bool) -> Names | None:
-    """The group of each image by the folder that it is in inside its class folder; None where no image is in one.
-
-    A folder of the same name in two classes or parts is one group, as it may be one patient. An image beside such folders
-    is alone. Folders further inside belong to the first.
-    """
-    depth = 3 if has_parts else 2
-    split = [id.split("/") for id in ids.tolist()]
-    if not any(len(components) > depth for components in split):
-        return None
-    return np.array(
-        [components[depth - 1] if len(components) > depth else "/".join(components) for components in split]
-    )
 
 
 def _duplicate_names(entries: Iterable[Entry]) -> list[Problem]:
@@ -228,6 +212,8 @@ def _sort_outsider(entry: Entry, is_beside: bool, found: Contents) -> None:
         found.tables.append(entry)
     elif is_note(name) if is_beside else is_document(name):
         found.notes += 1
+        if lower.endswith(".txt"):
+            found.texts.append(entry)
     elif is_beside:
         found.beside.append(entry.name)
     elif lower.endswith(ARCHIVE_SUFFIXES):

@@ -39,12 +39,20 @@ class Contents:
         default_factory=list
     )  # other files, and what is wrong with them
     tables: list[Entry] = field(default_factory=list)
+    texts: list[Entry] = field(default_factory=list)  # beside the class folders
     notes: int = 0  # texts, tables in class folders
 
     def class_names(self, depth: int) -> set[str]:
         """The names of the folders that take the place of classes, where class folders have so many components."""
         nested = {name.split("/")[depth - 1] for name in self.nested}
         return nested.union(class_name for class_name, _ in self.folders.values())
+
+    def unlabelled_parts(self, parts: Iterable[str]) -> Counter[str]:
+        """How many images lie directly in each part that has no class folders at all."""
+        labelled = {name.split("/")[0] for name in (*self.folders, *self.nested)}
+        return Counter(
+            name.split("/")[0] for name in self.outside if name.split("/")[0] in set(parts) - labelled
+        )
 
 
 def misread_problem(
@@ -90,15 +98,25 @@ def _inner_copy(images: Iterable[str], found: Contents) -> Problem | None:
     return Problem(top, reason, f"leave it out: --ignore {quoted(top)}")
 
 
-def misplaced_problems(found: Contents, parts: Mapping[str, Part]) -> list[Problem]:
-    """Problems of files that are in no class folder, and of those that cannot be read."""
+def misplaced_problems(
+    found: Contents, parts: Mapping[str, Part], unlabelled: Mapping[str, int]
+) -> list[Problem]:
+    """Problems of files that are in no class folder, and of those that cannot be read.
+
+    `unlabelled` gives how many images lie in each part without class folders.
+    """
     problems = [problem_of(name, fault) for name, fault in found.misplaced]
-    if len(found.outside) == 1:
+    for folder, count in unlabelled.items():
+        reason = f"is a part without labels: its images, {count:,}, are in no folder of a class"
+        remedy = f"leave it out: --ignore {quoted(folder)}; medjax predict takes it"
+        problems.append(Problem(folder, reason, remedy))
+    outside = [name for name in found.outside if name.split("/")[0] not in unlabelled]
+    if len(outside) == 1:
         fault = Fault("is an image outside the class folders", "move it into the folder of its class")
-        problems.append(problem_of(found.outside[0], fault))
-    elif found.outside:
-        reason = f"is one of {len(found.outside):,} images outside the class folders"
-        problems.append(Problem(found.outside[0], reason, "move them into the folders of their classes"))
+        problems.append(problem_of(outside[0], fault))
+    elif outside:
+        reason = f"is one of {len(outside):,} images outside the class folders"
+        problems.append(Problem(outside[0], reason, "move them into the folders of their classes"))
     by_folder: dict[str, list[str]] = {}
     for name in found.beside:
         by_folder.setdefault(name.split("/")[0], []).append(name)

@@ -9,9 +9,11 @@ from medjax.data.reading.layout_problems import SORT_REMEDY
 from medjax.data.reading.listing import Entry, Fault, Listing, problem_of
 from medjax.errors import Problem
 
-_TEXT_SUFFIXES = (".csv", ".tsv")
+_READABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 _MAX_ROWS = 10_000
-_DELIMITERS = ",;\t|"
+_DELIMITERS = ",;\t| "
+_FEW = 0.1
+"""Of the images: a table that names fewer does not hold the labels, but lists some of them."""
 _MOST = 0.95
 """Of the rows, where a column says the same as the folders; some may be wrong."""
 
@@ -20,7 +22,7 @@ def table_problems(
     listing: Listing, tables: Iterable[Entry], images: Iterable[ImageEntry]
 ) -> Iterator[Problem]:
     """A problem for each table whose rows name the images, unless a column of it agrees with their folders."""
-    texts = {entry.key: entry.name for entry in tables if entry.name.lower().endswith(_TEXT_SUFFIXES)}
+    texts = {entry.key: entry.name for entry in tables if entry.name.lower().endswith(_READABLE_SUFFIXES)}
     if not texts:
         return
     classes = _classes_by_name(images)
@@ -46,6 +48,11 @@ def _stem(name: str) -> str:
     return stem if dot else file
 
 
+def _folders(cell: str) -> list[str]:
+    """A label as it stands, or the folders of a path."""
+    return cell.replace("\\", "/").lower().split("/")
+
+
 def _read_rows(data: bytes) -> list[list[str]]:
     """The first rows below the header; none if the table is no CSV."""
     text = data.decode("utf-8-sig", "replace")
@@ -63,13 +70,14 @@ def _read_rows(data: bytes) -> list[list[str]]:
 
 
 def _named_image(rows: list[list[str]], classes: dict[str, str | None]) -> str | None:
-    """The image that the first row names, if at least half of the rows name one and no column agrees with the folders."""
+    """An image that a row names, if half of the rows name one, not of few images only, and no column says their folders."""
+    fewest = max(len(rows) / 2, min(len(classes), _MAX_ROWS) * _FEW)
     width = max(map(len, rows), default=0)
     columns = [[row[number].strip() if number < len(row) else "" for row in rows] for number in range(width)]
     for column in columns:
         found = [classes.get(_stem(cell)) for cell in column]
         named = [number for number, label in enumerate(found) if label is not None]
-        if named and 2 * len(named) >= len(rows):
-            agreeing = (sum(each[number].lower() == found[number] for number in named) for each in columns)
+        if named and len(named) >= fewest:
+            agreeing = (sum(found[number] in _folders(each[number]) for number in named) for each in columns)
             return None if max(agreeing) >= _MOST * len(named) else column[named[0]]
     return None

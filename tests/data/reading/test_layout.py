@@ -1,11 +1,10 @@
 """Classes, parts, junk and wrapping folders, from names alone."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medjax.data.reading.layout import inner_folders, label_by_folder, list_unlabelled
+from medjax.data.reading.layout import label_by_folder, list_unlabelled
 from medjax.data.reading.listing import Entry, Fault
 
 TREE = ("cat/1.png", "cat/2.png", "dog/1.png")
@@ -111,14 +110,6 @@ def test_folders_in_class_folders_are_taken_if_asked(nested, prefix):
     assert layout.class_names == ("cat", "dog")
     assert [image.id for image in layout.images] == sorted(names)
     assert {image.class_name for image in layout.images if "/p3/" in image.id} == {"dog"}
-
-
-def test_images_of_one_inner_folder_are_one_group():
-    groups = inner_folders(np.array(PATIENTS), has_parts=False)
-    assert groups.tolist() == ["p1", "p1", "p2", "p3", "dog/0.png"]
-    parted = np.array(["train/cat/p1/1.png", "test/dog/p1/2.png", "test/dog/3.png"])
-    assert inner_folders(parted, has_parts=True).tolist() == ["p1", "p1", "test/dog/3.png"]
-    assert inner_folders(np.array(TREE), has_parts=False) is None
 
 
 def test_a_name_that_ends_otherwise_is_an_image_too():

@@ -154,6 +154,15 @@ def test_an_inner_copy_is_recognized(tree, wrapper):
     assert [image.id for image in layout.images] == sorted(tree)
 
 
+def test_a_part_without_labels_is_named_once_with_what_takes_it():
+    names = [*(f"{part}/{name}" for part in ("train", "val") for name in TREE), "test/1.png", "test/2.png"]
+    line = line_of(*names)
+    assert line.startswith("test: is a part without labels: its images, 2, are in no folder of a class (")
+    assert (cured(*names).problems, cured(*names).ignored) == ([], 2)
+    alone = cured(*(f"train/{name}" for name in TREE), "test/1.png", "test/2.png")
+    assert [image.id for image in alone.images] == list(TREE)
+
+
 def test_stray_files_are_one_line_each_kind():
     lines = [
         str(problem) for problem in layout_of([*PARTS, "x.png", "y.png", "more/1.png", "more/2.png"]).problems

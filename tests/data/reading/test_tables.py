@@ -43,6 +43,27 @@ def test_a_table_that_says_what_the_folders_say_is_left_alone():
     assert lines_of(rows(*[image.class_name.title() for image in IMAGES])) == []
 
 
+@pytest.mark.parametrize("separator", [",", " "])
+def test_a_list_of_files_in_their_class_folders_is_left_alone(separator):
+    data = "\n".join(f"D:/data/{image.id}{separator}train" for image in IMAGES).encode()
+    assert lines_of(data, "list.txt") == []
+
+
+def test_a_text_may_be_a_list_of_labels():
+    data = "\n".join(
+        f"{image.id.split('/')[1]} {label}" for image, label in zip(IMAGES, ELSEWHERE, strict=True)
+    )
+    (line,) = lines_of(data.encode(), "labels.txt")
+    assert line.startswith("labels.txt: names the images in its rows")
+    assert (
+        lines_of(
+            b"These images are of cats and dogs.\nThey were made by\ncat0 and others.\n\nCite us.\n",
+            "README.txt",
+        )
+        == []
+    )
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -57,6 +78,12 @@ def test_a_table_that_says_what_the_folders_say_is_left_alone():
 )
 def test_other_tables_are_left_alone(data):
     assert lines_of(data) == []
+
+
+def test_a_list_of_some_images_is_left_alone():
+    images = [ImageEntry(f"{name}/{name}{i}.png", i, name) for name in ("cat", "dog") for i in range(20)]
+    listing = Listing([], lambda keys: ((key, b"image,why\ncat0,dark\ndog1,dark\n") for key in keys))
+    assert list(table_problems(listing, [Entry("exclude.csv", 9)], images)) == []
 
 
 def test_numbers_that_many_images_have_for_names_are_no_names():
