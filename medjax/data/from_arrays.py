@@ -184,10 +184,10 @@ def _check_parts(split: Iterable[str], labels: Labels, class_names: Sequence[str
     unknown = np.setdiff1d(parts, Split._fields).tolist()
     if unknown:
         raise refuse("split", f"contains {listed(unknown)}", 'give "train", "val" or "test" for each image')
-    missing = [part for part in ("train", "test") if part not in parts]
-    if missing:
-        remedy = "give train and test images, and optionally val, or leave split out"
-        raise refuse("split", f"has no {' and no '.join(missing)} images", remedy)
+    if "train" not in parts or len({*parts}) < 2:
+        missing = "train" if "train" not in parts else "test or val"
+        remedy = "give train and test or val images, or all three, or leave split out"
+        raise refuse("split", f"has no {missing} images", remedy)
     untrained = np.setdiff1d(labels, labels[parts == "train"]).tolist()
     if untrained:
         raise RefusedError(

@@ -182,7 +182,7 @@ def test_official_parts_are_kept_by_split():
     ("parts", "line"),
     [
         (["train"] * 5 + ["holdout"], "split: contains holdout"),
-        (["train"] * 6, "split: has no test images"),
+        (["train"] * 6, "split: has no test or val images"),
         (["train"] * 5, "split: are 5 for 6 images"),
         (["train", "train", "test"] * 2, "class 2: has no train images in split"),
     ],

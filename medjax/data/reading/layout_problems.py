@@ -23,6 +23,7 @@ SORT_REMEDY = (
     "medjax.make_dataset"
 )
 """What to do with labels that stand in a table."""
+_MAX_PATTERNS = 10  # in one line
 _MAYBE_MASK = re.compile(r"[\s_-](?:mask|seg|annotation|gt|groundtruth)", re.IGNORECASE)
 
 
@@ -139,7 +140,7 @@ def nested_problems(found: Contents, depth: int) -> list[Problem]:
         names = sorted(
             {each for name in found.masks for each in name.split("/")[depth:-1] if are_masks(each)}
         )
-        remedies = [f"--ignore {quoted(name)}" for name in names]
+        remedies = [f"--ignore {quoted(name)}" for name in names[:_MAX_PATTERNS]]
         if found.nested:
             remedies.append("--nested ignore")  # takes the images out of the folders beside the masks
         return [Problem(folders[0], reason, f"leave them out: {' '.join(remedies)}")]
@@ -197,7 +198,7 @@ def mask_problems(masks: Iterable[str]) -> list[Problem]:
     if not names:
         return []
     patterns = sorted({pattern for name in names if (pattern := mask_pattern(name)) is not None})
-    ignored = " ".join(f"--ignore {quoted(pattern)}" for pattern in patterns)
+    ignored = " ".join(f"--ignore {quoted(pattern)}" for pattern in patterns[:_MAX_PATTERNS])
     reason = f"is one of {len(names):,} masks beside the images that they were drawn on"
     return [Problem(names[0], reason, f"leave them out: {ignored}")]
 

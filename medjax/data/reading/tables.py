@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator
 
 from medjax.data.reading.layout import ImageEntry
@@ -10,7 +11,11 @@ from medjax.data.reading.listing import Entry, Fault, Listing, problem_of
 from medjax.errors import Problem
 
 _READABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+# What is looked at of hostile tables: enough to know any other.
+_MAX_TABLES = 20
+_MAX_BYTES = 4 * 2**20
 _MAX_ROWS = 10_000
+_MAX_COLUMNS = 100
 _DELIMITERS = ",;\t| "
 _FEW = 0.1
 """Of the images: a table that names fewer does not hold the labels, but lists some of them."""
@@ -22,7 +27,8 @@ def table_problems(
     listing: Listing, tables: Iterable[Entry], images: Iterable[ImageEntry]
 ) -> Iterator[Problem]:
     """A problem for each table whose rows name the images, unless a column of it agrees with their folders."""
-    texts = {entry.key: entry.name for entry in tables if entry.name.lower().endswith(_READABLE_SUFFIXES)}
+    readable = (entry for entry in tables if entry.name.lower().endswith(_READABLE_SUFFIXES))
+    texts = {entry.key: entry.name for entry in itertools.islice(readable, _MAX_TABLES)}
     if not texts:
         return
     classes = _classes_by_name(images)
@@ -55,13 +61,13 @@ def _folders(cell: str) -> list[str]:
 
 def _read_rows(data: bytes) -> list[list[str]]:
     """The first rows below the header; none if the table is no CSV."""
-    text = data.decode("utf-8-sig", "replace")
+    text = data[:_MAX_BYTES].decode("utf-8-sig", "replace")
     header = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=header.count))
     rows = []
     try:
         for row in reader:
-            rows.append(row)
+            rows.append(row[:_MAX_COLUMNS])
             if len(rows) > _MAX_ROWS:
                 break
     except csv.Error:

@@ -73,6 +73,8 @@ def test_a_text_may_be_a_list_of_labels():
         b"image\0,label\n",
         b'"' + b"x" * 200_000,
         b"\xff\xfe\x00",
+        b"a\n" * 50_000 + b"a," * 2_000_000,
+        b"image\n" + b"," * 3_000_000 + b"cat0",
         Fault("cannot be read", "check it"),
     ],
 )
