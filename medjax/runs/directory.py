@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
-from medjax.errors import refuse
+from medjax.errors import Problem, refuse
 from medjax.files import write_whole
+from medjax.problem_list import as_csv
 from medjax.records import Dataset, Predictions
 
 HISTORY_FIELDS = (
@@ -147,6 +148,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file; the old one stays until the new one is complete."""
     with write_whole(path) as file:
         file.write(text.encode())
+
+
+def write_skipped(directory: Path, bad: Sequence[Problem]) -> None:
+    """Write skipped.csv, a row for each image that was left out because it cannot be used; nothing if there is none."""
+    if bad:
+        write_text(directory / "skipped.csv", as_csv(bad))
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
