@@ -171,9 +171,10 @@ def deep_run(deep_folder, tmp_path_factory):
         hidden_units=0,
         data=DataConfig(image_size=9, window="auto", skip_bad=True, max_bad=0.05),
     )
-    with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match=LEFT_OUT):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("medjax.jobs.pipeline.draw_report", lambda *_: None)
-        return medjax.train(deep_folder, config, run_dir=tmp_path_factory.mktemp("runs") / "deep")
+        with pytest.warns(UserWarning, match=LEFT_OUT):
+            return medjax.train(deep_folder, config, run_dir=tmp_path_factory.mktemp("runs") / "deep")
 
 
 def test_a_run_lists_what_it_left_out_and_keeps_its_window(deep_run, deep_folder):
