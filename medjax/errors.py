@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+LINES_SHOWN = 20
+"""Of a refusal with many problems."""
+
 
 class Problem(NamedTuple):
     """One problem with a file, option or run."""
@@ -25,7 +28,7 @@ class RefusedError(ValueError):
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(self.lines()))
 
-    def lines(self, limit: int = 20) -> list[str]:
+    def lines(self, limit: int = LINES_SHOWN) -> list[str]:
         """One line for each problem, at most `limit`, then the number of the others."""
         lines = [str(problem) for problem in self.problems[:limit]]
         if len(self.problems) > limit:
@@ -45,6 +48,15 @@ def refuse(name: object, reason: str, remedy: str) -> RefusedError:
 def printable(text: str) -> str:
     """`text` with control characters and unpaired surrogates escaped, safe to show in a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold `text`: it has no unpaired surrogates, as names of files that are no UTF-8 have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax.config import DataConfig
-from medjax.data.decoding.collect import assemble, find_conflicts
+from medjax.data.decoding.collect import assemble, develop, find_conflicts
 from medjax.data.decoding.image import DecodedStack, decode_pixels
 from medjax.data.decoding.worker_pool import Progress
 from medjax.data.reading.listing import Fault, problem_of
@@ -48,9 +48,7 @@ def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None
         _check_classes(kept, str(path))
         classes = sorted({row.label for row in kept})
         class_names = _read_class_names(archive, arrays, classes)
-        assembled = assemble(
-            _decode(archive, arrays, kept, config, on_progress), len(kept), config.image_size
-        )
+        assembled = assemble(_decode(archive, arrays, kept, config, on_progress), len(kept), config)
     labels = np.searchsorted(classes, [row.label for row in kept]).astype(np.int32)
     conflicts = sum(map(len, find_conflicts(assembled.digests, labels)))
     return Dataset(
@@ -64,6 +62,8 @@ def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None
         counts=LoadCounts(
             **assembled.changes, skipped=skipped, ignored=len(rows) - len(kept), conflicting=conflicts
         ),
+        window=develop([assembled], config.window),
+        source_sizes=assembled.sizes,
     )
 
 

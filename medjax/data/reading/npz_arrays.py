@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from medjax.config import DataConfig
-from medjax.data.decoding.image import check_size
+from medjax.data.decoding.image import check_size, check_values
 from medjax.data.reading.listing import Fault, UnfitError, max_unpacked_bytes, problem_of
 from medjax.data.reading.zip import DAMAGE, list_members
 from medjax.errors import Problem, RefusedError
@@ -116,8 +116,7 @@ def _check_header(array: Array, config: DataConfig) -> None:
         if dtype.kind != "U" or len(shape) != 1 or not dtype.itemsize:
             raise UnfitError("is no list of names", "leave it out")
     elif array.name.endswith("_images"):
-        if dtype != np.uint8:
-            raise UnfitError(f"has values of type {dtype}", "give uint8 images, 0 to 255")
+        check_values(dtype, shape[3] if len(shape) == 4 else 1, config)
         if not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))):
             remedy = "give images as (n, height, width), (n, height, width, 1) or (n, height, width, 3)"
             raise UnfitError(f"has shape {shape}", remedy)
