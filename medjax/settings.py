@@ -42,12 +42,15 @@ class Setting:
     at_most: int | float = math.inf
     below: int | float = math.inf
     needs: tuple[Any, ...] = ()
-    """Name of another setting, then its values under which this one has an effect; () always has one."""
+    """Name of another setting, then its values under which this one has an effect: without any, all but None. () always
+    has one."""
 
     def has_effect(self, values: Mapping[str, Any]) -> bool:
         """Whether this setting has an effect beside the values of the others, by their names."""
         needed, *effective = self.needs or (None,)
-        return needed not in values or values[needed] in effective
+        if needed not in values:
+            return True
+        return values[needed] in effective if effective else values[needed] is not None
 
     def is_in_range(self, number: int | float) -> bool:
         """Whether a number is finite and within the bounds."""

@@ -65,7 +65,12 @@ def load(
     dataset = _load_phantom(config) if source == PHANTOM else _load_source(source, config, on_progress)
     warn_of_conflicts(dataset)
     if config.groups is not None:
-        groups = read_groups(Path(config.groups), dataset.ids)
+        groups = read_groups(
+            Path(config.groups),
+            dataset.ids,
+            image_column=config.image_column,
+            group_column=config.group_column,
+        )
         dataset = dataset._replace(groups=groups, grouped_by=("user",))
     return group_duplicates(dataset, config.group_duplicates, config.near_threshold)
 
