@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool
 
 from medjax.config import DataConfig
 from medjax.data.cache import cache_key, file_stamp, read_cached, write_cached
@@ -25,8 +27,9 @@ from medjax.data.decoding.collect import (
     mixed_color_problems,
     warn_of_conflicts,
 )
-from medjax.data.decoding.image import DecodedStack, decode_pixels
+from medjax.data.decoding.image import DecodedStack, check_size, decode_pixels
 from medjax.data.decoding.worker_pool import Progress, Worker, decode_all, start_workers
+from medjax.data.given import Given, open_given, tell_apart
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.reading.folder import list_folder
 from medjax.data.reading.layout import ImageEntry, label_by_folder
@@ -34,7 +37,6 @@ from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of
 from medjax.data.reading.npz import load_npz
 from medjax.data.reading.sources import (
     open_archive,
-    open_unlabelled,
     require_source,
     source_name,
     source_suffix,
@@ -62,7 +64,11 @@ def load(
     images are to be kept together. `on_progress(done, total)` is called now and then in this process. Raises
     RefusedError with a problem for each file that cannot be used.
     """
-    dataset = _load_phantom(config) if source == PHANTOM else _load_source(source, config, on_progress)
+    dataset = (
+        fit_dataset(make_phantom(), config)
+        if source == PHANTOM
+        else _load_source(source, config, on_progress)
+    )
     warn_of_conflicts(dataset)
     if config.groups is not None:
         groups = read_groups(
@@ -75,35 +81,88 @@ def load(
     return group_duplicates(dataset, config.group_duplicates, config.near_threshold)
 
 
-def load_images(paths: Sequence[str | os.PathLike], config: DataConfig = _DEFAULTS) -> tuple[Images, Names]:
-    """Load images without labels, and their ids, from files, folders of any depth and archives, in the order given.
+class LoadedImages(NamedTuple):
+    """Images without labels."""
 
-    An id is the path as given, for folders and archives followed by the name inside. Raises RefusedError as `load` does.
+    images: Images
+    ids: Names
+    is_recolored: Bool[np.ndarray, "n"]  # whether the image was converted to gray or RGB
+
+
+def load_images(images: Any, config: DataConfig = _DEFAULTS) -> tuple[Images, Names]:
+    """Load images without labels, and their ids, in the order given (see `read_images`)."""
+    return read_images(images, config)[:2]
+
+
+def read_images(images: Any, config: DataConfig = _DEFAULTS) -> LoadedImages:
+    """Load images without labels from whatever holds them (see `given.tell_apart`), in the order given.
+
+    Paths may be of files, folders of any depth and archives. An id is the path as given, for folders and archives
+    followed by the name inside; of what has no name it is "image 0", with its position among all. Raises RefusedError
+    as `load` does.
     """
-    images: list[Images] = []
+    loaded: list[Assembled] = []
     ids: list[str] = []
     problems: list[Problem] = []
     channels: Counter[int] = Counter()
     examples: dict[int, str] = {}
-    for path in [os.fspath(path) for path in paths]:
+    told_apart = tell_apart(images)
+    for given in told_apart:
         try:
-            with open_unlabelled(path, config) as (listing, layout):
-                assembled, faults = _decode(listing, layout.images, config)
+            found, assembled, faults = _read_given(given, f"image {len(ids)}", config)
         except RefusedError as error:
             problems += error.problems
             continue
-        problems += layout.problems + faults
-        images.append(assembled.images)
-        ids += [image.id for image in layout.images]
+        problems += faults
+        loaded.append(assembled)
+        ids += found
         channels += assembled.channels
         for count, position in assembled.examples.items():
-            examples.setdefault(count, layout.images[position].id)
+            examples.setdefault(count, found[position])
     problems += mixed_color_problems(channels, examples)
     if not ids and not problems:
-        problems.append(Problem(listed([*map(str, paths)]), "contain no images", "give PNG or JPEG images"))
+        paths = [given.name or "IMAGES" for given in told_apart]
+        problems.append(Problem(listed(paths), "contain no images", "give PNG or JPEG images"))
     if problems:
         raise RefusedError(problems)
-    return np.concatenate([stack for stack in images if len(stack)]), np.array(ids)
+    return LoadedImages(
+        np.concatenate([each.images for each in loaded if len(each.images)]),
+        np.array(ids),
+        np.concatenate([each.recolored for each in loaded]),
+    )
+
+
+def _read_given(given: Given, number: str, config: DataConfig) -> tuple[list[str], Assembled, list[Problem]]:
+    """Ids, arrays and problems of the images that a path or an encoded image holds, or of pixels."""
+    name = number if given.name is None else given.name
+    if isinstance(given.content, np.ndarray):
+        return [name], *_fit_all(given.content[None], [name], config)
+    with open_given(given, name, config) as (listing, layout):
+        assembled, faults = _decode(listing, layout.images, config)
+    return [image.id for image in layout.images], assembled, layout.problems + faults
+
+
+def fit_dataset(dataset: Dataset, config: DataConfig) -> Dataset:
+    """A data set in memory in the size and color that the settings ask for; RefusedError for images that are too large."""
+    assembled, problems = _fit_all(dataset.images, dataset.ids.tolist(), config)
+    if problems:
+        raise RefusedError(problems)
+    return dataset._replace(images=assembled.images, counts=LoadCounts(**assembled.changes))
+
+
+def _fit_all(images: Images, ids: Sequence[str], config: DataConfig) -> tuple[Assembled, list[Problem]]:
+    problems: list[Problem] = []
+
+    def fitted() -> Iterator[tuple[Sequence[int], DecodedStack]]:
+        for index, pixels in enumerate(images):
+            try:
+                check_size(pixels.shape[1], pixels.shape[0], config.max_megapixels)
+            except UnfitError as error:
+                problems.append(problem_of(ids[index], error.fault, can_ignore=False))
+            else:
+                yield [index], decode_pixels(pixels, config).stacked()
+
+    return assemble(fitted(), len(images), config.image_size), problems
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -118,13 +177,6 @@ def fingerprint(dataset: Dataset) -> str:
 
 def _with_length(data: bytes) -> bytes:
     return len(data).to_bytes(8, "big") + data
-
-
-def _load_phantom(config: DataConfig) -> Dataset:
-    made = make_phantom()
-    decoded = (([i], decode_pixels(image, config).stacked()) for i, image in enumerate(made.images))
-    assembled = assemble(decoded, len(made.images), config.image_size)
-    return made._replace(images=assembled.images, counts=LoadCounts(**assembled.changes))
 
 
 def _load_source(source: str | os.PathLike, config: DataConfig, on_progress: Progress | None) -> Dataset:

@@ -1,6 +1,7 @@
 """A run, restored from its directory alone; the network too, if it is one of medjax."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,8 @@ from jaxtyping import Float32
 
 from medjax.config import CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
 from medjax.config_checks import from_dict, require_valid
-from medjax.data.load import fingerprint, load_images
+from medjax.data.from_arrays import make_dataset
+from medjax.data.load import fingerprint, fit_dataset, read_images
 from medjax.errors import refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external_data import keep_external, with_classes
@@ -54,7 +56,7 @@ class Run:
 
     def evaluate(
         self,
-        data: str | Path | Dataset | None = None,
+        data: Any = None,
         *,
         part: str = "test",
         fold: int | None = None,
@@ -63,28 +65,28 @@ class Run:
     ) -> dict[str, Any]:
         """Restore the network and score one part of the run's own data, or all of other data.
 
-        Returns {part: metrics}, the block of metrics.json. `data` says where the run's own data lie now, or gives other
-        data, which are scored whole by the mean of all folds' networks (see `keep_external`): their classes are matched
+        Returns {part: metrics}, the block of metrics.json. `data` (a path, a `Dataset`, or a pair of images and labels that
+        index the run's classes) says where the run's own data lie now, or gives other data, which are scored whole by the mean of all folds' networks (see `keep_external`): their classes are matched
         by name, and images that the run was trained on are scored apart. Of a cross-validation, `fold` names the fold
         whose network is scored; "test" is its out-of-fold part, and without `fold` that of all folds together.
         `reading` says how the images are read, None as the run read its own.
         """
         config = from_dict(self.record["config"])
         settings = _read_by(config, reading)
+        data = _as_source(self, data)
         if data is not None:
             alike = _like_trained(self, settings)
-            if (
-                settings.groups == training_of(config).data.groups
-            ):  # of the run's own images, which others are not in
+            # Those of the run's own images, which others are not in.
+            if settings.groups == training_of(config).data.groups:
                 alike = dataclasses.replace(alike, groups=None)
-            dataset = _read(data, alike, is_quiet=is_quiet)
+            dataset = _read(self, data, alike, is_quiet=is_quiet)
             if fingerprint(dataset) != self.record["data"]["fingerprint"]:
                 return _evaluate_external(self, config, data, dataset, part, fold)
         folds = _chosen_folds(config, part, fold)
         _require_converged(self, folds)
         if data is None or settings.groups is not None:
-            dataset = _read(_own_data(self) if data is None else data, settings, is_quiet=is_quiet)
-        _require_own(self, config, dataset)
+            dataset = _read(self, _own_data(self) if data is None else data, settings, is_quiet=is_quiet)
+        _require_own(self, settings, dataset)
         splits = make_splits(config, dataset)
         network, learner = _make_learner(self, config, splits)
         predictions = []
@@ -96,33 +98,30 @@ class Run:
             predictions.append(predict(learner, variables, dataset, indices))
         return {part: score_part(concatenate_predictions(predictions), dataset, part)}
 
-    def predict(
-        self, paths: Sequence[str | Path], *, reading: ReadingConfig | None = None
-    ) -> tuple[Names, Probabilities]:
-        """Ids and class probabilities of unlabelled images: files, folders and archives.
+    def predict(self, images: Any, *, reading: ReadingConfig | None = None) -> tuple[Names, Probabilities]:
+        """Ids and class probabilities of images without labels.
 
-        Of a cross-validation the probabilities are the mean over the networks of its folds. `reading` says how the images
-        are read, None as the run read its own.
+        `images` is the path of an image, folder or archive; the bytes of a PNG or JPEG; a file opened with "rb"; a uint8
+        array (height, width), (height, width, channels) or (n, height, width, channels); a `Dataset`; or a sequence of
+        these. All are brought to the model's size and color. Of a cross-validation the probabilities are the mean over
+        the networks of its folds. `reading` says how files are read, None as the run read its own.
         """
-        ids, probabilities = self.predict_folds(paths, reading=reading)
+        ids, probabilities = self.predict_folds(images, reading=reading)
         return ids, probabilities.mean(axis=0)
 
     def predict_folds(
-        self, paths: Sequence[str | Path], *, reading: ReadingConfig | None = None
+        self, images: Any, *, reading: ReadingConfig | None = None
     ) -> tuple[Names, Float32[np.ndarray, "fold m class"]]:
-        """Ids and class probabilities of unlabelled images, by the network of each fold; see `predict`."""
-        if not paths:
-            raise refuse("IMAGES", "none given", "name image files, folders or archives")
+        """Ids and class probabilities of images without labels, by the network of each fold; see `predict`."""
         config = from_dict(self.record["config"])
-        settings = _like_trained(self, _read_by(config, reading))
-        images, ids = load_images(paths, settings)
+        loaded = read_images(images, _like_trained(self, _read_by(config, reading)))
         _require_converged(self, folds_of(config))
         network, learner = _make_learner(self, config, [])
         each = [
-            predict(learner, _restore(self, config, network, fold), images).probabilities
+            predict(learner, _restore(self, config, network, fold), loaded.images).probabilities
             for fold in folds_of(config)
         ]
-        return ids, np.stack(each)
+        return loaded.ids, np.stack(each)
 
 
 def load_run(directory: str | Path, *, model: Any = None) -> Run:
@@ -201,7 +200,7 @@ def _chosen_folds(config: Config, part: str, fold: int | None) -> Sequence[int]:
     return trained
 
 
-def _require_own(run: Run, config: Config, dataset: Dataset) -> None:
+def _require_own(run: Run, settings: DataConfig, dataset: Dataset) -> None:
     """RefusedError where these are not the images, or not the groups, of the run."""
     data = run.record["data"]
     if fingerprint(dataset) != data["fingerprint"]:
@@ -212,10 +211,10 @@ def _require_own(run: Run, config: Config, dataset: Dataset) -> None:
             f"give the {data['name']} it was trained on",
         )
     if describe_groups(dataset) != data["groups"]:
-        groups = training_of(config).data.groups
-        if groups is None:
+        if settings.groups is None:
             raise refuse(dataset.name, "its duplicates are not those of this run any more", "train again")
-        raise refuse(groups, "is not the groups of this run any more", "restore the file from a copy")
+        remedy = "restore the file from a copy, or say where it is: --groups FILE"
+        raise refuse(settings.groups, "is not the groups of this run any more", remedy)
 
 
 def _own_data(run: Run) -> str:
@@ -250,14 +249,28 @@ def _restore(run: Run, config: Config, network: Network, fold: int) -> Variables
 
 
 def _like_trained(run: Run, settings: DataConfig) -> DataConfig:
-    """The settings with the color that the network takes made explicit; RefusedError where another is asked for."""
+    """The settings with the color and size that the network takes made explicit; RefusedError where another is asked for."""
     color: Literal["gray", "rgb"] = "gray" if run.record["data"]["image_shape"][-1] == 1 else "rgb"
     if settings.color not in ("source", color):
         reason = f"the network of {run.directory} was trained on {color} images"
         raise refuse(f"--color {settings.color}", reason, "leave it out: images are converted")
-    return dataclasses.replace(settings, color=color)
+    # Arrays that a run was trained on have a size of their own.
+    return dataclasses.replace(settings, color=color, image_size=run.record["data"]["image_shape"][0])
 
 
-def _read(data: str | Path | Dataset, settings: DataConfig, *, is_quiet: bool) -> Dataset:
+def _as_source(run: Run, data: Any) -> Any:
+    """A path or a `Dataset`, which is made of a pair of images and labels; RefusedError for anything else."""
+    if data is None or isinstance(data, str | os.PathLike | Dataset):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        return make_dataset(*data, run.record["class_names"])
+    remedy = "give a path, a Dataset (see medjax.make_dataset), or a pair (images, labels)"
+    raise refuse("data", f"are a {type(data).__name__}", remedy)
+
+
+def _read(run: Run, data: Any, settings: DataConfig, *, is_quiet: bool) -> Dataset:
     with Display(is_quiet=is_quiet) as display:
-        return load_dataset(data, settings, display)
+        dataset = load_dataset(data, settings, display)
+    if dataset.images.shape[1:] == tuple(run.record["data"]["image_shape"]):
+        return dataset
+    return fit_dataset(dataset, _like_trained(run, settings))

@@ -98,7 +98,7 @@ def test_settings_decide_which_images_are_copied_but_not_their_bytes(tmp_path):
     (source / "dog/link.png").unlink()
     (tmp_path / "elsewhere.png").write_bytes(png(88))
     (source / "dog/link.png").symlink_to(tmp_path / "elsewhere.png")
-    config = DataConfig(6, color="gray", ignore=("bad.png",), follow_links=True, cache=False)
+    config = DataConfig(image_size=6, color="gray", ignore=("bad.png",), follow_links=True, cache=False)
     export_split(source, tmp_path / "out", 0.3, config=config)
     found = {name.split("/", 1)[1]: data for name, data in files_of(tmp_path / "out").items()}
     expected = {**tree, "dog/link.png": png(88)}
@@ -239,7 +239,7 @@ def wait(done, total):
         sys.stdin.read()
 
 export._PROGRESS_IMAGES = 5
-export.export_split(sys.argv[1], sys.argv[2], 0.25, config=DataConfig(6, cache=False), on_progress=wait)
+export.export_split(sys.argv[1], sys.argv[2], 0.25, config=DataConfig(image_size=6, cache=False), on_progress=wait)
 """
 
 

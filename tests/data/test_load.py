@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from medjax.config import DataConfig
 from medjax.data import load as sources
 from medjax.data.decoding.image import decode_image
-from medjax.data.load import fingerprint, load, load_images
+from medjax.data.load import fingerprint, load, load_images, read_images
 from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
 from medjax.records import LoadCounts
@@ -23,6 +23,7 @@ from tests.sample_files import (
     jpeg,
     parted_set,
     png,
+    random_pixels,
     raw_png,
     small_set,
     snapshot,
@@ -119,7 +120,7 @@ def test_names_of_files_say_nothing_of_their_format(tmp_path):
 def test_every_change_is_counted(tmp_path):
     tree = {"cat/1": png(1, (6, 6)), "cat/2": png(2, (9, 9)), "dog/1": png(3, (9, 6)), "dog/2": png(4, (6, 6, 3)),
             "dog/3": raw_png(6, 6, bit_depth=16), "README": b"", "dog/.DS_Store": b"", "dog/4": b"bad"}  # fmt: skip
-    config = DataConfig(6, color="gray", sixteen_bit="high-byte", ignore=("dog/4",), cache=False)
+    config = DataConfig(image_size=6, color="gray", sixteen_bit="high-byte", ignore=("dog/4",), cache=False)
     dataset = load(write_folder(tmp_path, tree), config)
     assert dataset.counts == LoadCounts(resized=2, reshaped=1, recolored=1, rescaled=1, skipped=2, ignored=1)
 
@@ -127,7 +128,7 @@ def test_every_change_is_counted(tmp_path):
 def test_color_is_the_sources_own_unless_chosen(tmp_path):
     root = write_folder(tmp_path, {"cat/1": png(1, (6, 6, 3)), "dog/1": png(2, (6, 6, 3))})
     assert load(root, PLAIN).images.shape[-1] == 3
-    assert load(root, DataConfig(6, color="gray", cache=False)).images.shape[-1] == 1
+    assert load(root, DataConfig(image_size=6, color="gray", cache=False)).images.shape[-1] == 1
 
 
 def test_links_may_be_followed(tmp_path):
@@ -235,7 +236,9 @@ def test_images_without_labels_are_refused_all_at_once(tmp_path, monkeypatch):
     names = [problem.name for problem in refusal.value.problems]
     assert names == ["scans/b/notes.txt", "scans/bad.png", "missing.png", "pipe", "a.npz"]
     assert "--ignore 'scans/bad.png'" in str(refusal.value)
-    images, _ = load_images(["scans"], DataConfig(6, ignore=("scans/bad.png", "*.txt"), cache=False))
+    images, _ = load_images(
+        ["scans"], DataConfig(image_size=6, ignore=("scans/bad.png", "*.txt"), cache=False)
+    )
     assert len(images) == 1
 
 
@@ -245,7 +248,39 @@ def test_images_without_labels_must_agree_in_color(tmp_path):
         path.write_bytes(png(1, shape))
     with pytest.raises(RefusedError, match="--color gray"):
         load_images(paths, PLAIN)
-    assert load_images(paths, DataConfig(6, color="rgb"))[0].shape == (2, 6, 6, 3)
+    assert load_images(paths, DataConfig(image_size=6, color="rgb"))[0].shape == (2, 6, 6, 3)
+
+
+def test_images_in_memory_are_decoded_and_resized_as_files_are(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(1))
+    pixels = random_pixels(1)
+    expected = decode_image(png(1), PLAIN).pixels
+    images, ids = load_images([pixels, png(1), tmp_path / "a.png"], PLAIN)
+    assert ids.tolist() == ["image 0", "image 1", str(tmp_path / "a.png")]
+    assert all(np.array_equal(image, expected) for image in images)
+    loaded = read_images([random_pixels(2, (9, 9, 3)), pixels], DataConfig(image_size=6, color="gray"))
+    assert loaded.is_recolored.tolist() == [True, False]
+
+
+def test_images_in_memory_are_refused_together(tmp_path):
+    wide = np.zeros((10, 1200), np.uint8)
+    with pytest.raises(RefusedError) as refusal:
+        load_images([b"noise", wide, tmp_path / "none.png"], DataConfig(image_size=6, max_megapixels=0.01))
+    assert [problem.name for problem in refusal.value.problems] == [
+        "image 0",
+        "image 1",
+        str(tmp_path / "none.png"),
+    ]
+
+
+def test_the_root_of_the_disk_is_never_walked(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "list_folder", lambda *_, **__: pytest.fail("walked"))
+    (tmp_path / "link").symlink_to("/")
+    for root in ("/", "//", "/tmp/..", tmp_path / "link"):
+        with pytest.raises(RefusedError, match="is the root of the file system"):
+            load_images(root, PLAIN)
+        with pytest.raises(RefusedError, match="is the root of the file system"):
+            load(root, PLAIN)
 
 
 def test_no_images_at_all(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from medjax.data.decoding.image import DecodedStack
 from medjax.data.reading.listing import Fault, problem_of
@@ -22,6 +22,7 @@ class Assembled(NamedTuple):
     changes: Counter[str]  # number of images by field of LoadCounts
     examples: dict[int, int]  # by number of channels: position of the first image with so many
     channels: Counter[int]  # number of images by number of channels
+    recolored: Bool[np.ndarray, "n"]  # which images were converted to gray or RGB
 
 
 def assemble(decoded: Iterable[tuple[Sequence[int], DecodedStack]], size: int, image_size: int) -> Assembled:
@@ -34,6 +35,7 @@ def assemble(decoded: Iterable[tuple[Sequence[int], DecodedStack]], size: int, i
     changes: Counter[str] = Counter()
     examples: dict[int, int] = {}
     channels: Counter[int] = Counter()
+    recolored = np.zeros(size, bool)
     for positions, stack in decoded:
         count = stack.pixels.shape[-1]
         if not channels:
@@ -42,9 +44,10 @@ def assemble(decoded: Iterable[tuple[Sequence[int], DecodedStack]], size: int, i
         examples[count] = min(*positions, examples.get(count, size))
         changes.update(dict.fromkeys(stack.changes, len(positions)))
         digests[positions] = stack.digests
+        recolored[positions] = "recolored" in stack.changes
         if count == images.shape[-1]:
             images[positions] = stack.pixels
-    return Assembled(images, digests, changes, examples, channels)
+    return Assembled(images, digests, changes, examples, channels, recolored)
 
 
 def mixed_color_problems(channels: Counter[int], examples: Mapping[int, str]) -> list[Problem]:
