@@ -24,6 +24,7 @@ from medjax.command_help import describe_command, describe_commands, name_of, re
 from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Train
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, ReadingConfig
 from medjax.errors import DivergedError, RefusedError, printable, refuse
+from medjax.settings import flags_for
 
 REFUSED, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 130, 143  # exit statuses
 
@@ -189,9 +190,11 @@ def _run(command: Command, line: str) -> None:
                 config=command.config,
                 is_quiet=False,
             )
-            print(f"next: medjax train {command.out}")
+            flags = flags_for(command.config, Split(command.data, command.out).config)
+            print(printable(f"next: {shlex.join(['medjax', 'train', str(command.out), *flags])}"))
         case Fetch():
-            print(f"next: medjax train {fetch_data(command.name, command.directory, is_quiet=False)}")
+            fetched = fetch_data(command.name, command.directory, is_quiet=False)
+            print(printable(f"next: {shlex.join(['medjax', 'train', str(fetched)])}"))
 
 
 def _load_run(command: Evaluate | Predict) -> Any:
@@ -259,13 +262,22 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
 
 
 def _print_audit(command: Audit, audit: Callable[..., dict[str, Any]]) -> None:
+    from medjax.jobs.audit import NEAR_DUPLICATES
     from medjax.report.terminal import audit_lines
 
     found = audit(command.data, command.config, seed=command.seed, out=command.out, is_quiet=False)
     print("\n".join(audit_lines(found)))
     leaks = found["leakage"].get("test", {}).get("exact") and command.config.group_duplicates == "none"
-    picture = f"look at {command.out / 'figures' / 'duplicates.png'}; then " if command.out else ""
-    print(f"next: {picture}medjax train {command.data}{' --group-duplicates exact' if leaks else ''}")
+    config = dataclasses.replace(command.config, group_duplicates="exact") if leaks else command.config
+    words = ["medjax", "train", command.data, *flags_for(config, Audit(command.data).config)]
+    words += ["--seed", str(command.seed)] if command.seed else []
+    out = command.out
+    look = (
+        ""
+        if out is None
+        else f"look at {out / 'figures' / 'duplicates.png'} and {out / NEAR_DUPLICATES}; then "
+    )
+    print(printable(f"next: {look}{shlex.join(words)}"))
     if command.json:
         print(json.dumps(found))
 

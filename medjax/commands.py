@@ -115,7 +115,7 @@ class Audit:
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
     """As for train; parts that the data fix are audited as they are."""
     out: Path | None = setting(None, "general", is_common=True, metavar="DIR")
-    """New directory for audit.json and a picture of the largest groups. Default: none."""
+    """New directory for audit.json, near_duplicates.csv and a picture of the largest groups. Default: none."""
     seed: int = 0
     """Audit the split that `medjax train` would draw with this seed."""
     json: bool = False

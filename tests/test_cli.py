@@ -173,8 +173,9 @@ def test_compare_says_what_changes_from_one_run_to_another(trained_run, crossval
 
 
 def test_split_lays_out_what_train_then_takes(phantom_folder, tmp_path, capsys):
-    status, out, _ = run_cli("split", phantom_folder, tmp_path / "out", "--test", 0.25, capsys=capsys)
-    assert (status, out) == (0, f"next: medjax train {tmp_path / 'out'}\n")
+    line = ["split", phantom_folder, tmp_path / "out", "--test", 0.25, "--color", "rgb"]
+    status, out, _ = run_cli(*line, capsys=capsys)
+    assert (status, out) == (0, f"next: medjax train {tmp_path / 'out'} --color rgb\n")
     assert len(list((tmp_path / "out" / "test").rglob("*.png"))) == 30
     status, _, err = run_cli("split", phantom_folder, tmp_path / "out", capsys=capsys)
     assert status == 2

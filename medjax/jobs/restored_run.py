@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -222,7 +223,8 @@ def _own_data(run: Run) -> str:
     if path is None:
         raise refuse(str(run.directory), "its data were given in Python", "give them again: evaluate(data)")
     if not run.record["data"]["is_synthetic"] and not Path(path).exists():
-        raise refuse(path, "is not there any more", f"say where it is: medjax evaluate {run.directory} DATA")
+        command = shlex.join(["medjax", "evaluate", str(run.directory)])
+        raise refuse(path, "is not there any more", f"say where it is: {command} DATA")
     return path
 
 
