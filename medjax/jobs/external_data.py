@@ -1,5 +1,6 @@
 """Score a restored run on external data: another hospital, scanner or year."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from medjax.errors import Problem, RefusedError, listed
+from medjax.jobs.overlap import find_overlap, write_overlap
 from medjax.jobs.run_record import describe_data
 from medjax.jobs.score_folds import NO_FOLD, score_part
 from medjax.records import Dataset, Predictions
+from medjax.report import wording
 from medjax.runs import directory as run_files
 
 TRAINED = "trained_digests.npy"
@@ -47,15 +50,22 @@ def keep_external(
     """Score the predictions of all images of external data, and write them under the run.
 
     Returns `external`, the scores of images that the run was not trained on; `identical`, those of images that it was
-    trained on (each None where there are none); `num_identical`, how many these are; and the `directory` of the files.
+    trained on (each None where there are none); `num_identical`, how many these are; `overlap`, how many are the run's own
+    and which of its images are missing (see `Overlap`); `new`, the scores of images that are not the run's own, where some
+    of the external ones are; and the `directory` of the files. Warns where most images are the run's own.
     """
     seen = find_trained(directory, dataset)
     new, old = (predictions.take(mask[predictions.indices]) for mask in (~seen, seen))
     folder = run_files.create_run_dir(None, run_files.file_name(dataset.name), parent=directory / "external")
+    overlap = find_overlap(directory, dataset, seen)
+    is_held_back = overlap.kinds[new.indices] == "held_back"
+    unseen = new.take(~is_held_back) if is_held_back.any() else None
     scores = {
         "external": None if not len(new.labels) else score_part(new, dataset, "test"),
         "identical": None if not len(old.labels) else score_part(old, dataset, "test"),
+        "new": None if unseen is None or not len(unseen.labels) else score_part(unseen, dataset, "test"),
         "num_identical": int(seen.sum()),
+        "overlap": overlap.describe(),
         "data": describe_data(
             source, dataset, "none: all of them are scored", {"external": predictions.indices}
         ),
@@ -66,4 +76,8 @@ def keep_external(
     ]
     run_files.write_predictions(folder / "predictions.csv", dataset, parts)
     run_files.write_json(folder / "metrics.json", scores)
+    write_overlap(folder / "overlap.csv", dataset, overlap)
+    if overlap.is_mostly_own:
+        sentence = wording.overlap(overlap.describe())
+        warnings.warn(f"{dataset.name}: these are no data from elsewhere: {sentence}", stacklevel=3)
     return {**scores, "directory": str(folder)}

@@ -28,6 +28,7 @@ from medjax.jobs.from_config import (
     training_of,
     with_training,
 )
+from medjax.jobs.overlap import write_own_images
 from medjax.jobs.restored_run import Run
 from medjax.jobs.run_record import describe_leakage, describe_run, job_name
 from medjax.jobs.score_folds import FoldScores, score_folds
@@ -227,6 +228,7 @@ def _train_and_score(
     config, dataset, arrays, splits, network, _ = inputs
     trained_on = np.unique(np.concatenate([splits[fold].train for fold in folds_of(config)]))
     run_files.write_digests(directory / TRAINED, dataset.digests[trained_on])
+    write_own_images(directory, dataset)
     seconds = {"load": time.perf_counter() - started}
     trained = train_folds(
         directory,

@@ -16,6 +16,7 @@ from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
 from medjax.jobs.restored_run import reading_settings
 from medjax.jobs.run_record import describe_groups
+from medjax.report.terminal import evaluation_lines
 from medjax.runs import checkpoint
 from tests.finished_runs import read_predictions
 
@@ -45,9 +46,16 @@ def test_data_that_are_not_the_runs_are_scored_as_data_from_elsewhere(trained_ru
     shutil.copytree(trained_run.directory, tmp_path / "run")
     changed = tmp_path / "phantoms"
     shutil.copytree(phantom_folder, changed)
-    next(changed.rglob("*.png")).unlink()
-    scores = medjax.load_run(tmp_path / "run").evaluate(changed)
+    gone = sorted(changed.rglob("*.png"))[0]
+    gone.unlink()
+    with pytest.warns(UserWarning, match="no data from elsewhere: 119 of the 119 images are the run's own"):
+        scores = medjax.load_run(tmp_path / "run").evaluate(changed)
     assert scores["external"]["n"] + scores["num_identical"] == 119
+    assert scores["new"] is None
+    id = gone.relative_to(changed).as_posix()
+    assert scores["overlap"]["missing"] == {"n": 1, "named": [id]}
+    (line,) = [line for line in evaluation_lines(scores) if "the run's own" in line]
+    assert line.endswith(f"0 are new; of the run's 120 images 1 are missing ({id})")
 
 
 def test_predict_agrees_with_predictions_csv(trained_run, phantom_folder):
