@@ -23,7 +23,8 @@ from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo
 from medjax.command_help import describe_command, describe_commands, name_of, refuse_unknown, refuse_usage
 from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Train
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, ReadingConfig
-from medjax.errors import DivergedError, RefusedError, printable, refuse
+from medjax.errors import DivergedError, Problem, RefusedError, printable, refuse
+from medjax.problem_list import lines_of
 from medjax.settings import flags_for
 
 REFUSED, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 130, 143  # exit statuses
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _run(_read_as_trained(_parse(arguments), arguments), shlex.join(["medjax", *arguments]))
     except RefusedError as error:
-        _fail(REFUSED, error.lines())
+        _fail(REFUSED, lines_of(error))
     except DivergedError as error:
         _fail(DIVERGED, [str(error)])
     except KeyboardInterrupt:
@@ -248,7 +249,8 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
     from medjax.runs.directory import exact_text
 
     class_names = trained.record["class_names"]
-    ids, each = trained.predict_folds(images, reading=reading)
+    left_out: list[Problem] = []
+    ids, each = trained.predict_folds(images, reading=reading, left_out=left_out)
     header = ["id", "predicted", *(f"p_{name}" for name in class_names)]
     columns = [each.mean(axis=0)]
     if len(each) > 1:
@@ -259,6 +261,8 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
     for name, *row in zip(ids, *columns, strict=True):
         texts = [text for values in row for text in exact_text(values)]
         writer.writerow([name, class_names[row[0].argmax()], *texts])
+    if left_out:
+        raise RefusedError(left_out)
 
 
 def _print_audit(command: Audit, audit: Callable[..., dict[str, Any]]) -> None:

@@ -8,31 +8,31 @@ import gc
 import hashlib
 import itertools
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
 
 from medjax.config import DataConfig
+from medjax.data.bad_images import emptied_classes, refused_bad, warn_of_bad
 from medjax.data.cache import cache_key, file_stamp, read_cached, write_cached
 from medjax.data.decoding.collect import (
     Assembled,
     assemble,
     conflict_problems,
+    develop,
     find_conflicts,
     mixed_color_problems,
+    select,
     warn_of_conflicts,
 )
 from medjax.data.decoding.image import DecodedStack, check_size, decode_pixels
+from medjax.data.decoding.window import warn_of_few_levels
 from medjax.data.decoding.worker_pool import Progress, Worker, decode_all, start_workers
-from medjax.data.given import Given, open_given, tell_apart
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.reading.folder import list_folder
-from medjax.data.reading.layout import ImageEntry, label_by_folder
+from medjax.data.reading.layout import ImageEntry, Layout, label_by_folder
 from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of
 from medjax.data.reading.npz import load_npz
 from medjax.data.reading.sources import (
@@ -43,12 +43,10 @@ from medjax.data.reading.sources import (
 )
 from medjax.data.splitting.duplicates import group_duplicates
 from medjax.data.splitting.group_file import read_groups
-from medjax.errors import Problem, RefusedError, listed
-from medjax.records import Dataset, Images, LoadCounts, Names
+from medjax.errors import Problem, RefusedError
+from medjax.records import Dataset, Images, LoadCounts
 
 PHANTOM = "phantom"
-MAX_PROBLEMS = 1_000
-"""Decoding stops after so many bad images."""
 # Of an image in an archive, to guess how many there are; those of Medical MNIST have 1,464.
 _LIKELY_IMAGE_BYTES = 4_096
 _DEFAULTS = DataConfig()
@@ -70,6 +68,8 @@ def load(
         else _load_source(source, config, on_progress)
     )
     warn_of_conflicts(dataset)
+    warn_of_few_levels(dataset.name, dataset.window)
+    warn_of_bad(dataset.name, dataset.bad, len(dataset.labels) + len(dataset.bad))
     if config.groups is not None:
         groups = read_groups(
             Path(config.groups),
@@ -81,88 +81,29 @@ def load(
     return group_duplicates(dataset, config.group_duplicates, config.near_threshold)
 
 
-class LoadedImages(NamedTuple):
-    """Images without labels."""
-
-    images: Images
-    ids: Names
-    is_recolored: Bool[np.ndarray, "n"]  # whether the image was converted to gray or RGB
-
-
-def load_images(images: Any, config: DataConfig = _DEFAULTS) -> tuple[Images, Names]:
-    """Load images without labels, and their ids, in the order given (see `read_images`)."""
-    return read_images(images, config)[:2]
-
-
-def read_images(images: Any, config: DataConfig = _DEFAULTS) -> LoadedImages:
-    """Load images without labels from whatever holds them (see `given.tell_apart`), in the order given.
-
-    Paths may be of files, folders of any depth and archives. An id is the path as given, for folders and archives
-    followed by the name inside; of what has no name it is "image 0", with its position among all. Raises RefusedError
-    as `load` does.
-    """
-    loaded: list[Assembled] = []
-    ids: list[str] = []
-    problems: list[Problem] = []
-    channels: Counter[int] = Counter()
-    examples: dict[int, str] = {}
-    told_apart = tell_apart(images)
-    for given in told_apart:
-        try:
-            found, assembled, faults = _read_given(given, f"image {len(ids)}", config)
-        except RefusedError as error:
-            problems += error.problems
-            continue
-        problems += faults
-        loaded.append(assembled)
-        ids += found
-        channels += assembled.channels
-        for count, position in assembled.examples.items():
-            examples.setdefault(count, found[position])
-    problems += mixed_color_problems(channels, examples)
-    if not ids and not problems:
-        paths = [given.name or "IMAGES" for given in told_apart]
-        problems.append(Problem(listed(paths), "contain no images", "give PNG or JPEG images"))
-    if problems:
-        raise RefusedError(problems)
-    return LoadedImages(
-        np.concatenate([each.images for each in loaded if len(each.images)]),
-        np.array(ids),
-        np.concatenate([each.recolored for each in loaded]),
-    )
-
-
-def _read_given(given: Given, number: str, config: DataConfig) -> tuple[list[str], Assembled, list[Problem]]:
-    """Ids, arrays and problems of the images that a path or an encoded image holds, or of pixels."""
-    name = number if given.name is None else given.name
-    if isinstance(given.content, np.ndarray):
-        return [name], *_fit_all(given.content[None], [name], config)
-    with open_given(given, name, config) as (listing, layout):
-        assembled, faults = _decode(listing, layout.images, config)
-    return [image.id for image in layout.images], assembled, layout.problems + faults
-
-
 def fit_dataset(dataset: Dataset, config: DataConfig) -> Dataset:
     """A data set in memory in the size and color that the settings ask for; RefusedError for images that are too large."""
-    assembled, problems = _fit_all(dataset.images, dataset.ids.tolist(), config)
-    if problems:
-        raise RefusedError(problems)
-    return dataset._replace(images=assembled.images, counts=LoadCounts(**assembled.changes))
+    assembled, bad = fit_all(dataset.images, dataset.ids.tolist(), config)
+    if bad:
+        raise RefusedError(bad.values())
+    counts = LoadCounts(**assembled.changes)
+    return dataset._replace(images=assembled.images, counts=counts, source_sizes=assembled.sizes)
 
 
-def _fit_all(images: Images, ids: Sequence[str], config: DataConfig) -> tuple[Assembled, list[Problem]]:
-    problems: list[Problem] = []
+def fit_all(images: Images, ids: Sequence[str], config: DataConfig) -> tuple[Assembled, dict[int, Problem]]:
+    """`decode_listing` for images in memory."""
+    bad: dict[int, Problem] = {}
 
     def fitted() -> Iterator[tuple[Sequence[int], DecodedStack]]:
-        for index, pixels in enumerate(images):
+        for position, pixels in enumerate(images):
             try:
                 check_size(pixels.shape[1], pixels.shape[0], config.max_megapixels)
             except UnfitError as error:
-                problems.append(problem_of(ids[index], error.fault, can_ignore=False))
+                bad[position] = problem_of(ids[position], error.fault, can_ignore=False)
             else:
-                yield [index], decode_pixels(pixels, config).stacked()
+                yield [position], decode_pixels(pixels, config).stacked()
 
-    return assemble(fitted(), len(images), config.image_size), problems
+    return assemble(fitted(), len(images), config), bad
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -213,24 +154,38 @@ def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: P
         nullcontext(folder) if folder is not None else open_archive(path) as listing,
     ):
         layout = label_by_folder(listing.entries, str(path), config.ignore)
-        assembled, problems = _decode(listing, layout.images, config, on_progress, workers)
+        assembled, bad = decode_listing(listing, layout.images, config, on_progress, workers)
+    return _make_dataset(path, layout, assembled, bad, config)
+
+
+def _make_dataset(
+    path: Path, layout: Layout, assembled: Assembled, bad: Mapping[int, Problem], config: DataConfig
+) -> Dataset:
+    """The data set of all images but the `bad` ones, by their positions; RefusedError if anything else is wrong."""
     ids = [image.id for image in layout.images]
     label_of = {name: label for label, name in enumerate(layout.class_names)}
     labels = np.array([label_of[image.class_name] for image in layout.images], np.int32)
-    problems = layout.problems + problems
+    problems = layout.problems + refused_bad([*bad.values()], len(ids), config)
     problems += mixed_color_problems(assembled.channels, {n: ids[i] for n, i in assembled.examples.items()})
     problems += conflict_problems(find_conflicts(assembled.digests, labels), ids, labels, layout.class_names)
+    problems = problems or emptied_classes(layout.images, bad)
     if problems:
         raise RefusedError(problems)
+    window = develop([assembled], config.window)
+    kept = np.delete(np.arange(len(ids)), [*bad])
+    images = select(assembled, kept)
     return Dataset(
-        images=assembled.images,
-        labels=labels,
+        images=images.images,
+        labels=labels[kept],
         class_names=layout.class_names,
-        ids=np.array(ids),
-        digests=assembled.digests,
+        ids=np.array(ids)[kept],
+        digests=images.digests,
         name=source_name(path),
-        split=np.array([image.part for image in layout.images]) if layout.images[0].part else None,
-        counts=LoadCounts(**assembled.changes, skipped=layout.skipped, ignored=layout.ignored),
+        split=np.array([image.part for image in layout.images])[kept] if layout.images[0].part else None,
+        counts=LoadCounts(**assembled.changes, skipped=layout.skipped, ignored=layout.ignored, bad=len(bad)),
+        window=window,
+        source_sizes=assembled.sizes,
+        bad=tuple(bad.values()),
     )
 
 
@@ -246,16 +201,16 @@ def _paused_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _decode(
+def decode_listing(
     listing: Listing,
     images: Sequence[ImageEntry],
     config: DataConfig,
     on_progress: Progress | None = None,
     workers: Sequence[Worker] = (),
-) -> tuple[Assembled, list[Problem]]:
-    """Arrays of the images, and the problems of those that cannot be decoded."""
+) -> tuple[Assembled, dict[int, Problem]]:
+    """Arrays of the images, and the problems of those that cannot be used, by their positions in ascending order."""
     positions = {image.key: position for position, image in enumerate(images)}
-    problems: list[Problem] = []
+    bad: dict[int, Problem] = {}
 
     def decoded() -> Iterator[tuple[Sequence[int], DecodedStack]]:
         for keys, result in decode_all(listing.read(positions), len(images), config, on_progress, workers):
@@ -263,9 +218,7 @@ def _decode(
             if not isinstance(result, Fault):
                 yield found, result
                 continue
-            problems.extend(problem_of(images[position].id, result) for position in found)
-            if len(problems) >= MAX_PROBLEMS:
-                return
+            bad.update((position, problem_of(images[position].id, result)) for position in found)
 
-    assembled = assemble(decoded(), len(images), config.image_size)
-    return assembled, sorted(problems)
+    assembled = assemble(decoded(), len(images), config)
+    return assembled, dict(sorted(bad.items()))

@@ -55,6 +55,7 @@ def audit(
             display.start("drawing")
             _draw(directory, dataset, groups)
             run_files.write_text(directory / NEAR_DUPLICATES, write_csv(_name_groups(dataset, groups, parts)))
+            run_files.write_skipped(directory, dataset.bad)
             run_files.write_json(directory / "audit.json", found)
     return found
 

@@ -13,8 +13,9 @@ from jaxtyping import Float32
 from medjax.config import CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
 from medjax.config_checks import from_dict, require_valid
 from medjax.data.from_arrays import make_dataset
-from medjax.data.load import fingerprint, fit_dataset, read_images
-from medjax.errors import refuse
+from medjax.data.load import fingerprint, fit_dataset
+from medjax.data.load_images import load_images
+from medjax.errors import Problem, refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import (
@@ -111,11 +112,14 @@ class Run:
         return ids, probabilities.mean(axis=0)
 
     def predict_folds(
-        self, images: Any, *, reading: ReadingConfig | None = None
+        self, images: Any, *, reading: ReadingConfig | None = None, left_out: list[Problem] | None = None
     ) -> tuple[Names, Float32[np.ndarray, "fold m class"]]:
-        """Ids and class probabilities of images without labels, by the network of each fold; see `predict`."""
+        """Ids and class probabilities of images without labels, by the network of each fold; see `predict`.
+
+        With a list `left_out` images that cannot be used are left out and their problems appended there, not raised.
+        """
         config = from_dict(self.record["config"])
-        loaded = read_images(images, _like_trained(self, _read_by(config, reading)))
+        loaded = load_images(images, _like_trained(self, _read_by(config, reading)), left_out=left_out)
         _require_converged(self, folds_of(config))
         network, learner = _make_learner(self, config, [])
         each = [
@@ -251,13 +255,28 @@ def _restore(run: Run, config: Config, network: Network, fold: int) -> Variables
 
 
 def _like_trained(run: Run, settings: DataConfig) -> DataConfig:
-    """The settings with the color and size that the network takes made explicit; RefusedError where another is asked for."""
+    """The settings with the color and size that the network takes, and the window that was found for the run's own images.
+
+    RefusedError where another color is asked for.
+    """
     color: Literal["gray", "rgb"] = "gray" if run.record["data"]["image_shape"][-1] == 1 else "rgb"
     if settings.color not in ("source", color):
         reason = f"the network of {run.directory} was trained on {color} images"
         raise refuse(f"--color {settings.color}", reason, "leave it out: images are converted")
     # Arrays that a run was trained on have a size of their own.
-    return dataclasses.replace(settings, color=color, image_size=run.record["data"]["image_shape"][0])
+    settings = dataclasses.replace(settings, color=color, image_size=run.record["data"]["image_shape"][0])
+    return dataclasses.replace(settings, window=_window_of(run)) if settings.window == "auto" else settings
+
+
+def _window_of(run: Run) -> Literal["auto"] | tuple[int, int]:
+    """The window that was found for the run's own images; "auto" if none of them had 16 bits."""
+    window = run.record["data"].get("window")
+    if window is None:
+        return "auto"
+    low, high = (window.get(name) if isinstance(window, dict) else None for name in ("low", "high"))
+    if not (type(low) is type(high) is int and 0 <= low < high < 2**16):
+        raise refuse(run.directory / "run.json", "data.window is not a window", "restore it from a copy")
+    return low, high
 
 
 def _as_source(run: Run, data: Any) -> Any:

@@ -1,23 +1,24 @@
 """Decode one PNG or JPEG, or take pixels from an array; all refusals of images are here.
 
-Pixels are uint8, 0 to 255, rows from the top. Large images stay inside Pillow until they are resized, and are digested
-in strips, so a 64-megapixel image takes its own size in memory, not a multiple.
+Pixels are uint8, 0 to 255, rows from the top; uint16 of images of 16 bits, whose window may depend on all of them. Large
+images stay inside Pillow until they are resized, and are digested in strips, so a 64-megapixel image takes its own size
+in memory, or twice that if it is resized at 16 bits.
 """
 
 import hashlib
 import io
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt, UInt8
 from PIL import ExifTags, Image
 
 from medjax.config import DataConfig
 from medjax.data.decoding.headers import read_bit_depth
-from medjax.data.decoding.resize import fit
+from medjax.data.decoding.resize import Size, fit, fit_deep
 from medjax.data.reading.listing import UnfitError
 
 # The limit of JPEG. Pillow's table of coefficients to shrink a line of 64 million pixels would take a gigabyte.
@@ -37,28 +38,34 @@ _TRANSPOSE = {
 _EXIF_KEYS = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 _OPAQUE_MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
-Pixels = UInt8[np.ndarray, "side side channel"]
+_SHADES = {"white": 255, "black": 0}
+
+Pixels = UInt[np.ndarray, "side side channel"]
 Digest = UInt8[np.ndarray, "32"]
 
 
 class DecodedImage(NamedTuple):
     """One image as the data set stores it, and the changes made to it."""
 
-    pixels: Pixels
+    pixels: Pixels  # uint16 if the image has 16 bits
     digest: Digest  # sha256 of the pixels, upright, before color or size changes
     changes: tuple[str, ...]  # fields of LoadCounts
+    size: Size  # upright, before it is changed
+    largest: int = 0  # value at full size, of an image of 16 bits
 
     def stacked(self) -> "DecodedStack":
         """The image as a stack of one."""
-        return DecodedStack(self.pixels[None], self.digest[None], self.changes)
+        return DecodedStack(self.pixels[None], self.digest[None], self.changes, self.size, self.largest)
 
 
 class DecodedStack(NamedTuple):
-    """Images with the same number of channels and the same changes."""
+    """Images of one size, with the same number of channels and the same changes."""
 
-    pixels: UInt8[np.ndarray, "n side side channel"]
+    pixels: UInt[np.ndarray, "n side side channel"]
     digests: UInt8[np.ndarray, "n 32"]
     changes: tuple[str, ...]
+    size: Size
+    largest: int = 0
 
 
 def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
@@ -82,34 +89,34 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
 
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     bit_depth = read_bit_depth(data)
-    if bit_depth == 16 and config.sixteen_bit == "refuse":
-        raise UnfitError("has 16 bits per sample", "choose --sixteen-bit high-byte or stretch")
+    if bit_depth == 16 and config.window == "refuse":
+        raise UnfitError("has 16 bits per sample", "choose --window auto, or --window LO HI")
     image = _open(data, config.max_megapixels)
-    if not _is_opaque(image, bit_depth):
-        raise UnfitError("has transparent pixels", "save it without transparency")
-    changes = []
     method = _TRANSPOSE.get(_orientation(image))
+    changes = []
+    alpha = _alpha(image, bit_depth)
+    if alpha is not None:
+        image = _laid_on(image, alpha, config.background)
+        changes.append("composited")
     if method is not None:
         image = image.transpose(method)
         changes.append("reoriented")
     if bit_depth == 16:
-        full_digest, image = _reduce_sixteen_bit(image, config.sixteen_bit)
-        changes.append("rescaled")
-    else:
-        image = _without_alpha(image)
-        full_digest = _digest_image(image)
+        deep = _fit_sixteen_bits(image, config)
+        return deep._replace(changes=(*changes, "rescaled", *deep.changes))
+    image = _without_alpha(image)
     pixels, more_changes = fit(image, config)
-    return DecodedImage(pixels, full_digest, (*changes, *more_changes))
+    return DecodedImage(pixels, _digest_image(image), (*changes, *more_changes), image.size)
 
 
 def decode_pixels(pixels: UInt8[np.ndarray, "height width channel"], config: DataConfig) -> DecodedImage:
     """Take pixels (1 channel gray, 3 RGB) to a square of `config.image_size` pixels."""
     height, width, channels = pixels.shape
     if config.color == "source" and height == width == config.image_size:
-        return DecodedImage(pixels, digest(pixels), ())
+        return DecodedImage(pixels, digest(pixels), (), (width, height))
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
     fitted, changes = fit(image, config)
-    return DecodedImage(fitted, digest(pixels), changes)
+    return DecodedImage(fitted, digest(pixels), changes, (width, height))
 
 
 def digest(pixels: UInt8[np.ndarray, "height width channel"]) -> Digest:
@@ -187,27 +194,54 @@ def _check_kind(image: Image.Image) -> None:
         raise UnfitError(f"has color mode {image.mode}", "convert it to 8-bit gray or RGB")
 
 
-def _is_opaque(image: Image.Image, bit_depth: int) -> bool:
-    """Whether every pixel is fully opaque."""
+def _alpha(image: Image.Image, bit_depth: int) -> Image.Image | None:
+    """How opaque each pixel is, 0 to 255; None if all of them are."""
     if image.mode in ("LA", "RGBA"):
-        return image.getextrema()[-1][0] == 255  # type: ignore[index]
+        is_opaque = image.getextrema()[-1][0] == 255  # type: ignore[index]
+        return None if is_opaque else image.getchannel("A")
     key = image.info.get("transparency")  # one color, or the alpha of each palette color
     if key is None:
-        return True
+        return None
     if image.mode == "P":
-        hidden = [key] if isinstance(key, int) else [i for i, alpha in enumerate(key) if alpha < 255]
-        counts = image.histogram()
-        return not any(counts[i] for i in hidden)
+        alphas = [255 * (index != key) for index in range(256)] if isinstance(key, int) else [*key]
+        alphas += [255] * (256 - len(alphas))
+        is_opaque = not any(
+            count for alpha, count in zip(alphas, image.histogram(), strict=True) if alpha < 255
+        )
+        return None if is_opaque else image.point(alphas, "L")
     # The key is in the bit depth of the file; Pillow expands 1 to 4 bits to 8, and reduces RGB from 16 to 8.
     if image.mode == "L":
         key = key * (255 // (2**bit_depth - 1))
     elif image.mode == "RGB" and bit_depth == 16:
         key = [sample >> 8 for sample in key]
-    pixels = (
-        np.asarray(strip, np.int64).reshape(-1, np.size(key))
-        for strip in _strips(image.convert("L") if image.mode == "1" else image)
-    )
-    return not any((rows == key).all(axis=1).any() for rows in pixels)
+    return _alpha_of_color(image.convert("L") if image.mode == "1" else image, key)
+
+
+def _alpha_of_color(image: Image.Image, key: int | Sequence[int]) -> Image.Image | None:
+    """The alpha of an image in which all pixels of one color are transparent; None if there are none."""
+    alpha, top = None, 0
+    for strip in _strips(image):
+        values = np.asarray(strip, np.int64).reshape(strip.height, strip.width, -1)
+        is_hidden = (values == key).all(axis=2)
+        if is_hidden.any():
+            alpha = alpha or Image.new("L", image.size, 255)
+            alpha.paste(Image.fromarray(np.where(is_hidden, 0, 255).astype(np.uint8)), (0, top))
+        top += strip.height
+    return alpha
+
+
+def _laid_on(image: Image.Image, alpha: Image.Image, background: str) -> Image.Image:
+    """The image on a background of one color, without transparency."""
+    if background == "refuse":
+        raise UnfitError("has transparent pixels", "choose --background white or --background black")
+    if image.mode != "I;16":
+        image = _without_alpha(image)
+    elif background == "white":  # which value that is depends on a window that is not known yet
+        raise UnfitError("has 16 bits per sample and transparent pixels", "choose --background black")
+    shade = _SHADES[background]
+    whole = Image.new(image.mode, image.size, (shade,) * 3 if image.mode == "RGB" else shade)
+    whole.paste(image, mask=alpha)
+    return whole
 
 
 def _orientation(image: Image.Image) -> int:
@@ -223,22 +257,20 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     return image if image.mode in ("L", "RGB") else image.convert(_OPAQUE_MODES[image.mode])
 
 
-def _reduce_sixteen_bit(image: Image.Image, choice: str) -> tuple[Digest, Image.Image]:
-    """Digest of the 16-bit pixels, and the image in 8 bits. For anything but gray, Pillow gives the high byte only."""
+def _fit_sixteen_bits(image: Image.Image, config: DataConfig) -> DecodedImage:
+    """Values of 16 bits in the wanted color and size. For anything but gray, Pillow gives the high byte only."""
     if image.mode != "I;16":
-        if choice == "stretch":
-            raise UnfitError("has 16 bits per sample and is not plain gray", "choose --sixteen-bit high-byte")
         image = _without_alpha(image)
-        return _digest_image(image), image
-    low, high = np.asarray(image.getextrema(), np.float32)
-    scale = np.float32(255) / max(high - low, np.float32(1))
-    reduced = Image.new("L", image.size)
-    state = hashlib.sha256(f"{image.height}x{image.width}x1 of 16 bits".encode())
-    top = 0
-    for strip in _strips(image):
-        values = np.asarray(strip).astype("<u2")
-        state.update(values.tobytes())
-        eight = np.rint((values - low) * scale) if choice == "stretch" else values >> 8
-        reduced.paste(Image.fromarray(eight.astype(np.uint8)), (0, top))
-        top += strip.height
-    return np.frombuffer(state.digest(), np.uint8), reduced
+        pixels, changes = fit(image, config)
+        largest = 257 * int(np.max(image.getextrema()))  # 257: the low byte is taken to be as the high one
+        return DecodedImage(pixels * np.uint16(257), _digest_image(image), changes, image.size, largest)
+    shape = f"{image.height}x{image.width}x1 of 16 bits".encode()
+    strips = (np.asarray(strip).astype("<u2").tobytes() for strip in _strips(image))
+    values, changes = fit_deep(image, config)
+    return DecodedImage(
+        values,
+        _digest_parts(shape, strips),
+        changes,
+        image.size,
+        int(image.getextrema()[1]),  # type: ignore[arg-type]
+    )

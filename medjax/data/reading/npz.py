@@ -66,9 +66,7 @@ def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None
         rows = _list_rows(archive, arrays)
         kept = [row for row in rows if not is_ignored(row.id, config.ignore)]
         _check_classes(kept, str(path))
-        assembled = assemble(
-            _decode(archive, arrays, kept, config, on_progress), len(kept), config.image_size
-        )
+        assembled = assemble(_decode(archive, arrays, kept, config, on_progress), len(kept), config)
     classes = sorted({row.label for row in kept})
     labels = np.searchsorted(classes, [row.label for row in kept]).astype(np.int32)
     conflicts = sum(map(len, find_conflicts(assembled.digests, labels)))
@@ -81,6 +79,7 @@ def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None
         name=path.stem,
         split=np.array([row.part for row in kept]),
         counts=LoadCounts(**assembled.changes, ignored=len(rows) - len(kept), conflicting=conflicts),
+        source_sizes=assembled.sizes,
     )
 
 

@@ -135,28 +135,90 @@ def test_a_transparent_gray_is_counted_in_the_bits_of_the_file(bit_depth):
         decode_image(raw_png(12, 12, png_chunk(b"tRNS", b"\0\0"), bit_depth=bit_depth), SMALL)
 
 
+PALETTE_ALPHA = bytes([255] * 7 + [128])
+
+
+def transparent_images():
+    """One image of each kind of transparency, with its pixels as Pillow lays them on a background."""
+    values = np.full((12, 12), 200, np.uint8)
+    alpha = np.full((12, 12), 255, np.uint8)
+    alpha[:3], alpha[3:5] = 0, 100
+    yield "LA", encode(np.dstack([values, alpha]))
+    yield "RGBA", encode(np.dstack([values, values // 2, values, alpha]))
+    gray = Image.fromarray(np.where(alpha == 0, 7, values).astype(np.uint8))
+    yield "L with a color", encode(gray, transparency=7)
+    yield "RGB with a color", encode(gray.convert("RGB"), transparency=(7, 7, 7))
+    palette = Image.new("P", (12, 12), 1)
+    palette.putpalette(bytes(range(256)) * 3)
+    palette.paste(7, (0, 0, 12, 3))
+    yield "P with a color", encode(palette, transparency=7)
+    yield "P with alphas", encode(palette, transparency=PALETTE_ALPHA)
+    yield "1 with a color", encode(gray.point(lambda value: 255 * (value > 100), "1"), transparency=0)
+
+
+@pytest.mark.parametrize("color", ["white", "black"])
+@pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in transparent_images()])
+def test_transparent_images_are_laid_on_the_background(data, color):
+    image = opened(data).convert("RGBA")
+    expected = Image.alpha_composite(Image.new("RGBA", image.size, color), image).convert("RGB")
+    result = decode_image(data, DataConfig(image_size=12, color="rgb", background=color))
+    np.testing.assert_allclose(result.pixels, np.asarray(expected), atol=1)
+    assert result.changes[0] == "composited"
+    with pytest.raises(UnfitError, match="transparent") as error:
+        decode_image(data, SMALL)
+    assert error.value.fault.remedy == "choose --background white or --background black"
+
+
+def test_the_background_changes_no_opaque_image():
+    data = encode(Image.fromarray(random_pixels(0, (12, 12, 3))).convert("RGBA"))
+    plain, laid = (
+        decode_image(data, DataConfig(image_size=12, background=each)) for each in ("refuse", "white")
+    )
+    np.testing.assert_array_equal(plain.pixels, laid.pixels)
+    assert laid.changes == ()
+
+
+def test_an_image_on_a_background_is_turned_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.dstack([random_pixels(0, (12, 9)), np.full((12, 9), 255, np.uint8)])
+    pixels[:2, :, 1] = 0
+    result = decode_image(encode(pixels, exif=exif), DataConfig(image_size=12, background="black"))
+    assert result.size == (12, 9)
+    assert result.changes[:2] == ("composited", "reoriented")
+
+
 RAMP = np.arange(100, 244, dtype=np.uint16).reshape(12, 12) * 200
+WINDOW = DataConfig(image_size=12, window="auto")
 
 
-@pytest.mark.parametrize("choice", ["high-byte", "stretch"])
-def test_sixteen_bits_by_choice(choice, monkeypatch):
-    monkeypatch.setattr(decode, "_STRIP_PIXELS", 30)
-    low, high = int(RAMP.min()), int(RAMP.max())
-    wanted = RAMP >> 8 if choice == "high-byte" else np.rint((RAMP - low) * (255 / (high - low)))
-    result = decode_image(encode(RAMP), DataConfig(image_size=12, sixteen_bit=choice))
-    np.testing.assert_array_equal(result.pixels[..., 0], wanted)
+def test_sixteen_bits_are_kept_until_the_window_is_known():
+    with pytest.raises(UnfitError, match="16 bits") as error:
+        decode_image(encode(RAMP), SMALL)
+    assert "--window auto" in error.value.fault.remedy
+    result = decode_image(encode(RAMP), WINDOW)
+    assert result.pixels.dtype == np.uint16
+    np.testing.assert_array_equal(result.pixels[..., 0], RAMP)
     assert result.changes == ("rescaled",)
+    assert result.largest == RAMP.max()
+    assert (
+        decode_image(encode(RAMP), DataConfig(image_size=12, window="auto", color="rgb")).pixels.shape[2] == 3
+    )
 
 
-def test_sixteen_bits_differ_though_their_high_bytes_agree():
-    config = DataConfig(sixteen_bit="high-byte")
-    first, second = (decode_image(encode(RAMP + add), config) for add in (0, np.uint16(1)))
+def test_sixteen_bits_are_resized_as_floats():
+    pixels = np.random.default_rng(0).integers(0, 2**16, (40, 30)).astype(np.uint16)
+    expected = Image.fromarray(pixels.astype(np.float32)).resize((12, 12), Image.Resampling.BILINEAR)
+    result = decode_image(encode(pixels), WINDOW)
+    np.testing.assert_array_equal(result.pixels[..., 0], np.rint(np.asarray(expected)))
+    assert result.largest == pixels.max() > result.pixels.max()
+
+
+def test_the_digest_is_of_all_sixteen_bits(monkeypatch):
+    first, second = (decode_image(encode(RAMP + add), WINDOW) for add in (0, np.uint16(1)))
     assert not np.array_equal(first.digest, second.digest)
-
-
-def test_a_flat_image_of_sixteen_bits_stretches_to_black():
-    data = encode(np.full((12, 12), 500, np.uint16))
-    assert not decode_image(data, DataConfig(image_size=12, sixteen_bit="stretch")).pixels.any()
+    monkeypatch.setattr(decode, "_STRIP_PIXELS", 30)
+    np.testing.assert_array_equal(decode_image(encode(RAMP), WINDOW).digest, first.digest)
 
 
 @pytest.mark.parametrize("color", [2, 4, 6])
@@ -165,12 +227,25 @@ def test_more_than_gray_at_sixteen_bits(color):
     opaque = b"" if color == 2 else b"\xff\xff"
     sample = {2: b"\x12\x34" * 3, 4: b"\x12\x34", 6: b"\x12\x34" * 3}[color] + opaque
     data = raw_png(12, 12, bit_depth=16, color=color, data=zlib.compress((b"\0" + sample * 12) * 12))
-    result = decode_image(data, DataConfig(image_size=12, sixteen_bit="high-byte"))
-    assert set(result.pixels.ravel().tolist()) == {0x12}
-    with pytest.raises(UnfitError, match="not plain gray"):
-        decode_image(data, DataConfig(sixteen_bit="stretch"))
+    result = decode_image(data, WINDOW)
+    assert set(result.pixels.ravel().tolist()) == {0x1212}
+    assert result.largest == 0x1212
     with pytest.raises(UnfitError, match="16 bits"):
         decode_image(data, DataConfig())
+
+
+def test_a_transparent_color_at_sixteen_bits_is_laid_on_black():
+    data = raw_png(
+        12,
+        12,
+        png_chunk(b"tRNS", b"\x12\x34"),
+        bit_depth=16,
+        data=zlib.compress((b"\0" + b"\x12\x34" * 12) * 12),
+    )
+    assert decode_image(data, DataConfig(image_size=12, window="auto", background="black")).largest == 0
+    with pytest.raises(UnfitError, match="16 bits per sample and transparent") as error:
+        decode_image(data, DataConfig(window="auto", background="white"))
+    assert error.value.fault.remedy == "choose --background black"
 
 
 def test_the_limit_of_megapixels():
