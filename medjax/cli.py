@@ -246,21 +246,22 @@ def _print_trained(trained: Any, as_json: bool) -> None:
 
 
 def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingConfig) -> None:
+    from medjax.jobs.outside_range import COLUMN
     from medjax.runs.directory import exact_text
 
     class_names = trained.record["class_names"]
     left_out: list[Problem] = []
-    ids, each = trained.predict_folds(images, reading=reading, left_out=left_out)
+    ids, each, outside = trained.predict_images(images, reading=reading, left_out=left_out)
     header = ["id", "predicted", *(f"p_{name}" for name in class_names)]
     columns = [each.mean(axis=0)]
     if len(each) > 1:
         header += [f"sd_{name}" for name in class_names]
         columns.append(each.std(axis=0, ddof=1))
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(header)
-    for name, *row in zip(ids, *columns, strict=True):
+    writer.writerow([*header, COLUMN])
+    for name, names, *row in zip(ids, outside, *columns, strict=True):
         texts = [text for values in row for text in exact_text(values)]
-        writer.writerow([name, class_names[row[0].argmax()], *texts])
+        writer.writerow([name, class_names[row[0].argmax()], *texts, " ".join(names)])
     if left_out:
         raise RefusedError(left_out)
 

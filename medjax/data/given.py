@@ -49,6 +49,8 @@ def tell_apart(images: Any) -> list[Given]:
 
 def _take(image: Any) -> list[Given] | None:
     """One image, stack or path; None for what is neither, such as a list."""
+    if isinstance(image, Given):
+        return [image]
     if isinstance(image, str | os.PathLike):
         path = os.fsdecode(image)
         return [Given(path, path)]

@@ -3,6 +3,7 @@
 import csv
 import stat
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +12,14 @@ from jaxtyping import Bool
 
 from medjax.csv_text import read_csv, write_csv
 from medjax.errors import refuse
+from medjax.jobs.outside_range import COLUMN
 from medjax.records import Dataset, Names
 from medjax.runs import directory as run_files
 
 OWN = "images.csv"
 """File in a run directory: id and sha256 of the full-size pixels of each of its images, trained on or not."""
 MISSING_NAMED = 20
-"""Images of the run that the data lack and that metrics.json names; overlap.csv names all of them."""
+"""Images of the run that the data lack and that metrics.json names; images.csv beside it names all of them."""
 _MAX_BYTES = 2**30  # of images.csv; a million images need a tenth of this
 _KINDS = ("trained", "held_back", "changed", "new")
 
@@ -69,10 +71,12 @@ def find_overlap(directory: Path, dataset: Dataset, is_trained: Bool[np.ndarray,
     return Overlap(np.array(kinds), missing, len(own))
 
 
-def write_overlap(path: Path, dataset: Dataset, overlap: Overlap) -> None:
+def write_kinds(path: Path, dataset: Dataset, overlap: Overlap, outside: Sequence[tuple[str, ...]]) -> None:
     """Write what each image is to the run: a row for each, then one for each that is missing."""
-    rows = [("id", "kind"), *zip(dataset.ids.tolist(), overlap.kinds.tolist(), strict=True)]
-    run_files.write_text(path, write_csv([*rows, *((id, "missing") for id in overlap.missing)]))
+    rows: list[tuple[str, ...]] = [("id", "kind", COLUMN)]
+    for id, kind, names in zip(dataset.ids.tolist(), overlap.kinds.tolist(), outside, strict=True):
+        rows.append((id, kind, " ".join(names)))
+    run_files.write_text(path, write_csv([*rows, *((id, "missing", "") for id in overlap.missing)]))
 
 
 def _read_own_images(path: Path) -> dict[str, str]:

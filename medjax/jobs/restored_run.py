@@ -5,7 +5,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -13,7 +13,8 @@ from jaxtyping import Float32
 from medjax.config import CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
 from medjax.config_checks import from_dict, require_valid
 from medjax.data.from_arrays import make_dataset
-from medjax.data.load import fingerprint, fit_dataset
+from medjax.data.given import tell_apart
+from medjax.data.load import fingerprint, fit_dataset, load
 from medjax.data.load_images import load_images
 from medjax.errors import Problem, refuse
 from medjax.jobs.datasets import load_dataset
@@ -27,6 +28,7 @@ from medjax.jobs.from_config import (
     make_splits,
     training_of,
 )
+from medjax.jobs.outside_range import outside_ranges, ranges_of, warn_of_outside
 from medjax.jobs.resume import require_same_network
 from medjax.jobs.run_record import describe_groups, describe_network
 from medjax.jobs.score_folds import predict_together, score_part
@@ -38,6 +40,16 @@ from medjax.runs.checkpoint import load_checkpoint
 from medjax.runs.checkpoint_series import checkpoint_path, list_epochs
 from medjax.training.learner import Learner
 from medjax.training.predict import predict
+
+
+class PredictedImages(NamedTuple):
+    """What a run says of images without labels."""
+
+    ids: Names
+    probabilities: Float32[np.ndarray, "fold m class"]
+    outside_training_range: list[
+        tuple[str, ...]
+    ]  # statistics of each image, by name (see `medjax.data.ranges`)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -68,10 +80,11 @@ class Run:
         """Restore the network and score one part of the run's own data, or all of other data.
 
         Returns {part: metrics}, the block of metrics.json. `data` (a path, a `Dataset`, or a pair of images and labels that
-        index the run's classes) says where the run's own data lie now, or gives other data, which are scored whole by the mean of all folds' networks (see `keep_external`): their classes are matched
-        by name, and images that the run was trained on are scored apart. Of a cross-validation, `fold` names the fold
-        whose network is scored; "test" is its out-of-fold part, and without `fold` that of all folds together.
-        `reading` says how the images are read, None as the run read its own.
+        index the run's classes) says where the run's own data lie now, or gives other data. These are scored whole by the
+        mean of all folds' networks (see `keep_external`): their classes are matched by name, and images that the run was
+        trained on are scored apart. Of a cross-validation, `fold` names the fold whose network is scored; "test" is its
+        out-of-fold part, and without `fold` that of all folds together. `reading` says how the images are read, None as
+        the run read its own.
         """
         config = from_dict(self.record["config"])
         settings = _read_by(config, reading)
@@ -83,7 +96,7 @@ class Run:
                 alike = dataclasses.replace(alike, groups=None)
             dataset = _read(self, data, alike, is_quiet=is_quiet)
             if fingerprint(dataset) != self.record["data"]["fingerprint"]:
-                return _evaluate_external(self, config, data, dataset, part, fold)
+                return _evaluate_external(self, config, data, dataset, alike, part, fold)
         folds = _chosen_folds(config, part, fold)
         _require_converged(self, folds)
         if data is None or settings.groups is not None:
@@ -118,15 +131,32 @@ class Run:
 
         With a list `left_out` images that cannot be used are left out and their problems appended there, not raised.
         """
+        predicted = self.predict_images(images, reading=reading, left_out=left_out)
+        return predicted.ids, predicted.probabilities
+
+    def predict_images(
+        self, images: Any, *, reading: ReadingConfig | None = None, left_out: list[Problem] | None = None
+    ) -> PredictedImages:
+        """`predict_folds`, and which images lie outside the range of the training images; these are warned of."""
         config = from_dict(self.record["config"])
-        loaded = load_images(images, _like_trained(self, _read_by(config, reading)), left_out=left_out)
+        settings = _like_trained(self, _read_by(config, reading))
+        given = tell_apart(images)
+        loaded = load_images(given, settings, left_out=left_out)
+        in_color = dataclasses.replace(settings, color="rgb")
+        outside = outside_ranges(
+            ranges_of(self.directory, self.record),
+            loaded.images,
+            bool(loaded.is_recolored.any()),
+            lambda: load_images(given, in_color, left_out=[]).images,
+        )
         _require_converged(self, folds_of(config))
         network, learner = _make_learner(self, config, [])
         each = [
             predict(learner, _restore(self, config, network, fold), loaded.images).probabilities
             for fold in folds_of(config)
         ]
-        return loaded.ids, np.stack(each)
+        warn_of_outside(outside)
+        return PredictedImages(loaded.ids, np.stack(each), outside)
 
 
 def load_run(directory: str | Path, *, model: Any = None) -> Run:
@@ -158,7 +188,13 @@ def _read_by(config: Config, reading: ReadingConfig | None) -> DataConfig:
 
 
 def _evaluate_external(
-    run: Run, config: Config, data: str | Path | Dataset, dataset: Dataset, part: str, fold: int | None
+    run: Run,
+    config: Config,
+    data: str | Path | Dataset,
+    dataset: Dataset,
+    settings: DataConfig,
+    part: str,
+    fold: int | None,
 ) -> dict[str, Any]:
     for flag, is_given in (("--split", part != "test"), ("--fold", fold is not None)):
         if is_given:
@@ -171,7 +207,16 @@ def _evaluate_external(
     arrays = dataset.images, dataset.labels
     predictions = predict_together(learner, folds, arrays, np.arange(len(dataset.labels)))
     source = None if isinstance(data, Dataset) else data
-    return keep_external(run.directory, source, dataset, predictions)
+    in_color = dataclasses.replace(settings, color="rgb")
+    outside = outside_ranges(
+        ranges_of(run.directory, run.record),
+        dataset.images,
+        dataset.counts.recolored > 0,
+        lambda: data.images if isinstance(data, Dataset) else load(data, in_color).images,
+    )
+    scores = keep_external(run.directory, source, dataset, predictions, outside)
+    warn_of_outside(outside)
+    return scores
 
 
 def _make_learner(run: Run, config: Config, splits: Sequence[Split]) -> tuple[Network, Learner]:
@@ -263,8 +308,10 @@ def _like_trained(run: Run, settings: DataConfig) -> DataConfig:
     if settings.color not in ("source", color):
         reason = f"the network of {run.directory} was trained on {color} images"
         raise refuse(f"--color {settings.color}", reason, "leave it out: images are converted")
-    # Arrays that a run was trained on have a size of their own.
-    settings = dataclasses.replace(settings, color=color, image_size=run.record["data"]["image_shape"][0])
+    height, width, _ = run.record["data"]["image_shape"]
+    # A data set given in Python has the size that it has; files are resized to squares only.
+    size = height if height == width else settings.image_size
+    settings = dataclasses.replace(settings, color=color, image_size=size)
     return dataclasses.replace(settings, window=_window_of(run)) if settings.window == "auto" else settings
 
 

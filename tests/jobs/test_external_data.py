@@ -73,7 +73,7 @@ def test_all_images_are_scored_with_classes_matched_by_name(
     assert kinds == {"trained": expected, "held_back": 9 - expected, "changed": 0, "new": 15}
     assert scores["new"]["n"] == 15
     assert (overlap["n"], overlap["run"], overlap["missing"]["n"]) == (24, 120, 111)
-    rows = rows_of(folder / "overlap.csv")
+    rows = rows_of(folder / "images.csv")
     assert Counter(row["kind"] for row in rows) == {**{k: n for k, n in kinds.items() if n}, "missing": 111}
     rows = rows_of(folder / "predictions.csv")
     assert len(rows) == 24

@@ -5,7 +5,7 @@ import pytest
 
 from medjax.data.from_arrays import make_dataset
 from medjax.errors import RefusedError
-from medjax.jobs.overlap import OWN, find_overlap, write_overlap, write_own_images
+from medjax.jobs.overlap import OWN, find_overlap, write_kinds, write_own_images
 from medjax.report import wording
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 4, 4), dtype=np.uint8)
@@ -35,10 +35,10 @@ def test_each_image_is_of_one_kind(run_dir, tmp_path):
         "2 of the 4 images are the run's own (1 trained on, 1 held back), 1 have the name of one but other pixels, 1 are "
         "new; of the run's 6 images 3 are missing (4, 5, 6)"
     )
-    write_overlap(tmp_path / "overlap.csv", data, overlap)
-    lines = (tmp_path / "overlap.csv").read_text().splitlines()
-    assert lines[:2] == ["id,kind", '"a,b/1.png",trained']
-    assert lines[-1] == "6,missing"
+    write_kinds(tmp_path / "kinds.csv", data, overlap, [("color", "mean"), (), (), ()])
+    lines = (tmp_path / "kinds.csv").read_text().splitlines()
+    assert lines[:2] == ["id,kind,outside_training_range", '"a,b/1.png",trained,color mean']
+    assert lines[-1] == "6,missing,"
 
 
 def test_data_from_elsewhere(run_dir):

@@ -128,7 +128,8 @@ def test_predict_without_images_is_refused(trained_run):
 def test_labels_and_pixels_are_evaluated_as_data_from_elsewhere(trained_run, tmp_path):
     shutil.copytree(trained_run.directory, tmp_path / "run")
     images = np.random.default_rng(0).integers(0, 256, (6, 40, 30), dtype=np.uint8)
-    scores = medjax.load_run(tmp_path / "run").evaluate((images, [0, 1, 2, 3, 4, 5]))
+    with pytest.warns(UserWarning, match="6 of 6 images lie outside the range of the training images"):
+        scores = medjax.load_run(tmp_path / "run").evaluate((images, [0, 1, 2, 3, 4, 5]))
     assert scores["external"]["n"] == 6
     with pytest.raises(RefusedError, match=r"data: are a ndarray \(give a path, a Dataset"):
         trained_run.evaluate(images)
@@ -144,7 +145,7 @@ def test_a_run_with_groups_is_scored_again_after_their_file_has_moved(trained_ru
     config["data"] |= {"groups": str(tmp_path / "gone.csv"), **columns}
     data = {**trained_run.record["data"], "groups": describe_groups(groups)}
     run = dataclasses.replace(trained_run, record={**trained_run.record, "config": config, "data": data})
-    with pytest.raises(RefusedError, match=r"gone\.csv: cannot be read.*--groups FILE"):
+    with pytest.raises(RefusedError, match=r"gone\.csv: .*--groups"):
         run.evaluate(phantom_folder)
     reading = ReadingConfig(groups=str(tmp_path / "moved.csv"), **columns)
     for where in (phantom_folder, None):
