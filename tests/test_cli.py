@@ -55,7 +55,7 @@ def test_predict_prints_csv(trained_run, phantom_folder, capsys):
     assert status == 0
     assert len(rows) == 20
     names = trained_run.record["class_names"]
-    assert list(rows[0]) == ["id", "predicted", *(f"p_{name}" for name in names)]
+    assert list(rows[0]) == ["id", "predicted", *(f"p_{name}" for name in names), "outside_training_range"]
     for row in rows:
         probabilities = {name: float(row[f"p_{name}"]) for name in names}
         assert row["predicted"] == max(probabilities, key=probabilities.get)
@@ -154,7 +154,7 @@ def test_a_cross_validation_predicts_with_the_spread_of_its_folds(crossval_run, 
     rows = list(csv.DictReader(io.StringIO(out)))
     assert status == 0
     names = crossval_run.record["class_names"]
-    assert list(rows[0])[2:] == [f"{kind}_{name}" for kind in ("p", "sd") for name in names]
+    assert list(rows[0])[2:-1] == [f"{kind}_{name}" for kind in ("p", "sd") for name in names]
     _, each = crossval_run.predict_folds([phantom_folder / "Hand"])
     for row, values in zip(rows, each.std(axis=0, ddof=1), strict=True):
         assert [float(row[f"sd_{name}"]) for name in names] == pytest.approx(values.tolist())
