@@ -72,8 +72,7 @@ def test_gray_images_in_color_files_are_no_color(trained_run, phantom_folder):
 def test_the_command_marks_images_in_the_last_column(trained_run, phantom_folder, tmp_path, capsys):
     Image.fromarray(NOISE).save(tmp_path / "noise.png")
     path = sorted((phantom_folder / "Hand").iterdir())[0]
-    with warnings.catch_warnings(), pytest.raises(SystemExit):
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(action="always"), pytest.raises(SystemExit):
         cli.main(["predict", str(trained_run.directory), str(path), str(tmp_path / "noise.png")])
     out, err = capsys.readouterr()
     assert "medjax: warning: 1 of 2 images lie outside" in err
