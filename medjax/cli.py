@@ -25,6 +25,7 @@ from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, 
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, ReadingConfig
 from medjax.errors import DivergedError, Problem, RefusedError, printable, refuse
 from medjax.problem_list import lines_of
+from medjax.settings import flags_for
 
 REFUSED, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 130, 143  # exit statuses
 
@@ -190,9 +191,11 @@ def _run(command: Command, line: str) -> None:
                 config=command.config,
                 is_quiet=False,
             )
-            print(f"next: medjax train {command.out}")
+            flags = flags_for(command.config, Split(command.data, command.out).config)
+            print(printable(f"next: {shlex.join(['medjax', 'train', str(command.out), *flags])}"))
         case Fetch():
-            print(f"next: medjax train {fetch_data(command.name, command.directory, is_quiet=False)}")
+            fetched = fetch_data(command.name, command.directory, is_quiet=False)
+            print(printable(f"next: {shlex.join(['medjax', 'train', str(fetched)])}"))
 
 
 def _load_run(command: Evaluate | Predict) -> Any:
@@ -243,33 +246,43 @@ def _print_trained(trained: Any, as_json: bool) -> None:
 
 
 def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingConfig) -> None:
+    from medjax.jobs.outside_range import COLUMN
     from medjax.runs.directory import exact_text
 
     class_names = trained.record["class_names"]
     left_out: list[Problem] = []
-    ids, each = trained.predict_folds(images, reading=reading, left_out=left_out)
+    ids, each, outside = trained.predict_images(images, reading=reading, left_out=left_out)
     header = ["id", "predicted", *(f"p_{name}" for name in class_names)]
     columns = [each.mean(axis=0)]
     if len(each) > 1:
         header += [f"sd_{name}" for name in class_names]
         columns.append(each.std(axis=0, ddof=1))
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(header)
-    for name, *row in zip(ids, *columns, strict=True):
+    writer.writerow([*header, COLUMN])
+    for name, names, *row in zip(ids, outside, *columns, strict=True):
         texts = [text for values in row for text in exact_text(values)]
-        writer.writerow([name, class_names[row[0].argmax()], *texts])
+        writer.writerow([name, class_names[row[0].argmax()], *texts, " ".join(names)])
     if left_out:
         raise RefusedError(left_out)
 
 
 def _print_audit(command: Audit, audit: Callable[..., dict[str, Any]]) -> None:
+    from medjax.jobs.audit import NEAR_DUPLICATES
     from medjax.report.terminal import audit_lines
 
     found = audit(command.data, command.config, seed=command.seed, out=command.out, is_quiet=False)
     print("\n".join(audit_lines(found)))
     leaks = found["leakage"].get("test", {}).get("exact") and command.config.group_duplicates == "none"
-    picture = f"look at {command.out / 'figures' / 'duplicates.png'}; then " if command.out else ""
-    print(f"next: {picture}medjax train {command.data}{' --group-duplicates exact' if leaks else ''}")
+    config = dataclasses.replace(command.config, group_duplicates="exact") if leaks else command.config
+    words = ["medjax", "train", command.data, *flags_for(config, Audit(command.data).config)]
+    words += ["--seed", str(command.seed)] if command.seed else []
+    out = command.out
+    look = (
+        ""
+        if out is None
+        else f"look at {out / 'figures' / 'duplicates.png'} and {out / NEAR_DUPLICATES}; then "
+    )
+    print(printable(f"next: {look}{shlex.join(words)}"))
     if command.json:
         print(json.dumps(found))
 

@@ -101,7 +101,8 @@ class Predict(_Restoring):
     """Print class probabilities of unlabeled images as CSV.
 
     Columns: id, predicted, and p_<class> for each class. For a cross-validation, p_<class> is the mean over the models
-    of all folds, and sd_<class> their standard deviation.
+    of all folds, and sd_<class> their standard deviation. Then outside_training_range: names of statistics (color, mean,
+    spread, sharpness) of an image that no training image comes near; its answer means little.
     """
 
     images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES")]
@@ -115,7 +116,7 @@ class Audit:
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
     """As for train; parts that the data fix are audited as they are."""
     out: Path | None = setting(None, "general", is_common=True, metavar="DIR")
-    """New directory for audit.json and a picture of the largest groups. Default: none."""
+    """New directory for audit.json, near_duplicates.csv and a picture of the largest groups. Default: none."""
     seed: int = 0
     """Audit the split that `medjax train` would draw with this seed."""
     json: bool = False

@@ -58,6 +58,10 @@ class ReadingConfig(Configuration):
     """Cache decoded images in a private folder, so that the next load is quick."""
     groups: str | Path | None = setting(None, "data", is_common=True, metavar="FILE")
     """CSV of id,group (patient, lesion, scan): keeps each group in one part or fold."""
+    image_column: str = setting("id", "data", metavar="NAME", needs=("groups",))
+    """Column of --groups with the images: ids, or the ends of their paths, with or without file suffix."""
+    group_column: str = setting("group", "data", metavar="NAME", needs=("groups",))
+    """Column of --groups with the patient, lesion or scan."""
 
 
 @dataclass(frozen=True)

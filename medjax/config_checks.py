@@ -151,7 +151,7 @@ def _settings_without_effect(config: TrainConfig, found: Collection[Entry]) -> I
         if setting is None or setting.has_effect(values) or value in (default[name], preset[name]):
             continue
         needed, *effective = setting.needs
-        switch = flag_of(needed) if effective == [True] else f"{flag_of(needed)} {_either(effective)}"
+        switch = flag_of(needed) if effective in ([], [True]) else f"{flag_of(needed)} {_either(effective)}"
         yield Problem(flag_of(name), f"{_text(value)} has no effect", f"it needs {switch}")
 
 

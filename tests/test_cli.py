@@ -56,7 +56,7 @@ def test_predict_prints_csv(trained_run, phantom_folder, capsys):
     assert status == 0
     assert len(rows) == 20
     names = trained_run.record["class_names"]
-    assert list(rows[0]) == ["id", "predicted", *(f"p_{name}" for name in names)]
+    assert list(rows[0]) == ["id", "predicted", *(f"p_{name}" for name in names), "outside_training_range"]
     for row in rows:
         probabilities = {name: float(row[f"p_{name}"]) for name in names}
         assert row["predicted"] == max(probabilities, key=probabilities.get)
@@ -182,7 +182,7 @@ def test_a_cross_validation_predicts_with_the_spread_of_its_folds(crossval_run, 
     rows = list(csv.DictReader(io.StringIO(out)))
     assert status == 0
     names = crossval_run.record["class_names"]
-    assert list(rows[0])[2:] == [f"{kind}_{name}" for kind in ("p", "sd") for name in names]
+    assert list(rows[0])[2:-1] == [f"{kind}_{name}" for kind in ("p", "sd") for name in names]
     _, each = crossval_run.predict_folds([phantom_folder / "Hand"])
     for row, values in zip(rows, each.std(axis=0, ddof=1), strict=True):
         assert [float(row[f"sd_{name}"]) for name in names] == pytest.approx(values.tolist())
@@ -201,8 +201,9 @@ def test_compare_says_what_changes_from_one_run_to_another(trained_run, crossval
 
 
 def test_split_lays_out_what_train_then_takes(phantom_folder, tmp_path, capsys):
-    status, out, _ = run_cli("split", phantom_folder, tmp_path / "out", "--test", 0.25, capsys=capsys)
-    assert (status, out) == (0, f"next: medjax train {tmp_path / 'out'}\n")
+    line = ["split", phantom_folder, tmp_path / "out", "--test", 0.25, "--color", "rgb"]
+    status, out, _ = run_cli(*line, capsys=capsys)
+    assert (status, out) == (0, f"next: medjax train {tmp_path / 'out'} --color rgb\n")
     assert len(list((tmp_path / "out" / "test").rglob("*.png"))) == 30
     status, _, err = run_cli("split", phantom_folder, tmp_path / "out", capsys=capsys)
     assert status == 2

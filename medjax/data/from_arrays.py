@@ -37,7 +37,7 @@ def make_dataset(
     official part: "train", "val" or "test". Identical images are grouped as well unless `group_duplicates` is "none";
     under different labels they are counted in a warning. Raises RefusedError for anything else, before computing.
     """
-    pixels = _check_images(images)
+    pixels = check_images(images)
     numbers = _check_labels(labels, len(pixels))
     names = _check_classes(class_names, numbers)
     ids = [f"{index:06}" for index in range(len(pixels))] if ids is None else ids
@@ -68,7 +68,8 @@ def _as_array(name: str, values: Any) -> np.ndarray:
         raise refuse(name, "do not have one common shape", "make them one array") from None
 
 
-def _check_images(images: Any) -> Images:
+def check_images(images: Any) -> Images:
+    """Images as uint8 [n, height, width, channels] with 1 or 3 channels; RefusedError for any others."""
     array = _as_array("images", images)
     if array.ndim == 3:
         array = array[..., None]

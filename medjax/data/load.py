@@ -8,7 +8,6 @@ import gc
 import hashlib
 import itertools
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -28,7 +27,7 @@ from medjax.data.decoding.collect import (
     select,
     warn_of_conflicts,
 )
-from medjax.data.decoding.image import DecodedStack, decode_pixels
+from medjax.data.decoding.image import DecodedStack, check_size, decode_pixels
 from medjax.data.decoding.window import warn_of_few_levels
 from medjax.data.decoding.worker_pool import Progress, Worker, decode_all, start_workers
 from medjax.data.phantom.dataset import make_phantom
@@ -38,7 +37,6 @@ from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of
 from medjax.data.reading.npz import load_npz
 from medjax.data.reading.sources import (
     open_archive,
-    open_unlabelled,
     require_source,
     source_name,
     source_suffix,
@@ -48,7 +46,7 @@ from medjax.data.reading.tables import table_problems
 from medjax.data.splitting.duplicates import group_duplicates, merge_groups
 from medjax.data.splitting.folder_groups import inner_folders
 from medjax.data.splitting.group_file import read_groups
-from medjax.errors import Problem, RefusedError, listed
+from medjax.errors import Problem, RefusedError
 from medjax.records import Dataset, Images, LoadCounts, Names
 
 PHANTOM = "phantom"
@@ -68,7 +66,11 @@ def load(
     as well. `on_progress(done, total)` is called now and then in this process. Raises
     RefusedError with a problem for each file that cannot be used.
     """
-    dataset = _load_phantom(config) if source == PHANTOM else _load_source(source, config, on_progress)
+    dataset = (
+        fit_dataset(make_phantom(), config)
+        if source == PHANTOM
+        else _load_source(source, config, on_progress)
+    )
     warn_of_conflicts(dataset)
     warn_of_few_levels(dataset.name, dataset.window)
     warn_of_bad(dataset.name, dataset.bad, len(dataset.labels) + len(dataset.bad))
@@ -76,7 +78,13 @@ def load(
     if config.nested == "group":
         dataset = _add_groups(dataset, inner_folders(dataset.ids, has_parts=dataset.split is not None))
     if config.groups is not None:
-        dataset = _add_groups(dataset, read_groups(Path(config.groups), dataset.ids))
+        groups = read_groups(
+            Path(config.groups),
+            dataset.ids,
+            image_column=config.image_column,
+            group_column=config.group_column,
+        )
+        dataset = _add_groups(dataset, groups)
     return group_duplicates(dataset, config.group_duplicates, config.near_threshold)
 
 
@@ -89,67 +97,29 @@ def _add_groups(dataset: Dataset, groups: Names | None) -> Dataset:
     return dataset._replace(groups=groups, grouped_by=("user",))
 
 
-def load_images(
-    paths: Sequence[str | os.PathLike],
-    config: DataConfig = _DEFAULTS,
-    *,
-    left_out: list[Problem] | None = None,
-) -> tuple[Images, Names]:
-    """Load images without labels, and their ids, from files, folders of any depth and archives, in the order given.
-
-    An id is the path as given, for folders and archives followed by the name inside. Raises RefusedError as `load` does.
-    With a list `left_out` whatever cannot be used is left out and its problem appended there; RefusedError only if
-    nothing can.
-    """
-    parts: list[tuple[Assembled, list[int]]] = []
-    ids: list[str] = []
-    problems: list[Problem] = []
-    bad: list[Problem] = []
-    channels: Counter[int] = Counter()
-    examples: dict[int, str] = {}
-    for path in [os.fspath(path) for path in paths]:
-        try:
-            with open_unlabelled(path, config) as (listing, layout):
-                assembled, unread = _decode(listing, layout.images, config)
-        except RefusedError as error:
-            problems += error.problems
-            continue
-        problems += layout.problems
-        bad += unread.values()
-        kept = [position for position in range(len(layout.images)) if position not in unread]
-        parts.append((assembled, kept))
-        ids += [layout.images[position].id for position in kept]
-        channels += assembled.channels
-        for count, position in assembled.examples.items():
-            examples.setdefault(count, layout.images[position].id)
-    _require_usable(paths, ids, problems, bad, config, left_out)
-    if mixed := mixed_color_problems(channels, examples):
-        raise RefusedError(mixed)
-    name = listed([*map(str, paths)], 1)
-    warn_of_few_levels(name, develop([assembled for assembled, _ in parts], config.window))
-    images = [select(assembled, np.array(kept, np.int64)).images for assembled, kept in parts if kept]
-    return images[0] if len(images) == 1 else np.concatenate(images), np.array(ids)
+def fit_dataset(dataset: Dataset, config: DataConfig) -> Dataset:
+    """A data set in memory in the size and color that the settings ask for; RefusedError for images that are too large."""
+    assembled, bad = fit_all(dataset.images, dataset.ids.tolist(), config)
+    if bad:
+        raise RefusedError(bad.values())
+    counts = LoadCounts(**assembled.changes)
+    return dataset._replace(images=assembled.images, counts=counts, source_sizes=assembled.sizes)
 
 
-def _require_usable(
-    paths: Sequence[str | os.PathLike],
-    ids: Sequence[str],
-    problems: Sequence[Problem],
-    bad: Sequence[Problem],
-    config: DataConfig,
-    left_out: list[Problem] | None,
-) -> None:
-    """Raise RefusedError for `problems` and `bad` images that may not be left out, and where nothing else is there."""
-    name, total = listed([*map(str, paths)]), len(ids) + len(bad)
-    if not ids:
-        nothing = Problem(name, "contain no images", "give PNG or JPEG images")
-        raise RefusedError([*problems, *bad] or nothing)
-    if left_out is not None:
-        left_out += [*problems, *bad]
-    elif refused := [*problems, *refused_bad(bad, total, config)]:
-        raise RefusedError(refused)
-    else:
-        warn_of_bad(name, bad, total)
+def fit_all(images: Images, ids: Sequence[str], config: DataConfig) -> tuple[Assembled, dict[int, Problem]]:
+    """`decode_listing` for images in memory."""
+    bad: dict[int, Problem] = {}
+
+    def fitted() -> Iterator[tuple[Sequence[int], DecodedStack]]:
+        for position, pixels in enumerate(images):
+            try:
+                check_size(pixels.shape[1], pixels.shape[0], config.max_megapixels)
+            except UnfitError as error:
+                bad[position] = problem_of(ids[position], error.fault, can_ignore=False)
+            else:
+                yield [position], decode_pixels(pixels, config).stacked()
+
+    return assemble(fitted(), len(images), config), bad
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -164,14 +134,6 @@ def fingerprint(dataset: Dataset) -> str:
 
 def _with_length(data: bytes) -> bytes:
     return len(data).to_bytes(8, "big") + data
-
-
-def _load_phantom(config: DataConfig) -> Dataset:
-    made = make_phantom()
-    decoded = (([i], decode_pixels(image, config).stacked()) for i, image in enumerate(made.images))
-    assembled = assemble(decoded, len(made.images), config)
-    counts = LoadCounts(**assembled.changes)
-    return made._replace(images=assembled.images, counts=counts, source_sizes=assembled.sizes)
 
 
 def _load_source(source: str | os.PathLike, config: DataConfig, on_progress: Progress | None) -> Dataset:
@@ -210,7 +172,7 @@ def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: P
         layout = label_by_folder(listing.entries, str(path), config.ignore, config.nested)
         if layout.images:
             _require_no_labels(listing, layout, path, config)
-        assembled, bad = _decode(listing, layout.images, config, on_progress, workers)
+        assembled, bad = decode_listing(listing, layout.images, config, on_progress, workers)
     return _make_dataset(path, listing, layout, assembled, bad, config)
 
 
@@ -279,7 +241,7 @@ def _paused_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _decode(
+def decode_listing(
     listing: Listing,
     images: Sequence[ImageEntry],
     config: DataConfig,

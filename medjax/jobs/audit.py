@@ -1,13 +1,15 @@
 """Duplicates in a data set, and how many scored images have a copy among the training images of a split."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from medjax.config import PRESETS, DataConfig, TrainConfig
 from medjax.config_checks import require_valid
+from medjax.csv_text import write_csv
 from medjax.data.splitting import duplicates
 from medjax.errors import RefusedError, refuse
 from medjax.jobs.datasets import load_dataset
@@ -19,6 +21,8 @@ from medjax.runs import directory as run_files
 
 GROUPS_SHOWN = 8
 """Groups in the figure: the largest."""
+NEAR_DUPLICATES = "near_duplicates.csv"
+"""File that names every image of every group of duplicates."""
 
 
 def audit(
@@ -35,8 +39,8 @@ def audit(
     are kept. Returns what JSON can hold: `data` (as in run.json), `exact_duplicates`, `exact_by_class`, `conflicts`
     (ids of identical images under different labels), `near_duplicates` (see `data.duplicates`) and `leakage` (see
     `describe_leakage`; only `refused`, a list of reasons, where the data cannot be split). With `out`, a new or empty
-    directory, that is written there as audit.json, and the largest groups are drawn as figures/duplicates.png.
-    Raises RefusedError as `load` does.
+    directory, that is written there as audit.json, the images of all groups are named in near_duplicates.csv, and the
+    largest groups are drawn as figures/duplicates.png. Raises RefusedError as `load` does.
     """
     training = TrainConfig(seed=seed, data=config)
     require_valid(training)
@@ -45,10 +49,12 @@ def audit(
         dataset = load_dataset(source, config, display)
         display.start("comparing")
         groups = duplicates.near_groups(dataset, config.near_threshold)
-        found = {"seed": seed, **_describe(training, source, dataset, groups)}
+        parts, described = _describe(training, source, dataset, groups)
+        found = {"seed": seed, **described}
         if directory is not None:
             display.start("drawing")
             _draw(directory, dataset, groups)
+            run_files.write_text(directory / NEAR_DUPLICATES, write_csv(_name_groups(dataset, groups, parts)))
             run_files.write_skipped(directory, dataset.bad)
             run_files.write_json(directory / "audit.json", found)
     return found
@@ -56,14 +62,15 @@ def audit(
 
 def _describe(
     training: TrainConfig, source: str | Path, dataset: Dataset, groups: duplicates.Groups
-) -> dict[str, Any]:
+) -> tuple[Mapping[str, Indices], dict[str, Any]]:
+    """The images of each part, by its name, and what is returned beside the seed."""
     parts: Mapping[str, Indices]
     try:
         (split,) = make_splits(training, dataset)
         parts, parting = split._asdict(), describe_leakage(training, dataset, [split])
     except RefusedError as error:
         parts, parting = {"images": np.arange(len(dataset.labels))}, {"refused": error.lines()}
-    return {
+    return parts, {
         "data": describe_data(source, dataset, describe_parts(training, dataset), parts),
         "exact_duplicates": duplicates.describe_exact(dataset),
         "exact_by_class": duplicates.redundant_by_class(dataset),
@@ -71,6 +78,41 @@ def _describe(
         "near_duplicates": duplicates.describe_near(dataset, groups, training.data.near_threshold),
         "leakage": parting,
     }
+
+
+def _name_groups(
+    dataset: Dataset, groups: duplicates.Groups, parts: Mapping[str, Indices]
+) -> Iterator[Sequence[object]]:
+    """Rows that name the images of all groups of two or more, the largest group first.
+
+    `identical` numbers the sets of identical images, and is empty for an image that has no identical one.
+    """
+    part_of = np.full(len(groups), "", object)
+    for part, indices in parts.items():
+        part_of[indices] = part
+    sizes, copies = _size_of_each(groups), duplicates.exact_groups(dataset.digests)
+    order = np.lexsort((np.arange(len(groups)), groups, -sizes))
+    order = order[sizes[order] > 1]
+    near, identical = (
+        _numbered(groups[order]),
+        _numbered(np.where(_size_of_each(copies) > 1, copies, -1)[order]),
+    )
+    yield "group", "id", "class", "part", "identical"
+    for row, index in enumerate(order.tolist()):
+        name = dataset.class_names[dataset.labels[index]]
+        yield near[row], str(dataset.ids[index]), name, part_of[index], identical[row]
+
+
+def _size_of_each(groups: duplicates.Groups) -> Int[np.ndarray, "n"]:
+    """For each image the number of images in its group."""
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return counts[inverse]
+
+
+def _numbered(groups: Int[np.ndarray, "n"]) -> list[int | None]:
+    """Groups numbered from 0 in the order in which they come; None for -1."""
+    numbers: dict[int, int] = {}
+    return [None if group < 0 else numbers.setdefault(group, len(numbers)) for group in groups.tolist()]
 
 
 def _draw(directory: Path, dataset: Dataset, groups: duplicates.Groups) -> None:

@@ -110,13 +110,14 @@ def _read_groups(runs: tuple[_Scored, _Scored], ids: Names) -> tuple[Int[np.ndar
     """The group of each image, numbered from 0, if a run had groups; and a warning where the groups file cannot be read."""
     grouped = [one for one in runs if one.record["data"]["groups"] is not None]
     for one in grouped:
-        path = training_of(from_dict(dict(one.record["config"]))).data.groups
-        if path is None:
+        data = training_of(from_dict(dict(one.record["config"]))).data
+        if data.groups is None:
             continue
+        columns = {"image_column": data.image_column, "group_column": data.group_column}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the file may name images that were not scored
             try:
-                return np.unique(read_groups(Path(path), ids), return_inverse=True)[1], []
+                return np.unique(read_groups(Path(data.groups), ids, **columns), return_inverse=True)[1], []
             except RefusedError:
                 continue
     if grouped:

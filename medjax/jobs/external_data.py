@@ -1,5 +1,7 @@
 """Score a restored run on external data: another hospital, scanner or year."""
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +9,12 @@ import numpy as np
 from jaxtyping import Bool
 
 from medjax.errors import Problem, RefusedError, listed
+from medjax.jobs.outside_range import COLUMN, count_outside
+from medjax.jobs.overlap import OWN, find_overlap, write_kinds
 from medjax.jobs.run_record import describe_data
 from medjax.jobs.score_folds import NO_FOLD, score_part
 from medjax.records import Dataset, Predictions
+from medjax.report import wording
 from medjax.runs import directory as run_files
 
 TRAINED = "trained_digests.npy"
@@ -42,20 +47,33 @@ def find_trained(directory: Path, dataset: Dataset) -> Bool[np.ndarray, "n"]:
 
 
 def keep_external(
-    directory: Path, source: str | Path | None, dataset: Dataset, predictions: Predictions
+    directory: Path,
+    source: str | Path | None,
+    dataset: Dataset,
+    predictions: Predictions,
+    outside: Sequence[tuple[str, ...]],
 ) -> dict[str, Any]:
     """Score the predictions of all images of external data, and write them under the run.
 
     Returns `external`, the scores of images that the run was not trained on; `identical`, those of images that it was
-    trained on (each None where there are none); `num_identical`, how many these are; and the `directory` of the files.
+    trained on (each None where there are none); `num_identical`, how many these are; `overlap`, how many are the run's own
+    and which of its images are missing (see `Overlap`); `new`, the scores of images that are not the run's own, where some
+    of the external ones are; `outside_training_range`, how many lie `outside` in some statistic, and in each; and the
+    `directory` of the files. Warns where most images are the run's own.
     """
     seen = find_trained(directory, dataset)
     new, old = (predictions.take(mask[predictions.indices]) for mask in (~seen, seen))
     folder = run_files.create_run_dir(None, run_files.file_name(dataset.name), parent=directory / "external")
+    overlap = find_overlap(directory, dataset, seen)
+    is_held_back = overlap.kinds[new.indices] == "held_back"
+    unseen = new.take(~is_held_back) if is_held_back.any() else None
     scores = {
         "external": None if not len(new.labels) else score_part(new, dataset, "test"),
         "identical": None if not len(old.labels) else score_part(old, dataset, "test"),
+        "new": None if unseen is None or not len(unseen.labels) else score_part(unseen, dataset, "test"),
         "num_identical": int(seen.sum()),
+        "overlap": overlap.describe(),
+        COLUMN: count_outside(outside),
         "data": describe_data(
             source, dataset, "none: all of them are scored", {"external": predictions.indices}
         ),
@@ -67,4 +85,8 @@ def keep_external(
     run_files.write_skipped(folder, dataset.bad)
     run_files.write_predictions(folder / "predictions.csv", dataset, parts)
     run_files.write_json(folder / "metrics.json", scores)
+    write_kinds(folder / OWN, dataset, overlap, outside)
+    if overlap.is_mostly_own:
+        sentence = wording.overlap(overlap.describe())
+        warnings.warn(f"{dataset.name}: these are no data from elsewhere: {sentence}", stacklevel=3)
     return {**scores, "directory": str(folder)}

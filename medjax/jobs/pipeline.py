@@ -28,8 +28,15 @@ from medjax.jobs.from_config import (
     training_of,
     with_training,
 )
+from medjax.jobs.overlap import write_own_images
 from medjax.jobs.restored_run import Run
-from medjax.jobs.run_record import describe_leakage, describe_parts, describe_run, job_name
+from medjax.jobs.run_record import (
+    describe_leakage,
+    describe_parts,
+    describe_run,
+    job_name,
+    trained_images,
+)
 from medjax.jobs.score_folds import FoldScores, score_folds
 from medjax.jobs.train_folds import TrainedFolds, train_folds
 from medjax.models.network import Network
@@ -235,9 +242,9 @@ def _train_and_score(
 ) -> TrainedFolds:
     """Train, score, write and draw; run.json ends with the run's status."""
     config, dataset, arrays, splits, network, _ = inputs
-    trained_on = np.unique(np.concatenate([splits[fold].train for fold in folds_of(config)]))
     run_files.write_skipped(directory, dataset.bad)
-    run_files.write_digests(directory / TRAINED, dataset.digests[trained_on])
+    run_files.write_digests(directory / TRAINED, dataset.digests[trained_images(config, splits)])
+    write_own_images(directory, dataset)
     seconds = {"load": time.perf_counter() - started}
     trained = train_folds(
         directory,

@@ -1,16 +1,21 @@
 """A run, restored from its directory alone; the network too, if it is one of medjax."""
 
 import dataclasses
+import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
 from medjax.config import CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
 from medjax.config_checks import from_dict, require_valid
-from medjax.data.load import fingerprint, load_images
+from medjax.data.from_arrays import make_dataset
+from medjax.data.given import tell_apart
+from medjax.data.load import fingerprint, fit_dataset, load
+from medjax.data.load_images import load_images
 from medjax.errors import Problem, refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external_data import keep_external, with_classes
@@ -23,6 +28,7 @@ from medjax.jobs.from_config import (
     make_splits,
     training_of,
 )
+from medjax.jobs.outside_range import outside_ranges, ranges_of, warn_of_outside
 from medjax.jobs.resume import require_same_network
 from medjax.jobs.run_record import describe_groups, describe_network
 from medjax.jobs.score_folds import predict_together, score_part
@@ -34,6 +40,16 @@ from medjax.runs.checkpoint import load_checkpoint
 from medjax.runs.checkpoint_series import checkpoint_path, list_epochs
 from medjax.training.learner import Learner
 from medjax.training.predict import predict
+
+
+class PredictedImages(NamedTuple):
+    """What a run says of images without labels."""
+
+    ids: Names
+    probabilities: Float32[np.ndarray, "fold m class"]
+    outside_training_range: list[
+        tuple[str, ...]
+    ]  # statistics of each image, by name (see `medjax.data.ranges`)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -54,7 +70,7 @@ class Run:
 
     def evaluate(
         self,
-        data: str | Path | Dataset | None = None,
+        data: Any = None,
         *,
         part: str = "test",
         fold: int | None = None,
@@ -63,28 +79,29 @@ class Run:
     ) -> dict[str, Any]:
         """Restore the network and score one part of the run's own data, or all of other data.
 
-        Returns {part: metrics}, the block of metrics.json. `data` says where the run's own data lie now, or gives other
-        data, which are scored whole by the mean of all folds' networks (see `keep_external`): their classes are matched
-        by name, and images that the run was trained on are scored apart. Of a cross-validation, `fold` names the fold
-        whose network is scored; "test" is its out-of-fold part, and without `fold` that of all folds together.
-        `reading` says how the images are read, None as the run read its own.
+        Returns {part: metrics}, the block of metrics.json. `data` (a path, a `Dataset`, or a pair of images and labels that
+        index the run's classes) says where the run's own data lie now, or gives other data. These are scored whole by the
+        mean of all folds' networks (see `keep_external`): their classes are matched by name, and images that the run was
+        trained on are scored apart. Of a cross-validation, `fold` names the fold whose network is scored; "test" is its
+        out-of-fold part, and without `fold` that of all folds together. `reading` says how the images are read, None as
+        the run read its own.
         """
         config = from_dict(self.record["config"])
         settings = _read_by(config, reading)
+        data = _as_source(self, data)
         if data is not None:
             alike = _like_trained(self, settings)
-            if (
-                settings.groups == training_of(config).data.groups
-            ):  # of the run's own images, which others are not in
+            # Those of the run's own images, which others are not in.
+            if settings.groups == training_of(config).data.groups:
                 alike = dataclasses.replace(alike, groups=None)
-            dataset = _read(data, alike, is_quiet=is_quiet)
+            dataset = _read(self, data, alike, is_quiet=is_quiet)
             if fingerprint(dataset) != self.record["data"]["fingerprint"]:
-                return _evaluate_external(self, config, data, dataset, part, fold)
+                return _evaluate_external(self, config, data, dataset, alike, part, fold)
         folds = _chosen_folds(config, part, fold)
         _require_converged(self, folds)
         if data is None or settings.groups is not None:
-            dataset = _read(_own_data(self) if data is None else data, settings, is_quiet=is_quiet)
-        _require_own(self, config, dataset)
+            dataset = _read(self, _own_data(self) if data is None else data, settings, is_quiet=is_quiet)
+        _require_own(self, settings, dataset)
         splits = make_splits(config, dataset)
         network, learner = _make_learner(self, config, splits)
         predictions = []
@@ -96,40 +113,50 @@ class Run:
             predictions.append(predict(learner, variables, dataset, indices))
         return {part: score_part(concatenate_predictions(predictions), dataset, part)}
 
-    def predict(
-        self, paths: Sequence[str | Path], *, reading: ReadingConfig | None = None
-    ) -> tuple[Names, Probabilities]:
-        """Ids and class probabilities of unlabelled images: files, folders and archives.
+    def predict(self, images: Any, *, reading: ReadingConfig | None = None) -> tuple[Names, Probabilities]:
+        """Ids and class probabilities of images without labels.
 
-        Of a cross-validation the probabilities are the mean over the networks of its folds. `reading` says how the images
-        are read, None as the run read its own.
+        `images` is the path of an image, folder or archive; the bytes of a PNG or JPEG; a file opened with "rb"; a uint8
+        array (height, width), (height, width, channels) or (n, height, width, channels); a `Dataset`; or a sequence of
+        these. All are brought to the model's size and color. Of a cross-validation the probabilities are the mean over
+        the networks of its folds. `reading` says how files are read, None as the run read its own.
         """
-        ids, probabilities = self.predict_folds(paths, reading=reading)
+        ids, probabilities = self.predict_folds(images, reading=reading)
         return ids, probabilities.mean(axis=0)
 
     def predict_folds(
-        self,
-        paths: Sequence[str | Path],
-        *,
-        reading: ReadingConfig | None = None,
-        left_out: list[Problem] | None = None,
+        self, images: Any, *, reading: ReadingConfig | None = None, left_out: list[Problem] | None = None
     ) -> tuple[Names, Float32[np.ndarray, "fold m class"]]:
-        """Ids and class probabilities of unlabelled images, by the network of each fold; see `predict`.
+        """Ids and class probabilities of images without labels, by the network of each fold; see `predict`.
 
         With a list `left_out` images that cannot be used are left out and their problems appended there, not raised.
         """
-        if not paths:
-            raise refuse("IMAGES", "none given", "name image files, folders or archives")
+        predicted = self.predict_images(images, reading=reading, left_out=left_out)
+        return predicted.ids, predicted.probabilities
+
+    def predict_images(
+        self, images: Any, *, reading: ReadingConfig | None = None, left_out: list[Problem] | None = None
+    ) -> PredictedImages:
+        """`predict_folds`, and which images lie outside the range of the training images; these are warned of."""
         config = from_dict(self.record["config"])
         settings = _like_trained(self, _read_by(config, reading))
-        images, ids = load_images(paths, settings, left_out=left_out)
+        given = tell_apart(images)
+        loaded = load_images(given, settings, left_out=left_out)
+        in_color = dataclasses.replace(settings, color="rgb")
+        outside = outside_ranges(
+            ranges_of(self.directory, self.record),
+            loaded.images,
+            bool(loaded.is_recolored.any()),
+            lambda: load_images(given, in_color, left_out=[]).images,
+        )
         _require_converged(self, folds_of(config))
         network, learner = _make_learner(self, config, [])
         each = [
-            predict(learner, _restore(self, config, network, fold), images).probabilities
+            predict(learner, _restore(self, config, network, fold), loaded.images).probabilities
             for fold in folds_of(config)
         ]
-        return ids, np.stack(each)
+        warn_of_outside(outside)
+        return PredictedImages(loaded.ids, np.stack(each), outside)
 
 
 def load_run(directory: str | Path, *, model: Any = None) -> Run:
@@ -161,7 +188,13 @@ def _read_by(config: Config, reading: ReadingConfig | None) -> DataConfig:
 
 
 def _evaluate_external(
-    run: Run, config: Config, data: str | Path | Dataset, dataset: Dataset, part: str, fold: int | None
+    run: Run,
+    config: Config,
+    data: str | Path | Dataset,
+    dataset: Dataset,
+    settings: DataConfig,
+    part: str,
+    fold: int | None,
 ) -> dict[str, Any]:
     for flag, is_given in (("--split", part != "test"), ("--fold", fold is not None)):
         if is_given:
@@ -174,7 +207,16 @@ def _evaluate_external(
     arrays = dataset.images, dataset.labels
     predictions = predict_together(learner, folds, arrays, np.arange(len(dataset.labels)))
     source = None if isinstance(data, Dataset) else data
-    return keep_external(run.directory, source, dataset, predictions)
+    in_color = dataclasses.replace(settings, color="rgb")
+    outside = outside_ranges(
+        ranges_of(run.directory, run.record),
+        dataset.images,
+        dataset.counts.recolored > 0,
+        lambda: data.images if isinstance(data, Dataset) else load(data, in_color).images,
+    )
+    scores = keep_external(run.directory, source, dataset, predictions, outside)
+    warn_of_outside(outside)
+    return scores
 
 
 def _make_learner(run: Run, config: Config, splits: Sequence[Split]) -> tuple[Network, Learner]:
@@ -208,7 +250,7 @@ def _chosen_folds(config: Config, part: str, fold: int | None) -> Sequence[int]:
     return trained
 
 
-def _require_own(run: Run, config: Config, dataset: Dataset) -> None:
+def _require_own(run: Run, settings: DataConfig, dataset: Dataset) -> None:
     """RefusedError where these are not the images, or not the groups, of the run."""
     data = run.record["data"]
     if fingerprint(dataset) != data["fingerprint"]:
@@ -219,10 +261,10 @@ def _require_own(run: Run, config: Config, dataset: Dataset) -> None:
             f"give the {data['name']} it was trained on",
         )
     if describe_groups(dataset) != data["groups"]:
-        groups = training_of(config).data.groups
-        if groups is None:
+        if settings.groups is None:
             raise refuse(dataset.name, "its duplicates are not those of this run any more", "train again")
-        raise refuse(groups, "is not the groups of this run any more", "restore the file from a copy")
+        remedy = "restore the file from a copy, or say where it is: --groups FILE"
+        raise refuse(settings.groups, "is not the groups of this run any more", remedy)
 
 
 def _own_data(run: Run) -> str:
@@ -230,7 +272,8 @@ def _own_data(run: Run) -> str:
     if path is None:
         raise refuse(str(run.directory), "its data were given in Python", "give them again: evaluate(data)")
     if not run.record["data"]["is_synthetic"] and not Path(path).exists():
-        raise refuse(path, "is not there any more", f"say where it is: medjax evaluate {run.directory} DATA")
+        command = shlex.join(["medjax", "evaluate", str(run.directory)])
+        raise refuse(path, "is not there any more", f"say where it is: {command} DATA")
     return path
 
 
@@ -257,7 +300,7 @@ def _restore(run: Run, config: Config, network: Network, fold: int) -> Variables
 
 
 def _like_trained(run: Run, settings: DataConfig) -> DataConfig:
-    """The settings with the color that the network takes, and the window that was found for the run's own images.
+    """The settings with the color and size that the network takes, and the window that was found for the run's own images.
 
     RefusedError where another color is asked for.
     """
@@ -265,7 +308,10 @@ def _like_trained(run: Run, settings: DataConfig) -> DataConfig:
     if settings.color not in ("source", color):
         reason = f"the network of {run.directory} was trained on {color} images"
         raise refuse(f"--color {settings.color}", reason, "leave it out: images are converted")
-    settings = dataclasses.replace(settings, color=color)
+    height, width, _ = run.record["data"]["image_shape"]
+    # A data set given in Python has the size that it has; files are resized to squares only.
+    size = height if height == width else settings.image_size
+    settings = dataclasses.replace(settings, color=color, image_size=size)
     return dataclasses.replace(settings, window=_window_of(run)) if settings.window == "auto" else settings
 
 
@@ -280,6 +326,19 @@ def _window_of(run: Run) -> Literal["auto"] | tuple[int, int]:
     return low, high
 
 
-def _read(data: str | Path | Dataset, settings: DataConfig, *, is_quiet: bool) -> Dataset:
+def _as_source(run: Run, data: Any) -> Any:
+    """A path or a `Dataset`, which is made of a pair of images and labels; RefusedError for anything else."""
+    if data is None or isinstance(data, str | os.PathLike | Dataset):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        return make_dataset(*data, run.record["class_names"])
+    remedy = "give a path, a Dataset (see medjax.make_dataset), or a pair (images, labels)"
+    raise refuse("data", f"are a {type(data).__name__}", remedy)
+
+
+def _read(run: Run, data: Any, settings: DataConfig, *, is_quiet: bool) -> Dataset:
     with Display(is_quiet=is_quiet) as display:
-        return load_dataset(data, settings, display)
+        dataset = load_dataset(data, settings, display)
+    if dataset.images.shape[1:] == tuple(run.record["data"]["image_shape"]):
+        return dataset
+    return fit_dataset(dataset, _like_trained(run, settings))

@@ -19,7 +19,7 @@ _PARTIAL = "*.partial"
 _VERSIONED = ("medjax", "jax", "flax", "optax", "numpy")
 _SURROUNDING = ("jaxlib", "pillow")  # another version is a warning, as another machine is
 # Settings that change no bit of a result: the data's fingerprint and the groups' digest are compared instead.
-_INDIFFERENT = ("data.cache", "data.groups")
+_INDIFFERENT = ("data.cache", "data.groups", "data.image_column", "data.group_column")
 
 
 @contextlib.contextmanager

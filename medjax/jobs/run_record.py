@@ -19,6 +19,7 @@ from medjax.data.load import fingerprint
 from medjax.data.splitting import leakage
 from medjax.jobs.datasets import describe_loading
 from medjax.jobs.from_config import Config, folds_of, is_built_in, kept_test, training_of, with_absolute_paths
+from medjax.jobs.outside_range import describe_ranges
 from medjax.models.network import Network
 from medjax.models.summary import summarize_network
 from medjax.records import Dataset, Indices, Split
@@ -64,10 +65,18 @@ def describe_run(
         "strategy": strategy,
         "resumptions": [],
         "class_names": list(dataset.class_names),
-        "data": describe_data(source, dataset, describe_parts(config, dataset), indices),
+        "data": {
+            **describe_data(source, dataset, describe_parts(config, dataset), indices),
+            "ranges": describe_ranges(dataset, trained_images(config, splits)),
+        },
         "model": describe_network(config, network, dataset.images.shape[1:], is_own=is_own_network),
         **environment,
     }
+
+
+def trained_images(config: Config, splits: Sequence[Split]) -> Indices:
+    """The images that any fold is trained on."""
+    return np.unique(np.concatenate([splits[fold].train for fold in folds_of(config)]))
 
 
 def job_name(config: Config) -> str:

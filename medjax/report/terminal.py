@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medjax.errors import listed, printable
-from medjax.report.wording import UNDEFINED, counted, percent, percentages, points
+from medjax.report.wording import UNDEFINED, counted, overlap, percent, percentages, points
 
 CONFLICTS_SHOWN = 10
 _PARTS = ("train", "val", "test")
@@ -21,6 +21,7 @@ _SCORED = {
     "val": "val",
     "test": "test",
     "external": "external",
+    "new": "of these, not the run's own",
     "identical": "identical to training images",
 }
 """Scores that a job may return, in the order in which they are shown, and what they are called."""
@@ -59,7 +60,9 @@ def training_lines(metrics: Mapping[str, Any], directory: Path) -> list[str]:
 def evaluation_lines(scores: Mapping[str, Any]) -> list[str]:
     """What `Run.evaluate` returned."""
     lines = [_score_line(name, scores[name]) for name in _SCORED if scores.get(name)]
-    if "directory" in scores:  # external data
+    if "overlap" in scores:  # external data
+        lines.append(printable(overlap(scores["overlap"])))
+    if "directory" in scores:
         lines.append(f"next: every prediction is in {scores['directory']}")
     return lines
 

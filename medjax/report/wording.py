@@ -32,6 +32,7 @@ LOADING = {
 
 _COUNTED = {"skipped": "file", "ignored": "file", "tables": "table"}
 _MOST_DECIMALS = 6
+_NAMED = 5  # images that a sentence names
 
 
 def decimals(n: int) -> int:
@@ -151,6 +152,23 @@ def loading(data: Mapping[str, Any]) -> list[str]:
         for name, n in data["loading"].items()
         if n
     ]
+
+
+def overlap(counts: Mapping[str, Any]) -> str:
+    """How many images of other data are a run's own, from the block `overlap` of its metrics.json."""
+    own = counts["trained"] + counts["held_back"]
+    changed = f"{counts['changed']:,} have the name of one but other pixels, " if counts["changed"] else ""
+    if not own:
+        return f"none of the {counts['n']:,} images is the run's own; {changed}{counts['new']:,} are new"
+    missing = counts["missing"]
+    named = missing["named"][:_NAMED]
+    names = f" ({'such as ' if len(named) < missing['n'] else ''}{', '.join(named)})" if named else ""
+    same = not (counts["changed"] or counts["new"] or missing["n"])
+    return (
+        f"{own:,} of the {counts['n']:,} images are the run's own ({counts['trained']:,} trained on, "
+        f"{counts['held_back']:,} held back), {changed}{counts['new']:,} are new; of the run's {counts['run']:,} "
+        f"images {missing['n']:,} are missing{names}" + ("; ids or classes differ" if same else "")
+    )
 
 
 def validation_decisions(training: Mapping[str, Any]) -> list[str]:

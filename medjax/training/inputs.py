@@ -44,9 +44,18 @@ def as_arrays(data: Any, *, needs_labels: bool) -> Arrays:
 
 
 def _require_images(images: Any) -> UInt8[Array | np.ndarray, "n height width channel"]:
-    images = images if isinstance(images, jax.Array) else np.asarray(images)
+    if not isinstance(images, jax.Array):
+        try:
+            images = np.asarray(images)
+        except ValueError:  # lists of unequal lengths
+            raise refuse("images", "do not have one common shape", "make them one array") from None
+    if images.dtype.kind not in "biuf":
+        remedy = "load files by medjax.load, or ask a run: medjax.load_run(RUN).predict(paths)"
+        raise refuse("images", "are no numbers", remedy)
     if images.dtype != np.uint8:
         raise refuse("images", f"have dtype {images.dtype}", _SCALE_BACK)
+    if images.ndim == 3 and images.shape[-1] in (1, 3):
+        raise refuse("images", f"have shape {images.shape}, that of one image", "give a stack: images[None]")
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medjax.config import DataConfig
-from medjax.data.load import load, load_images
+from medjax.data.load import load
+from medjax.data.load_images import load_images
 from medjax.errors import RefusedError, printable
 from tests.hostile_cases import CASES, PNG, Case
 from tests.sample_files import (

@@ -1,9 +1,8 @@
-"""`load` and `load_images` as a whole."""
+"""`load` as a whole."""
 
 import dataclasses
 import gc
 import itertools
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from medjax.config import DataConfig
 from medjax.data import load as sources
 from medjax.data.decoding.image import decode_image
-from medjax.data.load import fingerprint, load, load_images
+from medjax.data.load import fingerprint, load
 from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
 from medjax.records import LoadCounts
@@ -30,7 +29,6 @@ from tests.sample_files import (
     small_set,
     snapshot,
     write_folder,
-    write_npz,
     write_tar,
     write_zip,
 )
@@ -427,52 +425,6 @@ def test_fingerprints_see_ids_classes_digests_and_order(tmp_path):
     renumbered = dataset._replace(labels=1 - dataset.labels, class_names=dataset.class_names[::-1])
     assert fingerprint(renumbered) == fingerprint(dataset)
     assert fingerprint(load(tmp_path, DataConfig(cache=False))) == fingerprint(dataset)
-
-
-def test_images_without_labels(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_folder(
-        tmp_path / "scans", {"1.png": png(1), "deep/er/2.png": png(2), "README": b"", ".DS_Store": b""}
-    )
-    write_zip(tmp_path / "more.zip", {"a.png": png(3), "b/c.png": png(4)})
-    write_tar(tmp_path / "last.tar.gz", {"d": png(5)})
-    (tmp_path / "one").write_bytes(jpeg(6))
-    images, ids = load_images(["one", Path("scans/"), "./more.zip", "last.tar.gz", "scans/1.png"], PLAIN)
-    assert ids.tolist() == [
-        "one", "scans/1.png", "scans/deep/er/2.png", "./more.zip/a.png", "./more.zip/b/c.png", "last.tar.gz/d",
-        "scans/1.png",
-    ]  # fmt: skip
-    for image, data in zip(images, [jpeg(6), *map(png, range(1, 6)), png(1)], strict=True):
-        np.testing.assert_array_equal(image, decode_image(data, PLAIN).pixels)
-
-
-def test_images_without_labels_are_refused_all_at_once(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_folder(tmp_path / "scans", {"bad.png": b"bad", "good.png": png(1), "b/notes.txt": b"x"})
-    os.mkfifo(tmp_path / "pipe")
-    write_npz(tmp_path / "a.npz", {"x": np.zeros(3)})
-    with pytest.raises(RefusedError) as refusal:
-        load_images(["scans", "missing.png", "pipe", "a.npz"], PLAIN)
-    names = [problem.name for problem in refusal.value.problems]
-    assert names == ["missing.png", "pipe", "a.npz", "scans/bad.png"]
-    assert "--ignore 'scans/bad.png'" in str(refusal.value)
-    images, _ = load_images(["scans"], DataConfig(image_size=6, ignore=("scans/bad.png",), cache=False))
-    assert len(images) == 1
-
-
-def test_images_without_labels_must_agree_in_color(tmp_path):
-    paths = [tmp_path / "gray.png", tmp_path / "rgb.png"]
-    for path, shape in zip(paths, [(6, 6), (6, 6, 3)], strict=True):
-        path.write_bytes(png(1, shape))
-    with pytest.raises(RefusedError, match="--color gray"):
-        load_images(paths, PLAIN)
-    assert load_images(paths, DataConfig(image_size=6, color="rgb"))[0].shape == (2, 6, 6, 3)
-
-
-def test_no_images_at_all(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(RefusedError, match="no images"):
-        load_images([tmp_path / "empty"], PLAIN)
 
 
 def test_importing_brings_nothing_heavy():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from PIL import Image
 import medjax
 from medjax import cli
 from medjax.config import PRESETS, CrossvalConfig, DataConfig
+from medjax.csv_text import read_csv
 from medjax.data.load import load
 from medjax.errors import RefusedError
 from tests.finished_runs import read_predictions
-from tests.sample_files import encode, medmnist_arrays, random_pixels, small_set, write_folder, write_npz
+from tests.sample_files import encode, medmnist_arrays, png, random_pixels, small_set, write_folder, write_npz
 
 SHORT = dataclasses.replace(PRESETS["report"], epochs=1)
 
@@ -63,9 +65,66 @@ def test_the_audit_of_a_folder(copied_folder, tmp_path, capsys):
     assert sum(sum(part.values()) for part in found["data"]["counts"].values()) == 64
     with Image.open(tmp_path / "audit" / "figures" / "duplicates.png") as picture:
         assert picture.size[0] > 400
-    assert f"next: look at {tmp_path / 'audit' / 'figures' / 'duplicates.png'}; then medjax train" in out
-    assert "--group-duplicates exact" in out
+    picture, table = (tmp_path / "audit" / name for name in ("figures/duplicates.png", "near_duplicates.csv"))
+    command = f"medjax train {copied_folder} --group-duplicates exact"
+    assert out.splitlines()[-2] == f"next: look at {picture} and {table}; then {command}"
     assert "64 images of 2 classes" in err
+
+
+def test_every_image_of_every_group_is_named(tmp_path):
+    """Two near-duplicates, and three images of which two are identical; a comma in a class name."""
+    image, other = random_pixels(0, (8, 8)) // 2, random_pixels(1, (8, 8)) // 2
+    tree = {f"cat, big/{number}.png": png(number, (8, 8)) for number in range(2, 8)}
+    tree |= {f"dog/{number}.png": png(number, (8, 8)) for number in range(10, 16)}
+    tree |= {"cat, big/b.png": encode(image), "cat, big/a.png": encode((image + 1).astype(np.uint8))}
+    tree |= {
+        f"dog/{name}.png": encode((other + by).astype(np.uint8))
+        for name, by in (("x", 0), ("y", 0), ("z", 1))
+    }
+    medjax.audit(write_folder(tmp_path / "set", tree), DataConfig(image_size=8), out=tmp_path / "audit")
+    with (tmp_path / "audit" / "near_duplicates.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(read_csv(lines))
+    assert [(row["group"], row["id"], row["class"], row["identical"]) for row in rows] == [
+        ("0", "dog/x.png", "dog", "0"),
+        ("0", "dog/y.png", "dog", "0"),
+        ("0", "dog/z.png", "dog", ""),
+        ("1", "cat, big/a.png", "cat, big", ""),
+        ("1", "cat, big/b.png", "cat, big", ""),
+    ]
+    assert {row["part"] for row in rows} <= {"train", "val", "test"}
+
+
+def test_the_next_command_repeats_the_options(copied_folder, tmp_path, capsys):
+    """Pasted into a shell, it reads the data as the audit did."""
+    ids = sorted(str(path.relative_to(copied_folder)) for path in copied_folder.rglob("*.png"))
+    table = tmp_path / "my groups.csv"
+    table.write_text("scan;patient\n" + "".join(f"{id};P{number // 4}\n" for number, id in enumerate(ids)))
+    options = [
+        "--groups",
+        str(table),
+        "--image-column",
+        "scan",
+        "--group-column",
+        "patient",
+        "--ignore",
+        "*.tif",
+    ]
+    status, out, _ = run_audit(capsys, copied_folder, *options, "--image-size", "8", "--seed", "3")
+    assert status == 0
+    words = shlex.split(out.splitlines()[-1].removeprefix("next: "))
+    assert words[:3] == ["medjax", "train", str(copied_folder)]
+    given = cli._parse(words[1:])
+    assert given.config.seed == 3
+    data = given.config.data
+    assert data.group_duplicates in ("exact", "none")
+    assert dataclasses.replace(data, group_duplicates="none") == dataclasses.replace(
+        PRESETS["report"].data,
+        groups=str(table),
+        image_column="scan",
+        group_column="patient",
+        ignore=("*.tif",),
+        image_size=8,
+    )
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -66,6 +67,14 @@ def test_all_images_are_scored_with_classes_matched_by_name(
     assert after == before  # nothing of the run is touched
     folder = run.directory / "external" / "elsewhere-000"
     assert json.loads((folder / "metrics.json").read_text())["external"] == scores["external"]
+    overlap = scores["overlap"]
+    kinds = {name: overlap[name] for name in ("trained", "held_back", "changed", "new")}
+    # The 15 images that were changed have the names 0.png to 4.png, which no image of the run has.
+    assert kinds == {"trained": expected, "held_back": 9 - expected, "changed": 0, "new": 15}
+    assert scores["new"]["n"] == 15
+    assert (overlap["n"], overlap["run"], overlap["missing"]["n"]) == (24, 120, 111)
+    rows = rows_of(folder / "images.csv")
+    assert Counter(row["kind"] for row in rows) == {**{k: n for k, n in kinds.items() if n}, "missing": 111}
     rows = rows_of(folder / "predictions.csv")
     assert len(rows) == 24
     assert {row["id"].split("/")[0] for row in rows} == set(CLASSES)

@@ -1,17 +1,23 @@
 """A run from its directory alone: evaluate and predict."""
 
+import copy
 import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import medjax
 from medjax.config import DataConfig, ReadingConfig, TrainConfig
 from medjax.csv_text import read_csv
+from medjax.data.load import load
+from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
 from medjax.jobs.restored_run import reading_settings
+from medjax.jobs.run_record import describe_groups
+from medjax.report.terminal import evaluation_lines
 from medjax.runs import checkpoint
 from tests.finished_runs import read_predictions
 from tests.sample_files import encode, write_folder
@@ -42,9 +48,16 @@ def test_data_that_are_not_the_runs_are_scored_as_data_from_elsewhere(trained_ru
     shutil.copytree(trained_run.directory, tmp_path / "run")
     changed = tmp_path / "phantoms"
     shutil.copytree(phantom_folder, changed)
-    next(changed.rglob("*.png")).unlink()
-    scores = medjax.load_run(tmp_path / "run").evaluate(changed)
+    gone = sorted(changed.rglob("*.png"))[0]
+    gone.unlink()
+    with pytest.warns(UserWarning, match="no data from elsewhere: 119 of the 119 images are the run's own"):
+        scores = medjax.load_run(tmp_path / "run").evaluate(changed)
     assert scores["external"]["n"] + scores["num_identical"] == 119
+    assert scores["new"] is None
+    id = gone.relative_to(changed).as_posix()
+    assert scores["overlap"]["missing"] == {"n": 1, "named": [id]}
+    (line,) = [line for line in evaluation_lines(scores) if "the run's own" in line]
+    assert line.endswith(f"0 are new; of the run's 120 images 1 are missing ({id})")
 
 
 def test_predict_agrees_with_predictions_csv(trained_run, phantom_folder):
@@ -74,9 +87,71 @@ def test_a_wrong_way_to_read_images_is_refused(trained_run, phantom_folder, chan
         trained_run.predict([phantom_folder / "Hand"], reading=reading)
 
 
+def test_an_image_is_taken_for_what_it_is(trained_run, phantom_folder):
+    """A path is one path, not its letters; bytes, files and arrays hold the same image."""
+    path = sorted((phantom_folder / "Hand").iterdir())[0]
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    expected = trained_run.predict([path])[1]
+    with path.open("rb") as file:
+        given = {
+            str(path): str(path),
+            "as a path": path,
+            "image 0": path.read_bytes(),
+            "an open file": file,
+            "an array": pixels,
+            "an array with channels": pixels[..., None],
+            "a stack": pixels[None, ..., None],
+            "a list of several": [str(path), pixels, path.read_bytes(), np.stack([pixels, pixels])],
+        }
+        found = {name: trained_run.predict(images) for name, images in given.items()}
+    for name, (ids, probabilities) in found.items():
+        np.testing.assert_allclose(probabilities, np.repeat(expected, len(ids), axis=0), rtol=1e-6)
+        if name != "a list of several":
+            assert ids.tolist() == [
+                str(path) if "file" in name or "path" in name or "/" in name else "image 0"
+            ]
+    several = found["a list of several"][0].tolist()
+    assert several == [str(path), "image 1", "image 2", "image 3", "image 4"]
+
+
+def test_a_data_set_is_predicted_with_its_ids(trained_run):
+    phantom = make_phantom()._replace(name="made")
+    few = phantom._replace(images=phantom.images[:3], ids=phantom.ids[:3])
+    assert trained_run.predict(few)[0].tolist() == phantom.ids[:3].tolist()
+
+
 def test_predict_without_images_is_refused(trained_run):
-    with pytest.raises(RefusedError, match="IMAGES"):
-        trained_run.predict([])
+    for nothing in ([], (), iter([])):
+        with pytest.raises(RefusedError, match="IMAGES: none given"):
+            trained_run.predict(nothing)
+
+
+def test_labels_and_pixels_are_evaluated_as_data_from_elsewhere(trained_run, tmp_path):
+    shutil.copytree(trained_run.directory, tmp_path / "run")
+    images = np.random.default_rng(0).integers(0, 256, (6, 40, 30), dtype=np.uint8)
+    with pytest.warns(UserWarning, match="6 of 6 images lie outside the range of the training images"):
+        scores = medjax.load_run(tmp_path / "run").evaluate((images, [0, 1, 2, 3, 4, 5]))
+    assert scores["external"]["n"] == 6
+    with pytest.raises(RefusedError, match=r"data: are a ndarray \(give a path, a Dataset"):
+        trained_run.evaluate(images)
+
+
+def test_a_run_with_groups_is_scored_again_after_their_file_has_moved(trained_run, phantom_folder, tmp_path):
+    dataset = load(phantom_folder)
+    rows = [f"{id},P{number // 2}" for number, id in enumerate(dataset.ids)]
+    (tmp_path / "moved.csv").write_text("\n".join(["scan;patient", *rows]).replace(",", ";"))
+    columns = {"image_column": "scan", "group_column": "patient"}
+    groups = load(phantom_folder, DataConfig(groups=str(tmp_path / "moved.csv"), **columns))
+    config = copy.deepcopy(trained_run.record["config"])
+    config["data"] |= {"groups": str(tmp_path / "gone.csv"), **columns}
+    data = {**trained_run.record["data"], "groups": describe_groups(groups)}
+    run = dataclasses.replace(trained_run, record={**trained_run.record, "config": config, "data": data})
+    with pytest.raises(RefusedError, match=r"gone\.csv: .*--groups"):
+        run.evaluate(phantom_folder)
+    reading = ReadingConfig(groups=str(tmp_path / "moved.csv"), **columns)
+    for where in (phantom_folder, None):
+        assert run.evaluate(where, reading=reading)["test"]["n"] == 18
 
 
 def test_a_damaged_checkpoint_is_named_and_refused(trained_run, phantom_folder, tmp_path):

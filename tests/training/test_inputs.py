@@ -1,5 +1,7 @@
 """What is not fit to train on is refused before anything is computed, in one clear sentence."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,21 @@ OPTIONS = {
 def test_arrays_that_cannot_be_trained_on(data, message):
     with pytest.raises(RefusedError, match=message):
         next(fit(tiny_learner(), data, SPLIT))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("scan.png", r"images: are no numbers \(load files by medjax\.load"),
+        (["a.png", "b.png", "c.png"], "images: are no numbers"),
+        (Path("scan.png"), "images: are no numbers"),
+        ([IMAGES[0], IMAGES[0, 1:]], "images: do not have one common shape"),
+        (IMAGES[0], r"images: have shape \(8, 8, 1\), that of one image \(give a stack: images\[None\]\)"),
+    ],
+)
+def test_what_is_no_stack_of_images_cannot_be_predicted(data, message):
+    with pytest.raises(RefusedError, match=message):
+        as_arrays(data, needs_labels=False)
 
 
 def test_images_without_a_channel_axis_and_labels_in_a_column_are_taken():

@@ -37,6 +37,7 @@ class Assembled(NamedTuple):
     changes: Counter[str]  # number of images by field of LoadCounts
     examples: dict[int, int]  # by number of channels: position of the first image with so many
     channels: Counter[int]  # number of images by number of channels
+    recolored: Bool[np.ndarray, "n"]  # which images were converted to gray or RGB
     sizes: tuple[Size, Size] | None = None  # of the smallest and the largest image, before any change
     deep: Deep | None = None
 
@@ -57,6 +58,7 @@ def assemble(
     changes: Counter[str] = Counter()
     examples: dict[int, int] = {}
     channels: Counter[int] = Counter()
+    recolored = np.zeros(size, bool)
     sizes: tuple[Size, Size] | None = None
     for positions, stack in decoded:
         count = stack.pixels.shape[-1]
@@ -67,6 +69,7 @@ def assemble(
         changes.update(dict.fromkeys(stack.changes, len(positions)))
         sizes = _range([stack.size, *(sizes or ())])
         digests[positions] = stack.digests
+        recolored[positions] = "recolored" in stack.changes
         if count != images.shape[-1]:
             continue
         if stack.pixels.dtype == np.uint8:
@@ -76,7 +79,7 @@ def assemble(
         values[positions], is_deep[positions] = stack.pixels, True
         largest = max(largest, stack.largest)
     deep = None if values is None else Deep(values, is_deep, largest)
-    return Assembled(images, digests, changes, examples, channels, sizes, deep)
+    return Assembled(images, digests, changes, examples, channels, recolored, sizes, deep)
 
 
 def develop(parts: Sequence[Assembled], choice: str | tuple[int, int]) -> Window | None:

@@ -17,6 +17,9 @@ from medjax.data.reading.listing import (
 )
 from medjax.data.reading.names import tidy_name
 
+MAX_ENTRIES = 10_000_000
+"""A walk that finds more is refused: a whole disk was named, not a data set."""
+_OTHER_FILE_SYSTEM = Fault("is on another file system", "give it by itself, or copy it")
 _KINDS = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISBLK, "a device"))
 
 
@@ -24,16 +27,22 @@ def list_folder(path: Path, *, follow_links: bool = False) -> Listing:
     """All files and folders below `path`, at any depth, sorted by name.
 
     A link is a fault unless `follow_links` is set and it points to a regular file, or to a folder below `path` that is
-    not around the link and to which no other link has led: so a walk always ends. Raises UnfitError if `path` itself
-    cannot be read.
+    not around the link and to which no other link has led: so a walk always ends. Nor does it leave the file system of
+    `path`. Raises UnfitError if `path` itself cannot be read.
     """
     entries: dict[str, Entry] = {}
     stamps: list[str] = []
     links = _LinkedFolders(path)
     waiting = [("", False)]  # names, and whether links lead there
+    device = None
     while waiting:
         folder, is_linked = waiting.pop()
         try:
+            here = os.stat(path / folder).st_dev
+            device = here if device is None else device
+            if here != device:
+                entries[folder] = entries[folder]._replace(fault=_OTHER_FILE_SYSTEM)
+                continue
             with os.scandir(path / folder) as found:
                 items = list(found)
         except OSError as error:
@@ -51,6 +60,8 @@ def list_folder(path: Path, *, follow_links: bool = False) -> Listing:
                     waiting.append((relative, is_through_link))
             entries[relative] = entry
             stamps.append(stamp)
+        if len(entries) > MAX_ENTRIES:
+            raise UnfitError(f"holds more than {MAX_ENTRIES:,} files and folders", "name a smaller folder")
     everything = "\n".join([os.path.realpath(path), *sorted(stamps)])
     stamp = hashlib.sha256(everything.encode(errors="surrogatepass")).hexdigest()
     return Listing(sorted(entries.values()), lambda keys: _read(path, keys), stamp)

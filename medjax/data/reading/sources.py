@@ -36,6 +36,8 @@ def require_source(source: str | os.PathLike, *, has_labels: bool = True) -> Pat
         reason = f"cannot be read: {getattr(error, 'strerror', error)}"
         raise refuse(name, reason, "check the path and its permissions") from None
     if stat.S_ISDIR(mode) and name:
+        if path.resolve() == Path(path.resolve().anchor):
+            raise refuse(name, "is the root of the file system", "name the folder of the images")
         return path
     suffix = source_suffix(path)
     if not stat.S_ISREG(mode):

@@ -108,6 +108,26 @@ def test_links_to_folders_outside_are_not_followed(root, target):
     assert "outside the data" in entry.fault.reason
 
 
+def test_a_walk_stays_in_its_file_system(root, monkeypatch):
+    real = os.stat
+
+    def stat(path, **options):
+        found = real(path, **options)
+        return os.stat_result((*found[:2], found[2] + str(path).endswith("dog"), *found[3:]))
+
+    monkeypatch.setattr(os, "stat", stat)
+    entries = {entry.name: entry for entry in list_folder(root).entries}
+    assert entries["dog"].fault.reason == "is on another file system"
+    assert not any(name.startswith("dog/") for name in entries)
+    assert entries["cat"].fault is None
+
+
+def test_a_walk_over_a_whole_disk_ends(root, monkeypatch):
+    monkeypatch.setattr(folders, "MAX_ENTRIES", 3)
+    with pytest.raises(UnfitError, match="holds more than 3 files and folders"):
+        list_folder(root)
+
+
 def test_a_file_that_has_gone_or_grown_is_a_fault(root, monkeypatch):
     assert "No such file" in read_file(root / "nothing").reason
     monkeypatch.setattr(folders, "MAX_FILE_BYTES", 50)

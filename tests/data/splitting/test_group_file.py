@@ -7,7 +7,8 @@ import os
 import numpy as np
 import pytest
 
-from medjax.config import DataConfig
+from medjax.config import DataConfig, TrainConfig
+from medjax.config_checks import require_valid
 from medjax.data.load import load
 from medjax.data.splitting import group_file as groups
 from medjax.data.splitting import splits
@@ -38,8 +39,15 @@ def write(tmp_path):
         SOUND + SOUND.split("\n", 1)[1],  # the same again is no contradiction
         SOUND + "\n\n",
         "age,group,id\n7,P1,cat/0.png\n,P1,cat/1.png\n9, P3 ,dog/0.png\n",
+        SOUND.replace(",", ";").replace("id;", "id ;"),
+        SOUND.replace(",", "\t"),
+        "id;a,b,c,d;group\ncat/0.png;;P1\ncat/1.png;;P1\ndog/0.png;;P3\n",
+        codecs.BOM_UTF8 + SOUND.replace(",", ";").replace("\n", "\r\n").encode(),
     ],
-    ids=["plain", "windows", "byte-order-mark", "twice", "empty-lines", "other-columns"],
+    ids=[
+        *("plain", "windows", "byte-order-mark", "twice", "empty-lines", "other-columns"),
+        *("semicolons", "tabs", "commas-in-a-name", "excel-in-german"),
+    ],
 )
 def test_the_group_of_each_image_in_order(write, text):
     assert read_groups(write(text), IDS).tolist() == ["P1", "P1", "P3"]
@@ -61,10 +69,11 @@ def test_names_may_hold_anything_csv_can_quote(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "has the columns of an empty file"),
-        ("id,patient\nx,1\n", "has the columns id, patient (the first line must be id,group"),
-        ("id;group\ncat/0.png;P1\n", "has the columns id;group"),
-        ("id,group,group\n", "has the columns id, group, group"),
+        ("", "is empty (name them there, such as id,group"),
+        ("root:*:19000:0:99999:7:::\n", "has not two columns in its first line (name them there"),
+        ("id,patient\nx,1\n", "has no column group; it has id, patient (name two of them: --image-column NAME --group"),
+        ("id:group\ncat/0.png;P1\n", "has not two columns"),
+        ("id,group,group\n", "has more than one column group; it has id, group, group"),
         (b"id,group\ncat/0.png,M\xfcller\n", "is not UTF-8: byte 20 is 0xfc"),
         (SOUND + '"open,P1\n', "is not CSV, line 5: unexpected end of data"),
         (SOUND + f"x,{'y' * 200_000}\n", "is not CSV, line 5: field larger than field limit"),
@@ -80,6 +89,41 @@ def test_what_is_wrong_is_said_in_one_line(write, text, reason):
         read_groups(path, IDS)
     (line,) = refusal.value.lines()
     assert line.startswith(f"{path}: {reason}")
+
+
+def test_tables_of_others_are_read_by_the_columns_that_are_named(write):
+    """As HAM10000's: an id is a file name without folder and suffix."""
+    ids = np.array([f"part_{1 + number % 2}/ISIC_{number}.jpg" for number in range(4)])
+    path = write("lesion_id,image_id,dx\n" + "".join(f"L{n // 2},ISIC_{n},nv\n" for n in range(4)))
+    found = read_groups(path, ids, image_column="image_id", group_column="lesion_id")
+    assert found.tolist() == ["L0", "L0", "L1", "L1"]
+    with pytest.raises(RefusedError) as refusal:
+        read_groups(path, ids, image_column="dx", group_column="lesion_id")
+    (line,) = refusal.value.lines()
+    assert "4 images of the data have no group: part_1/ISIC_0.jpg" in line
+    assert "; dx holds nv (name the column with their ids: --image-column NAME" in line
+
+
+def test_an_id_that_fits_several_images_is_refused(write):
+    with pytest.raises(
+        RefusedError, match=r"2 images fit several lines, or .*: cat/0\.png, dog/0\.png \(give"
+    ):
+        read_groups(write("id,group\n0,P1\ncat/1,P2\n"), IDS)
+
+
+def test_ids_in_other_folders_are_taken_with_a_warning(write):
+    path = write("id,group\nimages/a.png,P1\n/data/set/cat/b.png,P2\n")
+    with pytest.warns(
+        UserWarning, match=r"1 ids are in other folders than their images: images/a\.png for cat/a"
+    ):
+        assert read_groups(path, np.array(["cat/a.png", "cat/b.png"])).tolist() == ["P1", "P2"]
+
+
+def test_columns_need_a_groups_file():
+    config = TrainConfig(data=DataConfig(image_column="image_id"))
+    with pytest.raises(RefusedError, match=r"--image-column: image_id has no effect \(it needs --groups\)"):
+        require_valid(config)
+    require_valid(TrainConfig(data=DataConfig(image_column="image_id", groups="groups.csv")))
 
 
 def test_all_that_is_wrong_is_said_at_once(write):
@@ -100,7 +144,7 @@ def test_of_many_images_five_are_named(write):
 
 
 def test_ids_that_the_data_lack_are_counted(write):
-    with pytest.warns(UserWarning, match="2 ids are not in the data"):
+    with pytest.warns(UserWarning, match=r"2 ids are not in the data: bird/0\.png, bird/1\.png"):
         found = read_groups(write(SOUND + "bird/0.png,P1\nbird/1.png,\n"), IDS)
     assert found.tolist() == ["P1", "P1", "P3"]
 
