@@ -1,39 +1,179 @@
-"""Write a file whole, then rename it: other processes see the old file or the new one, never part of one."""
+"""Open, write and remove files: whole or not at all, never through a link, never waiting for a pipe."""
 
+import errno
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from io import BufferedRandom
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
+from typing import NamedTuple
 
-from medjax.errors import refuse
+from medjax.errors import RefusedError, refuse
 
 PARTIAL = ".partial"
 """Suffix of temporary files. A killed process leaves one behind; whoever owns the folder may remove it."""
+RANDOM_DIGITS = 16
+"""Hexadecimal digits before the suffix of a temporary file: `<name>.<digits>.partial`."""
+
+# Not on Windows: there, names are joined to the folder's path, and a link is looked for before each use.
+_HAS_DESCRIPTORS = shutil.rmtree.avoids_symlink_attacks
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_NONBLOCKING = getattr(os, "O_NONBLOCK", 0)
+
+
+class Folder(NamedTuple):
+    """A folder that is held open: a link that takes its place, or that of a folder above, is not followed."""
+
+    path: Path  # for people
+    descriptor: int | None  # for `dir_fd`; None where the system has none for folders
+
+    def at(self, name: str) -> str:
+        """What functions that take `dir_fd=folder.descriptor` are to call a file of the folder."""
+        return str(self.path / name) if self.descriptor is None else name
+
+    def as_path(self) -> Path:
+        """A path for libraries that take no `dir_fd`; where the system can, it leads to this very folder."""
+        by_number = Path(f"/proc/self/fd/{self.descriptor}")
+        return by_number if self.descriptor is not None and by_number.is_dir() else self.path.absolute()
+
+    def names(self) -> list[str]:
+        """The names of all files and folders in it, sorted."""
+        return sorted(os.listdir(self.path if self.descriptor is None else self.descriptor))
+
+    def status(self, name: str) -> os.stat_result | None:
+        """The status of a file of the folder, of a link itself; None where there is none."""
+        try:
+            return os.stat(self.at(name), dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def remove(self, name: str) -> None:
+        """Remove a file, a link itself, or a folder with all in it; nothing if it is not there."""
+        status = self.status(name)
+        if status is None:
+            return
+        if stat.S_ISDIR(status.st_mode):
+            shutil.rmtree(self.at(name), dir_fd=self.descriptor)
+        else:
+            os.unlink(self.at(name), dir_fd=self.descriptor)
+
+
+@contextmanager
+def open_folder(
+    path: str | os.PathLike, *, root: str | os.PathLike | None = None, create: bool = False
+) -> Iterator[Folder]:
+    """Hold a folder open.
+
+    Links in `root` (default: `path` itself), which a user named, are followed; a link below it raises RefusedError.
+    `create` makes the folders below `root` that are missing. Raises OSError as `os.open` does.
+    """
+    root = Path(path if root is None else root)
+    folder = Folder(
+        root, os.open(root, _FOLDER & ~getattr(os, "O_NOFOLLOW", 0)) if _HAS_DESCRIPTORS else None
+    )
+    try:
+        for name in Path(path).relative_to(root).parts:
+            if create:
+                with suppress(FileExistsError):
+                    os.mkdir(folder.at(name), dir_fd=folder.descriptor)
+            outer, folder = folder, _enter(folder, name)
+            _close(outer)
+        yield folder
+    finally:
+        _close(folder)
+
+
+def _enter(folder: Folder, name: str) -> Folder:
+    path = folder.path / name
+    status = folder.status(name)
+    if status is not None and not stat.S_ISDIR(status.st_mode):
+        raise _not_plain(path, status)
+    if folder.descriptor is None:
+        return Folder(path, None)
+    with _named(path):
+        return Folder(path, os.open(name, _FOLDER, dir_fd=folder.descriptor))
+
+
+def _close(folder: Folder) -> None:
+    if folder.descriptor is not None:
+        os.close(folder.descriptor)
+
+
+def _not_plain(path: Path, status: os.stat_result) -> RefusedError:
+    if stat.S_ISLNK(status.st_mode):
+        return refuse(path, "is a symbolic link, and files are not written through links", "remove the link")
+    return refuse(path, "is not a folder", "move it away")
 
 
 @contextmanager
 def write_whole(
-    path: str | os.PathLike, *, mode: int = 0o666, sync: bool = False
+    path: str | os.PathLike,
+    *,
+    root: str | os.PathLike | None = None,
+    mode: int = 0o666,
+    sync: bool = False,
 ) -> Iterator[BufferedRandom]:
     """A new binary file, open for writing and reading, that replaces `path` when the block ends without error.
 
     Until then it is called `<name>.<random>.partial` in the same folder, and an error removes it. The umask applies to
     `mode`. `sync` flushes the content to the disk before the rename; the rename itself may still be lost with the power.
-    Raises RefusedError if `path` is a symbolic link, OSError as `open` and `os.replace` do.
+    Raises RefusedError if `path`, or a folder between `root` and it, is a symbolic link (without `root`, links to its
+    folder are followed), OSError as `open` and `os.replace` do.
     """
     path = Path(path)
-    if path.is_symlink():
-        raise refuse(path, "is a symbolic link, and files are not written through links", "remove the link")
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{PARTIAL}")
+    with open_folder(path.parent, root=root) as folder:
+        status = folder.status(path.name)
+        if status is not None and stat.S_ISLNK(status.st_mode):
+            raise _not_plain(path, status)
+        temporary = f"{path.name}.{secrets.token_hex(RANDOM_DIGITS // 2)}{PARTIAL}"
+        try:
+            with _named(path):
+                opener = partial(os.open, mode=mode, dir_fd=folder.descriptor)
+                file = open(folder.at(temporary), "x+b", opener=opener)  # noqa: SIM115 (closed two lines below)
+            with file:
+                yield file
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            with _named(path):
+                folders = {"src_dir_fd": folder.descriptor, "dst_dir_fd": folder.descriptor}
+                os.replace(folder.at(temporary), folder.at(path.name), **folders)
+        finally:
+            folder.remove(temporary)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an OSError name the whole path, where the call had only the name in an open folder."""
     try:
-        with open(temporary, "x+b", opener=partial(os.open, mode=mode)) as file:
-            yield file
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file's name is one that `write_whole` gives to temporary files."""
+    stem, _, digits = name.removesuffix(PARTIAL).rpartition(".")
+    is_random = len(digits) == RANDOM_DIGITS and not digits.strip("0123456789abcdef")
+    return name.endswith(PARTIAL) and bool(stem) and is_random
+
+
+def open_regular(path: str | os.PathLike, buffering: int = -1) -> BufferedReader:
+    """A regular file, open for reading; OSError for anything else that was put in its place.
+
+    To open a pipe would wait for a writer for ever, so this neither waits nor reads before it has looked.
+    """
+    file = open(path, "rb", buffering, opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
+    assert isinstance(file, BufferedReader)
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | _NONBLOCKING)

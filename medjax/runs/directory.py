@@ -2,7 +2,9 @@
 
 import csv
 import io
+import itertools
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from medjax.errors import refuse
-from medjax.files import write_whole
+from medjax.files import Folder, open_folder, write_whole
 from medjax.records import Dataset, Predictions
 
 HISTORY_FIELDS = (
@@ -89,23 +91,30 @@ def create_run_dir(requested: Path | None, name: str, parent: Path = Path("runs"
             )
             raise refuse(str(requested), "is not empty", remedy)
         return requested
-    number = 0
-    while True:
-        candidate = parent / f"{name}-{number:03d}"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with open_folder(parent) as folder:
+            return make_numbered(folder, name)
+    except OSError as error:
+        reason = f"cannot be made a run directory ({error.strerror})"
+        raise refuse(str(parent / f"{name}-000"), reason, "name another: --run DIR") from error
+
+
+def make_numbered(folder: Folder, name: str) -> Path:
+    """A new directory in an open folder: the first free `<name>-<number>`."""
+    for number in itertools.count():
+        candidate = f"{name}-{number:03d}"
         try:
-            candidate.mkdir(parents=True)
+            os.mkdir(folder.at(candidate), dir_fd=folder.descriptor)
         except FileExistsError:
-            number += 1
-        except OSError as error:
-            reason = f"cannot be made a run directory ({error.strerror})"
-            raise refuse(str(candidate), reason, "name another: --run DIR") from error
-        else:
-            return candidate
+            continue
+        return folder.path / candidate
+    raise AssertionError  # numbers do not end
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write `value` as JSON; NaN and infinity raise ValueError."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Mapping[str, Any], *, root: Path | None = None) -> None:
+    """Write `value` as JSON; NaN and infinity raise ValueError. `root` is that of `write_whole`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", root=root)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -143,9 +152,9 @@ def read_record(directory: Path) -> dict[str, Any]:
     return record
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file; the old one stays until the new one is complete."""
-    with write_whole(path) as file:
+def write_text(path: Path, text: str, *, root: Path | None = None) -> None:
+    """Write a text file; the old one stays until the new one is complete. `root` is that of `write_whole`."""
+    with write_whole(path, root=root) as file:
         file.write(text.encode())
 
 
@@ -172,8 +181,13 @@ def read_history(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def write_predictions(path: Path, dataset: Dataset, parts: Sequence[PredictedPart]) -> None:
-    """Write predictions.csv: a row for each image of each part, in the order of its predictions."""
+def write_predictions(
+    path: Path, dataset: Dataset, parts: Sequence[PredictedPart], *, root: Path | None = None
+) -> None:
+    """Write predictions.csv: a row for each image of each part, in the order of its predictions.
+
+    `root` is that of `write_whole`.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     header = ("id", "split", "fold", "repeat", "label", "predicted")
@@ -184,7 +198,7 @@ def write_predictions(path: Path, dataset: Dataset, parts: Sequence[PredictedPar
             names = dataset.class_names[predictions.labels[row]], dataset.class_names[predicted[row]]
             probabilities = exact_text(predictions.probabilities[row])
             writer.writerow([dataset.ids[index], split, folds[row], repeat, *names, *probabilities])
-    write_text(path, buffer.getvalue())
+    write_text(path, buffer.getvalue(), root=root)
 
 
 def exact_text(values: Float32[np.ndarray, "n"]) -> list[str]:

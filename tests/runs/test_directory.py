@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 from medjax.errors import RefusedError
+from medjax.files import open_folder
 from medjax.records import Dataset, Predictions
 from medjax.runs.directory import (
     HISTORY_FIELDS,
     PredictedPart,
     create_run_dir,
+    make_numbered,
     read_json,
     read_record,
     write_history,
@@ -160,3 +162,9 @@ def test_predictions_read_back_as_the_same_floats(tmp_path):
         )
     predicted = [dataset.class_names[best] for best in probabilities.argmax(1)]
     assert [row["predicted"] for row in rows] == predicted
+
+
+def test_numbered_directories_are_made_in_a_folder_that_is_held_open(tmp_path):
+    (tmp_path / "x-001").touch()
+    with open_folder(tmp_path) as folder:
+        assert [make_numbered(folder, "x").name for _ in range(2)] == ["x-000", "x-002"]
