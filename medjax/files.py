@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from io import BufferedRandom, BufferedReader
@@ -44,6 +44,10 @@ class Folder(NamedTuple):
         """The names of all files and folders in it, sorted."""
         return sorted(os.listdir(self.path if self.descriptor is None else self.descriptor))
 
+    def own_status(self) -> os.stat_result:
+        """The status of the folder itself."""
+        return os.stat(self.path if self.descriptor is None else self.descriptor)
+
     def status(self, name: str) -> os.stat_result | None:
         """The status of a file of the folder, of a link itself; None where there is none."""
         try:
@@ -64,24 +68,32 @@ class Folder(NamedTuple):
 
 @contextmanager
 def open_folder(
-    path: str | os.PathLike, *, root: str | os.PathLike | None = None, create: bool = False
+    path: str | os.PathLike,
+    *,
+    root: str | os.PathLike | None = None,
+    create: bool = False,
+    mode: int = 0o777,
+    check: Callable[[Folder], None] = lambda folder: None,
 ) -> Iterator[Folder]:
     """Hold a folder open.
 
     Links in `root` (default: `path` itself), which a user named, are followed; a link below it raises RefusedError.
-    `create` makes the folders below `root` that are missing. Raises OSError as `os.open` does.
+    `create` makes the folders below `root` that are missing, with this `mode` (the umask applies). `check` is called with
+    `root` and each folder below it, before anything in it is made or opened. Raises OSError as `os.open` does.
     """
     root = Path(path if root is None else root)
     folder = Folder(
         root, os.open(root, _FOLDER & ~getattr(os, "O_NOFOLLOW", 0)) if _HAS_DESCRIPTORS else None
     )
     try:
+        check(folder)
         for name in Path(path).relative_to(root).parts:
             if create:
-                with suppress(FileExistsError):
-                    os.mkdir(folder.at(name), dir_fd=folder.descriptor)
+                with suppress(FileExistsError), _named(folder.path / name):
+                    os.mkdir(folder.at(name), mode, dir_fd=folder.descriptor)
             outer, folder = folder, _enter(folder, name)
             _close(outer)
+            check(folder)
         yield folder
     finally:
         _close(folder)
@@ -125,25 +137,35 @@ def write_whole(
     folder are followed), OSError as `open` and `os.replace` do.
     """
     path = Path(path)
-    with open_folder(path.parent, root=root) as folder:
-        status = folder.status(path.name)
-        if status is not None and stat.S_ISLNK(status.st_mode):
-            raise _not_plain(path, status)
-        temporary = f"{path.name}.{secrets.token_hex(RANDOM_DIGITS // 2)}{PARTIAL}"
-        try:
-            with _named(path):
-                opener = partial(os.open, mode=mode, dir_fd=folder.descriptor)
-                file = open(folder.at(temporary), "x+b", opener=opener)  # noqa: SIM115 (closed two lines below)
-            with file:
-                yield file
-                if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
-            with _named(path):
-                folders = {"src_dir_fd": folder.descriptor, "dst_dir_fd": folder.descriptor}
-                os.replace(folder.at(temporary), folder.at(path.name), **folders)
-        finally:
-            folder.remove(temporary)
+    with (
+        open_folder(path.parent, root=root) as folder,
+        write_in(folder, path.name, mode=mode, sync=sync) as file,
+    ):
+        yield file
+
+
+@contextmanager
+def write_in(folder: Folder, name: str, *, mode: int = 0o666, sync: bool = False) -> Iterator[BufferedRandom]:
+    """`write_whole` of a file in an open folder."""
+    path = folder.path / name
+    status = folder.status(name)
+    if status is not None and stat.S_ISLNK(status.st_mode):
+        raise _not_plain(path, status)
+    temporary = f"{name}.{secrets.token_hex(RANDOM_DIGITS // 2)}{PARTIAL}"
+    try:
+        with _named(path):
+            opener = partial(os.open, mode=mode, dir_fd=folder.descriptor)
+            file = open(folder.at(temporary), "x+b", opener=opener)  # noqa: SIM115 (closed by the next block)
+        with file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        with _named(path):
+            folders = {"src_dir_fd": folder.descriptor, "dst_dir_fd": folder.descriptor}
+            os.replace(folder.at(temporary), folder.at(name), **folders)
+    finally:
+        folder.remove(temporary)
 
 
 @contextmanager
@@ -162,18 +184,20 @@ def is_partial(name: str) -> bool:
     return name.endswith(PARTIAL) and bool(stem) and is_random
 
 
-def open_regular(path: str | os.PathLike, buffering: int = -1) -> BufferedReader:
+def open_regular(
+    path: str | os.PathLike, buffering: int = -1, *, dir_fd: int | None = None
+) -> BufferedReader:
     """A regular file, open for reading; OSError for anything else that was put in its place.
 
     To open a pipe would wait for a writer for ever, so this neither waits nor reads before it has looked.
     """
-    file = open(path, "rb", buffering, opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
+
+    def open_at_once(name: str, flags: int) -> int:
+        return os.open(name, flags | _NONBLOCKING, dir_fd=dir_fd)
+
+    file = open(path, "rb", buffering, opener=open_at_once)  # noqa: SIM115 (the caller closes it)
     assert isinstance(file, BufferedReader)
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
     raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | _NONBLOCKING)
