@@ -8,6 +8,7 @@ import gc
 import hashlib
 import itertools
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from medjax.config import DataConfig
-from medjax.data.cache import cache_key, file_stamp, read_cached, write_cached
+from medjax.data.cache import cache_key, file_identity, file_stamp, read_cached, write_cached
 from medjax.data.decoding.collect import (
     Assembled,
     assemble,
@@ -125,7 +126,7 @@ def _load_phantom(config: DataConfig) -> Dataset:
 def _load_source(source: str | os.PathLike, config: DataConfig, on_progress: Progress | None) -> Dataset:
     path = require_source(source)
     try:
-        folder = list_folder(path, follow_links=config.follow_links) if path.is_dir() else None
+        folder = _list_folder(path, config)
         if config.cache:
             return _load_cached(path, folder, config, on_progress)
         return _load(path, folder, config, on_progress)
@@ -133,15 +134,32 @@ def _load_source(source: str | os.PathLike, config: DataConfig, on_progress: Pro
         raise RefusedError(problem_of(os.fspath(source), error.fault, can_ignore=False)) from None
 
 
+def _list_folder(path: Path, config: DataConfig) -> Listing | None:
+    return list_folder(path, follow_links=config.follow_links) if path.is_dir() else None
+
+
+def _state(path: Path, folder: Listing | None) -> tuple[str, tuple[int, ...]]:
+    """The stamp of a source, and of a file what else changes when another is read in its place.
+
+    A file that is put back has the same sha256, but not the same change time. One that is written to within a tick of the
+    clock, or through a memory map, may have the same times, but not the same sha256.
+    """
+    return (file_stamp(path), file_identity(path)) if folder is None else (folder.stamp, ())
+
+
 def _load_cached(
     path: Path, folder: Listing | None, config: DataConfig, on_progress: Progress | None
 ) -> Dataset:
-    stamp = file_stamp(path) if folder is None else folder.stamp
-    key = cache_key(f"{source_suffix(path)} {stamp}", config)
+    state = _state(path, folder)
+    key = cache_key(f"{source_suffix(path)} {state[0]}", config)
     dataset = read_cached(key)
     if dataset is None:
         dataset = _load(path, folder, config, on_progress)
-        write_cached(key, dataset)
+        if _state(path, _list_folder(path, config)) == state:
+            write_cached(key, dataset)
+        else:
+            text = f"{path} was changed while it was read, so it is not kept in the cache: load it again"
+            warnings.warn(text, stacklevel=2)
     return dataset._replace(name=source_name(path))  # the same content may be cached under another name
 
 
