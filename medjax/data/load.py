@@ -27,13 +27,20 @@ from medjax.data.decoding.collect import (
     warn_of_conflicts,
 )
 from medjax.data.decoding.image import DecodedStack, decode_pixels
-from medjax.data.decoding.worker_pool import Progress, Worker, decode_all, start_workers
+from medjax.data.decoding.worker_pool import (
+    NoAnswerError,
+    Progress,
+    Worker,
+    decode_all,
+    start_workers,
+)
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.reading.folder import list_folder
 from medjax.data.reading.layout import ImageEntry, label_by_folder
 from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of
 from medjax.data.reading.npz import load_npz
 from medjax.data.reading.sources import (
+    CHECK_PATH,
     open_archive,
     open_unlabelled,
     require_source,
@@ -42,7 +49,7 @@ from medjax.data.reading.sources import (
 )
 from medjax.data.splitting.duplicates import group_duplicates
 from medjax.data.splitting.group_file import read_groups
-from medjax.errors import Problem, RefusedError, listed
+from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.records import Dataset, Images, LoadCounts, Names
 
 PHANTOM = "phantom"
@@ -132,6 +139,8 @@ def _load_source(source: str | os.PathLike, config: DataConfig, on_progress: Pro
         return _load(path, folder, config, on_progress)
     except UnfitError as error:
         raise RefusedError(problem_of(os.fspath(source), error.fault, can_ignore=False)) from None
+    except OSError as error:  # it was there a moment ago
+        raise refuse(source, f"cannot be read: {error.strerror or error}", CHECK_PATH) from error
 
 
 def _list_folder(path: Path, config: DataConfig) -> Listing | None:
@@ -228,5 +237,12 @@ def _decode(
             if len(problems) >= MAX_PROBLEMS:
                 return
 
-    assembled = assemble(decoded(), len(images), config.image_size)
+    try:
+        assembled = assemble(decoded(), len(images), config.image_size)
+    except NoAnswerError as error:
+        names = [images[positions[key]].id for key in error.keys]
+        which = "one of these" if len(names) > 1 else "it"
+        reason = f"the process that decodes {which} has given {error}"
+        remedy = "try again; if it happens again, leave out the one that is damaged: --ignore"
+        raise refuse(listed(names), reason, remedy) from None
     return assembled, sorted(problems)
