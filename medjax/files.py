@@ -21,7 +21,8 @@ RANDOM_DIGITS = 16
 
 # Not on Windows: there, names are joined to the folder's path, and a link is looked for before each use.
 _HAS_DESCRIPTORS = shutil.rmtree.avoids_symlink_attacks
-_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NO_FOLLOW
 _NONBLOCKING = getattr(os, "O_NONBLOCK", 0)
 
 
@@ -82,9 +83,7 @@ def open_folder(
     `root` and each folder below it, before anything in it is made or opened. Raises OSError as `os.open` does.
     """
     root = Path(path if root is None else root)
-    folder = Folder(
-        root, os.open(root, _FOLDER & ~getattr(os, "O_NOFOLLOW", 0)) if _HAS_DESCRIPTORS else None
-    )
+    folder = Folder(root, _open_folder(str(root), None, _FOLDER & ~_NO_FOLLOW))
     try:
         check(folder)
         for name in Path(path).relative_to(root).parts:
@@ -104,10 +103,15 @@ def _enter(folder: Folder, name: str) -> Folder:
     status = folder.status(name)
     if status is not None and not stat.S_ISDIR(status.st_mode):
         raise _not_plain(path, status)
-    if folder.descriptor is None:
-        return Folder(path, None)
     with _named(path):
-        return Folder(path, os.open(name, _FOLDER, dir_fd=folder.descriptor))
+        return Folder(path, _open_folder(folder.at(name), folder.descriptor, _FOLDER))
+
+
+def _open_folder(path: str, dir_fd: int | None, flags: int) -> int | None:
+    if _HAS_DESCRIPTORS:
+        return os.open(path, flags, dir_fd=dir_fd)
+    os.stat(path)  # raises the same errors
+    return None
 
 
 def _close(folder: Folder) -> None:

@@ -4,6 +4,7 @@ import stat
 
 import pytest
 
+from medjax import files
 from medjax.errors import RefusedError
 from medjax.files import PARTIAL, is_partial, open_folder, open_regular, write_whole
 
@@ -101,6 +102,14 @@ def test_the_content_is_synced_where_asked_for(tmp_path, monkeypatch, sync):
     assert calls == ["sync"] * sync
 
 
+@pytest.fixture(params=["descriptors", "paths"])
+def either_way(request, monkeypatch):
+    """With descriptors of folders, and as where there are none."""
+    if request.param == "paths":
+        monkeypatch.setattr(files, "_HAS_DESCRIPTORS", False)
+
+
+@pytest.mark.usefixtures("either_way")
 def test_a_link_above_the_root_is_followed_and_one_below_it_is_not(tmp_path):
     (tmp_path / "run" / "real").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
@@ -138,6 +147,16 @@ def test_a_link_that_takes_the_place_of_an_open_folder_is_not_followed(tmp_path)
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["old"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs descriptors of folders")
+def test_a_link_that_comes_after_a_folder_was_looked_at_is_not_followed(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "folder").symlink_to("elsewhere")
+    monkeypatch.setattr(files.Folder, "status", lambda *_: None)
+    with pytest.raises(OSError, match="folder"), open_folder(tmp_path / "folder", root=tmp_path):
+        pytest.fail("the block was entered")
+
+
+@pytest.mark.usefixtures("either_way")
 def test_what_is_removed_is_never_followed(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "file").touch()
@@ -151,6 +170,30 @@ def test_what_is_removed_is_never_followed(tmp_path):
     assert (tmp_path / "elsewhere" / "file").exists()
 
 
+@pytest.mark.usefixtures("either_way")
+def test_missing_folders_are_made_below_the_root_alone_and_looked_at_first(tmp_path):
+    looked_at = []
+    with open_folder(
+        tmp_path / "a" / "b", root=tmp_path, create=True, mode=0o700, check=looked_at.append
+    ) as folder:
+        assert folder.path == tmp_path / "a" / "b"
+        assert (folder.as_path() / ".").samefile(tmp_path / "a" / "b")
+    assert [each.path for each in looked_at] == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    with pytest.raises(FileNotFoundError), open_folder(tmp_path / "c" / "d", create=True):
+        pytest.fail("the block was entered")
+
+    def refuse_all(folder):
+        raise RefusedError(())
+
+    with (
+        pytest.raises(RefusedError),
+        open_folder(tmp_path / "e", root=tmp_path, create=True, check=refuse_all),
+    ):
+        pytest.fail("the block was entered")
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.usefixtures("either_way")
 def test_an_error_names_the_whole_path(tmp_path):
     (tmp_path / "a file").touch()
     with pytest.raises(NotADirectoryError, match="a file"), write_whole(tmp_path / "a file" / "x"):
