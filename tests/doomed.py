@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-from pathlib import Path
 
 from orbax.checkpoint import v1 as orbax
 
@@ -50,7 +49,12 @@ def die():
 
 def is_manifest(path, *_):
     """Whether a rename is that of a checkpoint's manifest."""
-    return path.name.startswith("epoch_")
+    return name_of(path).startswith("epoch_")
+
+
+def name_of(path):
+    """The last part of a path, or of a name in an open folder."""
+    return os.path.basename(os.fspath(path))
 
 
 POINTS = {
@@ -59,15 +63,15 @@ POINTS = {
     "while arrays are written": lambda: kill_before(
         os, "rename", lambda source, *_: "orbax-checkpoint-tmp" in os.fspath(source)
     ),
-    "manifest written": lambda: kill_before(Path, "replace", is_manifest),
-    "manifest renamed": lambda: kill_before(Path, "replace", is_manifest, after=True),
+    "manifest written": lambda: kill_before(os, "replace", is_manifest),
+    "manifest renamed": lambda: kill_before(os, "replace", is_manifest, after=True),
     "delete of the old one": lambda: kill_before(
         shutil, "rmtree", lambda path, **_: "epoch_" in os.fspath(path)
     ),
     "end of a fold": lambda: kill_before(scoring, "predict", after=True),
-    "history half written": lambda: kill_before(Path, "replace", lambda path, *_: "history" in path.name),
-    "metrics half written": lambda: kill_before(Path, "replace", lambda path, *_: "metrics" in path.name),
-    "report half written": lambda: kill_before(Path, "replace", lambda path, *_: "report" in path.name),
+    "history half written": lambda: kill_before(os, "replace", lambda path, *_: "history" in name_of(path)),
+    "metrics half written": lambda: kill_before(os, "replace", lambda path, *_: "metrics" in name_of(path)),
+    "report half written": lambda: kill_before(os, "replace", lambda path, *_: "report" in name_of(path)),
     "figures half drawn": lambda: kill_before(page, "read_history"),
     "before the last word": lambda: kill_before(pipeline, "draw_report", after=True),
 }

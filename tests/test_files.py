@@ -4,8 +4,9 @@ import stat
 
 import pytest
 
+from medjax import files
 from medjax.errors import RefusedError
-from medjax.files import PARTIAL, write_whole
+from medjax.files import PARTIAL, is_partial, open_folder, open_regular, write_whole
 
 
 def test_the_new_content_replaces_the_old_one_at_the_end(tmp_path):
@@ -99,3 +100,131 @@ def test_the_content_is_synced_where_asked_for(tmp_path, monkeypatch, sync):
     with write_whole(tmp_path / "file", sync=sync) as file:
         file.write(b"content")
     assert calls == ["sync"] * sync
+
+
+@pytest.fixture(params=["descriptors", "paths"])
+def either_way(request, monkeypatch):
+    """With descriptors of folders, and as where there are none."""
+    if request.param == "paths":
+        monkeypatch.setattr(files, "_HAS_DESCRIPTORS", False)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_link_above_the_root_is_followed_and_one_below_it_is_not(tmp_path):
+    (tmp_path / "run" / "real").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "named").symlink_to("run")
+    (tmp_path / "run" / "figures").symlink_to(tmp_path / "elsewhere")
+    root = tmp_path / "named"
+    with write_whole(root / "real" / "file", root=root) as file:
+        file.write(b"content")
+    assert (tmp_path / "run" / "real" / "file").read_bytes() == b"content"
+    with (
+        pytest.raises(RefusedError, match="figures: is a symbolic link"),
+        write_whole(root / "figures" / "file", root=root),
+    ):
+        pytest.fail("the block was entered")
+    with (
+        pytest.raises(RefusedError, match="figures: is a symbolic link"),
+        open_folder(root / "figures" / "new", root=root, create=True),
+    ):
+        pytest.fail("the block was entered")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs descriptors of folders")
+def test_a_link_that_takes_the_place_of_an_open_folder_is_not_followed(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "old").touch()
+    (tmp_path / "folder" / "old").touch()
+    with open_folder(tmp_path / "folder") as folder, write_whole(tmp_path / "folder" / "new") as file:
+        file.write(b"content")
+        (tmp_path / "folder").rename(tmp_path / "moved")
+        (tmp_path / "folder").symlink_to(tmp_path / "elsewhere")
+        folder.remove("old")
+    assert [path.name for path in (tmp_path / "moved").iterdir()] == ["new"]
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["old"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs descriptors of folders")
+def test_a_link_that_comes_after_a_folder_was_looked_at_is_not_followed(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "folder").symlink_to("elsewhere")
+    monkeypatch.setattr(files.Folder, "status", lambda *_: None)
+    with pytest.raises(OSError, match="folder"), open_folder(tmp_path / "folder", root=tmp_path):
+        pytest.fail("the block was entered")
+
+
+@pytest.mark.usefixtures("either_way")
+def test_what_is_removed_is_never_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").touch()
+    (tmp_path / "run" / "inner").mkdir(parents=True)
+    for link in ("run/link", "run/inner/link"):
+        (tmp_path / link).symlink_to(tmp_path / "elsewhere")
+    with open_folder(tmp_path / "run") as folder:
+        for name in ("link", "inner", "nothing"):
+            folder.remove(name)
+        assert folder.names() == []
+    assert (tmp_path / "elsewhere" / "file").exists()
+
+
+@pytest.mark.usefixtures("either_way")
+def test_missing_folders_are_made_below_the_root_alone_and_looked_at_first(tmp_path):
+    looked_at = []
+    with open_folder(
+        tmp_path / "a" / "b", root=tmp_path, create=True, mode=0o700, check=looked_at.append
+    ) as folder:
+        assert folder.path == tmp_path / "a" / "b"
+        assert (folder.as_path() / ".").samefile(tmp_path / "a" / "b")
+    assert [each.path for each in looked_at] == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    with pytest.raises(FileNotFoundError), open_folder(tmp_path / "c" / "d", create=True):
+        pytest.fail("the block was entered")
+
+    def refuse_all(folder):
+        raise RefusedError(())
+
+    with (
+        pytest.raises(RefusedError),
+        open_folder(tmp_path / "e", root=tmp_path, create=True, check=refuse_all),
+    ):
+        pytest.fail("the block was entered")
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.usefixtures("either_way")
+def test_an_error_names_the_whole_path(tmp_path):
+    (tmp_path / "a file").touch()
+    with pytest.raises(NotADirectoryError, match="a file"), write_whole(tmp_path / "a file" / "x"):
+        pytest.fail("the block was entered")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as caught, write_whole(tmp_path / "folder"):
+        pass
+    assert caught.value.filename == str(tmp_path / "folder")
+
+
+def test_names_of_temporary_files(tmp_path):
+    with write_whole(tmp_path / "run.json"):
+        (temporary,) = tmp_path.iterdir()
+        assert is_partial(temporary.name)
+    for name in (
+        "run.json",
+        "run.json.partial",
+        "x.0f1e.partial",
+        "notes.partial",
+        ".0123456789abcdef.partial",
+    ):
+        assert not is_partial(name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_only_a_regular_file_is_opened_and_a_pipe_is_not_waited_for(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    os.mkfifo(tmp_path / "pipe")
+    with open_regular(tmp_path / "file") as file:
+        assert file.read() == b"content"
+    with pytest.raises(OSError, match="not a regular file"):
+        open_regular(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        open_regular(os.devnull)

@@ -20,7 +20,7 @@ import platformdirs
 from medjax.config import DataConfig
 from medjax.data.memory import available_memory
 from medjax.errors import Problem, RefusedError
-from medjax.files import write_whole
+from medjax.files import Folder, open_folder, open_regular, write_in
 from medjax.records import Dataset, LoadCounts, Window
 
 FORMAT = 2
@@ -46,17 +46,24 @@ def cache_key(stamp: str, config: DataConfig) -> str:
 
 def file_stamp(path: Path) -> str:
     """The sha256 of a file."""
-    with open(path, "rb") as handle:
+    with open_regular(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def file_identity(path: Path) -> tuple[int, ...]:
+    """What changes when a file is replaced or written to: the change time, unlike others, cannot be set back."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_cached(key: str) -> Dataset | None:
     """The data set stored under `key`; None without a warning if there is none or it is unusable."""
-    folder = cache_folder()
     try:
-        if not _is_private(folder):
-            return None
-        with open(folder / key, "rb") as handle:
+        with open_folder(cache_folder()) as folder:
+            if not _is_private(folder):
+                return None
+            handle = open_regular(folder.at(key), dir_fd=folder.descriptor)
+        with handle:
             if handle.read(_CHECKSUM_BYTES) != _checksum(handle):
                 return None
             handle.seek(_CHECKSUM_BYTES)
@@ -67,21 +74,22 @@ def read_cached(key: str) -> Dataset | None:
 
 def write_cached(key: str, dataset: Dataset) -> None:
     """Store `dataset` under `key`; warns if that is not possible."""
-    folder = cache_folder()
+    path = cache_folder()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_private(folder):
-            _warn(f"{folder} is not used, as others can write there: chmod 700 it, or set MEDJAX_CACHE_DIR")
-            return
-        with write_whole(folder / key, mode=0o600) as handle:
-            handle.write(bytes(_CHECKSUM_BYTES))
-            _write_dataset(handle, dataset)
-            handle.seek(_CHECKSUM_BYTES)
-            checksum = _checksum(handle)
-            handle.seek(0)
-            handle.write(checksum)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open_folder(path) as folder:
+            if not _is_private(folder):
+                _warn(f"{path} is not used, as others can write there: chmod 700 it, or set MEDJAX_CACHE_DIR")
+                return
+            with write_in(folder, key, mode=0o600) as handle:
+                handle.write(bytes(_CHECKSUM_BYTES))
+                _write_dataset(handle, dataset)
+                handle.seek(_CHECKSUM_BYTES)
+                checksum = _checksum(handle)
+                handle.seek(0)
+                handle.write(checksum)
     except OSError as error:
-        _warn(f"cannot write to {folder}: {error.strerror or error}")
+        _warn(f"cannot write to {path}: {error.strerror or error}")
     except RefusedError as error:
         _warn(str(error))
 
@@ -128,9 +136,13 @@ def _read_dataset(handle: BinaryIO) -> Dataset:
     )
 
 
-def _is_private(folder: Path) -> bool:
-    """Whether only this user can write there."""
-    status = folder.stat()
+def _is_private(folder: Folder) -> bool:
+    """Whether only this user can write there.
+
+    Who may write in a folder above could only put another private folder of this user in its place: it is opened first,
+    then looked at, and entries are opened in it. So, unlike of programs, the folders above need not be private too.
+    """
+    status = folder.own_status()
     return os.name != "posix" or (status.st_uid == os.geteuid() and not status.st_mode & 0o022)
 
 

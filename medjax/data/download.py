@@ -1,6 +1,7 @@
-"""Download published data sets by name: once, verified by MD5, never over another file."""
+"""Download published data sets by name: once, of a bounded size, verified by MD5, never over another file."""
 
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,22 +20,32 @@ class Published(NamedTuple):
     md5: str  # 32 hexadecimal digits, as published
     file_name: str
     terms: str  # license, and whom to credit
+    pixels: (
+        int  # of all images, times channels, as published: what the file holds in bytes before compression
+    )
+
+    @property
+    def max_bytes(self) -> int:
+        """No file of the set is larger: compression makes pixels hardly more, and labels and headers are few."""
+        return self.pixels + self.pixels // 10 + 2**20
 
 
 _MEDMNIST = "Yang et al., MedMNIST v2, Scientific Data 2023"
+# MD5, license, number of images (https://medmnist.com) and channels.
 _MEDMNIST_FILES = {
-    "pathmnist": ("a8b06965200029087d5bd730944a56c1", "CC BY 4.0"),
-    "dermamnist": ("0744692d530f8e62ec473284d019b0c7", "CC BY-NC 4.0"),
-    "octmnist": ("c68d92d5b585d8d81f7112f81e2d0842", "CC BY 4.0"),
-    "pneumoniamnist": ("28209eda62fecd6e6a2d98b1501bb15f", "CC BY 4.0"),
-    "retinamnist": ("bd4c0672f1bba3e3a89f0e4e876791e4", "CC BY 4.0"),
-    "breastmnist": ("750601b1f35ba3300ea97c75c52ff8f6", "CC BY 4.0"),
-    "bloodmnist": ("7053d0359d879ad8a5505303e11de1dc", "CC BY 4.0"),
-    "tissuemnist": ("ebe78ee8b05294063de985d821c1c34b", "CC BY 4.0"),
-    "organamnist": ("68e3f8846a6bd62f0c9bf841c0d9eacc", "CC BY 4.0"),
-    "organcmnist": ("b9ceb9546e10131b32923c5bbeaea2b1", "CC BY 4.0"),
-    "organsmnist": ("9ab87b696fb54e2a387ebe992d6ed5f1", "CC BY 4.0"),
+    "pathmnist": ("a8b06965200029087d5bd730944a56c1", "CC BY 4.0", 107_180, 3),
+    "dermamnist": ("0744692d530f8e62ec473284d019b0c7", "CC BY-NC 4.0", 10_015, 3),
+    "octmnist": ("c68d92d5b585d8d81f7112f81e2d0842", "CC BY 4.0", 109_309, 1),
+    "pneumoniamnist": ("28209eda62fecd6e6a2d98b1501bb15f", "CC BY 4.0", 5_856, 1),
+    "retinamnist": ("bd4c0672f1bba3e3a89f0e4e876791e4", "CC BY 4.0", 1_600, 3),
+    "breastmnist": ("750601b1f35ba3300ea97c75c52ff8f6", "CC BY 4.0", 780, 1),
+    "bloodmnist": ("7053d0359d879ad8a5505303e11de1dc", "CC BY 4.0", 17_092, 3),
+    "tissuemnist": ("ebe78ee8b05294063de985d821c1c34b", "CC BY 4.0", 236_386, 1),
+    "organamnist": ("68e3f8846a6bd62f0c9bf841c0d9eacc", "CC BY 4.0", 58_850, 1),
+    "organcmnist": ("b9ceb9546e10131b32923c5bbeaea2b1", "CC BY 4.0", 23_660, 1),
+    "organsmnist": ("9ab87b696fb54e2a387ebe992d6ed5f1", "CC BY 4.0", 25_221, 1),
 }
+_MEDMNIST_PIXELS = 28 * 28
 
 PUBLISHED = {
     "medical-mnist": Published(
@@ -42,6 +53,7 @@ PUBLISHED = {
         "0bc7306e7427e00ad1c5526a6677552d",
         "MedNIST.tar.gz",
         "CC BY-SA 4.0; Bradley J. Erickson, Mayo Clinic, from TCIA, RSNA Bone Age Challenge, NIH Chest X-ray",
+        58_954 * 64 * 64,
     ),
     **{
         name: Published(
@@ -49,8 +61,9 @@ PUBLISHED = {
             md5,
             f"{name}.npz",
             f"{licence}; {_MEDMNIST}",
+            images * channels * _MEDMNIST_PIXELS,
         )
-        for name, (md5, licence) in _MEDMNIST_FILES.items()
+        for name, (md5, licence, images, channels) in _MEDMNIST_FILES.items()
     },
 }
 """The data sets that `fetch` knows: Medical MNIST (MedNIST), and those of MedMNIST v2 that are 2D, 28 by 28, with one
@@ -74,7 +87,8 @@ def fetch(
 
     The directory is created if it is missing. `on_progress(done, total)` is called with bytes now and then; if the server
     does not state the size, `total` is None and `done` up to a chunk too high. Raises RefusedError for a name that is not
-    in `PUBLISHED`, for another file of that name in `directory`, and for a failed download, which leaves nothing behind.
+    in `PUBLISHED`, for another file of that name in `directory`, and for a failed download, which leaves nothing behind:
+    one that is larger than the published file can be is given up as soon as that shows.
     """
     if name not in PUBLISHED:
         raise refuse(name, "is not a data set that medjax can fetch", f"give one of {', '.join(PUBLISHED)}")
@@ -116,22 +130,57 @@ def _download(
         stack.enter_context(_make_directory(target.parent))
         file = stack.enter_context(write_whole(target))
 
-        def close_later(response: Any, *_: object, **__: object) -> None:
+        bounded = _Bounded(file, target, published)
+
+        def on_response(response: Any, *_: object, **__: object) -> None:
             stack.callback(response.close)  # pooch leaves it open if the download fails
+            if response.is_redirect:
+                # Its body, which requests would read to the end, is of no use.
+                response.raw.close()
+                response.raw = io.BytesIO()
+            elif (length := response.headers.get("Content-Length", "")).isdecimal():
+                bounded.require(int(length))
 
         get = pooch.HTTPDownloader(
             progressbar=False if on_progress is None else _Bar(on_progress),
             chunk_size=_CHUNK_BYTES,
             timeout=_TIMEOUTS,
             headers=_HEADERS,
-            hooks={"response": close_later},
+            hooks={"response": on_response},
         )
-        get(published.address, file, None)
+        get(published.address, bounded, None)
         file.seek(0)
         md5 = hashlib.file_digest(file, "md5").hexdigest()
         if md5 != published.md5:
             reason = f"not fetched: the file from {_host(published)} has MD5 {md5}, not {published.md5}"
             raise refuse(target, reason, f"try again, or {_by_hand(target, published)}")
+
+
+class _Bounded:
+    """The interface of a file as pooch writes it, which refuses more bytes than the published file can have."""
+
+    def __init__(self, file: io.BufferedRandom, target: Path, published: Published) -> None:
+        self._file = file
+        self._target = target
+        self._published = published
+        self._written = 0
+
+    def require(self, size: int) -> None:
+        """Raise RefusedError if the file cannot be so large."""
+        limit = self._published.max_bytes
+        if size > limit:
+            reason = (
+                f"not fetched: {_host(self._published)} sends more than the {limit:,} bytes that it can have"
+            )
+            raise refuse(self._target, reason, f"try again, or {_by_hand(self._target, self._published)}")
+
+    def write(self, data: bytes) -> None:
+        self._written += len(data)
+        self.require(self._written)
+        self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 class _Bar:

@@ -8,6 +8,7 @@ import gc
 import hashlib
 import itertools
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from medjax.config import DataConfig
 from medjax.data.bad_images import emptied_classes, refused_bad, warn_of_bad
-from medjax.data.cache import cache_key, file_stamp, read_cached, write_cached
+from medjax.data.cache import cache_key, file_identity, file_stamp, read_cached, write_cached
 from medjax.data.decoding.collect import (
     Assembled,
     assemble,
@@ -29,13 +30,20 @@ from medjax.data.decoding.collect import (
 )
 from medjax.data.decoding.image import DecodedStack, check_size, decode_pixels
 from medjax.data.decoding.window import warn_of_few_levels
-from medjax.data.decoding.worker_pool import Progress, Worker, decode_all, start_workers
+from medjax.data.decoding.worker_pool import (
+    NoAnswerError,
+    Progress,
+    Worker,
+    decode_all,
+    start_workers,
+)
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.reading.folder import list_folder
 from medjax.data.reading.layout import ImageEntry, Layout, label_by_folder
 from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of
 from medjax.data.reading.npz import load_npz
 from medjax.data.reading.sources import (
+    CHECK_PATH,
     open_archive,
     require_source,
     source_name,
@@ -46,7 +54,7 @@ from medjax.data.reading.tables import table_problems
 from medjax.data.splitting.duplicates import group_duplicates, merge_groups
 from medjax.data.splitting.folder_groups import inner_folders
 from medjax.data.splitting.group_file import read_groups
-from medjax.errors import Problem, RefusedError
+from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.records import Dataset, Images, LoadCounts, Names
 
 PHANTOM = "phantom"
@@ -139,23 +147,42 @@ def _with_length(data: bytes) -> bytes:
 def _load_source(source: str | os.PathLike, config: DataConfig, on_progress: Progress | None) -> Dataset:
     path = require_source(source)
     try:
-        folder = list_folder(path, follow_links=config.follow_links) if path.is_dir() else None
+        folder = _list_folder(path, config)
         if config.cache:
             return _load_cached(path, folder, config, on_progress)
         return _load(path, folder, config, on_progress)
     except UnfitError as error:
         raise RefusedError(problem_of(os.fspath(source), error.fault, can_ignore=False)) from None
+    except OSError as error:  # it was there a moment ago
+        raise refuse(source, f"cannot be read: {error.strerror or error}", CHECK_PATH) from error
+
+
+def _list_folder(path: Path, config: DataConfig) -> Listing | None:
+    return list_folder(path, follow_links=config.follow_links) if path.is_dir() else None
+
+
+def _state(path: Path, folder: Listing | None) -> tuple[str, tuple[int, ...]]:
+    """The stamp of a source, and of a file what else changes when another is read in its place.
+
+    A file that is put back has the same sha256, but not the same change time. One that is written to within a tick of the
+    clock, or through a memory map, may have the same times, but not the same sha256.
+    """
+    return (file_stamp(path), file_identity(path)) if folder is None else (folder.stamp, ())
 
 
 def _load_cached(
     path: Path, folder: Listing | None, config: DataConfig, on_progress: Progress | None
 ) -> Dataset:
-    stamp = file_stamp(path) if folder is None else folder.stamp
-    key = cache_key(f"{source_suffix(path)} {stamp}", config)
+    state = _state(path, folder)
+    key = cache_key(f"{source_suffix(path)} {state[0]}", config)
     dataset = read_cached(key)
     if dataset is None:
         dataset = _load(path, folder, config, on_progress)
-        write_cached(key, dataset)
+        if _state(path, _list_folder(path, config)) == state:
+            write_cached(key, dataset)
+        else:
+            text = f"{path} was changed while it was read, so it is not kept in the cache: load it again"
+            warnings.warn(text, stacklevel=2)
     return dataset._replace(name=source_name(path))  # the same content may be cached under another name
 
 
@@ -260,5 +287,12 @@ def decode_listing(
                 continue
             bad.update((position, problem_of(images[position].id, result)) for position in found)
 
-    assembled = assemble(decoded(), len(images), config)
+    try:
+        assembled = assemble(decoded(), len(images), config)
+    except NoAnswerError as error:
+        names = [images[positions[key]].id for key in error.keys]
+        which = "one of these" if len(names) > 1 else "it"
+        reason = f"the process that decodes {which} has given {error}"
+        remedy = "try again; if it happens again, leave out the one that is damaged: --ignore"
+        raise refuse(listed(names), reason, remedy) from None
     return assembled, dict(sorted(bad.items()))

@@ -11,6 +11,7 @@ from medjax.jobs.from_config import Config, is_built_in, training_of, with_train
 from medjax.jobs.restored_run import Run
 from medjax.jobs.train import cross_validate, train
 from medjax.runs import directory as run_files
+from medjax.runs.links import require_no_links
 
 OTHER = "other_grouping"
 """Directory, under a run, of the run that it is compared with."""
@@ -22,6 +23,8 @@ def compare_grouping(trained: Run, source: str | Path, *, is_quiet: bool = True)
     The other way is `exact` for a run that grouped none, and `none` for all others. The repetition is a run of its own
     in `other_grouping`, and is continued where it was interrupted.
     """
+    # `other_grouping` too, which the repetition, whose directory it is, may reach through a link.
+    require_no_links(trained.directory)
     config = _regrouped(from_dict(trained.record["config"]))
     if trained.model is None and not is_built_in(training_of(config)):
         # The record names it, but a record may be a stranger's.

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from medjax.errors import Problem, RefusedError, listed
+from medjax.files import open_folder
 from medjax.jobs.outside_range import COLUMN, count_outside
 from medjax.jobs.overlap import OWN, find_overlap, write_kinds
 from medjax.jobs.run_record import describe_data
@@ -16,6 +17,7 @@ from medjax.jobs.score_folds import NO_FOLD, score_part
 from medjax.records import Dataset, Predictions
 from medjax.report import wording
 from medjax.runs import directory as run_files
+from medjax.runs.links import require_no_links
 
 TRAINED = "trained_digests.npy"
 """File in a run directory: sha256 of the full-size pixels of each image that was trained on, uint8 [n, 32]."""
@@ -63,10 +65,12 @@ def keep_external(
     """
     seen = find_trained(directory, dataset)
     new, old = (predictions.take(mask[predictions.indices]) for mask in (~seen, seen))
-    folder = run_files.create_run_dir(None, run_files.file_name(dataset.name), parent=directory / "external")
     overlap = find_overlap(directory, dataset, seen)
     is_held_back = overlap.kinds[new.indices] == "held_back"
     unseen = new.take(~is_held_back) if is_held_back.any() else None
+    require_no_links(directory)
+    with open_folder(directory / "external", root=directory, create=True) as external:
+        folder = run_files.make_numbered(external, run_files.file_name(dataset.name))
     scores = {
         "external": None if not len(new.labels) else score_part(new, dataset, "test"),
         "identical": None if not len(old.labels) else score_part(old, dataset, "test"),
@@ -82,10 +86,10 @@ def keep_external(
         run_files.PredictedPart(name, part, np.full(len(part.labels), NO_FOLD), 0)
         for name, part in (("external", new), ("identical", old))
     ]
-    run_files.write_skipped(folder, dataset.bad)
-    run_files.write_predictions(folder / "predictions.csv", dataset, parts)
-    run_files.write_json(folder / "metrics.json", scores)
-    write_kinds(folder / OWN, dataset, overlap, outside)
+    run_files.write_skipped(folder, dataset.bad, root=directory)
+    run_files.write_predictions(folder / "predictions.csv", dataset, parts, root=directory)
+    run_files.write_json(folder / "metrics.json", scores, root=directory)
+    write_kinds(folder / OWN, dataset, overlap, outside, root=directory)
     if overlap.is_mostly_own:
         sentence = wording.overlap(overlap.describe())
         warnings.warn(f"{dataset.name}: these are no data from elsewhere: {sentence}", stacklevel=3)

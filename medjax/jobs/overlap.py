@@ -71,12 +71,24 @@ def find_overlap(directory: Path, dataset: Dataset, is_trained: Bool[np.ndarray,
     return Overlap(np.array(kinds), missing, len(own))
 
 
-def write_kinds(path: Path, dataset: Dataset, overlap: Overlap, outside: Sequence[tuple[str, ...]]) -> None:
-    """Write what each image is to the run: a row for each, then one for each that is missing."""
+def write_kinds(
+    path: Path,
+    dataset: Dataset,
+    overlap: Overlap,
+    outside: Sequence[tuple[str, ...]],
+    *,
+    root: Path | None = None,
+) -> None:
+    """Write what each image is to the run: a row for each, then one for each that is missing.
+
+    `root` is that of `write_whole`.
+    """
     rows: list[tuple[str, ...]] = [("id", "kind", COLUMN)]
     for id, kind, names in zip(dataset.ids.tolist(), overlap.kinds.tolist(), outside, strict=True):
         rows.append((id, kind, " ".join(names)))
-    run_files.write_text(path, write_csv([*rows, *((id, "missing", "") for id in overlap.missing)]))
+    run_files.write_text(
+        path, write_csv([*rows, *((id, "missing", "") for id in overlap.missing)]), root=root
+    )
 
 
 def _read_own_images(path: Path) -> dict[str, str]:

@@ -9,12 +9,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from medjax.errors import Problem, RefusedError, refuse
+from medjax.files import is_partial, open_folder
 from medjax.jobs.from_config import Config
 from medjax.jobs.run_record import as_json
 from medjax.runs import directory as run_files
+from medjax.runs.links import require_no_links
 
 _LOCK = ".lock"
-_PARTIAL = "*.partial"
+_FOLDERS = ("", "figures")  # where files are written whole, checkpoints apart
 # Other versions of these may round, shuffle or initialise differently, so a run does not continue under them.
 _VERSIONED = ("medjax", "jax", "flax", "optax", "numpy")
 _SURROUNDING = ("jaxlib", "pillow")  # another version is a warning, as another machine is
@@ -46,14 +48,16 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def require_run_or_nothing(directory: Path) -> bool:
-    """Whether a run was begun in a directory; RefusedError for one that holds something else."""
+    """Whether a run was begun in a directory; RefusedError for one that holds something else, or links."""
     if not directory.exists():
         return False
     if not directory.is_dir():
         raise refuse(str(directory), "is no directory", "choose another --run")
-    if (directory / "run.json").exists():
+    require_no_links(directory)
+    names = [path.name for path in directory.iterdir()]
+    if "run.json" in names:
         return True
-    if any(path.name != _LOCK and not path.match("run.json.*partial") for path in directory.iterdir()):
+    if any(name != _LOCK and not (name.startswith("run.json.") and is_partial(name)) for name in names):
         raise refuse(str(directory), "is not empty and holds no run.json", "choose another --run")
     return False
 
@@ -61,8 +65,11 @@ def require_run_or_nothing(directory: Path) -> bool:
 def read_record(directory: Path) -> dict[str, Any] | None:
     """run.json of a run to continue, or None where none was begun. Removes half-written files of a killed run."""
     is_begun = require_run_or_nothing(directory)
-    for path in [*directory.glob(_PARTIAL), *directory.glob(f"figures/{_PARTIAL}")]:
-        path.unlink()
+    for name in _FOLDERS:
+        if (directory / name).is_dir():
+            with open_folder(directory / name, root=directory) as folder:
+                for each in filter(is_partial, folder.names()):
+                    folder.remove(each)
     return run_files.read_record(directory) if is_begun else None
 
 

@@ -17,37 +17,48 @@ import numpy as np
 from jaxtyping import PyTree
 
 from medjax.errors import refuse
-from medjax.files import write_whole
+from medjax.files import Folder, open_folder, write_whole
 
 _MARGIN = 2**20  # bytes for what Orbax writes beside the arrays
 _DAMAGED = "restore the file from a copy, or train again"
 
 
-def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
+def save_checkpoint(
+    directory: str | Path, items: dict[str, PyTree], *, root: str | Path | None = None
+) -> None:
     """Save named trees of arrays in a new directory, with a manifest; an existing directory raises RefusedError.
 
     Items are named apart so that `load_checkpoint` can read one without the others, say parameters without the
-    optimizer. An OSError (a full disk, say) leaves no manifest.
+    optimizer. Folders between `root` and the directory are made where they are missing; RefusedError where one of them
+    is a link. An OSError (a full disk, say) leaves no manifest.
     """
     directory = Path(directory)
-    if directory.exists():
-        raise refuse(str(directory), "exists already", "checkpoints are never overwritten")
+    root = directory.parent if root is None else root
     host = jax.tree.map(lambda leaf: np.array(leaf), items)
-    _require_room(directory, host)
+    with open_folder(directory.parent, root=root, create=True) as folder:
+        if folder.status(directory.name) is not None:
+            raise refuse(str(directory), "exists already", "checkpoints are never overwritten")
+        _require_room(directory, host)
+        _save_and_compare(folder, directory, host)
+    lines = [f"{digest}  {directory.name}/{name}\n" for name, digest in _digest_files(directory).items()]
+    with write_whole(_manifest_path(directory), root=root, sync=True) as file:
+        file.write("".join(lines).encode())
+
+
+def _save_and_compare(folder: Folder, directory: Path, host: dict[str, PyTree]) -> None:
+    """Save in an open folder, read back, and raise OSError where it differs or cannot be written."""
+    path = folder.as_path() / directory.name
     try:
         orbax = _orbax()
-        orbax.save_checkpointables(directory.absolute(), host)
-        saved = orbax.load_checkpointables(directory.absolute(), host)
-    except OSError:
-        raise
+        orbax.save_checkpointables(path, host)
+        saved = orbax.load_checkpointables(path, host)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error)[:200], str(directory)) from error
     # The library that writes the arrays raises ValueError on a full disk.
     except Exception as error:
         raise OSError(errno.EIO, str(error)[:200], str(directory)) from error
     if not jax.tree.all(jax.tree.map(_is_same, host, saved)):
         raise OSError(f"{directory}: what was read back differs from what was saved")
-    lines = [f"{digest}  {directory.name}/{name}\n" for name, digest in _digest_files(directory).items()]
-    with write_whole(_manifest_path(directory), sync=True) as file:
-        file.write("".join(lines).encode())
 
 
 def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None) -> PyTree[np.ndarray]:
@@ -99,10 +110,14 @@ def list_checkpoints(parent: Path) -> list[Path]:
     return sorted(path.with_suffix("") for path in parent.glob("epoch_[0-9][0-9][0-9][0-9].sha256"))
 
 
-def delete_checkpoint(directory: Path) -> None:
-    """Delete a checkpoint, complete or not; the manifest first, so that a partial one never looks complete."""
-    _manifest_path(directory).unlink(missing_ok=True)
-    shutil.rmtree(directory, ignore_errors=not directory.exists())
+def delete_checkpoint(directory: Path, *, root: Path | None = None) -> None:
+    """Delete a checkpoint, complete or not; the manifest first, so that a partial one never looks complete.
+
+    RefusedError where a folder between `root` and the directory is a link.
+    """
+    with open_folder(directory.parent, root=root) as folder:
+        folder.remove(_manifest_path(directory).name)
+        folder.remove(directory.name)
 
 
 def _orbax() -> Any:
@@ -123,7 +138,6 @@ def _digest_files(directory: Path) -> dict[str, str]:
 
 def _require_room(directory: Path, items: PyTree) -> None:
     """Raise OSError if the disk is too full. Checked first, because Orbax would fail in many threads at once."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items)) + _MARGIN
     if shutil.disk_usage(directory.parent).free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))

@@ -4,7 +4,8 @@ All folds are saved together, the newest two epochs are kept, and older ones go 
 So whenever a process dies, all folds have an epoch in common.
 """
 
-import shutil
+import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,11 +17,17 @@ import numpy as np
 from jaxtyping import PyTree
 
 from medjax.errors import RefusedError
+from medjax.files import open_folder
 from medjax.runs.checkpoint import delete_checkpoint, list_checkpoints, save_checkpoint, verify_checkpoint
 
 SECONDS_BETWEEN = 5.0
 _KEPT = 2
+_MANIFEST = ".sha256"
 _LARGEST_SHARE = 0.05  # of a run's time that saving may take
+# A checkpoint, its manifest, and what a save that was cut short leaves of either. Orbax names its own temporary folders.
+_OWN_NAME = re.compile(
+    r"epoch_[0-9]{4}(|\.sha256|\.sha256\.[0-9a-f]{16}\.partial|\.orbax-checkpoint-tmp(-[0-9]+)?)"
+)
 
 Items = Mapping[str, PyTree]
 FoldItems = Mapping[int, Items]
@@ -57,21 +64,24 @@ def find_newest(parent: Path, folds: Sequence[int]) -> tuple[int | None, list[Re
 
 
 def keep_until(parent: Path, folds: Sequence[int], epoch: int | None) -> None:
-    """Delete checkpoints newer than `epoch` (all, for None) and the remains of interrupted saves."""
+    """Delete checkpoints newer than `epoch` (all, for None) and the remains of interrupted saves.
+
+    Only what has a name of our own making is removed, and no link is followed (RefusedError): `parent` lies in a run
+    directory, which may be a stranger's.
+    """
     for fold in folds:
         directory = fold_directory(parent, fold)
-        finished = list_checkpoints(directory)
-        kept = (
-            []
-            if epoch is None
-            else [path for path in finished if path <= checkpoint_path(parent, fold, epoch)]
-        )
-        for path in set(finished) - set(kept):
-            delete_checkpoint(path)
-        names = {name for path in kept for name in (path.name, f"{path.name}.sha256")}
-        for path in directory.glob("epoch_*"):
-            if path.name not in names:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not os.path.lexists(directory):
+            continue
+        newest = "" if epoch is None else checkpoint_path(parent, fold, epoch).name
+        with open_folder(directory, root=parent.parent) as folder:
+            names = [name for name in folder.names() if _OWN_NAME.fullmatch(name)]
+            # Manifests first, so that what is half removed never looks complete.
+            names.sort(key=lambda name: not name.endswith(_MANIFEST))
+            for name in names:
+                checkpoint = name.removesuffix(_MANIFEST)
+                if checkpoint > newest or f"{checkpoint}{_MANIFEST}" not in names:
+                    folder.remove(name)
 
 
 class CheckpointWriter:
@@ -129,11 +139,10 @@ class CheckpointWriter:
     def _save(self, epoch: int, items: FoldItems) -> None:
         started = time.monotonic()
         for fold, fold_items in items.items():
-            directory = fold_directory(self._parent, fold)
-            directory.mkdir(parents=True, exist_ok=True)
-            save_checkpoint(checkpoint_path(self._parent, fold, epoch), dict(fold_items))
+            path = checkpoint_path(self._parent, fold, epoch)
+            save_checkpoint(path, dict(fold_items), root=self._parent.parent)
         for fold in items:
             for old in list_checkpoints(fold_directory(self._parent, fold))[:-_KEPT]:
-                delete_checkpoint(old)
+                delete_checkpoint(old, root=self._parent.parent)
         now = time.monotonic()
         self._next_save = now + max(SECONDS_BETWEEN, (now - started) / _LARGEST_SHARE)

@@ -1,7 +1,9 @@
 """The files of a run directory. Each is written whole or not at all."""
 
 import csv
+import itertools
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from jaxtyping import Float32, Int, UInt8
 
 from medjax.csv_text import write_csv
 from medjax.errors import Problem, refuse
-from medjax.files import write_whole
+from medjax.files import Folder, open_folder, write_whole
 from medjax.problem_list import as_csv
 from medjax.records import Dataset, Predictions
 
@@ -90,23 +92,30 @@ def create_run_dir(requested: Path | None, name: str, parent: Path = Path("runs"
             )
             raise refuse(str(requested), "is not empty", remedy)
         return requested
-    number = 0
-    while True:
-        candidate = parent / f"{name}-{number:03d}"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with open_folder(parent) as folder:
+            return make_numbered(folder, name)
+    except OSError as error:
+        reason = f"cannot be made a run directory ({error.strerror})"
+        raise refuse(str(parent / f"{name}-000"), reason, "name another: --run DIR") from error
+
+
+def make_numbered(folder: Folder, name: str) -> Path:
+    """A new directory in an open folder: the first free `<name>-<number>`."""
+    for number in itertools.count():
+        candidate = f"{name}-{number:03d}"
         try:
-            candidate.mkdir(parents=True)
+            os.mkdir(folder.at(candidate), dir_fd=folder.descriptor)
         except FileExistsError:
-            number += 1
-        except OSError as error:
-            reason = f"cannot be made a run directory ({error.strerror})"
-            raise refuse(str(candidate), reason, "name another: --run DIR") from error
-        else:
-            return candidate
+            continue
+        return folder.path / candidate
+    raise AssertionError  # numbers do not end
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write `value` as JSON; NaN and infinity raise ValueError."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Mapping[str, Any], *, root: Path | None = None) -> None:
+    """Write `value` as JSON; NaN and infinity raise ValueError. `root` is that of `write_whole`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", root=root)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -144,17 +153,20 @@ def read_record(directory: Path) -> dict[str, Any]:
     return record
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file; the old one stays until the new one is complete."""
-    with write_whole(path) as file:
+def write_text(path: Path, text: str, *, root: Path | None = None) -> None:
+    """Write a text file; the old one stays until the new one is complete. `root` is that of `write_whole`."""
+    with write_whole(path, root=root) as file:
         # A path may hold bytes that are no UTF-8, which Python keeps as unpaired surrogates: the escapes of JSON.
         file.write(text.encode(errors="backslashreplace"))
 
 
-def write_skipped(directory: Path, bad: Sequence[Problem]) -> None:
-    """Write skipped.csv, a row for each image that was left out because it cannot be used; nothing if there is none."""
+def write_skipped(directory: Path, bad: Sequence[Problem], *, root: Path | None = None) -> None:
+    """Write skipped.csv, a row for each image that was left out because it cannot be used; nothing if there is none.
+
+    `root` is that of `write_whole`.
+    """
     if bad:
-        write_text(directory / "skipped.csv", as_csv(bad))
+        write_text(directory / "skipped.csv", as_csv(bad), root=root)
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -176,8 +188,13 @@ def read_history(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def write_predictions(path: Path, dataset: Dataset, parts: Sequence[PredictedPart]) -> None:
-    """Write predictions.csv: a row for each image of each part, in the order of its predictions."""
+def write_predictions(
+    path: Path, dataset: Dataset, parts: Sequence[PredictedPart], *, root: Path | None = None
+) -> None:
+    """Write predictions.csv: a row for each image of each part, in the order of its predictions.
+
+    `root` is that of `write_whole`.
+    """
     names = dataset.class_names
     rows: list[Sequence[object]] = [
         ("id", "split", "fold", "repeat", "label", "predicted", *(f"p_{name}" for name in names))
@@ -188,7 +205,7 @@ def write_predictions(path: Path, dataset: Dataset, parts: Sequence[PredictedPar
             classes = names[predictions.labels[row]], names[predicted[row]]
             probabilities = exact_text(predictions.probabilities[row])
             rows.append((dataset.ids[index], split, folds[row], repeat, *classes, *probabilities))
-    write_text(path, write_csv(rows))
+    write_text(path, write_csv(rows), root=root)
 
 
 def exact_text(values: Float32[np.ndarray, "n"]) -> list[str]:

@@ -255,3 +255,78 @@ def test_no_warnings_in_ordinary_use(folder, source):
         warnings.simplefilter("error")
         load(source)
         load(source)
+
+
+@pytest.mark.parametrize("put_back", [True, False])
+def test_an_archive_that_is_replaced_while_it_is_read_is_not_kept(folder, source, monkeypatch, put_back):
+    """Nor when the first one is put back after that: its sha256 is the same, its change time is not."""
+    other = write_zip(source.with_name("other.zip"), small_set(3))
+    read = sources._load
+
+    def replaced_after_hashing(path, *arguments):
+        kept = source.rename(source.with_name("kept.zip"))
+        other.rename(source)
+        dataset = read(path, *arguments)
+        if put_back:
+            source.rename(other)
+            kept.rename(source)
+        return dataset
+
+    before = source.read_bytes()
+    monkeypatch.setattr(sources, "_load", replaced_after_hashing)
+    with pytest.warns(UserWarning, match=r"set\.zip was changed while it was read, so it is not kept"):
+        assert len(load(source).labels) == 6
+    assert not folder.exists()
+    assert (source.read_bytes() == before) == put_back
+
+
+def test_an_archive_that_is_written_to_unnoticed_is_not_kept(folder, source, monkeypatch):
+    monkeypatch.setattr(sources, "file_identity", lambda path: ())
+    read = sources._load
+    monkeypatch.setattr(sources, "_load", lambda *arguments: (read(*arguments), source.write_bytes(b"x"))[0])
+    with pytest.warns(UserWarning, match="was changed while it was read"):
+        load(source)
+    assert not folder.exists()
+
+
+def test_a_folder_that_changes_while_it_is_read_is_not_kept(folder, tmp_path, monkeypatch):
+    root = write_folder(tmp_path / "set", small_set())
+    read = sources._load
+
+    def changing(*arguments):
+        dataset = read(*arguments)
+        (root / "cat/0.png").write_bytes(small_set(9)["cat/8.png"])
+        return dataset
+
+    monkeypatch.setattr(sources, "_load", changing)
+    with pytest.warns(UserWarning, match="set was changed while it was read"):
+        load(root)
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_the_place_of_an_entry_is_not_waited_for(folder, source):
+    first = load(source)
+    (path,) = folder.iterdir()
+    path.unlink()
+    os.mkfifo(path)
+    assert_same(load(source), first)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs descriptors of folders")
+def test_a_cache_that_is_replaced_after_it_was_looked_at_is_not_written_to(
+    folder, source, tmp_path, monkeypatch
+):
+    (tmp_path / "theirs").mkdir()
+    is_private = cache._is_private
+
+    def replaced(opened):
+        folder.rename(tmp_path / "moved")
+        folder.symlink_to(tmp_path / "theirs")
+        return is_private(opened)
+
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(cache, "_is_private", replaced)
+    write_cached("key", make_dataset())
+    assert list((tmp_path / "theirs").iterdir()) == []
+    assert [path.name for path in (tmp_path / "moved").iterdir()] == ["key"]

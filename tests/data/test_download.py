@@ -76,6 +76,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(PAYLOAD[:300_000])
         self.server.is_over.wait(10)
 
+    def answer_endless(self) -> None:
+        self.start(length=None)
+        self.pour()
+
+    def answer_endless_where_it_moved(self) -> None:
+        self.send_response(302)
+        self.send_header("Location", "/file")
+        self.end_headers()
+        self.pour()
+
+    def pour(self) -> None:
+        """Send until the client hangs up; the server remembers how much it took."""
+        while not self.server.is_over.is_set():
+            self.wfile.write(bytes(2**16))
+            self.server.poured += 2**16
+
+    def answer_huge(self) -> None:
+        self.start(length=10**12)
+        self.pour()
+
     def answer_mute(self) -> None:
         self.server.is_over.wait(10)
 
@@ -90,6 +110,7 @@ class Server(http.server.HTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.is_over = threading.Event()
+        self.poured = 0
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
@@ -119,7 +140,7 @@ def publish(server, monkeypatch):
 
     def of(kind: str, md5: str = MD5) -> str:
         address = f"http://127.0.0.1:{server.server_port}/{kind}"
-        monkeypatch.setitem(PUBLISHED, "set", Published(address, md5, "set.npz", "nobody's"))
+        monkeypatch.setitem(PUBLISHED, "set", Published(address, md5, "set.npz", "nobody's", len(PAYLOAD)))
         return address
 
     return of
@@ -252,6 +273,23 @@ def test_a_failure_says_how_to_do_without_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["endless", "huge"])
+def test_a_body_that_is_larger_than_the_file_can_be_is_given_up(publish, server, tmp_path, kind) -> None:
+    address = publish(kind)
+    line = refusal_of("set", tmp_path / "data")
+    assert f"sends more than the {PUBLISHED['set'].max_bytes:,} bytes that it can have" in line
+    assert f"download {address} by hand" in line
+    assert list(tmp_path.iterdir()) == []
+    # What was sent is at most in the buffers of the connection.
+    assert server.poured < PUBLISHED["set"].max_bytes + 2**24
+
+
+def test_a_redirect_with_an_endless_body_is_followed(publish, server, tmp_path) -> None:
+    publish("endless_where_it_moved")
+    assert fetch("set", tmp_path).read_bytes() == PAYLOAD
+    assert server.poured < 2**24
+
+
 def test_a_failure_keeps_what_was_there_before(publish, tmp_path) -> None:
     publish("cut")
     (tmp_path / "notes.txt").write_bytes(b"mine")
@@ -331,7 +369,14 @@ def test_the_table_tells_its_files_apart() -> None:
         assert len({getattr(published, field) for published in PUBLISHED.values()}) == len(PUBLISHED)
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_set_has_room_for_its_pixels_and_little_more(name) -> None:
+    published = PUBLISHED[name]
+    assert 780 * 28 * 28 <= published.pixels < published.max_bytes < 300e6
+
+
 def test_the_table_agrees_with_the_file_at_hand(retinamnist) -> None:
+    assert retinamnist.stat().st_size < PUBLISHED["retinamnist"].max_bytes
     assert PUBLISHED["retinamnist"].md5 == "bd4c0672f1bba3e3a89f0e4e876791e4"
     assert hashlib.md5(retinamnist.read_bytes()).hexdigest() == PUBLISHED["retinamnist"].md5
 

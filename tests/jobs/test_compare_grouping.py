@@ -74,3 +74,12 @@ def test_a_users_network_named_by_a_file_is_kept_with_the_run(copies, tmp_path):
     run = medjax.train(copies, config, run_dir=tmp_path / "run")
     assert run.evaluate()["test"] == run.metrics["test"]
     assert len(compare_grouping(run, copies).metrics["grouping"]) == 2
+
+
+def test_a_run_with_a_link_is_refused_before_it_is_repeated(trained_run, phantom_folder, tmp_path):
+    shutil.copytree(trained_run.directory, tmp_path / "run")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "run" / "other_grouping").symlink_to(tmp_path / "theirs")
+    with pytest.raises(RefusedError, match="other_grouping: is a link"):
+        compare_grouping(type(trained_run)(tmp_path / "run", trained_run.record), phantom_folder)
+    assert list((tmp_path / "theirs").iterdir()) == []

@@ -10,6 +10,7 @@ import jax
 import pytest
 
 from medjax.errors import RefusedError
+from medjax.files import Folder
 from medjax.jobs.compilation_cache import use_compilation_cache
 from medjax.jobs.restored_run import load_run
 from tests.finished_runs import assert_same_result
@@ -99,9 +100,58 @@ def test_a_folder_that_others_can_write_to_is_refused(mode, tmp_path, restored_c
 
 def test_a_folder_that_others_can_replace_is_refused(tmp_path):
     (tmp_path / "open").mkdir()
-    (tmp_path / "open").chmod(0o777)
-    with pytest.raises(RefusedError, match=r"lies in .*open, where anybody can put another in its place"):
-        use_compilation_cache(tmp_path / "open" / "compiled")
+    for mode in (0o777, 0o775, 0o757):
+        (tmp_path / "open").chmod(mode)
+        for folder in (tmp_path / "open" / "compiled", tmp_path / "open" / "new" / "compiled"):
+            with pytest.raises(RefusedError, match=rf"open: can be written by others \(mode {mode:o}\), who"):
+                use_compilation_cache(folder)
+    assert list((tmp_path / "open").iterdir()) == []
+    (tmp_path / "link").symlink_to(tmp_path / "open")
+    with pytest.raises(RefusedError, match="open: can be written by others"):
+        use_compilation_cache(tmp_path / "link" / "compiled")
+
+
+def test_a_folder_above_it_may_be_sticky_as_that_of_temporary_files_is(tmp_path, restored_config):
+    (tmp_path / "sticky").mkdir()
+    (tmp_path / "sticky").chmod(0o1777)
+    use_compilation_cache(tmp_path / "sticky" / "compiled")
+    use_compilation_cache(tmp_path / "sticky" / "compiled")
+
+
+@pytest.mark.parametrize(("user", "is_trusted"), [("mine", True), ("root", True), ("another", False)])
+def test_a_folder_above_it_is_this_users_or_roots(user, is_trusted, tmp_path, monkeypatch, restored_config):
+    me = os.geteuid()
+    owners = {"mine": me, "root": 0, "another": me + 1}
+    real = Folder.own_status
+
+    def own_status(folder):
+        status = real(folder)
+        if folder.path != tmp_path / "above":
+            return status
+        return os.stat_result([*status[:4], owners[user], *status[5:10]])
+
+    monkeypatch.setattr(Folder, "own_status", own_status)
+    (tmp_path / "above").mkdir()
+    if is_trusted:
+        use_compilation_cache(tmp_path / "above" / "compiled")
+    else:
+        with pytest.raises(RefusedError, match="above: belongs to another user, who"):
+            use_compilation_cache(tmp_path / "above" / "compiled")
+
+
+def test_a_program_that_others_can_write_to_is_refused(tmp_path, restored_config):
+    folder = tmp_path / "compiled"
+    use_compilation_cache(folder)
+    (folder / "program").touch()
+    (folder / "program").chmod(0o666)
+    use_compilation_cache(folder)  # nobody else can come in
+    folder.chmod(0o755)
+    with pytest.raises(RefusedError, match="program: is a link, or can be written by others"):
+        use_compilation_cache(folder)
+    (folder / "program").unlink()
+    (folder / "program").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RefusedError, match="program: is a link"):
+        use_compilation_cache(folder)
 
 
 def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
@@ -112,5 +162,5 @@ def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
 
 def test_a_file_in_its_place_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RefusedError, match="cannot be made a cache"):
+    with pytest.raises(RefusedError, match="file: is not a folder"):
         use_compilation_cache(tmp_path / "file")

@@ -105,3 +105,13 @@ def test_parts_and_folds_of_other_data_are_refused(trained_run, elsewhere):
         trained_run.evaluate(elsewhere, part="val")
     with pytest.raises(RefusedError, match="so it has no --fold"):
         trained_run.evaluate(elsewhere, fold=0)
+
+
+def test_nothing_is_written_through_a_link(trained_run, elsewhere, tmp_path):
+    shutil.copytree(trained_run.directory, tmp_path / "run")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "run" / "external").symlink_to(tmp_path / "theirs")
+    run = type(trained_run)(tmp_path / "run", trained_run.record)
+    with pytest.raises(RefusedError, match="external: is a link"):
+        run.evaluate(elsewhere)
+    assert list((tmp_path / "theirs").iterdir()) == []

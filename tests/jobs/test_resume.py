@@ -16,13 +16,16 @@ from medjax.jobs.resume import (
     continuation,
     locked,
     read_record,
+    require_run_or_nothing,
     require_same_data,
     require_same_job,
 )
 from medjax.runs.directory import write_json
 from tests.runs.test_directory import RECORD
+from tests.sample_files import snapshot
 
 CONFIG = TrainConfig(epochs=3)
+DIGITS = "0123456789abcdef"
 
 
 def record_of(config=CONFIG, job="train"):
@@ -53,7 +56,7 @@ with locked(Path({str(tmp_path)!r})):
 def test_there_is_nothing_to_continue_where_no_run_was_begun(tmp_path):
     assert read_record(tmp_path / "new") is None
     (tmp_path / ".lock").touch()
-    (tmp_path / "run.json.0f1e.partial").write_text("{")
+    (tmp_path / f"run.json.{DIGITS}.partial").write_text("{")
     assert read_record(tmp_path) is None
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
@@ -61,10 +64,30 @@ def test_there_is_nothing_to_continue_where_no_run_was_begun(tmp_path):
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
     (tmp_path / "figures").mkdir()
     write_json(tmp_path / "run.json", RECORD)
-    for name in ("metrics.json.0f1e.partial", "report.html.0f1e.partial"):
-        (tmp_path / name).touch()
+    for name in ("metrics.json", "report.html", "figures/errors.png"):
+        (tmp_path / f"{name}.{DIGITS}.partial").touch()
+    (tmp_path / "my notes.partial").touch()  # not of our making
     assert read_record(tmp_path) == RECORD
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "run.json"]
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+    assert left == ["figures", "my notes.partial", "run.json"]
+
+
+@pytest.mark.parametrize("place", [".lock", "figures", "checkpoints/fold_00", "external"])
+def test_a_run_with_a_link_is_refused_before_anything_is_opened_or_removed(tmp_path, place):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for name in ("x.0123456789abcdef.partial", "file"):
+        (theirs / name).write_text("theirs")
+    before = snapshot(theirs)
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run" / "run.json", RECORD)
+    (tmp_path / "run" / place).parent.mkdir(exist_ok=True)
+    (tmp_path / "run" / place).symlink_to(theirs / "file" if place == ".lock" else theirs)
+    with pytest.raises(RefusedError, match=f"{place}: is a link"):
+        require_run_or_nothing(tmp_path / "run")
+    with pytest.raises(RefusedError, match=f"{place}: is a link"):
+        read_record(tmp_path / "run")
+    assert snapshot(theirs) == before
 
 
 def test_a_directory_that_holds_something_else_is_refused(tmp_path):

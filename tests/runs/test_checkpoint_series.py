@@ -1,5 +1,7 @@
 """Checkpoints of k folds: the newest two, an epoch in common, nothing left over."""
 
+import os
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from medjax.runs.checkpoint_series import (
     fold_directory,
     keep_until,
 )
+from tests.sample_files import snapshot
 
 FOLDS = [0, 3]
 
@@ -79,7 +82,7 @@ def test_the_last_state_is_saved_when_an_exception_ends_it(tmp_path):
 
 
 def test_a_save_that_fails_says_so_and_leaves_nothing_that_counts(tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device", "disk")
 
     monkeypatch.setattr(checkpoint_series, "save_checkpoint", full)
@@ -113,7 +116,7 @@ def test_a_damaged_newest_is_named_and_the_one_before_it_found(saved):
 def test_what_is_newer_and_what_saves_cut_short_have_left_is_removed(saved):
     (fold_directory(saved, 0) / "epoch_0005.orbax-checkpoint-tmp").mkdir()
     (fold_directory(saved, 0) / "epoch_0006").mkdir()  # arrays without a manifest
-    (fold_directory(saved, 0) / "epoch_0006.partial").touch()
+    (fold_directory(saved, 0) / "epoch_0006.sha256.0123456789abcdef.partial").touch()
     keep_until(saved, FOLDS, 3)
     for fold in FOLDS:
         assert sorted(path.name for path in fold_directory(saved, fold).iterdir()) == [
@@ -122,3 +125,49 @@ def test_what_is_newer_and_what_saves_cut_short_have_left_is_removed(saved):
         ]
     keep_until(saved, FOLDS, None)
     assert names(saved, 0) == names(saved, 3) == []
+
+
+def test_only_names_of_our_own_making_are_removed(saved):
+    directory = fold_directory(saved, 0)
+    for name in ("epoch_10", "epoch_0006.partial", "epoch_0007-copy", "epoch_notes"):
+        (directory / name).mkdir()
+    (directory / "epoch_0008.sha256.txt").touch()
+    keep_until(saved, FOLDS, None)
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "epoch_0006.partial",
+        "epoch_0007-copy",
+        "epoch_0008.sha256.txt",
+        "epoch_10",
+        "epoch_notes",
+    ]
+
+
+@pytest.mark.parametrize("level", ["checkpoints", "checkpoints/fold_00"])
+def test_nothing_is_saved_or_removed_through_a_link(tmp_path, level):
+    theirs = tmp_path / "theirs"
+    for folder in (theirs, theirs / "fold_00"):
+        for name in ("epoch_0010", "epoch_0011.orbax-checkpoint-tmp"):
+            (folder / name).mkdir(parents=True)
+    before = snapshot(theirs)
+    link = tmp_path / "run" / level
+    link.parent.mkdir(parents=True)
+    link.symlink_to(theirs)
+    parent = tmp_path / "run" / "checkpoints"
+    with pytest.raises(RefusedError, match="is a symbolic link"):
+        keep_until(parent, [0], None)
+    writer = CheckpointWriter(parent)
+    writer.offer(1, items(1, [0]))
+    with pytest.raises(RefusedError, match="is a symbolic link"):
+        writer.flush()
+    assert snapshot(theirs) == before
+
+
+def test_a_checkpoint_that_is_a_link_goes_and_what_it_leads_to_stays(saved, tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "weights").touch()
+    checkpoint_path(saved, 0, 9).symlink_to(theirs)
+    keep_until(saved, [0], 4)
+    assert names(saved, 0) == ["epoch_0003", "epoch_0004"]
+    assert not os.path.lexists(checkpoint_path(saved, 0, 9))
+    assert (theirs / "weights").exists()

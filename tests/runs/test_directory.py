@@ -6,11 +6,13 @@ import pytest
 
 from medjax.csv_text import read_csv
 from medjax.errors import RefusedError
+from medjax.files import open_folder
 from medjax.records import Dataset, Predictions
 from medjax.runs.directory import (
     HISTORY_FIELDS,
     PredictedPart,
     create_run_dir,
+    make_numbered,
     read_json,
     read_record,
     write_history,
@@ -184,3 +186,9 @@ def test_ids_survive_predictions_csv_whatever_they_hold(tmp_path):
 def test_a_path_that_is_no_utf8_survives_run_json(tmp_path):
     write_json(tmp_path / "run.json", {"path": "data\udcff"})
     assert read_json(tmp_path / "run.json") == {"path": "data\udcff"}
+
+
+def test_numbered_directories_are_made_in_a_folder_that_is_held_open(tmp_path):
+    (tmp_path / "x-001").touch()
+    with open_folder(tmp_path) as folder:
+        assert [make_numbered(folder, "x").name for _ in range(2)] == ["x-000", "x-002"]

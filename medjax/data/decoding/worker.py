@@ -1,7 +1,7 @@
 """The worker process of `worker_pool`: decodes batches from its stdin and writes the results to its stdout.
 
 A message is a list of byte strings: their number and lengths as 64-bit integers, then the strings. A request has one for
-each encoded image, a reply five for each stack of images.
+each encoded image. A reply is of at most `IMAGES_PER_REPLY` of them, and has five for each stack of images.
 """
 
 import json
@@ -27,6 +27,8 @@ CHANGES = (
     "recolored",
 )
 """All changes that `decode_image` can report, in its order."""
+IMAGES_PER_REPLY = 64
+"""Few, so that a worker that hangs can be told from a slow one, and its image from others; more are no quicker."""
 _DIGEST_BYTES = 32
 
 
@@ -35,7 +37,9 @@ def serve(settings: str) -> None:
     values = json.loads(settings)
     config = DataConfig(**{**values, "ignore": tuple(values["ignore"])})
     while images := receive(sys.stdin.buffer):
-        send(sys.stdout.buffer, pack(decode_batch(images, config)[0]))
+        for start in range(0, len(images), IMAGES_PER_REPLY):
+            results, _ = decode_batch(images[start : start + IMAGES_PER_REPLY], config)
+            send(sys.stdout.buffer, pack(results))
 
 
 def pack(results: Sequence[Result]) -> list[bytes]:

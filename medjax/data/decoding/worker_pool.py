@@ -22,7 +22,7 @@ from typing import IO, NamedTuple
 from medjax.config import DataConfig
 from medjax.data.decoding.batch import decode_batch
 from medjax.data.decoding.image import DecodedStack
-from medjax.data.decoding.worker import receive, send, unpack
+from medjax.data.decoding.worker import IMAGES_PER_REPLY, receive, send, unpack
 from medjax.data.reading.listing import Fault, Key
 
 # With fewer images than this, starting a process takes longer than it saves.
@@ -35,6 +35,8 @@ _BATCHES_PER_WORKER = 4
 # Larger images are decoded in this process, one by one, so that memory does not grow with the number of cores.
 _MAX_WORKER_BYTES = 8 * 2**20
 _MAX_WORKER_MEGAPIXELS = 16.0
+PATIENCE_SECONDS = 120.0
+"""A worker that gives no reply for so long hangs: the 64 largest images that it takes are decoded in a quarter of it."""
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from medjax.data.decoding.worker import serve; serve(sys.argv[1])"
 
@@ -44,11 +46,20 @@ Encoded = tuple[Key, bytes | Fault]
 Decoded = tuple[Sequence[Key], DecodedStack | Fault]  # a fault is of a single image
 
 
+class NoAnswerError(Exception):
+    """A worker hangs; `keys` are those of the images that it is at, one of which may be the cause."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self.keys = keys
+        super().__init__(f"no answer for {PATIENCE_SECONDS:g} s")
+
+
 class Submitted(NamedTuple):
     """A batch given to the workers."""
 
     batch: list[Encoded]
     decoded: Future[list[Decoded]]  # without the images that the worker refused
+    current: list[Key]  # the images that the worker is at, changed as it goes on
 
 
 class Worker(NamedTuple):
@@ -85,6 +96,7 @@ def decode_all(
     """Decode all images batch by batch, in order: keys with their images, or one key with its fault.
 
     `on_progress` is called after every batch. Without `workers`, some are started if that pays for `total` images.
+    Raises NoAnswerError if one of them hangs.
     """
     batches = _in_batches(encoded)
     done = 0
@@ -124,9 +136,9 @@ def _in_processes(
     threads = ThreadPoolExecutor(len(workers))  # each only waits for a worker
     try:
         for batch in batches:
-            submitted.append(
-                Submitted(batch, threads.submit(_decode_in_worker, free, batch, config.image_size))
-            )
+            current: list[Key] = []
+            decoded = threads.submit(_decode_in_worker, free, batch, config.image_size, current)
+            submitted.append(Submitted(batch, decoded, current))
             if len(submitted) > _BATCHES_PER_WORKER * len(workers):
                 yield _take_oldest(submitted, config)
         while submitted:
@@ -145,12 +157,23 @@ def _take_oldest(submitted: deque[Submitted], config: DataConfig) -> list[Decode
         batch = submitted[index].batch
         taken_back: Future[list[Decoded]] = Future()
         taken_back.set_result(_decode_here(batch, config))
-        submitted[index] = Submitted(batch, taken_back)
+        submitted[index] = Submitted(batch, taken_back, [])
     oldest = submitted.popleft()
-    decoded = oldest.decoded.result()
+    decoded = _wait_for(oldest)
     done = {key for keys, _ in decoded for key in keys}
     # A worker also refuses images that are only too large for it.
     return decoded + _decode_here([item for item in oldest.batch if item[0] not in done], config)
+
+
+def _wait_for(submitted: Submitted) -> list[Decoded]:
+    """The results of a batch; NoAnswerError if its worker stays at the same images for too long."""
+    while True:
+        before = list(submitted.current)
+        try:
+            return submitted.decoded.result(timeout=PATIENCE_SECONDS)
+        except TimeoutError:
+            if submitted.current == before:
+                raise NoAnswerError(before) from None
 
 
 @contextmanager
@@ -171,20 +194,29 @@ def _start_worker(config: DataConfig) -> Iterator[Worker]:
                 process.stdin.close()
 
 
-def _decode_in_worker(free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int) -> list[Decoded]:
+def _decode_in_worker(
+    free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int, current: list[Key]
+) -> list[Decoded]:
     """Let the next free worker decode the smaller images; the ones it refuses are left out."""
     small = [(key, data) for key, data in batch if isinstance(data, bytes) and len(data) <= _MAX_WORKER_BYTES]
     if not small:
         return []
+    keys = [key for key, _ in small]
+    parts = [keys[start : start + IMAGES_PER_REPLY] for start in range(0, len(keys), IMAGES_PER_REPLY)]
+    decoded: list[Decoded] = []
     worker = free.get()
     try:
+        current[:] = parts[0]
         send(worker.requests, [data for _, data in small])
-        results = unpack(receive(worker.replies), image_size)
+        for part in parts:
+            current[:] = part
+            results = unpack(receive(worker.replies), image_size)
+            decoded += [([part[index] for index in indices], stack) for indices, stack in results]
     except (OSError, ValueError, struct.error):  # the worker was killed, perhaps as memory ran out
-        return []
+        return decoded
     finally:
         free.put(worker)
-    return [([small[index][0] for index in indices], stack) for indices, stack in results]
+    return decoded
 
 
 def _decode_here(batch: Sequence[Encoded], config: DataConfig) -> list[Decoded]:

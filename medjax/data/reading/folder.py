@@ -16,6 +16,7 @@ from medjax.data.reading.listing import (
     oversize_fault,
 )
 from medjax.data.reading.names import tidy_name
+from medjax.files import open_regular
 
 MAX_ENTRIES = 10_000_000
 """A walk that finds more is refused: a whole disk was named, not a data set."""
@@ -133,9 +134,9 @@ def _read(root: Path, keys: Iterable[Key]) -> Iterator[tuple[Key, bytes | Fault]
 
 
 def read_file(path: str | Path) -> bytes | Fault:
-    """The bytes of a regular file, at most the limit: it may have grown since it was listed."""
+    """The bytes of a regular file, at most the limit: it may have grown, or become a pipe, since it was listed."""
     try:
-        with open(path, "rb") as handle:
+        with open_regular(path) as handle:
             data = handle.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         return _unreadable(error)

@@ -15,7 +15,10 @@ from medjax.data.reading.names import ARCHIVE_SUFFIXES
 from medjax.data.reading.tar import open_tar
 from medjax.data.reading.zip import open_zip
 from medjax.errors import RefusedError, printable, refuse
+from medjax.files import open_regular
 
+CHECK_PATH = "check the path and its permissions"
+"""Remedy for a source that cannot be opened."""
 _KNOWN = "give a folder, a .zip, .tar, .tar.gz or .tar.xz of one, a MedMNIST .npz, or the word phantom"
 
 
@@ -30,11 +33,11 @@ def require_source(source: str | os.PathLike, *, has_labels: bool = True) -> Pat
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
-            with open(path, "rb") as handle:
+            with open_regular(path) as handle:
                 is_empty = not handle.read(1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = f"cannot be read: {getattr(error, 'strerror', error)}"
-        raise refuse(name, reason, "check the path and its permissions") from None
+        raise refuse(name, reason, CHECK_PATH) from None
     if stat.S_ISDIR(mode) and name:
         if path.resolve() == Path(path.resolve().anchor):
             raise refuse(name, "is the root of the file system", "name the folder of the images")
@@ -106,3 +109,5 @@ def open_unlabelled(given: str, config: ReadingConfig) -> Iterator[tuple[Listing
             yield listing, Layout([ImageEntry(given, given)], (), [], 0, 0)
     except UnfitError as error:
         raise RefusedError(problem_of(given, error.fault, can_ignore=False)) from None
+    except OSError as error:  # it was there a moment ago
+        raise refuse(given, f"cannot be read: {error.strerror or error}", CHECK_PATH) from error

@@ -26,6 +26,7 @@ from medjax.data.reading.listing import (
 )
 from medjax.data.reading.names import tidy_name
 from medjax.data.reading.streams import PIECE, Reader, decompress
+from medjax.files import open_regular
 
 BLOCK = 512
 # Of a header that holds a long name, or the attributes that macOS adds.
@@ -84,7 +85,7 @@ def _entry(index: int, member: Member) -> Entry | None:
 
 def _members(path: Path) -> Iterator[tuple[int, Member, Reader]]:
     """Index, header and data of each member; data that is not read is skipped."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         reader = Reader(decompress(file), max_unpacked_bytes(path))
         changes: dict[str, Any] = {}  # fields of the next member that extended headers override
         index = 0

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +30,7 @@ from medjax.data.reading.listing import (
 )
 from medjax.data.reading.names import tidy_name
 from medjax.data.reading.zip_names import UTF8_FLAG, member_names
+from medjax.files import open_regular
 
 # What zipfile raises for damaged and unsupported archives.
 DAMAGE = (
@@ -59,7 +60,7 @@ def open_zip(path: Path, encoding: str | None = None) -> Iterator[Listing]:
 
     Raises UnfitError if the archive as a whole cannot be used.
     """
-    with open_archive(path) as archive, open(path, "rb", buffering=_BUFFER_BYTES) as file:
+    with open_archive(path) as archive, open_regular(path, _BUFFER_BYTES) as file:
         entries, guessed = list_members(archive, MAX_FILE_BYTES, max_unpacked_bytes(path), encoding)
         yield Listing(entries, lambda keys: _read(archive, file, keys), guessed=guessed)
 
@@ -67,19 +68,22 @@ def open_zip(path: Path, encoding: str | None = None) -> Iterator[Listing]:
 @contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """The zip file at `path`; raises UnfitError if it is not one."""
-    try:
-        if _directory_bytes(path) > MAX_DIRECTORY_BYTES:
-            raise UnfitError("has too many members", "unpack it yourself and give the folder")
-        archive = zipfile.ZipFile(path)
-    except DAMAGE as error:
-        raise UnfitError(f"is not a zip archive that can be read: {error}", "copy or pack it again") from None
-    with archive:
+    with ExitStack() as stack:
+        try:
+            if _directory_bytes(path) > MAX_DIRECTORY_BYTES:
+                raise UnfitError("has too many members", "unpack it yourself and give the folder")
+            file = stack.enter_context(open_regular(path))
+            archive = stack.enter_context(zipfile.ZipFile(file))
+        except DAMAGE as error:
+            raise UnfitError(
+                f"is not a zip archive that can be read: {error}", "copy or pack it again"
+            ) from None
         yield archive
 
 
 def _directory_bytes(path: Path) -> int:
     """Size of the directory, which zipfile reads at once; see "end of central directory" in PKWARE's APPNOTE."""
-    with open(path, "rb") as handle:
+    with open_regular(path) as handle:
         handle.seek(-min(path.stat().st_size, _MAX_END_BYTES), 2)
         end = handle.read()
     position = end.rfind(b"PK\x05\x06")

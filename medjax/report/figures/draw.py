@@ -11,6 +11,7 @@ from sklearn.metrics import confusion_matrix
 
 from medjax.evaluation.calibration import reliability
 from medjax.evaluation.roc import precision_recall_curve, roc_curve
+from medjax.files import open_folder
 from medjax.records import Dataset, Images, Indices, Predictions
 from medjax.report.figures import plots
 from medjax.report.figures.curves import plot_curves
@@ -49,9 +50,9 @@ def draw_figures(
         figures["augmented"] = plots.plot_augmented(
             originals, augmented, names.tolist(), is_synthetic=is_synthetic
         )
-    directory.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        plots.save_figure(figure, directory / f"{name}.png")
+    with open_folder(directory, root=directory.parent, create=True):
+        for name, figure in figures.items():
+            plots.save_figure(figure, directory / f"{name}.png", root=directory.parent)
 
 
 def _draw_confusion(dataset: Dataset, predictions: Predictions) -> Figure:

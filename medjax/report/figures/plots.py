@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from medjax.errors import printable
+from medjax.files import write_whole
 from medjax.report.figures.style import (
     BLUE,
     GRID,
@@ -166,12 +167,15 @@ def plot_unsure(
 
 
 @styled
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG without date or program version, so that the same figure gives the same bytes."""
-    with warnings.catch_warnings():
+def save_figure(figure: Figure, path: Path, *, root: Path | None = None) -> None:
+    """Write a PNG without date or program version, so that the same figure gives the same bytes.
+
+    `root` is that of `write_whole`.
+    """
+    with write_whole(path, root=root) as file, warnings.catch_warnings():
         # Letters that the font lacks are drawn as boxes; a warning for each of them helps nobody.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
+        figure.savefig(file, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
 
 
 def _confusion_shades(confusion: Integer[np.ndarray, "class class"]) -> Float[np.ndarray, "class class"]:

@@ -1,18 +1,24 @@
 """Decoding inline and in processes: the same answers, in the same order."""
 
+import signal
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
 
 from medjax.config import DataConfig
 from medjax.data.decoding import worker_pool as workers
+from medjax.data.decoding.batch import decode_batch
 from medjax.data.decoding.image import decode_image
-from medjax.data.decoding.worker import receive, send, unpack
-from medjax.data.decoding.worker_pool import decode_all
+from medjax.data.decoding.worker import pack, receive, send, unpack
+from medjax.data.decoding.worker_pool import NoAnswerError, Submitted, Worker, decode_all
+from medjax.data.load import load
 from medjax.data.reading.listing import Fault
+from medjax.errors import RefusedError
 from tests.sample_files import jpeg, png, raw_png, small_set, write_folder
 
 CONFIG = DataConfig(image_size=6)
@@ -168,3 +174,74 @@ def test_an_unguarded_script_may_load(tmp_path: Path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["40", "True", "False"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["script.py", "set"]
+
+
+@pytest.fixture
+def stopped(two_processes, monkeypatch):
+    """Let workers stop before their first reply, and wait for none; returns those that are started."""
+    stop = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+    monkeypatch.setattr(workers, "_PROGRAM", stop)
+    monkeypatch.setattr(workers, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "IMAGES_PER_REPLY", 2)
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    return started
+
+
+needs_stop = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs a signal that stops")
+
+
+@needs_stop
+def test_a_worker_that_hangs_is_given_up_and_its_images_are_named(stopped):
+    with pytest.raises(NoAnswerError) as caught:
+        list(decode_all(encoded(20), 20, CONFIG))
+    assert caught.value.keys == ["0", "1"]
+    assert len(stopped) == 2
+    assert all(worker.poll() is not None for worker in stopped)
+
+
+@needs_stop
+@pytest.mark.usefixtures("stopped")
+def test_a_load_whose_worker_hangs_is_refused_with_the_files(tmp_path):
+    root = write_folder(tmp_path / "set", small_set(10))
+    with pytest.raises(RefusedError, match=r"^cat/0\.png, cat/1\.png: .* has given no answer for 0\.1 s "):
+        load(root, DataConfig(cache=False))
+
+
+def test_a_worker_that_is_slow_but_goes_on_is_waited_for():
+    """Each reply starts the clock again."""
+    current = ["a"]
+
+    class Slow(Future):
+        waits = 0
+
+        def result(self, timeout=None):
+            assert timeout == workers.PATIENCE_SECONDS
+            self.waits += 1
+            if self.waits == 3:
+                return []
+            current[:] = [f"image {self.waits}"]
+            raise TimeoutError
+
+    assert workers._wait_for(Submitted([], Slow(), current)) == []
+    assert current == ["image 2"]
+
+
+def test_replies_of_a_batch_come_one_by_one_and_tell_where_the_worker_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "IMAGES_PER_REPLY", 2)
+    batch = encoded(5)
+    current: list = []
+    with open(tmp_path / "requests", "wb") as requests, open(tmp_path / "replies", "w+b") as replies:
+        send(replies, pack(decode_batch([data for _, data in batch[:2]], CONFIG)[0]))
+        send(replies, pack(decode_batch([b"noise", batch[3][1]], CONFIG)[0]))
+        replies.write(b"\1")  # breaks off
+        replies.seek(0)
+        free: SimpleQueue = SimpleQueue()
+        free.put(Worker(requests, replies))
+        decoded = workers._decode_in_worker(free, batch, 6, current)
+    answers = by_key(decoded)
+    assert set(answers) == {"0", "1", "3"}
+    for key, answer in answers.items():
+        np.testing.assert_array_equal(answer.pixels, decode_image(png(int(key)), CONFIG).pixels)
+    assert current == ["4"]

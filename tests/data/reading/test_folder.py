@@ -134,6 +134,17 @@ def test_a_file_that_has_gone_or_grown_is_a_fault(root, monkeypatch):
     assert isinstance(read_file(root / "cat/0.png"), Fault)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_file_that_has_become_a_pipe_is_a_fault_and_is_not_waited_for(root):
+    listing = list_folder(root)
+    (root / "cat/0.png").unlink()
+    os.mkfifo(root / "cat/0.png")
+    found = dict(listing.read([entry.key for entry in listing.entries if not entry.is_folder]))
+    assert found.pop("cat/0.png").reason == "cannot be read: not a regular file"
+    assert found
+    assert all(isinstance(data, bytes) for data in found.values())
+
+
 def test_the_folder_itself_must_be_readable(tmp_path):
     with pytest.raises(UnfitError, match="cannot be read"):
         list_folder(tmp_path / "nothing")

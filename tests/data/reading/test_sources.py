@@ -1,10 +1,12 @@
 """Paths of sources, and sources opened; refusals of whole sources are in test_hostile.py."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from medjax.config import DataConfig
+from medjax.data.load import load, load_images
 from medjax.data.reading.sources import (
     open_archive,
     open_source,
@@ -63,3 +65,24 @@ def test_arrays_with_labels_are_no_images_without(tmp_path):
     assert require_source(tmp_path / "set.npz") == tmp_path / "set.npz"
     with pytest.raises(RefusedError, match=r"set\.npz: is not a kind of file"):
         require_source(tmp_path / "set.npz", has_labels=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["set.zip", "set.tar", "set.npz", "image.png"])
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_file_that_becomes_a_pipe_is_refused_and_not_waited_for(tmp_path, monkeypatch, name, looks):
+    """Whenever that happens after its kind was looked at."""
+    path = tmp_path / name
+    path.write_bytes(png(1))
+    stat, calls = Path.stat, iter(range(99))
+
+    def replaced(self, **options):
+        status = stat(self, **options)
+        if self == path and next(calls) == looks - 1:
+            path.unlink()
+            os.mkfifo(path)
+        return status
+
+    monkeypatch.setattr(Path, "stat", replaced)
+    with pytest.raises(RefusedError, match="not a regular file"):
+        load_images([path], CONFIG) if name == "image.png" else load(path, CONFIG)

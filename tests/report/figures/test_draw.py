@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from medjax.data.phantom.dataset import make_phantom
+from medjax.errors import RefusedError
 from medjax.records import Predictions, concatenate_predictions
 from medjax.report.figures.draw import draw_figures
 
@@ -46,3 +47,11 @@ def test_predictions_of_all_folds_and_repeats_are_drawn_as_those_of_a_test_part_
 
 def test_without_predictions_what_needs_them_is_left_out(tmp_path):
     assert draw(tmp_path, repeats=0) == ["augmented.png", "curves.png", "samples.png"]
+
+
+def test_no_figure_is_written_through_a_link(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "figures").symlink_to("theirs")
+    with pytest.raises(RefusedError, match="figures: is a symbolic link"):
+        draw(tmp_path, repeats=0)
+    assert list((tmp_path / "theirs").iterdir()) == []
