@@ -47,6 +47,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold `text`: it has no unpaired surrogates, as names of files that are no UTF-8 have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def listed(names: Sequence[str], limit: int = 5) -> str:
     """`names` separated by commas, at most `limit`, then the number of the others."""
     shown = ", ".join(names[:limit])

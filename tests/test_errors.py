@@ -1,4 +1,4 @@
-from medjax.errors import Problem, RefusedError, listed, printable, refuse
+from medjax.errors import Problem, RefusedError, is_unicode, listed, printable, refuse
 
 
 def test_a_refusal_names_file_reason_and_remedy_on_one_line():
@@ -24,3 +24,8 @@ def test_control_characters_do_not_reach_the_terminal():
 def test_listed_names_are_cut_and_counted():
     assert listed(["a", "b"]) == "a, b"
     assert listed(list("abcdefg"), limit=3) == "a, b, c and 4 more"
+
+
+def test_half_a_character_is_no_unicode():
+    assert is_unicode("Größe 肺 🫁")
+    assert not is_unicode("scan\udcff")

@@ -14,6 +14,7 @@ LEVELS = {
     "settings": 0,
     "config": 1,
     "files": 1,
+    "csv_text": 1,
     "config_checks": 2,
     "commands": 2,
     "command_help": 3,

@@ -12,7 +12,7 @@ from medjax.data.decoding.image import digest_stack
 from medjax.data.reading.names import class_name_fault
 from medjax.data.splitting import duplicates
 from medjax.data.splitting.apportion import number_groups
-from medjax.errors import Problem, RefusedError, listed, refuse
+from medjax.errors import Problem, RefusedError, is_unicode, listed, refuse
 from medjax.records import Dataset, Images, Labels, LoadCounts, Names, Split
 
 _SHAPES = "(n, height, width) for gray, or (n, height, width, channels) with 1 or 3 channels"
@@ -163,7 +163,7 @@ def _one_each(name: str, values: Iterable[Any], num_images: int) -> list[Any]:
 
 
 def _check_ids(ids: Iterable[Any], num_images: int) -> Names:
-    found = [str(id) for id in _one_each("ids", ids, num_images)]
+    found = _as_texts("ids", _one_each("ids", ids, num_images))
     if "" in found:
         raise refuse("ids", f"are empty for image {found.index('')}", "name every image")
     if len(set(found)) < num_images:
@@ -176,7 +176,18 @@ def _check_groups(groups: Iterable[Any], num_images: int) -> Names:
     found = np.empty(num_images, object)
     found[:] = _one_each("groups", groups, num_images)
     number_groups(found)  # raises for an image without a group
-    return np.array([str(group) for group in found])
+    return np.array(_as_texts("groups", found))
+
+
+def _as_texts(name: str, values: Iterable[Any]) -> list[str]:
+    """The values as texts, which NumPy and files in UTF-8 give back as they are."""
+    texts = [str(value) for value in values]
+    for text in texts:
+        # NumPy drops NULs at the end, so that two names might become one.
+        if "\0" in text or not is_unicode(text):
+            reason = f"contain {text!r}, which holds a NUL or half a character (an unpaired surrogate)"
+            raise refuse(name, reason, "give other names")
+    return texts
 
 
 def _check_parts(split: Iterable[str], labels: Labels, class_names: Sequence[str]) -> Names:

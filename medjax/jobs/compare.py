@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from medjax.config_checks import from_dict
+from medjax.csv_text import read_csv
 from medjax.data.splitting.group_file import read_groups
 from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.evaluation.comparison import compare_predictions
@@ -76,7 +77,7 @@ def _read_predictions(path: Path) -> dict[str, _Prediction]:
     """The test rows of predictions.csv, of the first repeat."""
     try:
         with path.open(encoding="utf-8", newline="") as lines:
-            rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]
+            rows = [row for row in read_csv(lines) if row["split"] == "test"]
         first = min((int(row["repeat"]) for row in rows), default=0)
         predictions = {
             row["id"]: _Prediction(row["label"], row["predicted"])

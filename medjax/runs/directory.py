@@ -1,7 +1,6 @@
 """The files of a run directory. Each is written whole or not at all."""
 
 import csv
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
+from medjax.csv_text import write_csv
 from medjax.errors import refuse
 from medjax.files import write_whole
 from medjax.records import Dataset, Predictions
@@ -146,16 +146,13 @@ def read_record(directory: Path) -> dict[str, Any]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file; the old one stays until the new one is complete."""
     with write_whole(path) as file:
-        file.write(text.encode())
+        # A path may hold bytes that are no UTF-8, which Python keeps as unpaired surrogates: the escapes of JSON.
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write history.csv: a row for each fold and epoch; epochs count from 0, seconds are of the epoch."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, HISTORY_FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, buffer.getvalue())
+    write_text(path, write_csv([HISTORY_FIELDS, *([row[name] for name in HISTORY_FIELDS] for row in rows)]))
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -174,17 +171,17 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 def write_predictions(path: Path, dataset: Dataset, parts: Sequence[PredictedPart]) -> None:
     """Write predictions.csv: a row for each image of each part, in the order of its predictions."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    header = ("id", "split", "fold", "repeat", "label", "predicted")
-    writer.writerow(header + tuple(f"p_{name}" for name in dataset.class_names))
+    names = dataset.class_names
+    rows: list[Sequence[object]] = [
+        ("id", "split", "fold", "repeat", "label", "predicted", *(f"p_{name}" for name in names))
+    ]
     for split, predictions, folds, repeat in parts:
         predicted = predictions.probabilities.argmax(axis=1)
         for row, index in enumerate(predictions.indices):
-            names = dataset.class_names[predictions.labels[row]], dataset.class_names[predicted[row]]
+            classes = names[predictions.labels[row]], names[predicted[row]]
             probabilities = exact_text(predictions.probabilities[row])
-            writer.writerow([dataset.ids[index], split, folds[row], repeat, *names, *probabilities])
-    write_text(path, buffer.getvalue())
+            rows.append((dataset.ids[index], split, folds[row], repeat, *classes, *probabilities))
+    write_text(path, write_csv(rows))
 
 
 def exact_text(values: Float32[np.ndarray, "n"]) -> list[str]:

@@ -172,6 +172,18 @@ def test_ids_are_unique_and_one_for_each_image():
     assert line_of(IMAGES, LABELS, ids=["a", "", *"bcde"]).startswith("ids: are empty for image 1")
 
 
+@pytest.mark.parametrize("name", ["scan\0", "scan\udcff"])
+@pytest.mark.parametrize("field", ["ids", "groups"])
+def test_names_that_no_file_gives_back_are_refused(field, name):
+    line = line_of(IMAGES, LABELS, **{field: [*"abcde", name]})
+    assert line.startswith(f"{field}: contain 'scan\\")
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\udcff", "=a"])
+def test_class_names_that_would_mislead_are_refused(name):
+    assert line_of(IMAGES, LABELS, ["a", "b", name]).startswith("class '")
+
+
 def test_official_parts_are_kept_by_split():
     parts = ["train", "train", "train", "test", "val", "test"]
     dataset = make_dataset(IMAGES, LABELS, split=parts)

@@ -1,12 +1,12 @@
 """Runs compared by what they left: matched by id, refused where that has no meaning."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from medjax.csv_text import write_csv
 from medjax.errors import RefusedError
 from medjax.jobs.compare import compare_runs
 from tests.finished_runs import read_predictions
@@ -27,12 +27,8 @@ def write_run(directory, rows, *, class_names=("a", "b"), fingerprint="f", group
         "config": config or {},
     }
     (directory / "run.json").write_text(json.dumps(record))
-    with (directory / "predictions.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(HEADER)
-        writer.writerows(
-            [id, split, 0, repeat, label, predicted, 0, 1] for id, split, repeat, label, predicted in rows
-        )
+    lines = [[id, split, 0, repeat, label, predicted, 0, 1] for id, split, repeat, label, predicted in rows]
+    (directory / "predictions.csv").write_bytes(write_csv([HEADER, *lines]).encode())
     return directory
 
 
@@ -53,6 +49,15 @@ def test_images_are_matched_by_id_and_changes_counted(tmp_path):
     assert (compared["difference"], compared["mcnemar_p"]) == (0.0, 1.0)
     assert (compared["same_data"], compared["warnings"]) == (True, [])
     json.dumps(compared, allow_nan=False)
+
+
+def test_ids_with_line_ends_and_formulas_are_one_image_each(tmp_path):
+    ids = ["a\rb", "a\r\nb", "=1+1", "'=1+1", "x"]
+    rows = [(id, "test", 0, "a", "b") for id in ids]
+    compared = compare_runs(write_run(tmp_path / "first", rows), write_run(tmp_path / "second", rows))
+    assert compared["n"] == len(ids)
+    assert compared["wrong_to_wrong"]["n"] == 0
+    assert (compared["only_first"], compared["only_second"]) == (0, 0)
 
 
 def test_the_difference_is_second_less_first(tmp_path):

@@ -4,6 +4,7 @@ import csv
 import numpy as np
 import pytest
 
+from medjax.csv_text import read_csv
 from medjax.errors import RefusedError
 from medjax.records import Dataset, Predictions
 from medjax.runs.directory import (
@@ -160,3 +161,26 @@ def test_predictions_read_back_as_the_same_floats(tmp_path):
         )
     predicted = [dataset.class_names[best] for best in probabilities.argmax(1)]
     assert [row["predicted"] for row in rows] == predicted
+
+
+IDS = ["a\rb", "a\nb", "=1+1", "'x", "\x1b[31m", 'a,"b"', "肺"]
+
+
+def test_ids_survive_predictions_csv_whatever_they_hold(tmp_path):
+    path = tmp_path / "predictions.csv"
+    n = len(IDS)
+    images = np.zeros((n, 2, 2, 1), np.uint8)
+    labels = np.arange(n, dtype=np.int32) % 2
+    dataset = Dataset(images, labels, ("a b", "c'"), np.array(IDS), np.zeros((n, 32), np.uint8), "data")
+    probabilities = np.full((n, 2), 0.5, np.float32)
+    predictions = Predictions(np.arange(n), labels, probabilities, np.ones(n, np.float32))
+    write_predictions(path, dataset, [PredictedPart("test", predictions, np.zeros(n, int), 0)])
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = list(read_csv(lines))
+    assert [row["id"] for row in rows] == IDS
+    assert [row["label"] for row in rows] == [("a b", "c'")[label] for label in labels]
+
+
+def test_a_path_that_is_no_utf8_survives_run_json(tmp_path):
+    write_json(tmp_path / "run.json", {"path": "data\udcff"})
+    assert read_json(tmp_path / "run.json") == {"path": "data\udcff"}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from medjax.data.reading.listing import Entry, Fault
+from medjax.errors import is_unicode
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
@@ -90,6 +91,8 @@ def class_name_fault(name: str) -> Fault | None:
         return Fault("is a class that spreadsheets would take for a formula", "rename the folder")
     if any(unicodedata.category(character) == "Cc" for character in name):
         return Fault("is a class with a control character", "rename the folder")
+    if not is_unicode(name):
+        return Fault("is a class with half a character (an unpaired surrogate)", "rename the folder")
     return None
 
 
