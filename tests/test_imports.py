@@ -27,6 +27,7 @@ LEVELS = {
     "progress": 4,
     "report": 5,
     "jobs": 6,
+    "process": 2,
     "cli": 7,
     "__main__": 8,
     "__init__": 8,
