@@ -10,7 +10,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import Any, NoReturn
 
 from medjax.csv_text import write_csv
@@ -35,7 +34,7 @@ def begin() -> None:
     if not isinstance(sys.stderr, _Messages):
         sys.stderr = _Messages(sys.stderr)
     warnings.showwarning = _warn
-    sys.excepthook = _show_exception
+    _hush_threads()
     for name in ("absl", "asyncio"):  # of Orbax, whose errors reach us as exceptions
         logging.getLogger(name).setLevel(logging.CRITICAL)
     for status in _ENDS:
@@ -158,7 +157,15 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
     print(f"medjax: warning: {printable(str(message))}", file=sys.stderr)
 
 
-def _show_exception(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """As Python does, but for threads of libraries (Orbax's, on a full disk): what matters of these is raised in ours."""
-    if threading.current_thread() is threading.main_thread():
-        sys.__excepthook__(kind, error, traceback)
+def _hush_threads() -> None:
+    """Print nothing of what fails in other threads and cannot be raised: on a full disk, Orbax tells us by an exception."""
+    shown = sys.unraisablehook
+    if getattr(shown, "is_hushed", False):
+        return
+
+    def show_own(unraisable: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            shown(unraisable)
+
+    show_own.is_hushed = True  # type: ignore[attr-defined]
+    sys.unraisablehook = show_own
