@@ -132,7 +132,7 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     splits = make_splits(config, dataset)
     network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
     with refusing_memory(dataset.name, "train with a smaller --image-size, or on fewer images"):
-        arrays = jax.block_until_ready(jax.device_put((dataset.images, dataset.labels)))
+        arrays = jax.device_put((dataset.images, dataset.labels))
     return _Inputs(config, dataset, arrays, splits, network, None if is_built_in(training) else model)
 
 
