@@ -20,7 +20,8 @@ from medjax import process
 from medjax.command_help import describe_command, describe_commands, name_of, refuse_unknown, refuse_usage
 from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Train
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, ReadingConfig
-from medjax.errors import DivergedError, RefusedError, command_line, refusal_of, refuse
+from medjax.errors import DivergedError, Problem, RefusedError, command_line, refusal_of, refuse
+from medjax.problem_list import lines_of
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         process.begin()
         _run(_read_as_trained(_parse(arguments), arguments), shlex.join(["medjax", *arguments]))
     except RefusedError as error:
-        process.fail(process.REFUSED, error.lines())
+        process.fail(process.REFUSED, lines_of(error))
     except DivergedError as error:
         process.fail(process.DIVERGED, [str(error)])
     except KeyboardInterrupt:
@@ -238,7 +239,8 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
     from medjax.runs.directory import exact_text
 
     class_names = trained.record["class_names"]
-    ids, each = trained.predict_folds(images, reading=reading)
+    left_out: list[Problem] = []
+    ids, each = trained.predict_folds(images, reading=reading, left_out=left_out)
     header = ["id", "predicted", *(f"p_{name}" for name in class_names)]
     columns = [each.mean(axis=0)]
     if len(each) > 1:
@@ -249,6 +251,8 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
         texts = [text for values in row for text in exact_text(values)]
         rows.append([name, class_names[row[0].argmax()], *texts])
     process.show_csv(rows)
+    if left_out:
+        raise RefusedError(left_out)
 
 
 def _print_audit(command: Audit, audit: Callable[..., dict[str, Any]]) -> None:

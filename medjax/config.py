@@ -36,8 +36,18 @@ class ReadingConfig(Configuration):
     """Skip files whose id, name or folder matches this shell pattern. Repeatable."""
     follow_links: bool = setting(False, "data")
     """Read symbolic links to regular files (never to folders)."""
-    sixteen_bit: Literal["refuse", "high-byte", "stretch"] = setting("refuse", "data")
-    """16-bit PNGs: refuse, keep the high byte, or stretch each image's own range (gray only)."""
+    window: Literal["refuse", "auto"] | tuple[int, int] = setting(
+        "refuse", "data", metavar="auto|LO HI", at_least=0, at_most=65535, is_ascending=True
+    )
+    """Values of 16-bit PNGs that become black and white; auto: 0 and the largest of the bit depth that all use."""
+    fit: Literal["stretch", "pad", "crop"] = setting("stretch", "data")
+    """Images that are not square: stretch them, pad them with black, or keep the square at their center."""
+    background: Literal["refuse", "white", "black"] = setting("refuse", "data")
+    """Images with transparent pixels: refuse them, or lay them on this color."""
+    skip_bad: bool = setting(False, "data")
+    """Leave out images that cannot be read; all are listed in skipped.csv of the run."""
+    max_bad: float = setting(0.01, "data", at_least=0, at_most=1, needs=("skip_bad", True))
+    """Refuse data with a larger fraction of images that cannot be read."""
     max_megapixels: float = setting(64.0, "data", unit="million pixels", above=0)
     """Refuse larger images before decoding them, in million pixels."""
     cache: bool = setting(True, "data")

@@ -3,6 +3,7 @@
 import dataclasses
 import reprlib
 from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -73,7 +74,10 @@ def _fault(kind: Any, value: Any, setting: Setting) -> _Fault | None:
     options = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
         faults = [_fault(option, value, setting) for option in options]
-        return None if None in faults else faults[0]
+        is_tuple = [get_origin(option) is tuple for option in options]
+        # Of a tuple say what is wrong inside, if there may be one.
+        blamed = is_tuple.index(True) if isinstance(value, tuple) and any(is_tuple) else 0
+        return None if None in faults else faults[blamed]
     if get_origin(kind) is Literal:
         return None if value in options else (f"{reprlib.repr(value)} is not a choice", ", ".join(options))
     if get_origin(kind) is tuple:
@@ -92,7 +96,10 @@ def _tuple_fault(options: tuple[Any, ...], value: Any, setting: Setting) -> _Fau
         return f"{reprlib.repr(value)} is not a tuple", "give one, in parentheses"
     if options[-1] is not Ellipsis and len(value) != len(options):
         return f"has {len(value)} values", f"give {len(options)}"
-    return next((fault for element in value if (fault := _fault(options[0], element, setting))), None)
+    fault = next((fault for element in value if (fault := _fault(options[0], element, setting))), None)
+    if fault is None and setting.is_ascending and any(low >= high for low, high in pairwise(value)):
+        return f"{_text(value)} is not ascending", "give the lower number first"
+    return fault
 
 
 def _with_defaults(config: Any, wrong: Collection[str]) -> Any:

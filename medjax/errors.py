@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+LINES_SHOWN = 20
+"""Of a refusal with many problems."""
 _AMOUNT = re.compile(r"allocat(?:e|ing) ([0-9]+(?:\.[0-9]*)?) ?(bytes|[KMGTPE]iB)")
 
 
@@ -30,7 +32,7 @@ class RefusedError(ValueError):
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(self.lines()))
 
-    def lines(self, limit: int = 20) -> list[str]:
+    def lines(self, limit: int = LINES_SHOWN) -> list[str]:
         """One line for each problem, at most `limit`, then the number of the others."""
         lines = [str(problem) for problem in self.problems[:limit]]
         if len(self.problems) > limit:

@@ -19,13 +19,25 @@ class LoadCounts(NamedTuple):
     """How many images loading changed or left out; shown to the user and kept in run.json."""
 
     resized: int = 0  # images of another size than the model's
-    reshaped: int = 0  # of those, images whose aspect ratio changed
+    reshaped: int = 0  # of those, images that were stretched: their aspect ratio changed
+    padded: int = 0  # of those, images padded with black by --fit pad
+    cropped: int = 0  # of those, images cropped to their center by --fit crop
+    composited: int = 0  # images with transparent pixels, laid on --background
     reoriented: int = 0  # images turned upright by their EXIF tag
     recolored: int = 0  # images converted by --color
-    rescaled: int = 0  # 16-bit images reduced to 8 bits by --sixteen-bit
+    rescaled: int = 0  # 16-bit images reduced to 8 bits by --window
     skipped: int = 0  # junk: __MACOSX, ._*, .DS_Store, Thumbs.db, dot folders, text files in the root
     ignored: int = 0  # files left out by --ignore
+    bad: int = 0  # images that cannot be read, left out by --skip-bad
     conflicting: int = 0  # identical images with different labels (.npz and arrays; refused in files)
+
+
+class Window(NamedTuple):
+    """How the values of 16-bit images became gray levels of 8 bits: one rule for all images of a set."""
+
+    low: int  # this value and all below it became 0
+    high: int  # this value and all above it became 255
+    levels: int  # different gray levels that are left, over all images read through it
 
 
 class Dataset(NamedTuple):
@@ -42,6 +54,10 @@ class Dataset(NamedTuple):
     counts: LoadCounts = LoadCounts()
     is_synthetic: bool = False
     grouped_by: tuple[str, ...] = ()  # sources of the groups: "user", and "exact" or "near" duplicates
+    window: Window | None = None  # of its 16-bit images; None if there are none
+    # Width and height, in pixels, of the smallest and of the largest image as it was stored.
+    source_sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
+    bad: tuple[Problem, ...] = ()  # images that cannot be read, left out by --skip-bad
 
     @property
     def num_classes(self) -> int:

@@ -41,6 +41,8 @@ class Setting:
     above: int | float = -math.inf
     at_most: int | float = math.inf
     below: int | float = math.inf
+    is_ascending: bool = False
+    """Whether each number of a tuple must be larger than the one before."""
     needs: tuple[Any, ...] = ()
     """Name of another setting, then its values under which this one has an effect; () always has one."""
 

@@ -78,6 +78,8 @@ RUN = {
         "fingerprint": "0123456789abcdef" * 4,
         "n": 3600,
         "image_shape": [28, 28, 1],
+        "source_sizes": [[64, 64], [64, 64]],
+        "window": None,
         "is_synthetic": True,
         "parts": "random, stratified by class",
         "groups": None,
@@ -92,6 +94,7 @@ RUN = {
             "recolored": 0,
             "skipped": 2,
             "ignored": 0,
+            "bad": 0,
         },
     },
     "model": {

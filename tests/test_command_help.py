@@ -82,6 +82,8 @@ def test_help_all_has_its_options_under_headings():
     assert re.search(r"^cross-validation options:\n  --folds INT", with_folds, flags=re.MULTILINE)
 
 
+SPECIAL = {"window": "auto"}
+"""Values of settings that take words or numbers."""
 EMPTY = {"groups": "3", "only_fold": 3, "stop_baseline": 3.0, "ignore": ("3",), "model_set": ("3",)}
 """What `3` makes of the settings that are empty by default."""
 
@@ -91,7 +93,10 @@ def test_every_setting_has_its_flag(name):
     arguments, expected = [name, "x"], {}
     for entry in entries(command(name).config):
         flag = "--" + entry.name.replace("_", "-")
-        if entry.value in (None, ()):
+        if entry.name in SPECIAL:
+            arguments += [flag, SPECIAL[entry.name]]
+            expected[entry.name] = SPECIAL[entry.name]
+        elif entry.value in (None, ()):
             arguments += [flag, "3"]
             expected[entry.name] = EMPTY[entry.name]
         elif isinstance(entry.value, bool):

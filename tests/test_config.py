@@ -85,7 +85,9 @@ def test_a_setting_needs_one_that_is_there_and_a_value_that_it_takes():
     assert needs
     for needed, *effective in needs:
         for value in effective:
-            require_valid(dataclasses.replace(TrainConfig(), **{needed: value}))
+            is_of_data = needed in {each.name for each in dataclasses.fields(DataConfig)}
+            config = dataclasses.replace(DataConfig() if is_of_data else TrainConfig(), **{needed: value})
+            require_valid(TrainConfig(data=config) if is_of_data else config)
 
 
 def test_values_of_numpy_and_paths_become_plain_ones():

@@ -18,11 +18,12 @@ import PIL
 import platformdirs
 
 from medjax.config import DataConfig
-from medjax.errors import RefusedError
+from medjax.data.memory import available_memory
+from medjax.errors import Problem, RefusedError
 from medjax.files import write_whole
-from medjax.records import Dataset, LoadCounts
+from medjax.records import Dataset, LoadCounts, Window
 
-FORMAT = 1
+FORMAT = 2
 """Increase this when the same source gives another `Dataset`, or the layout of the file changes."""
 
 _CHECKSUM_BYTES = 65
@@ -97,6 +98,9 @@ def _write_dataset(handle: BinaryIO, dataset: Dataset) -> None:
         "class_names": dataset.class_names,
         "counts": dataset.counts._asdict(),
         "has_split": dataset.split is not None,
+        "window": dataset.window,
+        "source_sizes": dataset.source_sizes,
+        "bad": dataset.bad,
     }
     np.save(handle, np.array(json.dumps(text)), allow_pickle=False)
     for name in _ARRAYS:
@@ -105,12 +109,22 @@ def _write_dataset(handle: BinaryIO, dataset: Dataset) -> None:
 
 
 def _read_dataset(handle: BinaryIO) -> Dataset:
+    size, free = os.fstat(handle.fileno()).st_size, available_memory()
+    if free is not None and size > free:
+        raise MemoryError  # the images are read from the source then, which is refused with what they need
     text = json.loads(str(np.load(handle, allow_pickle=False)))
     arrays = {name: np.load(handle, allow_pickle=False) for name in _ARRAYS}
     if not text["has_split"]:
         arrays["split"] = None
+    smallest, largest = text["source_sizes"] or ((), ())
     return Dataset(
-        **arrays, class_names=tuple(text["class_names"]), name="", counts=LoadCounts(**text["counts"])
+        **arrays,
+        class_names=tuple(text["class_names"]),
+        name="",
+        counts=LoadCounts(**text["counts"]),
+        window=Window(*text["window"]) if text["window"] else None,
+        source_sizes=(tuple(smallest), tuple(largest)) if smallest else None,
+        bad=tuple(Problem(*each) for each in text["bad"]),
     )
 
 

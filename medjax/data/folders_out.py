@@ -5,7 +5,7 @@ import shutil
 import stat
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,7 +66,8 @@ def export_split(
         str(id): part for part, chosen in zip(PARTS, (train, test), strict=True) for id in dataset.ids[chosen]
     }
     with _write_folder(target) as folder:
-        _copy_images(origin, folder, part_of, config, on_progress)
+        left_out = {problem.name for problem in dataset.bad}
+        _copy_images(origin, folder, part_of, left_out, config, on_progress)
     return {
         part: dict(zip(dataset.class_names, np.bincount(dataset.labels[chosen]).tolist(), strict=True))
         for part, chosen in zip(PARTS, (train, test), strict=True)
@@ -175,14 +176,20 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _copy_images(
-    source: Path, folder: Path, part_of: dict[str, str], config: DataConfig, on_progress: Progress | None
+    source: Path,
+    folder: Path,
+    part_of: dict[str, str],
+    left_out: Collection[str],
+    config: DataConfig,
+    on_progress: Progress | None,
 ) -> None:
-    """Copy the bytes of every image of `source` into the folder of its part and class."""
+    """Copy the bytes of every image of `source`, but those `left_out`, into the folder of its part and class."""
     try:
         with open_source(source, config) as listing:
             id_of = {
                 image.key: image.id
                 for image in label_by_folder(listing.entries, str(source), config.ignore).images
+                if image.id not in left_out
             }
             if set(id_of.values()) != part_of.keys():
                 raise refuse(source, "has changed while it was read", "run the command again")

@@ -9,27 +9,31 @@ import hashlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from medjax.config import DataConfig
+from medjax.data.bad_images import emptied_classes, refused_bad, warn_of_bad
 from medjax.data.cache import cache_key, file_stamp, read_cached, write_cached
 from medjax.data.decoding.collect import (
     Assembled,
     assemble,
     conflict_problems,
+    develop,
     find_conflicts,
     mixed_color_problems,
+    select,
     warn_of_conflicts,
 )
 from medjax.data.decoding.image import DecodedStack, decode_pixels
+from medjax.data.decoding.window import warn_of_few_levels
 from medjax.data.decoding.worker_pool import Progress, Worker, decode_all, start_workers
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.reading.folder import list_folder
-from medjax.data.reading.layout import ImageEntry, label_by_folder
+from medjax.data.reading.layout import ImageEntry, Layout, label_by_folder
 from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of
 from medjax.data.reading.npz import load_npz
 from medjax.data.reading.sources import (
@@ -45,8 +49,6 @@ from medjax.errors import Problem, RefusedError, listed
 from medjax.records import Dataset, Images, LoadCounts, Names
 
 PHANTOM = "phantom"
-MAX_PROBLEMS = 1_000
-"""Decoding stops after so many bad images."""
 # Of an image in an archive, to guess how many there are; those of Medical MNIST have 1,464.
 _LIKELY_IMAGE_BYTES = 4_096
 _DEFAULTS = DataConfig()
@@ -64,41 +66,75 @@ def load(
     """
     dataset = _load_phantom(config) if source == PHANTOM else _load_source(source, config, on_progress)
     warn_of_conflicts(dataset)
+    warn_of_few_levels(dataset.name, dataset.window)
+    warn_of_bad(dataset.name, dataset.bad, len(dataset.labels) + len(dataset.bad))
     if config.groups is not None:
         groups = read_groups(Path(config.groups), dataset.ids)
         dataset = dataset._replace(groups=groups, grouped_by=("user",))
     return group_duplicates(dataset, config.group_duplicates, config.near_threshold)
 
 
-def load_images(paths: Sequence[str | os.PathLike], config: DataConfig = _DEFAULTS) -> tuple[Images, Names]:
+def load_images(
+    paths: Sequence[str | os.PathLike],
+    config: DataConfig = _DEFAULTS,
+    *,
+    left_out: list[Problem] | None = None,
+) -> tuple[Images, Names]:
     """Load images without labels, and their ids, from files, folders of any depth and archives, in the order given.
 
     An id is the path as given, for folders and archives followed by the name inside. Raises RefusedError as `load` does.
+    With a list `left_out` whatever cannot be used is left out and its problem appended there; RefusedError only if
+    nothing can.
     """
-    images: list[Images] = []
+    parts: list[tuple[Assembled, list[int]]] = []
     ids: list[str] = []
     problems: list[Problem] = []
+    bad: list[Problem] = []
     channels: Counter[int] = Counter()
     examples: dict[int, str] = {}
     for path in [os.fspath(path) for path in paths]:
         try:
             with open_unlabelled(path, config) as (listing, layout):
-                assembled, faults = _decode(listing, layout.images, config)
+                assembled, unread = _decode(listing, layout.images, config)
         except RefusedError as error:
             problems += error.problems
             continue
-        problems += layout.problems + faults
-        images.append(assembled.images)
-        ids += [image.id for image in layout.images]
+        problems += layout.problems
+        bad += unread.values()
+        kept = [position for position in range(len(layout.images)) if position not in unread]
+        parts.append((assembled, kept))
+        ids += [layout.images[position].id for position in kept]
         channels += assembled.channels
         for count, position in assembled.examples.items():
             examples.setdefault(count, layout.images[position].id)
-    problems += mixed_color_problems(channels, examples)
-    if not ids and not problems:
-        problems.append(Problem(listed([*map(str, paths)]), "contain no images", "give PNG or JPEG images"))
-    if problems:
-        raise RefusedError(problems)
-    return np.concatenate([stack for stack in images if len(stack)]), np.array(ids)
+    _require_usable(paths, ids, problems, bad, config, left_out)
+    if mixed := mixed_color_problems(channels, examples):
+        raise RefusedError(mixed)
+    name = listed([*map(str, paths)], 1)
+    warn_of_few_levels(name, develop([assembled for assembled, _ in parts], config.window))
+    images = [select(assembled, np.array(kept, np.int64)).images for assembled, kept in parts if kept]
+    return images[0] if len(images) == 1 else np.concatenate(images), np.array(ids)
+
+
+def _require_usable(
+    paths: Sequence[str | os.PathLike],
+    ids: Sequence[str],
+    problems: Sequence[Problem],
+    bad: Sequence[Problem],
+    config: DataConfig,
+    left_out: list[Problem] | None,
+) -> None:
+    """Raise RefusedError for `problems` and `bad` images that may not be left out, and where nothing else is there."""
+    name, total = listed([*map(str, paths)]), len(ids) + len(bad)
+    if not ids:
+        nothing = Problem(name, "contain no images", "give PNG or JPEG images")
+        raise RefusedError([*problems, *bad] or nothing)
+    if left_out is not None:
+        left_out += [*problems, *bad]
+    elif refused := [*problems, *refused_bad(bad, total, config)]:
+        raise RefusedError(refused)
+    else:
+        warn_of_bad(name, bad, total)
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -118,8 +154,9 @@ def _with_length(data: bytes) -> bytes:
 def _load_phantom(config: DataConfig) -> Dataset:
     made = make_phantom()
     decoded = (([i], decode_pixels(image, config).stacked()) for i, image in enumerate(made.images))
-    assembled = assemble(decoded, len(made.images), config.image_size)
-    return made._replace(images=assembled.images, counts=LoadCounts(**assembled.changes))
+    assembled = assemble(decoded, len(made.images), config)
+    counts = LoadCounts(**assembled.changes)
+    return made._replace(images=assembled.images, counts=counts, source_sizes=assembled.sizes)
 
 
 def _load_source(source: str | os.PathLike, config: DataConfig, on_progress: Progress | None) -> Dataset:
@@ -156,24 +193,38 @@ def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: P
         nullcontext(folder) if folder is not None else open_archive(path) as listing,
     ):
         layout = label_by_folder(listing.entries, str(path), config.ignore)
-        assembled, problems = _decode(listing, layout.images, config, on_progress, workers)
+        assembled, bad = _decode(listing, layout.images, config, on_progress, workers)
+    return _make_dataset(path, layout, assembled, bad, config)
+
+
+def _make_dataset(
+    path: Path, layout: Layout, assembled: Assembled, bad: Mapping[int, Problem], config: DataConfig
+) -> Dataset:
+    """The data set of all images but the `bad` ones, by their positions; RefusedError if anything else is wrong."""
     ids = [image.id for image in layout.images]
     label_of = {name: label for label, name in enumerate(layout.class_names)}
     labels = np.array([label_of[image.class_name] for image in layout.images], np.int32)
-    problems = layout.problems + problems
+    problems = layout.problems + refused_bad([*bad.values()], len(ids), config)
     problems += mixed_color_problems(assembled.channels, {n: ids[i] for n, i in assembled.examples.items()})
     problems += conflict_problems(find_conflicts(assembled.digests, labels), ids, labels, layout.class_names)
+    problems = problems or emptied_classes(layout.images, bad)
     if problems:
         raise RefusedError(problems)
+    window = develop([assembled], config.window)
+    kept = np.delete(np.arange(len(ids)), [*bad])
+    images = select(assembled, kept)
     return Dataset(
-        images=assembled.images,
-        labels=labels,
+        images=images.images,
+        labels=labels[kept],
         class_names=layout.class_names,
-        ids=np.array(ids),
-        digests=assembled.digests,
+        ids=np.array(ids)[kept],
+        digests=images.digests,
         name=source_name(path),
-        split=np.array([image.part for image in layout.images]) if layout.images[0].part else None,
-        counts=LoadCounts(**assembled.changes, skipped=layout.skipped, ignored=layout.ignored),
+        split=np.array([image.part for image in layout.images])[kept] if layout.images[0].part else None,
+        counts=LoadCounts(**assembled.changes, skipped=layout.skipped, ignored=layout.ignored, bad=len(bad)),
+        window=window,
+        source_sizes=assembled.sizes,
+        bad=tuple(bad.values()),
     )
 
 
@@ -195,10 +246,10 @@ def _decode(
     config: DataConfig,
     on_progress: Progress | None = None,
     workers: Sequence[Worker] = (),
-) -> tuple[Assembled, list[Problem]]:
-    """Arrays of the images, and the problems of those that cannot be decoded."""
+) -> tuple[Assembled, dict[int, Problem]]:
+    """Arrays of the images, and the problems of those that cannot be used, by their positions in ascending order."""
     positions = {image.key: position for position, image in enumerate(images)}
-    problems: list[Problem] = []
+    bad: dict[int, Problem] = {}
 
     def decoded() -> Iterator[tuple[Sequence[int], DecodedStack]]:
         for keys, result in decode_all(listing.read(positions), len(images), config, on_progress, workers):
@@ -206,9 +257,7 @@ def _decode(
             if not isinstance(result, Fault):
                 yield found, result
                 continue
-            problems.extend(problem_of(images[position].id, result) for position in found)
-            if len(problems) >= MAX_PROBLEMS:
-                return
+            bad.update((position, problem_of(images[position].id, result)) for position in found)
 
-    assembled = assemble(decoded(), len(images), config.image_size)
-    return assembled, sorted(problems)
+    assembled = assemble(decoded(), len(images), config)
+    return assembled, dict(sorted(bad.items()))

@@ -49,6 +49,7 @@ def audit(
         if directory is not None:
             display.start("drawing")
             _draw(directory, dataset, groups)
+            run_files.write_skipped(directory, dataset.bad)
             run_files.write_json(directory / "audit.json", found)
     return found
 

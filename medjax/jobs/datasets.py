@@ -1,6 +1,7 @@
 """Data sets: download, copy into train and test folders, read."""
 
 from pathlib import Path
+from typing import Any
 
 from medjax.config import DataConfig
 from medjax.data.download import fetch
@@ -52,5 +53,19 @@ def load_dataset(source: str | Path | Dataset, config: DataConfig, display: Disp
     display.start("reading")
     dataset = load(source, config, on_progress=display.advance)
     found = f"{dataset.name}: {len(dataset.labels):,} images of {len(dataset.class_names)} classes"
-    display.say("; ".join([found, *wording.loading(dataset.counts._asdict())]))
+    display.say("; ".join([found, *wording.loading(describe_loading(dataset))]))
     return dataset
+
+
+def describe_loading(dataset: Dataset) -> dict[str, Any]:
+    """The fields of run.json's block `data` that say how images were made of what is stored.
+
+    `image_shape`; `source_sizes`, width and height of the smallest and of the largest image, null if unknown; `window`,
+    that of 16-bit images, null if there are none; and `loading`, the numbers of images that were changed or left out.
+    """
+    return {
+        "image_shape": list(dataset.images.shape[1:]),
+        "source_sizes": dataset.source_sizes and [list(size) for size in dataset.source_sizes],
+        "window": dataset.window and dataset.window._asdict(),
+        "loading": dataset.counts._asdict(),
+    }

@@ -64,6 +64,7 @@ def keep_external(
         run_files.PredictedPart(name, part, np.full(len(part.labels), NO_FOLD), 0)
         for name, part in (("external", new), ("identical", old))
     ]
+    run_files.write_skipped(folder, dataset.bad)
     run_files.write_predictions(folder / "predictions.csv", dataset, parts)
     run_files.write_json(folder / "metrics.json", scores)
     return {**scores, "directory": str(folder)}

@@ -227,6 +227,7 @@ def _train_and_score(
     """Train, score, write and draw; run.json ends with the run's status."""
     config, dataset, arrays, splits, network, _ = inputs
     trained_on = np.unique(np.concatenate([splits[fold].train for fold in folds_of(config)]))
+    run_files.write_skipped(directory, dataset.bad)
     run_files.write_digests(directory / TRAINED, dataset.digests[trained_on])
     seconds = {"load": time.perf_counter() - started}
     trained = train_folds(

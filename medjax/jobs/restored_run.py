@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from medjax.config import CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
 from medjax.config_checks import from_dict, require_valid
 from medjax.data.load import fingerprint, load_images
-from medjax.errors import refuse
+from medjax.errors import Problem, refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import (
@@ -108,14 +108,21 @@ class Run:
         return ids, probabilities.mean(axis=0)
 
     def predict_folds(
-        self, paths: Sequence[str | Path], *, reading: ReadingConfig | None = None
+        self,
+        paths: Sequence[str | Path],
+        *,
+        reading: ReadingConfig | None = None,
+        left_out: list[Problem] | None = None,
     ) -> tuple[Names, Float32[np.ndarray, "fold m class"]]:
-        """Ids and class probabilities of unlabelled images, by the network of each fold; see `predict`."""
+        """Ids and class probabilities of unlabelled images, by the network of each fold; see `predict`.
+
+        With a list `left_out` images that cannot be used are left out and their problems appended there, not raised.
+        """
         if not paths:
             raise refuse("IMAGES", "none given", "name image files, folders or archives")
         config = from_dict(self.record["config"])
         settings = _like_trained(self, _read_by(config, reading))
-        images, ids = load_images(paths, settings)
+        images, ids = load_images(paths, settings, left_out=left_out)
         _require_converged(self, folds_of(config))
         network, learner = _make_learner(self, config, [])
         each = [
@@ -250,12 +257,27 @@ def _restore(run: Run, config: Config, network: Network, fold: int) -> Variables
 
 
 def _like_trained(run: Run, settings: DataConfig) -> DataConfig:
-    """The settings with the color that the network takes made explicit; RefusedError where another is asked for."""
+    """The settings with the color that the network takes, and the window that was found for the run's own images.
+
+    RefusedError where another color is asked for.
+    """
     color: Literal["gray", "rgb"] = "gray" if run.record["data"]["image_shape"][-1] == 1 else "rgb"
     if settings.color not in ("source", color):
         reason = f"the network of {run.directory} was trained on {color} images"
         raise refuse(f"--color {settings.color}", reason, "leave it out: images are converted")
-    return dataclasses.replace(settings, color=color)
+    settings = dataclasses.replace(settings, color=color)
+    return dataclasses.replace(settings, window=_window_of(run)) if settings.window == "auto" else settings
+
+
+def _window_of(run: Run) -> Literal["auto"] | tuple[int, int]:
+    """The window that was found for the run's own images; "auto" if none of them had 16 bits."""
+    window = run.record["data"].get("window")
+    if window is None:
+        return "auto"
+    low, high = (window.get(name) if isinstance(window, dict) else None for name in ("low", "high"))
+    if not (type(low) is type(high) is int and 0 <= low < high < 2**16):
+        raise refuse(run.directory / "run.json", "data.window is not a window", "restore it from a copy")
+    return low, high
 
 
 def _read(data: str | Path | Dataset, settings: DataConfig, *, is_quiet: bool) -> Dataset:

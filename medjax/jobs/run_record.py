@@ -17,6 +17,7 @@ import numpy as np
 from medjax.config import CrossvalConfig
 from medjax.data.load import fingerprint
 from medjax.data.splitting import leakage
+from medjax.jobs.datasets import describe_loading
 from medjax.jobs.from_config import Config, folds_of, is_built_in, kept_test, training_of, with_absolute_paths
 from medjax.models.network import Network
 from medjax.models.summary import summarize_network
@@ -113,7 +114,6 @@ def describe_data(
         "path": None if source is None else path,
         "fingerprint": fingerprint(dataset),
         "n": len(dataset.labels),
-        "image_shape": list(dataset.images.shape[1:]),
         "is_synthetic": dataset.is_synthetic,
         "parts": parts,
         "groups": describe_groups(dataset),
@@ -121,7 +121,7 @@ def describe_data(
             part: dict(zip(dataset.class_names, _count_classes(dataset, chosen), strict=True))
             for part, chosen in indices.items()
         },
-        "loading": dataset.counts._asdict(),
+        **describe_loading(dataset),
     }
 
 

@@ -13,16 +13,20 @@ from medjax.settings import Heading
 UNDEFINED = "undefined"
 
 LOADING = {
-    "resized": "resized to the model's size",
-    "reshaped": "with another aspect ratio, so stretched or squeezed by the resizing",
+    "resized": "resized{source} to {size} pixels, the model's size",
+    "reshaped": "not square, so stretched or squeezed by the resizing; --fit pad or crop keeps their shape",
+    "padded": "not square, so padded with black",
+    "cropped": "not square, so cropped to the square at their center",
+    "composited": "with transparent pixels, laid on the chosen background",
     "reoriented": "rotated or mirrored as the EXIF tag says",
     "recolored": "converted to the chosen color mode",
-    "rescaled": "reduced from 16 to 8 bits",
+    "rescaled": "reduced from 16 to 8 bits{window}",
     "skipped": "skipped as junk (system files, and notes beside the images)",
     "ignored": "excluded by --ignore",
+    "bad": "that cannot be used, left out by --skip-bad",
     "conflicting": "stored in the source under two labels",
 }
-"""Meaning of each count of `medjax.records.LoadCounts`, after words such as "12 images"."""
+"""Meaning of each count of `medjax.records.LoadCounts`, after words such as "12 images"; `loading` fills the gaps."""
 
 _MOST_DECIMALS = 6
 
@@ -126,11 +130,22 @@ def shape(sides: list[int]) -> str:
     return " × ".join(map(str, sides))
 
 
-def loading(counts: Mapping[str, int]) -> list[str]:
-    """What loading did to the images: one sentence for each count that is not zero."""
+def loading(data: Mapping[str, Any]) -> list[str]:
+    """What loading did to the images, from the block `data` of run.json: one sentence for each count that is not zero."""
+    height, width = data["image_shape"][:2]
+    smallest, largest = (" by ".join(map(str, size)) for size in data["source_sizes"] or ("", ""))
+    between = smallest if smallest == largest else f"between {smallest} and {largest}"
+    window = data["window"]
+    gaps = {
+        "source": f" from {between}" if between else "",
+        "size": f"{width} by {height}",
+        "window": f": values {window['low']} to {window['high']} as {window['levels']} gray levels"
+        if window
+        else "",
+    }
     return [
-        f"{counted(n, 'file' if name in ('skipped', 'ignored') else 'image')} {LOADING.get(name, name)}"
-        for name, n in counts.items()
+        f"{counted(n, 'file' if name in ('skipped', 'ignored') else 'image')} {LOADING[name].format(**gaps)}"
+        for name, n in data["loading"].items()
         if n
     ]
 

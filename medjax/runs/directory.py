@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from medjax.csv_text import write_csv
-from medjax.errors import refuse
+from medjax.errors import Problem, refuse
 from medjax.files import write_whole
+from medjax.problem_list import as_csv
 from medjax.records import Dataset, Predictions
 
 HISTORY_FIELDS = (
@@ -173,6 +174,12 @@ def write_text(path: Path, text: str) -> None:
     with write_whole(path) as file:
         # A path may hold bytes that are no UTF-8, which Python keeps as unpaired surrogates: the escapes of JSON.
         file.write(text.encode(errors="backslashreplace"))
+
+
+def write_skipped(directory: Path, bad: Sequence[Problem]) -> None:
+    """Write skipped.csv, a row for each image that was left out because it cannot be used; nothing if there is none."""
+    if bad:
+        write_text(directory / "skipped.csv", as_csv(bad))
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

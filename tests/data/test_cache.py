@@ -14,7 +14,8 @@ from medjax.data import cache
 from medjax.data import load as sources
 from medjax.data.cache import cache_folder, cache_key, file_stamp, read_cached, write_cached
 from medjax.data.load import load
-from medjax.records import Dataset, LoadCounts
+from medjax.errors import Problem
+from medjax.records import Dataset, LoadCounts, Window
 from tests.sample_files import medmnist_arrays, small_set, snapshot, write_folder, write_npz, write_zip
 
 
@@ -39,6 +40,9 @@ def make_dataset(n=3, split=None):
         name="",
         split=split,
         counts=LoadCounts(resized=n, skipped=2),
+        window=Window(0, 4095, 200),
+        source_sizes=((2, 3), (40, 50)),
+        bad=(Problem("é/9", "is empty", "copy it again"),),
     )
 
 
@@ -92,7 +96,8 @@ def test_nothing_is_read_or_written_unless_wanted(folder, source):
 @pytest.mark.parametrize(
     "change",
     [{"image_size": 9}, {"color": "rgb"}, {"ignore": ("x",)}, {"follow_links": True}, {"max_megapixels": 3.0},
-     {"sixteen_bit": "stretch"}],
+     {"window": "auto"}, {"window": (0, 9)}, {"fit": "pad"}, {"background": "white"}, {"skip_bad": True},
+     {"max_bad": 0.5}],
 )  # fmt: skip
 def test_other_settings_have_other_keys(change):
     assert cache_key("stamp", DataConfig(**change)) != cache_key("stamp", DataConfig())
@@ -149,6 +154,13 @@ def test_every_flipped_byte_is_found(tmp_path_factory, data):
         assert read_cached("key") is None
         path.write_bytes(whole)
         assert_same(read_cached("key"), make_dataset())
+
+
+def test_an_entry_that_does_not_fit_into_memory_is_not_read(folder, monkeypatch):
+    write_cached("key", make_dataset())
+    monkeypatch.setattr(cache, "available_memory", lambda: 500)
+    assert read_cached("key") is None
+    monkeypatch.undo()
 
 
 def test_damage_is_overwritten(folder, source, monkeypatch):

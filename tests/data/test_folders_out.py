@@ -98,13 +98,22 @@ def test_settings_decide_which_images_are_copied_but_not_their_bytes(tmp_path):
     (source / "dog/link.png").unlink()
     (tmp_path / "elsewhere.png").write_bytes(png(88))
     (source / "dog/link.png").symlink_to(tmp_path / "elsewhere.png")
-    config = DataConfig(6, color="gray", ignore=("bad.png",), follow_links=True, cache=False)
+    config = DataConfig(image_size=6, color="gray", ignore=("bad.png",), follow_links=True, cache=False)
     export_split(source, tmp_path / "out", 0.3, config=config)
     found = {name.split("/", 1)[1]: data for name, data in files_of(tmp_path / "out").items()}
     expected = {**tree, "dog/link.png": png(88)}
     del expected["cat/bad.png"], expected["cat/0.png"]
     assert found == expected
     assert not any(path.is_symlink() for path in (tmp_path / "out").rglob("*"))
+
+
+def test_images_that_cannot_be_used_are_not_copied_where_they_may_be_left_out(tmp_path):
+    source = write_folder(tmp_path / "set", {**small_set(8), "cat/bad.png": b"bad"})
+    config = DataConfig(image_size=6, skip_bad=True, max_bad=0.1, cache=False)
+    with pytest.warns(UserWarning, match="1 of 17 images"):
+        export_split(source, tmp_path / "out", 0.25, config=config)
+    found = {name.split("/", 1)[1] for name in files_of(tmp_path / "out")}
+    assert found == {*small_set(8)}
 
 
 def test_an_empty_folder_may_be_the_target_a_used_one_may_not(tmp_path):
@@ -239,7 +248,7 @@ def wait(done, total):
         sys.stdin.read()
 
 export._PROGRESS_IMAGES = 5
-export.export_split(sys.argv[1], sys.argv[2], 0.25, config=DataConfig(6, cache=False), on_progress=wait)
+export.export_split(sys.argv[1], sys.argv[2], 0.25, config=DataConfig(image_size=6, cache=False), on_progress=wait)
 """
 
 

@@ -1,5 +1,6 @@
 """`load` and `load_images` as a whole."""
 
+import dataclasses
 import gc
 import itertools
 import os
@@ -20,7 +21,9 @@ from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
 from medjax.records import LoadCounts
 from tests.sample_files import (
+    encode,
     jpeg,
+    medmnist_arrays,
     parted_set,
     png,
     raw_png,
@@ -119,15 +122,16 @@ def test_names_of_files_say_nothing_of_their_format(tmp_path):
 def test_every_change_is_counted(tmp_path):
     tree = {"cat/1": png(1, (6, 6)), "cat/2": png(2, (9, 9)), "dog/1": png(3, (9, 6)), "dog/2": png(4, (6, 6, 3)),
             "dog/3": raw_png(6, 6, bit_depth=16), "README": b"", "dog/.DS_Store": b"", "dog/4": b"bad"}  # fmt: skip
-    config = DataConfig(6, color="gray", sixteen_bit="high-byte", ignore=("dog/4",), cache=False)
-    dataset = load(write_folder(tmp_path, tree), config)
+    config = DataConfig(image_size=6, color="gray", window=(0, 65535), ignore=("dog/4",), cache=False)
+    with pytest.warns(UserWarning, match="1 gray levels left"):
+        dataset = load(write_folder(tmp_path, tree), config)
     assert dataset.counts == LoadCounts(resized=2, reshaped=1, recolored=1, rescaled=1, skipped=2, ignored=1)
 
 
 def test_color_is_the_sources_own_unless_chosen(tmp_path):
     root = write_folder(tmp_path, {"cat/1": png(1, (6, 6, 3)), "dog/1": png(2, (6, 6, 3))})
     assert load(root, PLAIN).images.shape[-1] == 3
-    assert load(root, DataConfig(6, color="gray", cache=False)).images.shape[-1] == 1
+    assert load(root, DataConfig(image_size=6, color="gray", cache=False)).images.shape[-1] == 1
 
 
 def test_links_may_be_followed(tmp_path):
@@ -164,11 +168,161 @@ def test_loading_leaves_the_source_as_it_is(tmp_path):
     assert snapshot(tmp_path) == before
 
 
-def test_a_hopeless_source_is_not_decoded_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_PROBLEMS", 3)
+def test_every_bad_image_is_listed(tmp_path):
     with pytest.raises(RefusedError) as refusal:
-        load(write_folder(tmp_path, dict.fromkeys(small_set(5), b"bad")), PLAIN)
-    assert len(refusal.value.problems) == 3
+        load(write_folder(tmp_path, dict.fromkeys(small_set(50), b"bad")), PLAIN)
+    assert [problem.name for problem in refusal.value.problems] == sorted(small_set(50))
+
+
+def with_bad(count, images_per_class=40):
+    """A sound set, and the names of its first images, which are damaged."""
+    tree = small_set(images_per_class)
+    names = sorted(tree)[:count]
+    return {**tree, **dict.fromkeys(names, b"\x89PNG\r\n\x1a\n broken")}, names
+
+
+SKIPPING = DataConfig(image_size=6, cache=False, skip_bad=True, max_bad=0.1)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize("cache", [False, True])
+def test_bad_images_are_left_out_by_choice(tmp_path, kind, cache, monkeypatch):
+    monkeypatch.setenv("MEDJAX_CACHE_DIR", str(tmp_path / "cache"))
+    tree, names = with_bad(5)
+    write = {"folder": write_folder, "zip": write_zip}[kind]
+    path = write(tmp_path / {"folder": "set", "zip": "set.zip"}[kind], tree)
+    sound = write_folder(tmp_path / "sound", {name: tree[name] for name in tree if name not in names})
+    expected = load(sound, PLAIN)
+    for _ in range(1 + cache):  # the second from the cache
+        with pytest.warns(
+            UserWarning, match="set: 5 of 80 images cannot be used and are left out: cat/0.png"
+        ):
+            dataset = load(path, dataclasses.replace(SKIPPING, cache=cache))
+        for one, other in zip(dataset[:5], expected[:5], strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert [problem.name for problem in dataset.bad] == names
+        assert all("truncated" in problem.reason for problem in dataset.bad)
+        assert dataset.counts.bad == 5
+        monkeypatch.setattr(sources, "_load", lambda *_: pytest.fail("decoded again"))
+
+
+def test_too_many_bad_images_are_refused_with_the_fraction_that_is_enough(tmp_path):
+    tree, names = with_bad(9)
+    root = write_folder(tmp_path, tree)
+    with pytest.raises(RefusedError) as refusal:
+        load(root, SKIPPING)
+    first, *others = refusal.value.problems
+    assert str(first) == (
+        "--max-bad: 9 of 80 images cannot be used, a larger fraction than 0.1 (mend them, or give --max-bad 0.113)"
+    )
+    assert [problem.name for problem in others] == names
+    with pytest.warns(UserWarning, match="9 of 80"):
+        assert len(load(root, dataclasses.replace(SKIPPING, max_bad=0.113)).labels) == 71
+
+
+def test_bad_images_are_refused_with_the_options_that_leave_them_out(tmp_path):
+    root = write_folder(tmp_path, with_bad(5)[0])
+    with pytest.raises(RefusedError) as refusal:
+        load(root, PLAIN)
+    assert str(refusal.value.problems[0]) == (
+        "5 of 80 images: cannot be used (mend them, or leave them out: --skip-bad --max-bad 0.063)"
+    )
+    assert len(refusal.value.problems) == 6
+
+
+@pytest.mark.parametrize(("tree", "lost"), [(small_set(), "dog"), (parted_set(), "test/dog")])
+def test_a_class_or_part_that_loses_all_images_is_refused(tmp_path, tree, lost):
+    bad = {name: b"" for name in tree if name.startswith(lost)}
+    with pytest.raises(RefusedError) as refusal:
+        load(write_folder(tmp_path, {**tree, **bad}), dataclasses.replace(SKIPPING, max_bad=0.5))
+    assert [problem.name for problem in refusal.value.problems] == [lost]
+    assert "has no image left: none of its 2 can be used" in str(refusal.value)
+
+
+def test_wrong_names_are_refused_whatever_may_be_left_out(tmp_path):
+    root = write_folder(tmp_path, {**with_bad(1)[0], "dog/deeper/1.png": png(1)})
+    with pytest.raises(RefusedError, match="nested too deep") as refusal:
+        load(root, SKIPPING)
+    assert len(refusal.value.problems) == 1
+
+
+def deep_set(top):
+    """Two classes of images whose values go from 0 to `top`."""
+    ramp = np.linspace(0, top, 80).reshape(10, 8).astype(np.uint16)
+    return {
+        f"{name}/{n}.png": encode(np.roll(ramp, 8 * n + k)) for k, name in enumerate("ab") for n in range(3)
+    }
+
+
+@pytest.mark.parametrize(
+    ("top", "high"), [(255, 255), (300, 1023), (4095, 4095), (9000, 16383), (65535, 65535)]
+)
+def test_the_window_is_that_of_the_bit_depth_in_use(tmp_path, top, high):
+    root = write_folder(tmp_path, deep_set(top))
+    config = DataConfig(image_size=8, window="auto", cache=False)
+    dataset = load(root, config)
+    assert dataset.window[:2] == (0, high)
+    assert dataset.window.levels >= 64
+    assert dataset.counts.rescaled == 6
+    assert dataset.images.dtype == np.uint8
+    assert abs(int(dataset.images.max()) - 255 * top / high) < 20
+
+
+def test_an_image_looks_the_same_whatever_else_is_in_the_set_but_for_the_bit_depth(tmp_path):
+    tree = deep_set(4000)
+    brighter = {**tree, "b/9.png": encode(np.full((10, 8), 4095, np.uint16))}
+    config = DataConfig(image_size=8, window="auto", cache=False)
+    first, second = (
+        load(write_folder(tmp_path / n, each), config) for n, each in (("1", tree), ("2", brighter))
+    )
+    np.testing.assert_array_equal(first.images, second.images[:6])
+
+
+def test_arrays_of_sixteen_bits_are_read_through_a_window(tmp_path):
+    arrays = {
+        name: array.astype(np.uint16) * 16 if name.endswith("images") else array
+        for name, array in medmnist_arrays(12).items()
+    }
+    path = write_npz(tmp_path / "set.npz", arrays)
+    with pytest.raises(RefusedError, match="--window auto"):
+        load(path, PLAIN)
+    dataset = load(path, DataConfig(image_size=8, window="auto", cache=False))
+    assert dataset.window[:2] == (0, 4095)
+    assert dataset.counts.rescaled == 36
+
+
+def test_digests_do_not_depend_on_window_or_fit(tmp_path):
+    root = write_folder(tmp_path, deep_set(4000))
+    first, second = (
+        load(root, DataConfig(window=window, fit=fit, cache=False))
+        for window, fit in (("auto", "stretch"), ((100, 3000), "crop"))
+    )
+    assert not np.array_equal(first.images, second.images)
+    np.testing.assert_array_equal(first.digests, second.digests)
+
+
+def test_few_gray_levels_are_warned_of_from_the_cache_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDJAX_CACHE_DIR", str(tmp_path / "cache"))
+    root = write_folder(tmp_path / "set", deep_set(4095))
+    for _ in range(2):
+        with pytest.warns(
+            UserWarning, match="set: its 16-bit images have 1[0-9] gray levels left, read from 0 to 65535"
+        ):
+            dataset = load(root, DataConfig(window=(0, 65535)))
+    assert dataset.window.levels < 20
+
+
+def test_workers_send_sixteen_bits_and_sizes(tmp_path, monkeypatch):
+    root = write_folder(tmp_path, {**deep_set(4095), "a/9.png": encode(np.full((30, 20), 7, np.uint16))})
+    config = DataConfig(image_size=8, window="auto", cache=False)
+    expected = load(root, config)
+    monkeypatch.setattr("medjax.data.decoding.worker_pool.MIN_IMAGES_PER_WORKER", 2)
+    monkeypatch.setattr("medjax.data.decoding.worker_pool._BATCH_IMAGES", 2)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
+    dataset = load(root, config)
+    assert_same_images(dataset, expected)
+    assert dataset.window == expected.window
+    assert dataset.source_sizes == expected.source_sizes == ((8, 10), (20, 30))
 
 
 def test_the_phantom(monkeypatch):
@@ -233,9 +387,11 @@ def test_images_without_labels_are_refused_all_at_once(tmp_path, monkeypatch):
     with pytest.raises(RefusedError) as refusal:
         load_images(["scans", "missing.png", "pipe", "a.npz"], PLAIN)
     names = [problem.name for problem in refusal.value.problems]
-    assert names == ["scans/b/notes.txt", "scans/bad.png", "missing.png", "pipe", "a.npz"]
+    assert names == ["missing.png", "pipe", "a.npz", "scans/b/notes.txt", "scans/bad.png"]
     assert "--ignore 'scans/bad.png'" in str(refusal.value)
-    images, _ = load_images(["scans"], DataConfig(6, ignore=("scans/bad.png", "*.txt"), cache=False))
+    images, _ = load_images(
+        ["scans"], DataConfig(image_size=6, ignore=("scans/bad.png", "*.txt"), cache=False)
+    )
     assert len(images) == 1
 
 
@@ -245,7 +401,7 @@ def test_images_without_labels_must_agree_in_color(tmp_path):
         path.write_bytes(png(1, shape))
     with pytest.raises(RefusedError, match="--color gray"):
         load_images(paths, PLAIN)
-    assert load_images(paths, DataConfig(6, color="rgb"))[0].shape == (2, 6, 6, 3)
+    assert load_images(paths, DataConfig(image_size=6, color="rgb"))[0].shape == (2, 6, 6, 3)
 
 
 def test_no_images_at_all(tmp_path):

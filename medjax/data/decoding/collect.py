@@ -6,45 +6,119 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8, UInt16
 
+from medjax.config import DataConfig
 from medjax.data.decoding.image import DecodedStack
+from medjax.data.decoding.resize import Size
+from medjax.data.decoding.window import apply_window, choose_window, window_table
+from medjax.data.memory import require_memory
 from medjax.data.reading.listing import Fault, problem_of
-from medjax.errors import Problem, listed
-from medjax.records import Dataset, Images, Labels
+from medjax.errors import Problem, listed, refuse
+from medjax.records import Dataset, Images, Indices, Labels, Window
+
+_MOVED_TOGETHER = 256  # images
+
+
+class Deep(NamedTuple):
+    """The values of 16-bit images, kept until the window of the set is known."""
+
+    values: UInt16[np.ndarray, "n height width channel"]
+    is_deep: Bool[np.ndarray, "n"]  # the others have 8 bits
+    largest: int  # value in any of them, at full size
 
 
 class Assembled(NamedTuple):
     """All decoded images, in the order of their positions."""
 
-    images: Images
+    images: Images  # those of 16 bits only after `develop`
     digests: UInt8[np.ndarray, "n 32"]
     changes: Counter[str]  # number of images by field of LoadCounts
     examples: dict[int, int]  # by number of channels: position of the first image with so many
     channels: Counter[int]  # number of images by number of channels
+    sizes: tuple[Size, Size] | None = None  # of the smallest and the largest image, before any change
+    deep: Deep | None = None
 
 
-def assemble(decoded: Iterable[tuple[Sequence[int], DecodedStack]], size: int, image_size: int) -> Assembled:
+def assemble(
+    decoded: Iterable[tuple[Sequence[int], DecodedStack]], size: int, config: DataConfig
+) -> Assembled:
     """Put `size` images into one array, each at its position, in whatever order they come.
 
-    The first image fixes the number of channels; images with another number are counted and not copied.
+    The first image fixes the number of channels; images with another number are counted and not copied. Raises
+    RefusedError before the first is decoded if they do not fit into memory.
     """
-    images = np.empty((0, image_size, image_size, 1), np.uint8)
+    side = config.image_size
+    require_memory(size, side, _least_bytes(config))
+    images = np.empty((0, side, side, 1), np.uint8)
+    values, is_deep, largest = None, np.zeros(size, bool), 0
     digests = np.zeros((size, 32), np.uint8)
     changes: Counter[str] = Counter()
     examples: dict[int, int] = {}
     channels: Counter[int] = Counter()
+    sizes: tuple[Size, Size] | None = None
     for positions, stack in decoded:
         count = stack.pixels.shape[-1]
         if not channels:
-            images = np.empty((size, image_size, image_size, count), np.uint8)
+            images = _empty((size, side, side, count), np.uint8)
         channels[count] += len(positions)
         examples[count] = min(*positions, examples.get(count, size))
         changes.update(dict.fromkeys(stack.changes, len(positions)))
+        sizes = _range([stack.size, *(sizes or ())])
         digests[positions] = stack.digests
-        if count == images.shape[-1]:
+        if count != images.shape[-1]:
+            continue
+        if stack.pixels.dtype == np.uint8:
             images[positions] = stack.pixels
-    return Assembled(images, digests, changes, examples, channels)
+            continue
+        values = _empty(images.shape, np.uint16) if values is None else values
+        values[positions], is_deep[positions] = stack.pixels, True
+        largest = max(largest, stack.largest)
+    deep = None if values is None else Deep(values, is_deep, largest)
+    return Assembled(images, digests, changes, examples, channels, sizes, deep)
+
+
+def develop(parts: Sequence[Assembled], choice: str | tuple[int, int]) -> Window | None:
+    """Make gray levels of all images of 16 bits through one window, which is returned; None if there are no such images."""
+    found = [(part.images, part.deep) for part in parts if part.deep is not None]
+    if not found:
+        return None
+    low, high = choose_window(choice, max(deep.largest for _, deep in found))
+    table = window_table(low, high)
+    is_used = [apply_window(table, deep.values, deep.is_deep, images) for images, deep in found]
+    return Window(low, high, int(np.any(is_used, axis=0).sum()))
+
+
+def select(assembled: Assembled, kept: Indices) -> Assembled:
+    """Only the images at `kept`, in ascending order; made in place, so that memory holds no second copy."""
+    if len(kept) < len(assembled.images):
+        for start in range(0, len(kept), _MOVED_TOGETHER):
+            chosen = kept[start : start + _MOVED_TOGETHER]
+            assembled.images[start : start + len(chosen)] = assembled.images[chosen]
+    return assembled._replace(
+        images=assembled.images[: len(kept)], digests=assembled.digests[kept], deep=None
+    )
+
+
+def _least_bytes(config: DataConfig) -> int:
+    """The fewest bytes that a pixel takes; images of 16 bits take three until their window is known."""
+    return (3 if config.color == "rgb" else 1) * (1 if config.window == "refuse" else 3)
+
+
+def _empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array without values; RefusedError if it does not fit into memory."""
+    count, side, _, channels = shape
+    require_memory(count, side, channels * np.dtype(dtype).itemsize)
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError:  # a limit of this process
+        raise refuse(f"{count:,} images", "do not fit into memory", "give fewer images") from None
+
+
+def _range(sizes: Iterable[Size]) -> tuple[Size, Size]:
+    """The sizes with the fewest and with the most pixels."""
+    by_pixels = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    return by_pixels[0], by_pixels[-1]
 
 
 def mixed_color_problems(channels: Counter[int], examples: Mapping[int, str]) -> list[Problem]:

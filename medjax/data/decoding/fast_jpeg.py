@@ -49,7 +49,7 @@ def decode_plain(images: Sequence[bytes], config: DataConfig) -> Iterator[tuple[
             decoded, full = _decode_alike(images, alike[start : start + size], shape)
             if decoded:
                 pixels, changes = fit_stack(full, config)
-                yield decoded, DecodedStack(pixels, digest_stack(full), changes)
+                yield decoded, DecodedStack(pixels, digest_stack(full), changes, (shape[1], shape[0]))
 
 
 def plain_shape(data: bytes) -> Shape | None:

@@ -1,28 +1,29 @@
 """Decode one PNG or JPEG, or take pixels from an array; all refusals of images are here.
 
-Pixels are uint8, 0 to 255, rows from the top. Large images stay inside Pillow until they are resized, and are digested
-in strips, so a 64-megapixel image takes its own size in memory, not a multiple.
+Pixels are uint8, 0 to 255, rows from the top; uint16 of images of 16 bits, whose window may depend on all of them. Large
+images stay inside Pillow until they are resized, and are digested in strips, so a 64-megapixel image takes its own size
+in memory, or twice that if it is resized at 16 bits.
 """
 
 import hashlib
 import io
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt, UInt8
 from PIL import ExifTags, Image
 
 from medjax.config import DataConfig
 from medjax.data.decoding.headers import read_bit_depth
-from medjax.data.decoding.resize import fit
+from medjax.data.decoding.resize import Size, fit, fit_deep
+from medjax.data.decoding.transparency import OPAQUE_MODES, alpha_of, laid_on, strips_of, without_alpha
 from medjax.data.reading.listing import UnfitError
 
 # The limit of JPEG. Pillow's table of coefficients to shrink a line of 64 million pixels would take a gigabyte.
 MAX_SIDE = 65_535
-_STRIP_PIXELS = 2**20
 
 # Not ImageOps.exif_transpose: it rewrites the EXIF block, which raises for 3 of 1,000 damaged ones that can be read.
 _TRANSPOSE = {
@@ -35,30 +36,34 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF_KEYS = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
-_OPAQUE_MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
-Pixels = UInt8[np.ndarray, "side side channel"]
+
+Pixels = UInt[np.ndarray, "side side channel"]
 Digest = UInt8[np.ndarray, "32"]
 
 
 class DecodedImage(NamedTuple):
     """One image as the data set stores it, and the changes made to it."""
 
-    pixels: Pixels
+    pixels: Pixels  # uint16 if the image has 16 bits
     digest: Digest  # sha256 of the pixels, upright, before color or size changes
     changes: tuple[str, ...]  # fields of LoadCounts
+    size: Size  # upright, before it is changed
+    largest: int = 0  # value at full size, of an image of 16 bits
 
     def stacked(self) -> "DecodedStack":
         """The image as a stack of one."""
-        return DecodedStack(self.pixels[None], self.digest[None], self.changes)
+        return DecodedStack(self.pixels[None], self.digest[None], self.changes, self.size, self.largest)
 
 
 class DecodedStack(NamedTuple):
-    """Images with the same number of channels and the same changes."""
+    """Images of one size, with the same number of channels and the same changes."""
 
-    pixels: UInt8[np.ndarray, "n side side channel"]
+    pixels: UInt[np.ndarray, "n side side channel"]
     digests: UInt8[np.ndarray, "n 32"]
     changes: tuple[str, ...]
+    size: Size
+    largest: int = 0
 
 
 def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
@@ -82,34 +87,46 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
 
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     bit_depth = read_bit_depth(data)
-    if bit_depth == 16 and config.sixteen_bit == "refuse":
-        raise UnfitError("has 16 bits per sample", "choose --sixteen-bit high-byte or stretch")
+    if bit_depth == 16 and config.window == "refuse":
+        raise UnfitError("has 16 bits per sample", "choose --window auto, or --window LO HI")
     image = _open(data, config.max_megapixels)
-    if not _is_opaque(image, bit_depth):
-        raise UnfitError("has transparent pixels", "save it without transparency")
-    changes = []
     method = _TRANSPOSE.get(_orientation(image))
+    changes = []
+    alpha = alpha_of(image, bit_depth)
+    if alpha is not None:
+        image = laid_on(image, alpha, config.background)
+        changes.append("composited")
     if method is not None:
         image = image.transpose(method)
         changes.append("reoriented")
     if bit_depth == 16:
-        full_digest, image = _reduce_sixteen_bit(image, config.sixteen_bit)
-        changes.append("rescaled")
-    else:
-        image = _without_alpha(image)
-        full_digest = _digest_image(image)
+        deep = _fit_sixteen_bits(image, config)
+        return deep._replace(changes=(*changes, "rescaled", *deep.changes))
+    image = without_alpha(image)
     pixels, more_changes = fit(image, config)
-    return DecodedImage(pixels, full_digest, (*changes, *more_changes))
+    return DecodedImage(pixels, _digest_image(image), (*changes, *more_changes), image.size)
 
 
-def decode_pixels(pixels: UInt8[np.ndarray, "height width channel"], config: DataConfig) -> DecodedImage:
-    """Take pixels (1 channel gray, 3 RGB) to a square of `config.image_size` pixels."""
+def decode_pixels(pixels: UInt[np.ndarray, "height width channel"], config: DataConfig) -> DecodedImage:
+    """Take pixels to a square of `config.image_size` pixels: uint8 (1 channel gray, 3 RGB) or uint16 (gray)."""
     height, width, channels = pixels.shape
+    if pixels.dtype == np.uint16:
+        deep = _fit_sixteen_bits(Image.fromarray(np.ascontiguousarray(pixels[..., 0])), config)
+        return deep._replace(changes=("rescaled", *deep.changes))
     if config.color == "source" and height == width == config.image_size:
-        return DecodedImage(pixels, digest(pixels), ())
+        return DecodedImage(pixels, digest(pixels), (), (width, height))
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
     fitted, changes = fit(image, config)
-    return DecodedImage(fitted, digest(pixels), changes)
+    return DecodedImage(fitted, digest(pixels), changes, (width, height))
+
+
+def check_values(dtype: np.dtype, channels: int, config: DataConfig) -> None:
+    """Raise UnfitError for pixels of another type than `decode_pixels` takes, or of 16 bits where no window is chosen."""
+    if dtype == np.uint16 and channels == 1:
+        if config.window == "refuse":
+            raise UnfitError(f"has values of type {dtype}", "choose --window auto, or --window LO HI")
+    elif dtype != np.uint8:
+        raise UnfitError(f"has values of type {dtype}", "give uint8 images, 0 to 255")
 
 
 def digest(pixels: UInt8[np.ndarray, "height width channel"]) -> Digest:
@@ -135,9 +152,7 @@ def _shape_text(height: int, width: int, channels: int) -> bytes:
 
 def _digest_image(image: Image.Image) -> Digest:
     shape = _shape_text(image.height, image.width, len(image.getbands()))
-    if image.width * image.height <= _STRIP_PIXELS:
-        return _digest_parts(shape, [image.tobytes()])
-    return _digest_parts(shape, (strip.tobytes() for strip in _strips(image)))
+    return _digest_parts(shape, (strip.tobytes() for strip in strips_of(image)))
 
 
 def _digest_parts(shape: bytes, parts: Iterable[bytes]) -> Digest:
@@ -145,12 +160,6 @@ def _digest_parts(shape: bytes, parts: Iterable[bytes]) -> Digest:
     for part in parts:
         state.update(part)
     return np.frombuffer(state.digest(), np.uint8)
-
-
-def _strips(image: Image.Image) -> Iterator[Image.Image]:
-    rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def check_size(width: int, height: int, max_megapixels: float) -> None:
@@ -183,31 +192,8 @@ def _check_kind(image: Image.Image) -> None:
         raise UnfitError("is in CMYK, a color space for print", "convert it to gray or RGB")
     if image.mode == "P" and image.palette is None:
         raise UnfitError("is damaged: its palette is missing", "copy or export it again")
-    if image.mode not in _OPAQUE_MODES and image.mode != "I;16":
+    if image.mode not in OPAQUE_MODES and image.mode != "I;16":
         raise UnfitError(f"has color mode {image.mode}", "convert it to 8-bit gray or RGB")
-
-
-def _is_opaque(image: Image.Image, bit_depth: int) -> bool:
-    """Whether every pixel is fully opaque."""
-    if image.mode in ("LA", "RGBA"):
-        return image.getextrema()[-1][0] == 255  # type: ignore[index]
-    key = image.info.get("transparency")  # one color, or the alpha of each palette color
-    if key is None:
-        return True
-    if image.mode == "P":
-        hidden = [key] if isinstance(key, int) else [i for i, alpha in enumerate(key) if alpha < 255]
-        counts = image.histogram()
-        return not any(counts[i] for i in hidden)
-    # The key is in the bit depth of the file; Pillow expands 1 to 4 bits to 8, and reduces RGB from 16 to 8.
-    if image.mode == "L":
-        key = key * (255 // (2**bit_depth - 1))
-    elif image.mode == "RGB" and bit_depth == 16:
-        key = [sample >> 8 for sample in key]
-    pixels = (
-        np.asarray(strip, np.int64).reshape(-1, np.size(key))
-        for strip in _strips(image.convert("L") if image.mode == "1" else image)
-    )
-    return not any((rows == key).all(axis=1).any() for rows in pixels)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -219,26 +205,20 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _without_alpha(image: Image.Image) -> Image.Image:
-    return image if image.mode in ("L", "RGB") else image.convert(_OPAQUE_MODES[image.mode])
-
-
-def _reduce_sixteen_bit(image: Image.Image, choice: str) -> tuple[Digest, Image.Image]:
-    """Digest of the 16-bit pixels, and the image in 8 bits. For anything but gray, Pillow gives the high byte only."""
+def _fit_sixteen_bits(image: Image.Image, config: DataConfig) -> DecodedImage:
+    """Values of 16 bits in the wanted color and size. For anything but gray, Pillow gives the high byte only."""
     if image.mode != "I;16":
-        if choice == "stretch":
-            raise UnfitError("has 16 bits per sample and is not plain gray", "choose --sixteen-bit high-byte")
-        image = _without_alpha(image)
-        return _digest_image(image), image
-    low, high = np.asarray(image.getextrema(), np.float32)
-    scale = np.float32(255) / max(high - low, np.float32(1))
-    reduced = Image.new("L", image.size)
-    state = hashlib.sha256(f"{image.height}x{image.width}x1 of 16 bits".encode())
-    top = 0
-    for strip in _strips(image):
-        values = np.asarray(strip).astype("<u2")
-        state.update(values.tobytes())
-        eight = np.rint((values - low) * scale) if choice == "stretch" else values >> 8
-        reduced.paste(Image.fromarray(eight.astype(np.uint8)), (0, top))
-        top += strip.height
-    return np.frombuffer(state.digest(), np.uint8), reduced
+        image = without_alpha(image)
+        pixels, changes = fit(image, config)
+        largest = 257 * int(np.max(image.getextrema()))  # 257: the low byte is taken to be as the high one
+        return DecodedImage(pixels * np.uint16(257), _digest_image(image), changes, image.size, largest)
+    shape = f"{image.height}x{image.width}x1 of 16 bits".encode()
+    strips = (np.asarray(strip).astype("<u2").tobytes() for strip in strips_of(image))
+    values, changes = fit_deep(image, config)
+    return DecodedImage(
+        values,
+        _digest_parts(shape, strips),
+        changes,
+        image.size,
+        int(image.getextrema()[1]),  # type: ignore[arg-type]
+    )

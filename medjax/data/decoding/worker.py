@@ -1,7 +1,7 @@
 """The worker process of `worker_pool`: decodes batches from its stdin and writes the results to its stdout.
 
 A message is a list of byte strings: their number and lengths as 64-bit integers, then the strings. A request has one for
-each encoded image, a reply four for each stack of images.
+each encoded image, a reply five for each stack of images.
 """
 
 import json
@@ -16,7 +16,16 @@ from medjax.config import DataConfig
 from medjax.data.decoding.batch import Result, decode_batch
 from medjax.data.decoding.image import DecodedStack
 
-CHANGES = ("reoriented", "rescaled", "resized", "reshaped", "recolored")
+CHANGES = (
+    "composited",
+    "reoriented",
+    "rescaled",
+    "resized",
+    "reshaped",
+    "padded",
+    "cropped",
+    "recolored",
+)
 """All changes that `decode_image` can report, in its order."""
 _DIGEST_BYTES = 32
 
@@ -30,12 +39,13 @@ def serve(settings: str) -> None:
 
 
 def pack(results: Sequence[Result]) -> list[bytes]:
-    """Four byte strings for each result: indices, one byte for each of `CHANGES`, digests and pixels."""
+    """Five byte strings for each result: indices, one byte for each of `CHANGES`, size and largest value, digests, pixels."""
     strings: list[bytes] = []
     for indices, stack in results:
         strings += [
             struct.pack(f"<{len(indices)}I", *indices),
             bytes(change in stack.changes for change in CHANGES),
+            struct.pack("<3I", *stack.size, stack.largest),
             stack.digests.tobytes(),
             stack.pixels.tobytes(),
         ]
@@ -45,12 +55,17 @@ def pack(results: Sequence[Result]) -> list[bytes]:
 def unpack(strings: Sequence[bytes], image_size: int) -> list[Result]:
     """The inverse of `pack`."""
     results: list[Result] = []
-    for indices, changes, digests, pixels in zip(*[iter(strings)] * 4, strict=True):
+    for indices, made, facts, digests, pixels in zip(*[iter(strings)] * 5, strict=True):
         count = len(digests) // _DIGEST_BYTES
+        width, height, largest = struct.unpack("<3I", facts)
+        changes = tuple(change for change, was_made in zip(CHANGES, made, strict=True) if was_made)
+        dtype = np.uint16 if "rescaled" in changes else np.uint8
         stack = DecodedStack(
-            np.frombuffer(pixels, np.uint8).reshape(count, image_size, image_size, -1),
+            np.frombuffer(pixels, dtype).reshape(count, image_size, image_size, -1),
             np.frombuffer(digests, np.uint8).reshape(count, _DIGEST_BYTES),
-            tuple(change for change, was_made in zip(CHANGES, changes, strict=True) if was_made),
+            changes,
+            (width, height),
+            largest,
         )
         results.append((struct.unpack(f"<{count}I", indices), stack))
     return results

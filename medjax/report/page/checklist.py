@@ -16,6 +16,11 @@ from medjax.report.wording import counted, enumerated, points, validation_decisi
 
 AUTHOR = ""  # answer of an item that only the author of the study can answer
 WITHHELD = "Withheld: a fold diverged."
+_FITTED = {
+    "stretch": "Resized",
+    "pad": "Resized and padded with black",
+    "crop": "Cropped to the center and resized",
+}
 
 
 class Item(NamedTuple):
@@ -78,15 +83,17 @@ def _sample(run: Mapping[str, Any]) -> str:
 
 def _exclusions(loading: Mapping[str, int]) -> str:
     return (
-        f"{counted(loading['ignored'], 'file')} by pattern, {counted(loading['skipped'], 'file')} that are no "
-        "images of the set."
+        f"{counted(loading['ignored'], 'file')} by pattern, {counted(loading['bad'], 'image')} that cannot be used, "
+        f"{counted(loading['skipped'], 'file')} that are no images of the set."
     )
 
 
 def _preparation(run: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     side = run["data"]["image_shape"]
     augmented = "randomly augmented in training" if training["augment"] else "not augmented"
-    return f"Resized to {side[0]} × {side[1]} pixels, scaled to the range 0 to 1, {augmented}."
+    fitted, window = _FITTED[training["data"]["fit"]], run["data"]["window"]
+    range_ = f"values {window['low']} to {window['high']}" if window else "values 0 to 255"
+    return f"{fitted} to {side[0]} × {side[1]} pixels, {range_} scaled to the range 0 to 1, {augmented}."
 
 
 def _partitions(run: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ def assert_same_or_none(images, config=CONFIG):
             np.testing.assert_array_equal(pixels, expected.pixels)
             np.testing.assert_array_equal(digest, expected.digest)
             assert stack.changes == expected.changes
+            assert stack.size == expected.size
             count += 1
     return count
 
@@ -50,6 +51,13 @@ PLAIN = [
     {"restart_marker_blocks": 1},
     {"comment": b"by a program"},
 ]
+
+
+@pytest.mark.parametrize("way", ["pad", "crop"])
+def test_plain_files_are_fitted_alike(way):
+    """In stacks that are resized together, and one by one."""
+    images = [encode(smooth(seed, (33, 17, 3)), "JPEG") for seed in range(20)] + [jpeg(1, (9, 30))]
+    assert assert_same_or_none(images, DataConfig(image_size=12, fit=way)) == 21
 
 
 @pytest.mark.parametrize("color", ["source", "gray", "rgb"])

@@ -12,9 +12,10 @@ from PIL import Image, ImageOps
 
 from medjax.config import DataConfig
 from medjax.data.decoding import image as decode
+from medjax.data.decoding import transparency
 from medjax.data.decoding.image import decode_image, decode_pixels, digest
 from medjax.data.reading.listing import UnfitError
-from tests.sample_files import encode, jpeg, png, png_chunk, random_pixels, raw_png
+from tests.sample_files import encode, jpeg, png, random_pixels, raw_png
 
 SHAPES = st.one_of(
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -78,7 +79,7 @@ def test_digests_tell_shapes_apart():
 def test_digests_are_the_same_in_strips(monkeypatch):
     data = png(0, (30, 20))
     whole = decode_image(data, SMALL).digest
-    monkeypatch.setattr(decode, "_STRIP_PIXELS", 50)
+    monkeypatch.setattr(transparency, "STRIP_PIXELS", 50)
     np.testing.assert_array_equal(decode_image(data, SMALL).digest, whole)
 
 
@@ -111,52 +112,65 @@ def test_other_modes_become_gray_or_rgb(mode):
     np.testing.assert_array_equal(result.digest, decode_image(encode(plain), SMALL).digest)
 
 
-@pytest.mark.parametrize(
-    ("mode", "key"),
-    [("L", 7), ("RGB", (7, 7, 7)), ("P", 7), ("P", bytes([255] * 7 + [3])), ("1", 1)],
-)
-def test_a_transparent_color_matters_only_where_it_is_used(mode, key):
-    blank = Image.new(mode, (12, 12))
-    if mode == "P":
-        blank.putpalette(bytes(range(256)) * 3)
-    assert decode_image(encode(blank, transparency=key), SMALL).changes == ()
-    painted = blank.copy()
-    painted.putpixel((5, 5), (7, 7, 7) if mode == "RGB" else 1 if mode == "1" else 7)
-    with pytest.raises(UnfitError, match="transparent"):
-        decode_image(encode(painted, transparency=key), SMALL)
-
-
-@pytest.mark.parametrize("bit_depth", [1, 2, 4])
-def test_a_transparent_gray_is_counted_in_the_bits_of_the_file(bit_depth):
-    top = 2**bit_depth - 1
-    black = raw_png(12, 12, png_chunk(b"tRNS", bytes([0, top])), bit_depth=bit_depth)
-    assert decode_image(black, SMALL).pixels.max() == 0
-    with pytest.raises(UnfitError, match="transparent"):
-        decode_image(raw_png(12, 12, png_chunk(b"tRNS", b"\0\0"), bit_depth=bit_depth), SMALL)
-
-
 RAMP = np.arange(100, 244, dtype=np.uint16).reshape(12, 12) * 200
+WINDOW = DataConfig(image_size=12, window="auto")
 
 
-@pytest.mark.parametrize("choice", ["high-byte", "stretch"])
-def test_sixteen_bits_by_choice(choice, monkeypatch):
-    monkeypatch.setattr(decode, "_STRIP_PIXELS", 30)
-    low, high = int(RAMP.min()), int(RAMP.max())
-    wanted = RAMP >> 8 if choice == "high-byte" else np.rint((RAMP - low) * (255 / (high - low)))
-    result = decode_image(encode(RAMP), DataConfig(image_size=12, sixteen_bit=choice))
-    np.testing.assert_array_equal(result.pixels[..., 0], wanted)
+def test_sixteen_bits_are_kept_until_the_window_is_known():
+    with pytest.raises(UnfitError, match="16 bits") as error:
+        decode_image(encode(RAMP), SMALL)
+    assert "--window auto" in error.value.fault.remedy
+    result = decode_image(encode(RAMP), WINDOW)
+    assert result.pixels.dtype == np.uint16
+    np.testing.assert_array_equal(result.pixels[..., 0], RAMP)
     assert result.changes == ("rescaled",)
+    assert result.largest == RAMP.max()
+    assert (
+        decode_image(encode(RAMP), DataConfig(image_size=12, window="auto", color="rgb")).pixels.shape[2] == 3
+    )
 
 
-def test_sixteen_bits_differ_though_their_high_bytes_agree():
-    config = DataConfig(sixteen_bit="high-byte")
-    first, second = (decode_image(encode(RAMP + add), config) for add in (0, np.uint16(1)))
+@pytest.mark.parametrize("color", ["source", "rgb"])
+def test_pixels_and_files_of_sixteen_bits_agree(color):
+    config = DataConfig(image_size=9, window="auto", color=color)
+    from_file, from_pixels = decode_image(encode(RAMP), config), decode_pixels(RAMP[..., None], config)
+    for one, other in zip(from_file, from_pixels, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "window", "remedy"),
+    [
+        ("uint8", 3, "refuse", None),
+        ("uint16", 1, "auto", None),
+        ("uint16", 1, "refuse", "choose --window auto, or --window LO HI"),
+        ("uint16", 3, "auto", "give uint8 images, 0 to 255"),
+        ("float32", 1, "auto", "give uint8 images, 0 to 255"),
+    ],
+)
+def test_the_types_of_pixels_that_are_read(dtype, channels, window, remedy):
+    arguments = np.dtype(dtype), channels, DataConfig(window=window)
+    if remedy is None:
+        decode.check_values(*arguments)
+        return
+    with pytest.raises(UnfitError, match=dtype) as error:
+        decode.check_values(*arguments)
+    assert error.value.fault.remedy == remedy
+
+
+def test_sixteen_bits_are_resized_as_floats():
+    pixels = np.random.default_rng(0).integers(0, 2**16, (40, 30)).astype(np.uint16)
+    expected = Image.fromarray(pixels.astype(np.float32)).resize((12, 12), Image.Resampling.BILINEAR)
+    result = decode_image(encode(pixels), WINDOW)
+    np.testing.assert_array_equal(result.pixels[..., 0], np.rint(np.asarray(expected)))
+    assert result.largest == pixels.max() > result.pixels.max()
+
+
+def test_the_digest_is_of_all_sixteen_bits(monkeypatch):
+    first, second = (decode_image(encode(RAMP + add), WINDOW) for add in (0, np.uint16(1)))
     assert not np.array_equal(first.digest, second.digest)
-
-
-def test_a_flat_image_of_sixteen_bits_stretches_to_black():
-    data = encode(np.full((12, 12), 500, np.uint16))
-    assert not decode_image(data, DataConfig(image_size=12, sixteen_bit="stretch")).pixels.any()
+    monkeypatch.setattr(transparency, "STRIP_PIXELS", 30)
+    np.testing.assert_array_equal(decode_image(encode(RAMP), WINDOW).digest, first.digest)
 
 
 @pytest.mark.parametrize("color", [2, 4, 6])
@@ -165,10 +179,9 @@ def test_more_than_gray_at_sixteen_bits(color):
     opaque = b"" if color == 2 else b"\xff\xff"
     sample = {2: b"\x12\x34" * 3, 4: b"\x12\x34", 6: b"\x12\x34" * 3}[color] + opaque
     data = raw_png(12, 12, bit_depth=16, color=color, data=zlib.compress((b"\0" + sample * 12) * 12))
-    result = decode_image(data, DataConfig(image_size=12, sixteen_bit="high-byte"))
-    assert set(result.pixels.ravel().tolist()) == {0x12}
-    with pytest.raises(UnfitError, match="not plain gray"):
-        decode_image(data, DataConfig(sixteen_bit="stretch"))
+    result = decode_image(data, WINDOW)
+    assert set(result.pixels.ravel().tolist()) == {0x1212}
+    assert result.largest == 0x1212
     with pytest.raises(UnfitError, match="16 bits"):
         decode_image(data, DataConfig())
 

@@ -65,7 +65,7 @@ def test_images_are_ignored_by_id(tmp_path):
 def test_colors_may_differ_once_one_is_chosen(tmp_path):
     arrays = {**medmnist_arrays(4, (8, 8)), "test_images": random_pixels(9, (4, 8, 8, 3))}
     path = write_npz(tmp_path / "set.npz", arrays)
-    gray, rgb = (load(path, DataConfig(8, color=color, cache=False)) for color in ("gray", "rgb"))
+    gray, rgb = (load(path, DataConfig(image_size=8, color=color, cache=False)) for color in ("gray", "rgb"))
     assert (gray.images.shape[-1], gray.counts.recolored) == (1, 4)
     assert (rgb.images.shape[-1], rgb.counts.recolored) == (3, 8)
 

@@ -125,7 +125,7 @@ def test_run_is_described(tmp_path, run, metrics) -> None:
         run["data"]["fingerprint"],
         "AbdomenCT 840 180 181 1,201",
         "All classes 2,520 540 543 3,600",
-        "3,600 images resized to the model's size",
+        "3,600 images resized from 64 by 64 to 28 by 28 pixels, the model's size",
         "1 image rotated or mirrored as the EXIF tag says",
         "2 files skipped",
         "convolution 3×3, 32 26 × 26 × 32 320",
