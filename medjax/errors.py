@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 LINES_SHOWN = 20
 """Of a refusal with many problems."""
-_AMOUNT = re.compile(r"allocat(?:e|ing) ([0-9]+(?:\.[0-9]*)?) ?(bytes|[KMGTPE]iB)")
+_AMOUNT = re.compile(r"allocat(?:e|ing) ([0-9][0-9,]*(?:\.[0-9]+)?) ?(bytes|[KMGTPE]iB)")
 
 
 class Problem(NamedTuple):
@@ -83,7 +83,7 @@ def _lack_of_memory(error: Exception) -> str | None:
     if found is None:
         return "does not fit into memory"
     amount, unit = found.groups()
-    size = f"{int(amount) / 2**30:,.1f} GiB" if unit == "bytes" else f"{amount.removesuffix('.')} {unit}"
+    size = f"{int(amount) / 2**30:,.1f} GiB" if unit == "bytes" else f"{amount} {unit}"
     return f"does not fit into memory: {size} cannot be had at once"
 
 

@@ -15,6 +15,7 @@ LEVELS = {
     "config": 1,
     "files": 1,
     "csv_text": 1,
+    "memory": 1,
     "problem_list": 2,
     "config_checks": 2,
     "commands": 2,
