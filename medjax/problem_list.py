@@ -1,26 +1,21 @@
 """Problems as a table: the whole list, where a terminal shows only its beginning."""
 
-import csv
-import io
 import itertools
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from medjax.errors import LINES_SHOWN, Problem, RefusedError, printable
+from medjax.csv_text import write_csv
+from medjax.errors import LINES_SHOWN, Problem, RefusedError, is_unicode, printable
 
 NAME = "medjax-problems"
-_FORMULA_STARTS = ("=", "+", "-", "@")  # of cells that spreadsheets compute
 
 
 def as_csv(problems: Sequence[Problem]) -> str:
-    """A table of id, reason and remedy, safe to open in a spreadsheet: control characters escaped, no formulas."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("id", "reason", "remedy"))
-    writer.writerows([_cell(text) for text in problem] for problem in problems)
-    return buffer.getvalue()
+    """A table of id, reason and remedy, safe to open in a spreadsheet; what UTF-8 cannot hold is escaped."""
+    rows = ([text if is_unicode(text) else printable(text) for text in problem] for problem in problems)
+    return write_csv([("id", "reason", "remedy"), *rows])
 
 
 def lines_of(refusal: RefusedError) -> list[str]:
@@ -39,7 +34,7 @@ def write_problems(problems: Sequence[Problem]) -> Path | None:
     text = as_csv(problems)
     with suppress(OSError):
         return _write_new(text)
-    kind = {"prefix": f"{NAME}-", "suffix": ".csv", "encoding": "utf-8", "delete": False}
+    kind = {"prefix": f"{NAME}-", "suffix": ".csv", "encoding": "utf-8", "newline": "", "delete": False}
     with suppress(OSError), tempfile.NamedTemporaryFile("w", **kind) as file:  # type: ignore[call-overload]
         file.write(text)
         return Path(file.name)
@@ -49,7 +44,7 @@ def write_problems(problems: Sequence[Problem]) -> Path | None:
 def _write_new(text: str) -> Path:
     for number in itertools.count():
         path = Path(f"{NAME}-{number}.csv" if number else f"{NAME}.csv")
-        with suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:
+        with suppress(FileExistsError), open(path, "x", encoding="utf-8", newline="") as file:
             try:
                 file.write(text)
                 file.flush()
@@ -58,8 +53,3 @@ def _write_new(text: str) -> Path:
                 raise
             return path
     raise AssertionError
-
-
-def _cell(text: str) -> str:
-    shown = printable(text)
-    return f"'{shown}" if shown.startswith(_FORMULA_STARTS) else shown

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,33 @@ def test_predict_prints_csv(trained_run, phantom_folder, capsys):
         probabilities = {name: float(row[f"p_{name}"]) for name in names}
         assert row["predicted"] == max(probabilities, key=probabilities.get)
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_answers_for_every_sound_image_and_lists_the_others(
+    trained_run, phantom_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    images = tmp_path / "images"
+    shutil.copytree(phantom_folder / "Hand", images)
+    for number, path in enumerate(sorted(images.iterdir())[:15]):
+        path.write_bytes(b"bad")
+        (images / f"none{number}.png").write_bytes(b"bad")
+    status, out, err = run_cli("predict", trained_run.directory, images, capsys=capsys)
+    assert status == 2
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len(rows) == 5
+    errors = [line for line in err.splitlines() if line.startswith("medjax: error: ")]
+    assert len(errors) == 21
+    assert errors[-1].endswith("… and 10 more; all are listed in medjax-problems.csv")
+    listed = (tmp_path / "medjax-problems.csv").read_text(encoding="utf-8").splitlines()
+    assert len(listed) == 31
+
+
+def test_predict_without_a_sound_image_prints_no_table(trained_run, tmp_path, capsys):
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    status, out, err = run_cli("predict", trained_run.directory, tmp_path / "bad.png", capsys=capsys)
+    assert (status, out) == (2, "")
+    assert "bad.png: is not a PNG or JPEG image" in err
 
 
 @pytest.mark.parametrize(
@@ -238,7 +266,7 @@ def test_a_run_is_restored_with_the_network_that_is_named(line, monkeypatch):
         cli._load_run(cli._parse([*line, "--model-set", "depth=18"]))
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_ends_it_with_its_status_and_the_checkpoint_kept(number, status, phantom_folder, tmp_path):
     command = [sys.executable, "-m", "medjax", "train", str(phantom_folder), "--epochs", "9999"]
     command += ["--run", str(tmp_path / "run")]

@@ -20,6 +20,7 @@ import platformdirs
 from medjax.config import DataConfig
 from medjax.errors import Problem, RefusedError
 from medjax.files import write_whole
+from medjax.memory import available_memory
 from medjax.records import Dataset, LoadCounts, Window
 
 FORMAT = 2
@@ -108,6 +109,9 @@ def _write_dataset(handle: BinaryIO, dataset: Dataset) -> None:
 
 
 def _read_dataset(handle: BinaryIO) -> Dataset:
+    size, free = os.fstat(handle.fileno()).st_size, available_memory()
+    if free is not None and size > free:
+        raise MemoryError  # the images are read from the source then, which is refused with what they need
     text = json.loads(str(np.load(handle, allow_pickle=False)))
     arrays = {name: np.load(handle, allow_pickle=False) for name in _ARRAYS}
     if not text["has_split"]:

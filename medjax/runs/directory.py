@@ -53,6 +53,9 @@ _RECORD_FIELDS: dict[str, type | tuple[type, ...]] = {
     "model.parameters": int,
 }
 _MISSING = object()
+# Two lines of run.json of the same length; the indentation is that of no nested field.
+_INTERRUPTED = '\n  "status": "interrupted",'
+_RUNNING = '\n  "status": "running",'.ljust(len(_INTERRUPTED))
 _LARGEST_SIDE = 4096  # of an image, as in the setting image_size
 _RESTORE = "restore it from a copy"
 
@@ -106,7 +109,29 @@ def create_run_dir(requested: Path | None, name: str, parent: Path = Path("runs"
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write `value` as JSON; NaN and infinity raise ValueError."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, _as_json(value))
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_record(directory: Path, record: Mapping[str, Any]) -> None:
+    """Write run.json; one of a running run leaves room in its line of the status for `mark_interrupted`."""
+    text = _as_json(record).replace(_RUNNING.rstrip(), _RUNNING, 1)
+    write_text(directory / "run.json", text)
+
+
+def mark_interrupted(directory: Path) -> None:
+    """Let run.json, if it says that the run is running, say that it was interrupted.
+
+    The line is overwritten where it is, which takes no room: the disk may be full.
+    """
+    with (directory / "run.json").open("r+b") as file:
+        start = file.read().find(_RUNNING.encode())
+        if start >= 0:
+            file.seek(start)
+            file.write(_INTERRUPTED.encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:

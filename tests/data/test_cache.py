@@ -156,6 +156,13 @@ def test_every_flipped_byte_is_found(tmp_path_factory, data):
         assert_same(read_cached("key"), make_dataset())
 
 
+def test_an_entry_that_does_not_fit_into_memory_is_not_read(folder, monkeypatch):
+    write_cached("key", make_dataset())
+    monkeypatch.setattr(cache, "available_memory", lambda: 500)
+    assert read_cached("key") is None
+    monkeypatch.undo()
+
+
 def test_damage_is_overwritten(folder, source, monkeypatch):
     first = load(source)
     (path,) = folder.iterdir()

@@ -107,6 +107,15 @@ def test_settings_decide_which_images_are_copied_but_not_their_bytes(tmp_path):
     assert not any(path.is_symlink() for path in (tmp_path / "out").rglob("*"))
 
 
+def test_images_that_cannot_be_used_are_not_copied_where_they_may_be_left_out(tmp_path):
+    source = write_folder(tmp_path / "set", {**small_set(8), "cat/bad.png": b"bad"})
+    config = DataConfig(image_size=6, skip_bad=True, max_bad=0.1, cache=False)
+    with pytest.warns(UserWarning, match="1 of 17 images"):
+        export_split(source, tmp_path / "out", 0.25, config=config)
+    found = {name.split("/", 1)[1] for name in files_of(tmp_path / "out")}
+    assert found == {*small_set(8)}
+
+
 def test_an_empty_folder_may_be_the_target_a_used_one_may_not(tmp_path):
     source = write_source(tmp_path, "folder")
     (tmp_path / "out").mkdir()

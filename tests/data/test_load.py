@@ -22,6 +22,7 @@ from medjax.records import LoadCounts
 from tests.sample_files import (
     encode,
     jpeg,
+    medmnist_arrays,
     parted_set,
     png,
     raw_png,
@@ -273,6 +274,19 @@ def test_an_image_looks_the_same_whatever_else_is_in_the_set_but_for_the_bit_dep
         load(write_folder(tmp_path / n, each), config) for n, each in (("1", tree), ("2", brighter))
     )
     np.testing.assert_array_equal(first.images, second.images[:6])
+
+
+def test_arrays_of_sixteen_bits_are_read_through_a_window(tmp_path):
+    arrays = {
+        name: array.astype(np.uint16) * 16 if name.endswith("images") else array
+        for name, array in medmnist_arrays(12).items()
+    }
+    path = write_npz(tmp_path / "set.npz", arrays)
+    with pytest.raises(RefusedError, match="--window auto"):
+        load(path, PLAIN)
+    dataset = load(path, DataConfig(image_size=8, window="auto", cache=False))
+    assert dataset.window[:2] == (0, 4095)
+    assert dataset.counts.rescaled == 36
 
 
 def test_digests_do_not_depend_on_window_or_fit(tmp_path):

@@ -40,6 +40,15 @@ def run_audit(capsys, *arguments):
     return caught.value.code, output.out, output.err
 
 
+def test_an_audit_lists_what_it_left_out(tmp_path):
+    root = write_folder(tmp_path / "set", {**small_set(12), "cat/bad.png": b"bad"})
+    config = DataConfig(image_size=6, skip_bad=True, max_bad=0.1, cache=False)
+    with pytest.warns(UserWarning, match="1 of 25 images"):
+        found = medjax.audit(root, config, out=tmp_path / "audit")
+    assert found["data"]["loading"]["bad"] == 1
+    assert "cat/bad.png" in (tmp_path / "audit" / "skipped.csv").read_text()
+
+
 def test_the_audit_of_a_folder(copied_folder, tmp_path, capsys):
     status, out, err = run_audit(capsys, copied_folder, "--out", tmp_path / "audit", "--json")
     assert status == 0

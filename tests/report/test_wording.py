@@ -7,6 +7,7 @@ import math
 import pytest
 
 from medjax.config import CrossvalConfig, TrainConfig
+from medjax.records import LoadCounts
 from medjax.report import wording
 
 
@@ -102,3 +103,33 @@ def test_a_command_shows_the_name_of_its_data_without_the_path(tmp_path) -> None
     assert wording.shown_command(run) == "medjax train scans --seed 1"
     in_memory = {"command": "medjax.train", "data": {"path": None}}
     assert wording.shown_command(in_memory) == "medjax.train"
+
+
+COUNTS = LoadCounts(resized=3, cropped=1, rescaled=2, bad=1, skipped=1)
+DATA = {
+    "image_shape": [28, 28, 1],
+    "source_sizes": [[60, 96], [60, 96]],
+    "window": {"low": 0, "high": 4095, "levels": 200},
+    "loading": COUNTS._asdict(),
+}
+
+
+def test_loading_says_from_and_to_which_size_through_which_window_and_what_was_left_out() -> None:
+    assert wording.loading(DATA) == [
+        "3 images resized from 60 by 96 to 28 by 28 pixels, the model's size",
+        "1 image not square, so cropped to the square at their center",
+        "2 images reduced from 16 to 8 bits: values 0 to 4095 as 200 gray levels",
+        "1 file skipped as junk (system files, and notes beside the images)",
+        "1 image that cannot be used, left out by --skip-bad",
+    ]
+    several = wording.loading({**DATA, "source_sizes": [[20, 30], [500, 400]]})
+    assert several[0] == (
+        "3 images resized from between 20 by 30 and 500 by 400 to 28 by 28 pixels, the model's size"
+    )
+
+
+def test_every_count_of_loading_has_its_words() -> None:
+    every = dict.fromkeys(LoadCounts._fields, 2)
+    lines = wording.loading({**DATA, "source_sizes": None, "window": None, "loading": every})
+    assert len(lines) == len(every)
+    assert not any("{" in line for line in lines)

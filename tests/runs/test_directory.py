@@ -11,11 +11,13 @@ from medjax.runs.directory import (
     HISTORY_FIELDS,
     PredictedPart,
     create_run_dir,
+    mark_interrupted,
     read_json,
     read_record,
     write_history,
     write_json,
     write_predictions,
+    write_record,
 )
 
 
@@ -184,3 +186,14 @@ def test_ids_survive_predictions_csv_whatever_they_hold(tmp_path):
 def test_a_path_that_is_no_utf8_survives_run_json(tmp_path):
     write_json(tmp_path / "run.json", {"path": "data\udcff"})
     assert read_json(tmp_path / "run.json") == {"path": "data\udcff"}
+
+
+@pytest.mark.parametrize(("before", "after"), [("running", "interrupted"), ("done", "done")])
+def test_a_running_run_is_marked_as_interrupted_where_it_is(before, after, tmp_path, monkeypatch):
+    record = {"command": 'x "status": "running",', "status": before, "data": {"status": "running", "n": 1}}
+    write_record(tmp_path, record)
+    size = (tmp_path / "run.json").stat().st_size
+    monkeypatch.setattr("medjax.runs.directory.write_whole", None)  # which needs room for another file
+    mark_interrupted(tmp_path)
+    assert read_json(tmp_path / "run.json") == {**record, "status": after}
+    assert (tmp_path / "run.json").stat().st_size == size

@@ -9,7 +9,7 @@ import hashlib
 import io
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +19,11 @@ from PIL import ExifTags, Image
 from medjax.config import DataConfig
 from medjax.data.decoding.headers import read_bit_depth
 from medjax.data.decoding.resize import Size, fit, fit_deep
+from medjax.data.decoding.transparency import OPAQUE_MODES, alpha_of, laid_on, strips_of, without_alpha
 from medjax.data.reading.listing import UnfitError
 
 # The limit of JPEG. Pillow's table of coefficients to shrink a line of 64 million pixels would take a gigabyte.
 MAX_SIDE = 65_535
-_STRIP_PIXELS = 2**20
 
 # Not ImageOps.exif_transpose: it rewrites the EXIF block, which raises for 3 of 1,000 damaged ones that can be read.
 _TRANSPOSE = {
@@ -36,9 +36,7 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF_KEYS = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
-_OPAQUE_MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
-_SHADES = {"white": 255, "black": 0}
 
 Pixels = UInt[np.ndarray, "side side channel"]
 Digest = UInt8[np.ndarray, "32"]
@@ -94,9 +92,9 @@ def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     image = _open(data, config.max_megapixels)
     method = _TRANSPOSE.get(_orientation(image))
     changes = []
-    alpha = _alpha(image, bit_depth)
+    alpha = alpha_of(image, bit_depth)
     if alpha is not None:
-        image = _laid_on(image, alpha, config.background)
+        image = laid_on(image, alpha, config.background)
         changes.append("composited")
     if method is not None:
         image = image.transpose(method)
@@ -104,19 +102,31 @@ def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     if bit_depth == 16:
         deep = _fit_sixteen_bits(image, config)
         return deep._replace(changes=(*changes, "rescaled", *deep.changes))
-    image = _without_alpha(image)
+    image = without_alpha(image)
     pixels, more_changes = fit(image, config)
     return DecodedImage(pixels, _digest_image(image), (*changes, *more_changes), image.size)
 
 
-def decode_pixels(pixels: UInt8[np.ndarray, "height width channel"], config: DataConfig) -> DecodedImage:
-    """Take pixels (1 channel gray, 3 RGB) to a square of `config.image_size` pixels."""
+def decode_pixels(pixels: UInt[np.ndarray, "height width channel"], config: DataConfig) -> DecodedImage:
+    """Take pixels to a square of `config.image_size` pixels: uint8 (1 channel gray, 3 RGB) or uint16 (gray)."""
     height, width, channels = pixels.shape
+    if pixels.dtype == np.uint16:
+        deep = _fit_sixteen_bits(Image.fromarray(np.ascontiguousarray(pixels[..., 0])), config)
+        return deep._replace(changes=("rescaled", *deep.changes))
     if config.color == "source" and height == width == config.image_size:
         return DecodedImage(pixels, digest(pixels), (), (width, height))
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
     fitted, changes = fit(image, config)
     return DecodedImage(fitted, digest(pixels), changes, (width, height))
+
+
+def check_values(dtype: np.dtype, channels: int, config: DataConfig) -> None:
+    """Raise UnfitError for pixels of another type than `decode_pixels` takes, or of 16 bits where no window is chosen."""
+    if dtype == np.uint16 and channels == 1:
+        if config.window == "refuse":
+            raise UnfitError(f"has values of type {dtype}", "choose --window auto, or --window LO HI")
+    elif dtype != np.uint8:
+        raise UnfitError(f"has values of type {dtype}", "give uint8 images, 0 to 255")
 
 
 def digest(pixels: UInt8[np.ndarray, "height width channel"]) -> Digest:
@@ -142,9 +152,7 @@ def _shape_text(height: int, width: int, channels: int) -> bytes:
 
 def _digest_image(image: Image.Image) -> Digest:
     shape = _shape_text(image.height, image.width, len(image.getbands()))
-    if image.width * image.height <= _STRIP_PIXELS:
-        return _digest_parts(shape, [image.tobytes()])
-    return _digest_parts(shape, (strip.tobytes() for strip in _strips(image)))
+    return _digest_parts(shape, (strip.tobytes() for strip in strips_of(image)))
 
 
 def _digest_parts(shape: bytes, parts: Iterable[bytes]) -> Digest:
@@ -152,12 +160,6 @@ def _digest_parts(shape: bytes, parts: Iterable[bytes]) -> Digest:
     for part in parts:
         state.update(part)
     return np.frombuffer(state.digest(), np.uint8)
-
-
-def _strips(image: Image.Image) -> Iterator[Image.Image]:
-    rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def check_size(width: int, height: int, max_megapixels: float) -> None:
@@ -190,58 +192,8 @@ def _check_kind(image: Image.Image) -> None:
         raise UnfitError("is in CMYK, a color space for print", "convert it to gray or RGB")
     if image.mode == "P" and image.palette is None:
         raise UnfitError("is damaged: its palette is missing", "copy or export it again")
-    if image.mode not in _OPAQUE_MODES and image.mode != "I;16":
+    if image.mode not in OPAQUE_MODES and image.mode != "I;16":
         raise UnfitError(f"has color mode {image.mode}", "convert it to 8-bit gray or RGB")
-
-
-def _alpha(image: Image.Image, bit_depth: int) -> Image.Image | None:
-    """How opaque each pixel is, 0 to 255; None if all of them are."""
-    if image.mode in ("LA", "RGBA"):
-        is_opaque = image.getextrema()[-1][0] == 255  # type: ignore[index]
-        return None if is_opaque else image.getchannel("A")
-    key = image.info.get("transparency")  # one color, or the alpha of each palette color
-    if key is None:
-        return None
-    if image.mode == "P":
-        alphas = [255 * (index != key) for index in range(256)] if isinstance(key, int) else [*key]
-        alphas += [255] * (256 - len(alphas))
-        is_opaque = not any(
-            count for alpha, count in zip(alphas, image.histogram(), strict=True) if alpha < 255
-        )
-        return None if is_opaque else image.point(alphas, "L")
-    # The key is in the bit depth of the file; Pillow expands 1 to 4 bits to 8, and reduces RGB from 16 to 8.
-    if image.mode == "L":
-        key = key * (255 // (2**bit_depth - 1))
-    elif image.mode == "RGB" and bit_depth == 16:
-        key = [sample >> 8 for sample in key]
-    return _alpha_of_color(image.convert("L") if image.mode == "1" else image, key)
-
-
-def _alpha_of_color(image: Image.Image, key: int | Sequence[int]) -> Image.Image | None:
-    """The alpha of an image in which all pixels of one color are transparent; None if there are none."""
-    alpha, top = None, 0
-    for strip in _strips(image):
-        values = np.asarray(strip, np.int64).reshape(strip.height, strip.width, -1)
-        is_hidden = (values == key).all(axis=2)
-        if is_hidden.any():
-            alpha = alpha or Image.new("L", image.size, 255)
-            alpha.paste(Image.fromarray(np.where(is_hidden, 0, 255).astype(np.uint8)), (0, top))
-        top += strip.height
-    return alpha
-
-
-def _laid_on(image: Image.Image, alpha: Image.Image, background: str) -> Image.Image:
-    """The image on a background of one color, without transparency."""
-    if background == "refuse":
-        raise UnfitError("has transparent pixels", "choose --background white or --background black")
-    if image.mode != "I;16":
-        image = _without_alpha(image)
-    elif background == "white":  # which value that is depends on a window that is not known yet
-        raise UnfitError("has 16 bits per sample and transparent pixels", "choose --background black")
-    shade = _SHADES[background]
-    whole = Image.new(image.mode, image.size, (shade,) * 3 if image.mode == "RGB" else shade)
-    whole.paste(image, mask=alpha)
-    return whole
 
 
 def _orientation(image: Image.Image) -> int:
@@ -253,19 +205,15 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _without_alpha(image: Image.Image) -> Image.Image:
-    return image if image.mode in ("L", "RGB") else image.convert(_OPAQUE_MODES[image.mode])
-
-
 def _fit_sixteen_bits(image: Image.Image, config: DataConfig) -> DecodedImage:
     """Values of 16 bits in the wanted color and size. For anything but gray, Pillow gives the high byte only."""
     if image.mode != "I;16":
-        image = _without_alpha(image)
+        image = without_alpha(image)
         pixels, changes = fit(image, config)
         largest = 257 * int(np.max(image.getextrema()))  # 257: the low byte is taken to be as the high one
         return DecodedImage(pixels * np.uint16(257), _digest_image(image), changes, image.size, largest)
     shape = f"{image.height}x{image.width}x1 of 16 bits".encode()
-    strips = (np.asarray(strip).astype("<u2").tobytes() for strip in _strips(image))
+    strips = (np.asarray(strip).astype("<u2").tobytes() for strip in strips_of(image))
     values, changes = fit_deep(image, config)
     return DecodedImage(
         values,

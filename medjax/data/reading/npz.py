@@ -18,8 +18,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from medjax.config import DataConfig
-from medjax.data.decoding.collect import assemble, find_conflicts
-from medjax.data.decoding.image import DecodedStack, check_size, decode_pixels
+from medjax.data.decoding.collect import assemble, develop, find_conflicts
+from medjax.data.decoding.image import DecodedStack, check_size, check_values, decode_pixels
 from medjax.data.decoding.worker_pool import Progress
 from medjax.data.reading.listing import Fault, UnfitError, max_unpacked_bytes, problem_of
 from medjax.data.reading.names import is_ignored
@@ -79,6 +79,7 @@ def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None
         name=path.stem,
         split=np.array([row.part for row in kept]),
         counts=LoadCounts(**assembled.changes, ignored=len(rows) - len(kept), conflicting=conflicts),
+        window=develop([assembled], config.window),
         source_sizes=assembled.sizes,
     )
 
@@ -143,8 +144,7 @@ def _read_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -
 def _check_header(array: Array, config: DataConfig) -> None:
     shape, dtype = array.shape, array.dtype
     if array.name.endswith("_images"):
-        if dtype != np.uint8:
-            raise UnfitError(f"has values of type {dtype}", "give uint8 images, 0 to 255")
+        check_values(dtype, shape[3] if len(shape) == 4 else 1, config)
         if not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)):
             raise UnfitError(
                 f"has shape {shape}", "give images as (n, height, width) or (n, height, width, 3)"

@@ -12,9 +12,10 @@ from PIL import Image, ImageOps
 
 from medjax.config import DataConfig
 from medjax.data.decoding import image as decode
+from medjax.data.decoding import transparency
 from medjax.data.decoding.image import decode_image, decode_pixels, digest
 from medjax.data.reading.listing import UnfitError
-from tests.sample_files import encode, jpeg, png, png_chunk, random_pixels, raw_png
+from tests.sample_files import encode, jpeg, png, random_pixels, raw_png
 
 SHAPES = st.one_of(
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -78,7 +79,7 @@ def test_digests_tell_shapes_apart():
 def test_digests_are_the_same_in_strips(monkeypatch):
     data = png(0, (30, 20))
     whole = decode_image(data, SMALL).digest
-    monkeypatch.setattr(decode, "_STRIP_PIXELS", 50)
+    monkeypatch.setattr(transparency, "STRIP_PIXELS", 50)
     np.testing.assert_array_equal(decode_image(data, SMALL).digest, whole)
 
 
@@ -111,83 +112,6 @@ def test_other_modes_become_gray_or_rgb(mode):
     np.testing.assert_array_equal(result.digest, decode_image(encode(plain), SMALL).digest)
 
 
-@pytest.mark.parametrize(
-    ("mode", "key"),
-    [("L", 7), ("RGB", (7, 7, 7)), ("P", 7), ("P", bytes([255] * 7 + [3])), ("1", 1)],
-)
-def test_a_transparent_color_matters_only_where_it_is_used(mode, key):
-    blank = Image.new(mode, (12, 12))
-    if mode == "P":
-        blank.putpalette(bytes(range(256)) * 3)
-    assert decode_image(encode(blank, transparency=key), SMALL).changes == ()
-    painted = blank.copy()
-    painted.putpixel((5, 5), (7, 7, 7) if mode == "RGB" else 1 if mode == "1" else 7)
-    with pytest.raises(UnfitError, match="transparent"):
-        decode_image(encode(painted, transparency=key), SMALL)
-
-
-@pytest.mark.parametrize("bit_depth", [1, 2, 4])
-def test_a_transparent_gray_is_counted_in_the_bits_of_the_file(bit_depth):
-    top = 2**bit_depth - 1
-    black = raw_png(12, 12, png_chunk(b"tRNS", bytes([0, top])), bit_depth=bit_depth)
-    assert decode_image(black, SMALL).pixels.max() == 0
-    with pytest.raises(UnfitError, match="transparent"):
-        decode_image(raw_png(12, 12, png_chunk(b"tRNS", b"\0\0"), bit_depth=bit_depth), SMALL)
-
-
-PALETTE_ALPHA = bytes([255] * 7 + [128])
-
-
-def transparent_images():
-    """One image of each kind of transparency, with its pixels as Pillow lays them on a background."""
-    values = np.full((12, 12), 200, np.uint8)
-    alpha = np.full((12, 12), 255, np.uint8)
-    alpha[:3], alpha[3:5] = 0, 100
-    yield "LA", encode(np.dstack([values, alpha]))
-    yield "RGBA", encode(np.dstack([values, values // 2, values, alpha]))
-    gray = Image.fromarray(np.where(alpha == 0, 7, values).astype(np.uint8))
-    yield "L with a color", encode(gray, transparency=7)
-    yield "RGB with a color", encode(gray.convert("RGB"), transparency=(7, 7, 7))
-    palette = Image.new("P", (12, 12), 1)
-    palette.putpalette(bytes(range(256)) * 3)
-    palette.paste(7, (0, 0, 12, 3))
-    yield "P with a color", encode(palette, transparency=7)
-    yield "P with alphas", encode(palette, transparency=PALETTE_ALPHA)
-    yield "1 with a color", encode(gray.point(lambda value: 255 * (value > 100), "1"), transparency=0)
-
-
-@pytest.mark.parametrize("color", ["white", "black"])
-@pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in transparent_images()])
-def test_transparent_images_are_laid_on_the_background(data, color):
-    image = opened(data).convert("RGBA")
-    expected = Image.alpha_composite(Image.new("RGBA", image.size, color), image).convert("RGB")
-    result = decode_image(data, DataConfig(image_size=12, color="rgb", background=color))
-    np.testing.assert_allclose(result.pixels, np.asarray(expected), atol=1)
-    assert result.changes[0] == "composited"
-    with pytest.raises(UnfitError, match="transparent") as error:
-        decode_image(data, SMALL)
-    assert error.value.fault.remedy == "choose --background white or --background black"
-
-
-def test_the_background_changes_no_opaque_image():
-    data = encode(Image.fromarray(random_pixels(0, (12, 12, 3))).convert("RGBA"))
-    plain, laid = (
-        decode_image(data, DataConfig(image_size=12, background=each)) for each in ("refuse", "white")
-    )
-    np.testing.assert_array_equal(plain.pixels, laid.pixels)
-    assert laid.changes == ()
-
-
-def test_an_image_on_a_background_is_turned_upright():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    pixels = np.dstack([random_pixels(0, (12, 9)), np.full((12, 9), 255, np.uint8)])
-    pixels[:2, :, 1] = 0
-    result = decode_image(encode(pixels, exif=exif), DataConfig(image_size=12, background="black"))
-    assert result.size == (12, 9)
-    assert result.changes[:2] == ("composited", "reoriented")
-
-
 RAMP = np.arange(100, 244, dtype=np.uint16).reshape(12, 12) * 200
 WINDOW = DataConfig(image_size=12, window="auto")
 
@@ -206,6 +130,34 @@ def test_sixteen_bits_are_kept_until_the_window_is_known():
     )
 
 
+@pytest.mark.parametrize("color", ["source", "rgb"])
+def test_pixels_and_files_of_sixteen_bits_agree(color):
+    config = DataConfig(image_size=9, window="auto", color=color)
+    from_file, from_pixels = decode_image(encode(RAMP), config), decode_pixels(RAMP[..., None], config)
+    for one, other in zip(from_file, from_pixels, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "window", "remedy"),
+    [
+        ("uint8", 3, "refuse", None),
+        ("uint16", 1, "auto", None),
+        ("uint16", 1, "refuse", "choose --window auto, or --window LO HI"),
+        ("uint16", 3, "auto", "give uint8 images, 0 to 255"),
+        ("float32", 1, "auto", "give uint8 images, 0 to 255"),
+    ],
+)
+def test_the_types_of_pixels_that_are_read(dtype, channels, window, remedy):
+    arguments = np.dtype(dtype), channels, DataConfig(window=window)
+    if remedy is None:
+        decode.check_values(*arguments)
+        return
+    with pytest.raises(UnfitError, match=dtype) as error:
+        decode.check_values(*arguments)
+    assert error.value.fault.remedy == remedy
+
+
 def test_sixteen_bits_are_resized_as_floats():
     pixels = np.random.default_rng(0).integers(0, 2**16, (40, 30)).astype(np.uint16)
     expected = Image.fromarray(pixels.astype(np.float32)).resize((12, 12), Image.Resampling.BILINEAR)
@@ -217,7 +169,7 @@ def test_sixteen_bits_are_resized_as_floats():
 def test_the_digest_is_of_all_sixteen_bits(monkeypatch):
     first, second = (decode_image(encode(RAMP + add), WINDOW) for add in (0, np.uint16(1)))
     assert not np.array_equal(first.digest, second.digest)
-    monkeypatch.setattr(decode, "_STRIP_PIXELS", 30)
+    monkeypatch.setattr(transparency, "STRIP_PIXELS", 30)
     np.testing.assert_array_equal(decode_image(encode(RAMP), WINDOW).digest, first.digest)
 
 
@@ -232,20 +184,6 @@ def test_more_than_gray_at_sixteen_bits(color):
     assert result.largest == 0x1212
     with pytest.raises(UnfitError, match="16 bits"):
         decode_image(data, DataConfig())
-
-
-def test_a_transparent_color_at_sixteen_bits_is_laid_on_black():
-    data = raw_png(
-        12,
-        12,
-        png_chunk(b"tRNS", b"\x12\x34"),
-        bit_depth=16,
-        data=zlib.compress((b"\0" + b"\x12\x34" * 12) * 12),
-    )
-    assert decode_image(data, DataConfig(image_size=12, window="auto", background="black")).largest == 0
-    with pytest.raises(UnfitError, match="16 bits per sample and transparent") as error:
-        decode_image(data, DataConfig(window="auto", background="white"))
-    assert error.value.fault.remedy == "choose --background black"
 
 
 def test_the_limit_of_megapixels():
