@@ -2,14 +2,10 @@
 
 import argparse
 import contextlib
-import csv
 import dataclasses
 import functools
 import io
-import json
-import logging
 import operator
-import os
 import shlex
 import signal
 import sys
@@ -20,39 +16,34 @@ from typing import Annotated, Any, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo
 
+from medjax import process
 from medjax.command_help import describe_command, describe_commands, name_of, refuse_unknown, refuse_usage
 from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Train
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, ReadingConfig
-from medjax.errors import DivergedError, Problem, RefusedError, printable, refuse
+from medjax.errors import DivergedError, Problem, RefusedError, command_line, refusal_of, refuse
 from medjax.problem_list import lines_of
 from medjax.settings import flags_for
-
-REFUSED, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 130, 143  # exit statuses
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; always ends by SystemExit with the status that the README lists."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGINT, _interrupt)
-    warnings.showwarning = _warn
-    for name in ("absl", "asyncio"):  # of Orbax, whose errors reach us as exceptions
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
+        process.begin()
         _run(_read_as_trained(_parse(arguments), arguments), shlex.join(["medjax", *arguments]))
     except RefusedError as error:
-        _fail(REFUSED, lines_of(error))
+        process.fail(process.REFUSED, lines_of(error))
     except DivergedError as error:
-        _fail(DIVERGED, [str(error)])
+        process.fail(process.DIVERGED, [str(error)])
     except KeyboardInterrupt:
-        _end_at_once(INTERRUPTED, "interrupted")
+        process.end_if_stopped(128 + signal.SIGINT)
     except SystemExit as error:
-        if error.code == TERMINATED:
-            _end_at_once(TERMINATED, "terminated")
+        process.end_if_stopped(error.code)
         raise
-    except BrokenPipeError:
-        # The reader of our stdout is gone. Discard the rest, or the interpreter's flush at exit fails again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (refusal := refusal_of(error)) is None:
+            raise
+        process.fail(process.REFUSED, refusal.lines())
     sys.exit(0)
 
 
@@ -73,7 +64,7 @@ def _parse(arguments: Sequence[str]) -> Command:
         text = (
             describe_command(named[0], is_complete=found.help_all) if named else describe_commands(commands)
         )
-        print(text, end="")
+        process.show_text(text)
         sys.exit(0)
     return _parse_by_tyro(arguments, commands)
 
@@ -174,10 +165,12 @@ def _run(command: Command, line: str) -> None:
             compared = medjax.compare_runs(command.first, command.second)
             for line in compared["warnings"]:
                 warnings.warn(line, stacklevel=1)
-            print("\n".join(comparison_lines(compared)))
-            print(f"next: look at what changed, in predictions.csv of {command.first} and {command.second}")
+            process.show(*comparison_lines(compared))
+            process.show(
+                f"next: look at what changed, in predictions.csv of {command.first} and {command.second}"
+            )
             if command.json:
-                print(json.dumps(compared))
+                process.show_json(compared)
         case Predict():
             _print_probabilities(_load_run(command), command.images, command.reading)
         case Audit():
@@ -192,10 +185,9 @@ def _run(command: Command, line: str) -> None:
                 is_quiet=False,
             )
             flags = flags_for(command.config, Split(command.data, command.out).config)
-            print(printable(f"next: {shlex.join(['medjax', 'train', str(command.out), *flags])}"))
+            _show_next("medjax", "train", command.out, *flags)
         case Fetch():
-            fetched = fetch_data(command.name, command.directory, is_quiet=False)
-            print(printable(f"next: {shlex.join(['medjax', 'train', str(fetched)])}"))
+            _show_next("medjax", "train", fetch_data(command.name, command.directory, is_quiet=False))
 
 
 def _load_run(command: Evaluate | Predict) -> Any:
@@ -231,18 +223,18 @@ def _compared(trained: Any, command: Train | Crossval) -> Any:
 def _print_evaluation(scores: dict[str, Any], as_json: bool) -> None:
     from medjax.report.terminal import evaluation_lines
 
-    print("\n".join(evaluation_lines(scores)))
+    process.show(*evaluation_lines(scores))
     if as_json:
-        print(json.dumps(scores))
+        process.show_json(scores)
 
 
 def _print_trained(trained: Any, as_json: bool) -> None:
     from medjax.report.terminal import training_lines
 
     scores = trained.metrics
-    print("\n".join(training_lines(scores, trained.directory)))
+    process.show(*training_lines(scores, trained.directory))
     if as_json:
-        print(json.dumps(scores))
+        process.show_json(scores)
 
 
 def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingConfig) -> None:
@@ -257,11 +249,11 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
     if len(each) > 1:
         header += [f"sd_{name}" for name in class_names]
         columns.append(each.std(axis=0, ddof=1))
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*header, COLUMN])
+    rows = [[*header, COLUMN]]
     for name, names, *row in zip(ids, outside, *columns, strict=True):
         texts = [text for values in row for text in exact_text(values)]
-        writer.writerow([name, class_names[row[0].argmax()], *texts, " ".join(names)])
+        rows.append([name, class_names[row[0].argmax()], *texts, " ".join(names)])
+    process.show_csv(rows)
     if left_out:
         raise RefusedError(left_out)
 
@@ -271,7 +263,7 @@ def _print_audit(command: Audit, audit: Callable[..., dict[str, Any]]) -> None:
     from medjax.report.terminal import audit_lines
 
     found = audit(command.data, command.config, seed=command.seed, out=command.out, is_quiet=False)
-    print("\n".join(audit_lines(found)))
+    process.show(*audit_lines(found))
     leaks = found["leakage"].get("test", {}).get("exact") and command.config.group_duplicates == "none"
     config = dataclasses.replace(command.config, group_duplicates="exact") if leaks else command.config
     words = ["medjax", "train", command.data, *flags_for(config, Audit(command.data).config)]
@@ -282,43 +274,10 @@ def _print_audit(command: Audit, audit: Callable[..., dict[str, Any]]) -> None:
         if out is None
         else f"look at {out / 'figures' / 'duplicates.png'} and {out / NEAR_DUPLICATES}; then "
     )
-    print(printable(f"next: {look}{shlex.join(words)}"))
+    process.show(f"next: {look}{command_line(words)}")
     if command.json:
-        print(json.dumps(found))
+        process.show_json(found)
 
 
-def _terminate(signal_number: int, frame: object) -> None:
-    _ignore_signals()
-    sys.exit(TERMINATED)
-
-
-def _interrupt(signal_number: int, frame: object) -> None:
-    _ignore_signals()
-    raise KeyboardInterrupt
-
-
-def _ignore_signals() -> None:
-    """Ignore further signals, so that a second Ctrl-C does not interrupt saving."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"medjax: warning: {printable(str(message))}", file=sys.stderr)
-
-
-def _end_at_once(status: int, word: str) -> None:
-    """Exit without the interpreter's cleanup: threads of XLA may still be computing and would crash after it.
-
-    All that must be kept is saved by then.
-    """
-    print(f"medjax: error: {word}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def _fail(status: int, lines: Sequence[str]) -> None:
-    for line in lines:
-        print(f"medjax: error: {printable(line)}", file=sys.stderr)
-    sys.exit(status)
+def _show_next(*words: object) -> None:
+    process.show(f"next: {command_line(map(str, words))}")

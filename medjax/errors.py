@@ -1,10 +1,14 @@
 """Errors, and how a refusal reads: file, reason and remedy on one line."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 LINES_SHOWN = 20
 """Of a refusal with many problems."""
+_AMOUNT = re.compile(r"allocat(?:e|ing) ([0-9][0-9,]*(?:\.[0-9]+)?) ?(bytes|[KMGTPE]iB)")
 
 
 class Problem(NamedTuple):
@@ -45,9 +49,69 @@ def refuse(name: object, reason: str, remedy: str) -> RefusedError:
     return RefusedError(Problem(str(name), reason, remedy))
 
 
+def refusal_of(error: Exception) -> RefusedError | None:
+    """The refusal that an error of the machine, its files or its memory, amounts to; None for any other error."""
+    if isinstance(error, OSError):
+        reason = f"cannot be read or written ({error.strerror or error})"
+        return refuse(
+            error.filename or "a file", reason, "see to its permissions and to the room on its disk"
+        )
+    lacking = _lack_of_memory(error)
+    if lacking is None:
+        return None
+    return refuse("memory", lacking, "use a machine with more of it, or fewer or smaller images")
+
+
+@contextlib.contextmanager
+def refusing_memory(name: str, remedy: str) -> Iterator[None]:
+    """Make a lack of memory, of this machine or of an accelerator, a RefusedError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        reason = _lack_of_memory(error)
+        if reason is None:
+            raise
+        raise refuse(name, reason, remedy) from error
+
+
+def _lack_of_memory(error: Exception) -> str | None:
+    """What did not fit, if that is what went wrong: JAX has no error class of its own for it."""
+    text = str(error)
+    if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in text:
+        return None
+    found = _AMOUNT.search(text)
+    if found is None:
+        return "does not fit into memory"
+    amount, unit = found.groups()
+    size = f"{int(amount) / 2**30:,.1f} GiB" if unit == "bytes" else f"{amount} {unit}"
+    return f"does not fit into memory: {size} cannot be had at once"
+
+
 def printable(text: str) -> str:
     """`text` with control characters and unpaired surrogates escaped, safe to show in a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def command_line(words: Iterable[str]) -> str:
+    """The words as a command that can be shown and pasted: quoted for a shell, no character in it commands a terminal."""
+    return " ".join(map(_quote, words))
+
+
+def _quote(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    # $'…' of POSIX.1-2024, bash and zsh: bytes in octal. A lone low surrogate is a byte of a name that is no UTF-8.
+    escaped = (
+        character
+        if character.isprintable() and character not in "\\'"
+        else "".join(f"\\{byte:03o}" for byte in _encode(character))
+        for character in word
+    )
+    return f"$'{''.join(escaped)}'"
+
+
+def _encode(character: str) -> bytes:
+    return character.encode(errors="surrogateescape" if "\udc80" <= character <= "\udcff" else "replace")
 
 
 def is_unicode(text: str) -> bool:

@@ -1,5 +1,6 @@
 """Progress on stderr: bars on a terminal; in a pipe or file only the printed lines."""
 
+import sys
 import time
 import warnings
 from types import TracebackType
@@ -7,12 +8,15 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from medjax.errors import printable
+
 
 class Display:
     """Context manager that shows progress; with `is_quiet` only warnings."""
 
     def __init__(self, *, is_quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=is_quiet, highlight=False)
+        # The stream is named, so that its encoding is known: the bar of an ASCII terminal is of ASCII.
+        self._console = Console(file=sys.stderr, stderr=True, quiet=is_quiet, highlight=False)
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -39,8 +43,8 @@ class Display:
         self._bars.stop()
 
     def say(self, line: str) -> None:
-        """Print a line, above the bar if there is one."""
-        self._console.print(line, markup=False, soft_wrap=True)
+        """Print a line, above the bar if there is one; what would command a terminal is escaped."""
+        self._console.print(printable(line), markup=False, emoji=False, soft_wrap=True)
 
     def warn(self, line: str) -> None:
         """Issue a warning, even if the display is quiet."""

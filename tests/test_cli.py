@@ -266,7 +266,7 @@ def test_a_run_is_restored_with_the_network_that_is_named(line, monkeypatch):
         cli._load_run(cli._parse([*line, "--model-set", "depth=18"]))
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_ends_it_with_its_status_and_the_checkpoint_kept(number, status, phantom_folder, tmp_path):
     command = [sys.executable, "-m", "medjax", "train", str(phantom_folder), "--epochs", "9999"]
     command += ["--run", str(tmp_path / "run")]

@@ -1,4 +1,18 @@
-from medjax.errors import Problem, RefusedError, is_unicode, listed, printable, refuse
+import subprocess
+
+import pytest
+
+from medjax.errors import (
+    Problem,
+    RefusedError,
+    command_line,
+    is_unicode,
+    listed,
+    printable,
+    refusal_of,
+    refuse,
+    refusing_memory,
+)
 
 
 def test_a_refusal_names_file_reason_and_remedy_on_one_line():
@@ -29,3 +43,47 @@ def test_listed_names_are_cut_and_counted():
 def test_half_a_character_is_no_unicode():
     assert is_unicode("Größe 肺 🫁")
     assert not is_unicode("scan\udcff")
+
+
+def test_a_command_can_be_pasted_whatever_its_words_hold():
+    words = ["medjax", "my data", "it's", "\x1b[31m\r", "a\\\u202eb", "'\t7"]
+    line = command_line(words)
+    assert line.isprintable()
+    assert line.startswith("medjax 'my data' ")
+    given = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True).stdout
+    assert given.decode().split("\0")[:-1] == words
+    assert command_line(["a\udcff", "\ud800"]) == "$'a\\377' $'\\077'"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8589934592 bytes."),
+            ": 8.0 GiB cannot be",
+        ),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12.50GiB."), ": 12.50 GiB"),
+        (
+            MemoryError("Unable to allocate 15.6 TiB for an array with shape (2000,)"),
+            ": 15.6 TiB cannot be had",
+        ),
+        (MemoryError(), ""),
+    ],
+)
+def test_a_lack_of_memory_is_one_line(error, reason):
+    expected = f"training: does not fit into memory{reason}"
+    with pytest.raises(RefusedError) as refused, refusing_memory("training", "lower --batch-size"):
+        raise error
+    assert str(refused.value).startswith(expected)
+    assert str(refused.value).endswith("(lower --batch-size)")
+    assert str(refusal_of(error)).startswith(f"memory: does not fit into memory{reason}")
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="a bug"), refusing_memory("training", "lower --batch-size"):
+        raise RuntimeError("a bug")
+    assert refusal_of(RuntimeError("a bug")) is None
+    error = OSError(28, "No space left on device", "external/scores.json")
+    assert str(refusal_of(error)).startswith(
+        "external/scores.json: cannot be read or written (No space left on device) ("
+    )

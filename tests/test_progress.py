@@ -16,6 +16,12 @@ def test_off_a_terminal_only_lines_are_printed(capsys):
     assert output.out == ""
 
 
+def test_names_command_no_terminal_and_are_shown_as_they_are(capsys):
+    with Display() as display:
+        display.say("scans\x1b[31m\r:skull: [red]")
+    assert capsys.readouterr().err == "scans\\x1b[31m\\r:skull: [red]\n"
+
+
 def test_quiet_prints_nothing(capsys):
     with Display(is_quiet=True) as display:
         display.start("training")

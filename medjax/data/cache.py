@@ -18,9 +18,9 @@ import PIL
 import platformdirs
 
 from medjax.config import DataConfig
-from medjax.data.memory import available_memory
 from medjax.errors import Problem, RefusedError
 from medjax.files import Folder, open_folder, open_regular, write_in
+from medjax.memory import available_memory
 from medjax.records import Dataset, LoadCounts, Window
 
 FORMAT = 2

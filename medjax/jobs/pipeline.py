@@ -12,7 +12,7 @@ import numpy as np
 
 from medjax.config import CrossvalConfig
 from medjax.config_checks import from_dict, require_valid
-from medjax.errors import DivergedError, RefusedError, listed, refuse
+from medjax.errors import DivergedError, listed, refuse, refusing_memory
 from medjax.jobs import resume
 from medjax.jobs.baselines import fit_baselines
 from medjax.jobs.datasets import load_dataset
@@ -140,7 +140,8 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
     network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
-    arrays = jax.device_put((dataset.images, dataset.labels))
+    with refusing_memory(dataset.name, "train with a smaller --image-size, or on fewer images"):
+        arrays = jax.device_put((dataset.images, dataset.labels))
     return _Inputs(config, dataset, arrays, splits, network, None if is_built_in(training) else model)
 
 
@@ -208,27 +209,27 @@ def _kept_record(
 ) -> Iterator[Callable[[str], None]]:
     """run.json, written with each status; when the work is stopped it tells so, and how to continue.
 
-    An OSError becomes a refusal. A refusal gives a run that cannot be continued its run.json back.
+    That of a run that continues stays until its training goes on. A lack of room or memory becomes a refusal.
     """
     remedy = f"continue with: {resume.continuation(request.command, directory)}"
 
     def write_status(status: str) -> None:
-        run_files.write_json(directory / "run.json", {**record, "status": status})
+        run_files.write_record(directory, {**record, "status": status})
 
     try:
-        write_status("running")
-        yield write_status
-    except RefusedError:
-        if previous is not None:
-            run_files.write_json(directory / "run.json", previous)
-        raise
-    except (KeyboardInterrupt, SystemExit, OSError) as error:
-        with contextlib.suppress(OSError):  # on a full disk not even this can be written
-            write_status("interrupted")
+        if previous is None:
+            write_status("running")
+        with refusing_memory("scoring", f"the training is kept; with more memory, {remedy}"):
+            yield write_status
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            run_files.mark_interrupted(directory)
         if isinstance(error, OSError):
             reason = f"cannot be written: {error.strerror or error}"
             raise refuse(str(error.filename or directory), reason, remedy) from error
-        display.say(f"stopped; every epoch that was finished is kept in {directory}\n{remedy}")
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            display.say(f"stopped; every epoch that was finished is kept in {directory}")
+            display.say(remedy)
         raise
 
 
@@ -256,6 +257,7 @@ def _train_and_score(
         training_of(config),
         record["strategy"],
         display,
+        on_start=lambda: write_status("running"),
     )
     seconds["compile"] = trained.compile_seconds
     seconds["train"] = sum(row["seconds"] for row in trained.history)

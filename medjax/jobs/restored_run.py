@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,7 +15,7 @@ from medjax.data.from_arrays import make_dataset
 from medjax.data.given import tell_apart
 from medjax.data.load import fingerprint, fit_dataset, load
 from medjax.data.load_images import load_images
-from medjax.errors import Problem, refuse
+from medjax.errors import Problem, command_line, refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import (
@@ -272,7 +271,7 @@ def _own_data(run: Run) -> str:
     if path is None:
         raise refuse(str(run.directory), "its data were given in Python", "give them again: evaluate(data)")
     if not run.record["data"]["is_synthetic"] and not Path(path).exists():
-        command = shlex.join(["medjax", "evaluate", str(run.directory)])
+        command = command_line(["medjax", "evaluate", str(run.directory)])
         raise refuse(path, "is not there any more", f"say where it is: {command} DATA")
     return path
 

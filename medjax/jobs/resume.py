@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from medjax.errors import Problem, RefusedError, refuse
+from medjax.errors import Problem, RefusedError, command_line, refuse
 from medjax.files import is_partial, open_folder
 from medjax.jobs.from_config import Config
 from medjax.jobs.run_record import as_json
@@ -156,7 +156,7 @@ def continuation(command: str, directory: Path) -> str:
         return f"the same call with run_dir={str(directory)!r} and resume=True"
     if not any(word == "--run" or word.startswith("--run=") for word in words):
         words += ["--run", str(directory)]
-    return shlex.join(words if "--resume" in words else [*words, "--resume"])
+    return command_line(words if "--resume" in words else [*words, "--resume"])
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

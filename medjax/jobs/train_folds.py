@@ -1,7 +1,7 @@
 """Train folds: with progress, history.csv and checkpoints, continuing from the newest checkpoint."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from medjax.config import TrainConfig
-from medjax.errors import RefusedError
+from medjax.errors import RefusedError, refusing_memory
 from medjax.jobs.from_config import make_controls, make_fold_learner, make_rate
 from medjax.models.network import Network, Variables
 from medjax.progress import Display
@@ -47,10 +47,12 @@ def train_folds(
     config: TrainConfig,
     strategy: StrategyName,
     display: Display,
+    *,
+    on_start: Callable[[], None],
 ) -> TrainedFolds:
     """Train `folds` of `splits`, from their checkpoints where there are any; `arrays` are the images and labels.
 
-    history.csv and the checkpoints are kept up to date; an interruption saves the last epoch that was finished.
+    `on_start` is called when the checkpoints are found to be sound. history.csv and the checkpoints are kept up to date; an interruption saves the last epoch that was finished.
     """
     learner = make_fold_learner(config, network, splits)
     controls = make_controls(config)
@@ -60,6 +62,7 @@ def train_folds(
         watcher.history = _read_history(directory, int(state.epoch.max()))
     else:
         keep_until(directory / "checkpoints", folds, None)
+    on_start()
     display.start("compiling")
     epochs = fit_folds(
         learner,
@@ -76,7 +79,10 @@ def train_folds(
         state=state,
         on_progress=watcher.show,
     )
-    with CheckpointWriter(directory / "checkpoints") as writer:
+    with (
+        refusing_memory("training", _remedy_of_memory(config, strategy)),
+        CheckpointWriter(directory / "checkpoints") as writer,
+    ):
         for state, info in epochs:
             on_host = jax.device_get((state, info))
             # Its rows are on disk before the checkpoint, so that a run that continues has them all.
@@ -85,6 +91,12 @@ def train_folds(
             watcher.tell(info.epoch, rows, *on_host)
     assert state is not None
     return TrainedFolds(learner, state, watcher.history, watcher.compile_seconds)
+
+
+def _remedy_of_memory(config: TrainConfig, strategy: StrategyName) -> str:
+    loop = "" if strategy == "loop" else ", or with --fold-strategy loop"
+    size = f"--batch-size (it is {config.batch_size}) or --image-size (it is {config.data.image_size})"
+    return f"train anew with a smaller {size}{loop}"
 
 
 def _scored_variables(state: FoldState, config: TrainConfig) -> Variables:
@@ -165,6 +177,7 @@ class _Watcher:
         self._folds = folds
         self._config = config
         self._rate = make_rate(config, splits)
+        self._batch_size = min(config.batch_size, max(len(split.train) for split in splits))
         self._display = display
         self._is_compiled = False
         self._epoch_started = time.perf_counter()
@@ -177,7 +190,7 @@ class _Watcher:
             self.compile_seconds, self._epoch_started = now - self._epoch_started, now
             self._display.start("training")
         sums = jax.device_get(progress.train)  # NumPy arrays, so that showing them compiles nothing
-        images = self._config.batch_size * len(self._folds)
+        images = self._batch_size * len(self._folds)
         done = (progress.epoch * progress.num_steps + progress.step) * images
         total = self._config.epochs * progress.num_steps * images
         loss, accuracy = float(np.mean(sums.mean_loss)), float(np.mean(sums.accuracy))

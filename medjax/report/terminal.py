@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medjax.errors import listed, printable
+from medjax.errors import command_line, listed, printable
 from medjax.report.wording import UNDEFINED, counted, overlap, percent, percentages, points
 
 CONFLICTS_SHOWN = 10
@@ -53,7 +53,8 @@ def training_lines(metrics: Mapping[str, Any], directory: Path) -> list[str]:
             f"over {len(folds)} folds: accuracy {accuracy}, loss {_loss(mean['loss'])} ± {_loss(mean['loss_sd'])} "
             "(mean ± sd between folds that share training images, not a confidence interval)"
         )
-    lines.append(f"next: open {directory / 'report.html'}, or score it again: medjax evaluate {directory}")
+    again = command_line(["medjax", "evaluate", str(directory)])
+    lines.append(f"next: open {directory / 'report.html'}, or score it again: {again}")
     return lines
 
 

@@ -55,6 +55,9 @@ _RECORD_FIELDS: dict[str, type | tuple[type, ...]] = {
     "model.parameters": int,
 }
 _MISSING = object()
+# Two lines of run.json of the same length; the indentation is that of no nested field.
+_INTERRUPTED = '\n  "status": "interrupted",'
+_RUNNING = '\n  "status": "running",'.ljust(len(_INTERRUPTED))
 _LARGEST_SIDE = 4096  # of an image, as in the setting image_size
 _RESTORE = "restore it from a copy"
 
@@ -115,7 +118,32 @@ def make_numbered(folder: Folder, name: str) -> Path:
 
 def write_json(path: Path, value: Mapping[str, Any], *, root: Path | None = None) -> None:
     """Write `value` as JSON; NaN and infinity raise ValueError. `root` is that of `write_whole`."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", root=root)
+    write_text(path, _as_json(value), root=root)
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_record(directory: Path, record: Mapping[str, Any]) -> None:
+    """Write run.json; one of a running run leaves room in its line of the status for `mark_interrupted`."""
+    text = _as_json(record).replace(_RUNNING.rstrip(), _RUNNING, 1)
+    write_text(directory / "run.json", text)
+
+
+def mark_interrupted(directory: Path) -> None:
+    """Let run.json, if it says that the run is running, say that it was interrupted.
+
+    The line is overwritten where it is, which takes no room: the disk may be full.
+    """
+    path = directory / "run.json"
+    with open(
+        path, "r+b", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NOFOLLOW", 0))
+    ) as file:
+        start = file.read().find(_RUNNING.encode())
+        if start >= 0:
+            file.seek(start)
+            file.write(_INTERRUPTED.encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax.errors import refuse
 from medjax.models.network import count_classes
 from medjax.records import Dataset, Indices, Predictions, require_indices
 from medjax.training.batching import pad_indices
@@ -22,7 +23,7 @@ def predict(learner: Learner, state: Any, data: Any, indices: Any = None) -> Pre
 
     `state` is what `fit` yields, its best variables (`state.best`), or `Variables`; of several folds, that of one
     (`select_fold`). `data` is a `Dataset`, a pair (images, labels), or images alone, uint8. Raises RefusedError for
-    arrays that do not fit together.
+    arrays that do not fit together, and for answers that are not finite.
     """
     arrays = as_arrays(data, needs_labels=False)
     require_classes(learner, arrays)
@@ -31,10 +32,28 @@ def predict(learner: Learner, state: Any, data: Any, indices: Any = None) -> Pre
     chosen = np.arange(num_images) if indices is None else require_indices("indices", indices, num_images)
     labels = np.zeros(num_images, np.int32) if arrays.labels is None else np.asarray(arrays.labels)
     probabilities, losses = _evaluate(learner, variables, arrays.images, labels, chosen)
+    _require_finite(learner, chosen, probabilities, None if arrays.labels is None else losses)
     class_names = data.class_names if isinstance(data, Dataset) else None
     if arrays.labels is None:
         return Predictions(chosen, None, probabilities, None, class_names)
     return Predictions(chosen, labels[chosen], probabilities, losses, class_names)
+
+
+def _require_finite(
+    learner: Learner, indices: Indices, probabilities: np.ndarray, losses: np.ndarray | None
+) -> None:
+    """RefusedError where a number is not finite: it would be compared, and even printed, as if it were an answer."""
+    is_finite = np.isfinite(probabilities).all(axis=1)
+    if losses is not None:
+        is_finite &= np.isfinite(losses)
+    if is_finite.all():
+        return
+    count, first = np.sum(~is_finite), indices[is_finite.argmin()]
+    raise refuse(
+        f"network {learner.network.name}",
+        f"its answers to {count:,} of {len(indices):,} images are not finite, first that to image {first}",
+        "its parameters overflow: train again with a smaller --learning-rate",
+    )
 
 
 def _evaluate(

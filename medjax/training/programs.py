@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from medjax.memory import available_memory, in_words
 from medjax.training.folds import (
     Controls,
     FoldState,
@@ -104,4 +105,13 @@ def compile_ahead(
 
 
 def _compile(program: Lifted, *arguments: Any) -> None:
-    program.lower(*arguments).compile()
+    """Compile, and raise MemoryError where this machine's memory is too small for the program.
+
+    Linux would promise the memory, and end the process that takes it. Other devices refuse by themselves.
+    """
+    usage = program.lower(*arguments).compile().memory_analysis()
+    free = available_memory()
+    if jax.default_backend() != "cpu" or usage is None or free is None:
+        return
+    if (needed := usage.temp_size_in_bytes) > free:
+        raise MemoryError(f"Unable to allocate {in_words(needed)}: {in_words(free)} are available")

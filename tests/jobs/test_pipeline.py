@@ -1,9 +1,9 @@
 """Runs that stop and go on: exactly, or not at all."""
 
 import dataclasses
+import errno
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,6 +15,7 @@ import pytest
 import medjax
 from medjax.config import CrossvalConfig, DataConfig, PlateauConfig, StoppingConfig, TrainConfig
 from medjax.errors import RefusedError
+from medjax.runs import directory as run_files
 from medjax.runs.checkpoint import list_checkpoints
 from tests.finished_runs import assert_same_result, read_history
 
@@ -245,7 +246,7 @@ def test_a_signal_while_it_compiles_ends_a_run_with_its_status(phantom_folder, t
     assert "--resume" in last_words
 
 
-@pytest.mark.slow  # the failing library's own threads may print into our line, or crash, after it
+@pytest.mark.slow  # the failing library's own threads may crash after our line
 def test_a_checkpoint_that_cannot_be_written_is_one_line_and_the_run_can_go_on(phantom_folder, tmp_path):
     directory = tmp_path / "run"
     expected = tmp_path / "expected"
@@ -263,8 +264,10 @@ main()
     short_of_room = [sys.executable, "-c", limited, *line[3:]]
     ended = subprocess.run(short_of_room, capture_output=True, text=True, check=False)
     assert ended.returncode == 2, ended.stderr
-    # Threads of the library that writes the arrays may complain in between.
-    (said,) = re.findall("medjax: error: .*", ended.stderr)
+    # Threads of the library that writes the arrays fail too, before our line and after it.
+    *epochs, said = [line for line in ended.stderr.splitlines() if not line.startswith("phantoms: ")]
+    assert all(line.startswith("epoch ") for line in epochs)
+    assert said.startswith("medjax: error: ")
     assert "epoch_0001: cannot be written" in said
     assert "continue with: medjax crossval" in said
     subprocess.run([*line, "--resume"], check=True)
@@ -273,14 +276,59 @@ main()
 
 def test_a_full_disk_is_one_line_and_the_run_can_go_on(phantom_folder, tmp_path, monkeypatch):
     config = TrainConfig(epochs=1)
+
+    def fail(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
     with monkeypatch.context() as patch:
-        patch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
+
+        def find_none(path):
+            patch.setattr(run_files, "write_whole", fail)  # from now on no file finds room, not even run.json
+            return type("Usage", (), {"free": 10})()
+
+        patch.setattr("shutil.disk_usage", find_none)
         with pytest.raises(RefusedError, match=r"No space left on device \(continue with: the same call"):
             medjax.train(phantom_folder, config, run_dir=tmp_path / "run")
     assert medjax.load_run(tmp_path / "run").record["status"] == "interrupted"
     assert (
         medjax.train(phantom_folder, config, run_dir=tmp_path / "run", resume=True).record["status"] == "done"
     )
+
+
+FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 8589934592 bytes."
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "expected", "line"),
+    [
+        (
+            "train_folds.fit_folds",
+            RuntimeError(FULL),
+            RefusedError,
+            r"^training: does not fit into memory: 8\.0 GiB .*\(train anew with a smaller --batch-size \(it is 32\) or --image",
+        ),
+        (
+            "pipeline.train_folds",
+            MemoryError(),
+            RefusedError,
+            r"^scoring: does not fit into memory \(the training is kept; with more memory, continue with: the same call",
+        ),
+        ("train_folds.fit_folds", ZeroDivisionError("a bug"), ZeroDivisionError, "a bug"),
+        ("pipeline.train_folds", RefusedError([]), RefusedError, "^$"),
+    ],
+)
+def test_no_error_leaves_a_run_running(name, error, expected, line, phantom_folder, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise error
+        yield
+
+    def fail_at_once(*_, **__):
+        raise error
+
+    monkeypatch.setattr(f"medjax.jobs.{name}", fail if "fit" in name else fail_at_once)
+    with pytest.raises(expected, match=line):
+        medjax.train(phantom_folder, TrainConfig(epochs=1), run_dir=tmp_path / "run")
+    assert medjax.load_run(tmp_path / "run").record["status"] == "interrupted"
 
 
 def test_two_processes_never_work_on_one_run(phantom_folder, tmp_path):

@@ -178,6 +178,7 @@ def test_another_machine_is_one_warning(tmp_path):
         ("medjax train 'my data' --seed 3", "medjax train 'my data' --seed 3 --run runs/x --resume"),
         ("medjax train d --run runs/x", "medjax train d --run runs/x --resume"),
         ("medjax crossval d --run=runs/x --resume", "medjax crossval d --run=runs/x --resume"),
+        ("medjax train 'a\x1bb'", "medjax train $'a\\033b' --run runs/x --resume"),
         ("medjax.train", "the same call with run_dir='runs/x' and resume=True"),
     ],
 )

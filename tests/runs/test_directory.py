@@ -13,11 +13,13 @@ from medjax.runs.directory import (
     PredictedPart,
     create_run_dir,
     make_numbered,
+    mark_interrupted,
     read_json,
     read_record,
     write_history,
     write_json,
     write_predictions,
+    write_record,
 )
 
 
@@ -192,3 +194,14 @@ def test_numbered_directories_are_made_in_a_folder_that_is_held_open(tmp_path):
     (tmp_path / "x-001").touch()
     with open_folder(tmp_path) as folder:
         assert [make_numbered(folder, "x").name for _ in range(2)] == ["x-000", "x-002"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("running", "interrupted"), ("done", "done")])
+def test_a_running_run_is_marked_as_interrupted_where_it_is(before, after, tmp_path, monkeypatch):
+    record = {"command": 'x "status": "running",', "status": before, "data": {"status": "running", "n": 1}}
+    write_record(tmp_path, record)
+    size = (tmp_path / "run.json").stat().st_size
+    monkeypatch.setattr("medjax.runs.directory.write_whole", None)  # which needs room for another file
+    mark_interrupted(tmp_path)
+    assert read_json(tmp_path / "run.json") == {**record, "status": after}
+    assert (tmp_path / "run.json").stat().st_size == size

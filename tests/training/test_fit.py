@@ -42,6 +42,12 @@ def test_the_same_call_gives_the_same_bits(trained):
     assert_same(trained[-1][1:], train()[-1][1:])
 
 
+def test_a_batch_is_never_larger_than_the_train_part():
+    largest = train(batch_size=len(SPLIT.train))[-1][1:]
+    assert_same(largest, train(batch_size=10**12)[-1][1:])
+    assert largest[0].learner.step[0] == 2
+
+
 def test_another_seed_gives_other_parameters(trained):
     other = train(seed=1)[-1][1]
     assert not np.array_equal(

@@ -84,6 +84,20 @@ def test_any_state_of_one_fold_will_do_and_that_of_several_is_refused(trained):
         predict(tiny_learner(), state.learner.parameters, IMAGES)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_answers_that_are_not_finite_are_refused(bad, trained):
+    variables = select_fold(trained[-1][1].learner.variables, 0)
+    kernel = variables.parameters["features"]["block_0"]["kernel"]
+    kernel[1, 1, 0, 0] = bad
+    images = np.zeros_like(IMAGES)
+    images[3] = IMAGES[3]  # of a black image, an infinite weight makes no number either
+    for data in (images, (images, LABELS)):
+        with pytest.raises(
+            RefusedError, match=r"network CNN: its answers to \d+ of 120 images are not finite"
+        ):
+            predict(tiny_learner(), variables, data)
+
+
 def test_no_image_has_no_predictions(trained):
     variables = select_fold(trained[-1][1].learner.variables, 0)
     for data, indices in (((IMAGES, LABELS), []), (IMAGES[:0], None)):

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from medjax.training import programs
 from medjax.training.fit import fit_folds
 from medjax.training.fold_plan import make_plan
 from medjax.training.folds import Controls, init_fold
@@ -44,3 +45,10 @@ def test_fresh_parameters_are_those_of_a_compiler_that_optimises():
     for fold in range(2):
         plain = jax.jit(lambda key: init_fold(key, tiny_learner(), Controls(), IMAGES.shape))(plan.key[fold])
         assert_same(select_fold(quick, fold), plain)
+
+
+def test_a_program_that_needs_more_memory_than_there_is_does_not_run(monkeypatch):
+    monkeypatch.setattr(programs, "available_memory", lambda: 100)
+    steps = fit_folds(tiny_learner(), (IMAGES, LABELS), [SPLIT], num_epochs=1, batch_size=16)
+    with pytest.raises(MemoryError, match=r"Unable to allocate [0-9.]+ .iB: 100 bytes are available"):
+        next(steps)

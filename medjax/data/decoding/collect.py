@@ -12,10 +12,10 @@ from medjax.config import DataConfig
 from medjax.data.decoding.image import DecodedStack
 from medjax.data.decoding.resize import Size
 from medjax.data.decoding.window import apply_window, choose_window, window_table
-from medjax.data.memory import require_memory
 from medjax.data.reading.folder_names import mask_pattern
 from medjax.data.reading.listing import Fault, problem_of, quoted
 from medjax.errors import Problem, listed, refuse
+from medjax.memory import require_memory
 from medjax.records import Dataset, Images, Indices, Labels, Window
 
 _MOVED_TOGETHER = 256  # images

@@ -74,7 +74,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_anything_is_decoded(
     settings, bytes_per_image, monkeypatch
 ):
     config = DataConfig(image_size=2, **settings)
-    monkeypatch.setattr("medjax.data.memory.available_memory", lambda: 10 * bytes_per_image)
+    monkeypatch.setattr("medjax.memory.available_memory", lambda: 10 * bytes_per_image)
     assert len(assemble([], 10, config).digests) == 10
 
     def decoding():
@@ -87,7 +87,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_anything_is_decoded(
 
 
 def test_colors_that_are_found_only_then_are_counted_as_well(monkeypatch):
-    monkeypatch.setattr("medjax.data.memory.available_memory", lambda: 50)
+    monkeypatch.setattr("medjax.memory.available_memory", lambda: 50)
     assemble([([0], decoded(1))], 10, CONFIG)
     with pytest.raises(RefusedError, match="10 images"):
         assemble([([0], decoded(1, channels=3))], 10, CONFIG)

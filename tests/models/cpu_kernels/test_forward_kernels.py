@@ -25,6 +25,20 @@ def test_sixteen_lanes_are_eight_lanes_are_four(kernel_name, monkeypatch):
         assert (positions == expected_positions).mean() > 0.99  # rounding decides where two values are close
 
 
+@pytest.mark.parametrize("kernel_name", ["pooled_forward", "winograd_forward"])
+def test_a_bias_that_is_not_a_number_is_lost_in_no_lane(kernel_name, monkeypatch):
+    images, kernel, bias = random_arrays((2, 6, 6, 8), (3, 3, 8, 16), (16,))
+    results = [jax.ShapeDtypeStruct((2, 2, 2, 16), dtype) for dtype in (jnp.float32, jnp.int8)]
+    weights = native.transform_kernel(kernel) if kernel_name == "winograd_forward" else kernel
+    bad = jnp.arange(16) % 3 == 0
+    shared = [weights, jnp.where(bad, jnp.nan, bias)]
+    emit = getattr(forward_kernels, kernel_name)
+    for lanes in LANES:
+        activations, positions = with_lanes(monkeypatch, lanes, emit, results, [images], shared)
+        assert np.array_equal(np.isnan(activations), np.broadcast_to(bad, activations.shape))
+        assert (positions[..., bad] == twins.NOWHERE).all()
+
+
 @pytest.mark.parametrize("width", [1, 2, 4, 5, 6, 9, 11])
 def test_every_window_of_a_row_is_computed(width):
     images, kernel, bias = (

@@ -2,9 +2,9 @@
 
 import pytest
 
-from medjax.data import memory
-from medjax.data.memory import available_memory, in_words, require_memory
+from medjax import memory
 from medjax.errors import RefusedError
+from medjax.memory import available_memory, in_words, require_memory
 from tests.sample_files import write_folder
 
 MACHINE = {"proc/meminfo": b"MemTotal:  9000 kB\nMemAvailable:    8000 kB\n"}
