@@ -133,10 +133,9 @@ def _run(command: Command, line: str) -> None:
             trained = medjax.cross_validate(command.data, config, **_options(command, line))
             _print_trained(_compared(trained, command), command.json)
         case Evaluate():
-            scores = _load_run(command).evaluate(
-                command.data, part=command.split, fold=command.fold, is_quiet=False
-            )
-            _print_evaluation(scores, command.json)
+            trained = _load_run(command)
+            scores = trained.evaluate(command.data, part=command.split, fold=command.fold, is_quiet=False)
+            _print_evaluation(scores, trained.record, command.json)
         case Compare():
             compared = medjax.compare_runs(command.first, command.second)
             for line in compared["warnings"]:
@@ -193,10 +192,10 @@ def _compared(trained: Any, command: Train | Crossval) -> Any:
     return compare_grouping(trained, command.data, is_quiet=False) if command.compare_grouping else trained
 
 
-def _print_evaluation(scores: dict[str, Any], as_json: bool) -> None:
+def _print_evaluation(scores: dict[str, Any], record: dict[str, Any], as_json: bool) -> None:
     from medjax.report.terminal import evaluation_lines
 
-    print("\n".join(evaluation_lines(scores)))
+    print("\n".join(evaluation_lines(scores, record)))
     if as_json:
         print(json.dumps(scores))
 
@@ -205,7 +204,7 @@ def _print_trained(trained: Any, as_json: bool) -> None:
     from medjax.report.terminal import training_lines
 
     scores = trained.metrics
-    print("\n".join(training_lines(scores, trained.directory)))
+    print("\n".join(training_lines(scores, trained.record, trained.directory)))
     if as_json:
         print(json.dumps(scores))
 

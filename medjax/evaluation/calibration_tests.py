@@ -35,7 +35,7 @@ LEVEL = 0.05
 POWER = 0.8
 """Chance with which the gap that `detectable_gap` names is found."""
 FEWEST_ANSWERS = 10
-"""With fewer right or fewer wrong answers the slope is not tested: with some 4 errors of 1,000 images it called 12 % of
+"""With fewer right or fewer wrong answers there is no slope: with some 4 errors of 1,000 images its test called 12 % of
 calibrated models miscalibrated."""
 _FAMILIES = 2  # the tests of the predicted class, and those of each class; each family gets half of the level
 
@@ -119,13 +119,12 @@ def _recalibrate(
 ) -> tuple[CalibrationTest, CalibrationTest]:
     """Slope and intercept; only the slope is tested, since a wrong intercept shows in the large."""
     units = len(confidence) if clusters is None else int(clusters.max()) + 1
-    line = fit_line(confidence, is_correct, clusters) if units > 1 else None
+    fewest = min(is_correct.sum(), (~is_correct).sum())
+    line = fit_line(confidence, is_correct, clusters) if units > 1 and fewest >= FEWEST_ANSWERS else None
     if line is None:
         return CalibrationTest(None, 1.0, None, None, None), CalibrationTest(None, 0.0, None, None, None)
     slope = _student(line.slope, _Precision(line.slope_error, units - 1), 1.0)
     intercept = _student(line.intercept, _Precision(line.intercept_error, units - 1), 0.0)
-    if min(is_correct.sum(), (~is_correct).sum()) < FEWEST_ANSWERS:
-        slope = dataclasses.replace(slope, p=None)
     return slope, dataclasses.replace(intercept, p=None)
 
 

@@ -56,7 +56,7 @@ class Bootstrap:
 class CalibrationTest:
     """A quantity that says how far probabilities are from the truth, and whether chance explains it."""
 
-    value: float | None  # None where undefined, as the slope of a model that is always right
+    value: float | None  # None where undefined, as the slope of a model with hardly any errors
     if_calibrated: float  # what it would be for a perfectly calibrated model and very many images
     ci95: Interval | None
     p: float | None  # two-sided; None where it is not tested

@@ -157,9 +157,9 @@ def test_what_cannot_be_tested_is_none():
     assert found.in_the_large.value == pytest.approx(0.5)
 
 
-def test_with_few_errors_the_slope_is_shown_and_not_tested():
+def test_with_few_errors_there_is_no_slope():
     predictions = make_predictions(n=300, separation=3.5)
     found = assess(predictions)
     assert 0 < (predictions.probabilities.argmax(1) != predictions.labels).sum() < 10
-    assert found.slope.ci95 is not None
-    assert found.slope.p is None
+    assert (found.slope.value, found.slope.p, found.intercept.ci95) == (None, None, None)
+    assert found.in_the_large.p is not None
