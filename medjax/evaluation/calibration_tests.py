@@ -9,6 +9,10 @@ tests ask fewer questions, and so answer them from fewer images:
 
 Not to reject is no proof of calibration; `detectable_gap` says how large a gap may stay unseen.
 
+Of simulated calibrated models 0.7 to 4.5 % are called anything else (30 to 3,000 images, 10 groups, 3 or 4 classes; 1,000
+trials each). Of models whose mean probability is 13 points above their accuracy, 97 % are found with 86 images (600 trials).
+`tests/evaluation/test_calibration_tests.py` repeats this with fewer trials.
+
 References:
     Van Calster et al., "Calibration: the Achilles heel of predictive analytics", 2019,
     https://doi.org/10.1186/s12916-019-1466-7: calibration in the large, slope, and why a test alone is not enough.
@@ -35,7 +39,7 @@ LEVEL = 0.05
 POWER = 0.8
 """Chance with which the gap that `detectable_gap` names is found."""
 FEWEST_ANSWERS = 10
-"""With fewer right or fewer wrong answers there is no slope: with some 4 errors of 1,000 images its test called 12 % of
+"""With fewer right or fewer wrong answers there is no slope: with some 4 errors of 300 images its test called 12 % of
 calibrated models miscalibrated."""
 _FAMILIES = 2  # the tests of the predicted class, and those of each class; each family gets half of the level
 
@@ -132,6 +136,9 @@ def _spiegelhalter(
     probabilities: Float64[np.ndarray, "m class"], labels: np.ndarray, clusters: Clusters | None
 ) -> CalibrationTest:
     """z: positive if the Brier score is larger than promised, as of an overconfident model.
+
+    As in `_compare_means` the larger of the two variances counts: with few expected errors the z of the reference, by the
+    variance implied alone, calls calibrated models miscalibrated.
 
     With p_y the probability of the truth, an image's Brier score is Σp² + 1 - 2 p_y, which a calibrated model expects to be
     1 - Σp², with variance 4 (Σp³ - (Σp²)²).

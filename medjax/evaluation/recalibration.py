@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
-_MOST_STEPS = 100
-_TOLERANCE = 1e-10
+_MOST_STEPS = 500
+_TOLERANCE = 1e-9
 _NEAREST_TO_CERTAIN = 1e-7  # float32 has no probability between this and 1, whose logit would be infinite
 
 Columns = Float64[np.ndarray, "m 2"]

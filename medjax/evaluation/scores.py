@@ -16,7 +16,7 @@ from medjax.evaluation.calibration import (
     expected_calibration_error,
 )
 from medjax.evaluation.calibration_tests import assess_calibration
-from medjax.evaluation.comparison import compare_accuracies
+from medjax.evaluation.comparison import difference_interval
 from medjax.evaluation.intervals import wilson_interval
 from medjax.evaluation.score_records import Bootstrap, ClassScores, LargestClass, Scores
 from medjax.evaluation.units import Units, grouped_interval, image_interval, make_units
@@ -170,10 +170,9 @@ def _largest_class(
     labels: Int[np.ndarray, "m"], names: Sequence[str], is_correct: Bool[np.ndarray, "m"], units: Units
 ) -> LargestClass:
     largest = int(np.bincount(labels).argmax())
-    gain = compare_accuracies(is_correct, labels == largest, units.clusters)["ci95"]
-    return LargestClass(
-        names[largest], float((labels == largest).mean()), None if gain is None else (gain[0], gain[1])
-    )
+    is_largest = labels == largest
+    gain = difference_interval(is_correct, is_largest, units.clusters)
+    return LargestClass(names[largest], float(is_largest.mean()), gain)
 
 
 def _mean_rates(confusion: Int[np.ndarray, "class class"]) -> dict[str, Any]:

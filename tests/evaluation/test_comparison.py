@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from medjax.evaluation.comparison import compare_accuracies, compare_predictions, mcnemar
+from medjax.evaluation.comparison import compare_accuracies, compare_predictions, difference_interval, mcnemar
 
 
 def test_mcnemar_is_the_exact_binomial_test():
@@ -23,6 +23,7 @@ def test_the_pairs_are_counted():
     assert compared["ci95"][0] > 0
     assert compared["mcnemar_p"] == pytest.approx(binomtest(5, 25).pvalue)
     assert compared["unit"] == "image"
+    assert list(difference_interval(first, second)) == compared["ci95"]
 
 
 @pytest.mark.parametrize("is_right", [True, False])
