@@ -153,14 +153,15 @@ def _run(command: Command, line: str) -> None:
             trained = medjax.cross_validate(command.data, config, **_options(command, line))
             _print_trained(_compared(trained, command), command.json)
         case Evaluate():
-            scores = _load_run(command).evaluate(
+            trained = _load_run(command)
+            scores = trained.evaluate(
                 command.data,
                 part=command.split,
                 fold=command.fold,
                 reading=command.reading,
                 is_quiet=False,
             )
-            _print_evaluation(scores, command.json)
+            _print_evaluation(scores, trained.record, command.json)
         case Compare():
             compared = medjax.compare_runs(command.first, command.second)
             for line in compared["warnings"]:
@@ -220,10 +221,10 @@ def _compared(trained: Any, command: Train | Crossval) -> Any:
     return compare_grouping(trained, command.data, is_quiet=False) if command.compare_grouping else trained
 
 
-def _print_evaluation(scores: dict[str, Any], as_json: bool) -> None:
+def _print_evaluation(scores: dict[str, Any], record: dict[str, Any], as_json: bool) -> None:
     from medjax.report.terminal import evaluation_lines
 
-    process.show(*evaluation_lines(scores))
+    process.show(*evaluation_lines(scores, record))
     if as_json:
         process.show_json(scores)
 
@@ -232,7 +233,7 @@ def _print_trained(trained: Any, as_json: bool) -> None:
     from medjax.report.terminal import training_lines
 
     scores = trained.metrics
-    process.show(*training_lines(scores, trained.directory))
+    process.show(*training_lines(scores, trained.record, trained.directory))
     if as_json:
         process.show_json(scores)
 

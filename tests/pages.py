@@ -24,16 +24,46 @@ PER_CLASS = {
 
 def score_class(n, precision, recall, f1, specificity, auc, average_precision):
     rates = {"precision": precision, "recall": recall, "sensitivity": recall, "specificity": specificity}
-    intervals = {f"{name}_ci95": None for name in ("sensitivity", "specificity", "precision")}
+    kinds = ("ci95", "ci95_grouped")
+    intervals = {
+        f"{name}_{kind}": None for name in ("sensitivity", "specificity", "precision") for kind in kinds
+    }
     return {"n": n, **rates, **intervals, "f1": f1, "auc": auc, "average_precision": average_precision}
 
 
+def calibration_test(value, if_calibrated, ci95, p, p_adjusted):
+    """A block of `medjax.evaluation.score_records.CalibrationTest`."""
+    return {
+        "value": value,
+        "if_calibrated": if_calibrated,
+        "ci95": ci95,
+        "p": p,
+        "p_adjusted": p_adjusted,
+    }
+
+
+CALIBRATION = {
+    "unit": "image",
+    "units": 540,
+    "in_the_large": calibration_test(-0.0021, 0.0, [-0.0073, 0.0031], 0.43, 1.0),
+    "slope": calibration_test(0.91, 1.0, [0.31, 1.51], None, None),
+    "intercept": calibration_test(0.2, 0.0, [-1.2, 1.6], None, None),
+    "spiegelhalter": calibration_test(-0.85, 0.0, None, 0.39, 1.0),
+    "classes": {
+        name: calibration_test(difference, 0.0, [difference - 0.01, difference + 0.01], 0.3, 1.0)
+        for name, difference in zip(CLASSES, (0.003, -0.002, -0.001), strict=True)
+    },
+    "detectable_gap": 0.0123,
+}
 SCORES = {
     "n": 540,
     "errors": 2,
     "accuracy": 538 / 540,
     "accuracy_ci95": [0.98659, 0.99898],
     "accuracy_ci95_grouped": None,
+    "leading_ci95": "accuracy_ci95",
+    "largest_class": {"name": "CXR", "share": 181 / 540, "gain_ci95": [0.62, 0.7]},
+    "never_predicted": [],
     "balanced_accuracy": 0.9962,
     "balanced_accuracy_ci95": [0.99, 1.0],
     "macro_f1": 0.9961,
@@ -48,11 +78,30 @@ SCORES = {
     "brier_ci95": [0.01, 0.02],
     "ece": 0.0211,
     "ece_if_calibrated": [0.004, 0.012],
+    "calibration": CALIBRATION,
     "ece_binning": {"bins": 15, "kind": "equal width on the top probability"},
     "bootstrap": {"resamples": 1000, "seed": 0, "unit": "image", "units": 540, "withheld": None},
     "confusion_matrix": [[179, 1, 0], [0, 180, 0], [0, 1, 179]],
     "per_class": {name: score_class(*row) for name, row in PER_CLASS.items()},
 }
+
+
+def grouped_scores(block: dict, interval=(0.9, 0.999), units: int = 40) -> dict:
+    """The same scores of images in groups; of a single group without any interval."""
+    found = None if interval is None else list(interval)
+    names = ("sensitivity_ci95_grouped", "specificity_ci95_grouped", "precision_ci95_grouped")
+    return {
+        **block,
+        "accuracy_ci95_grouped": found,
+        "leading_ci95": "accuracy_ci95_grouped",
+        "bootstrap": {**block["bootstrap"], "unit": "group", "units": units},
+        "per_class": {
+            name: {**row, **dict.fromkeys(names, found)} for name, row in block["per_class"].items()
+        },
+        "calibration": {**block["calibration"], "unit": "group", "units": units},
+    }
+
+
 LEAKAGE = {
     "level": "image",
     "statement": "Image level; no patient identifiers: images of one patient may lie in several parts.",
@@ -190,8 +239,18 @@ def rename(run: dict, metrics: dict, names: list[str]) -> None:
         for old in CLASSES:
             counts[new[old]] = counts.pop(old)
     for part in ("test", "val", "train"):
-        per_class = metrics[part]["per_class"]
-        metrics[part]["per_class"] = {new[old]: scores for old, scores in per_class.items()}
+        rename_scores(metrics[part], new)
+
+
+def rename_scores(block: dict, new: dict[str, str]) -> None:
+    """Gives the classes of a block of scores other names."""
+    block["per_class"] = {new[old]: scores for old, scores in block["per_class"].items()}
+    classes = block["calibration"]["classes"]
+    block["calibration"] = {
+        **block["calibration"],
+        "classes": {new[old]: test for old, test in classes.items()},
+    }
+    block["largest_class"] = {**block["largest_class"], "name": new[block["largest_class"]["name"]]}
 
 
 def spaced(run_dir: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from medjax.evaluation.intervals import Pairs, effective_size, paired_difference_interval
+from medjax.evaluation.intervals import Interval, Pairs, effective_size, paired_difference_interval
 from medjax.records import Names
 
 MOST_IDS = 20
@@ -31,18 +31,36 @@ def compare_accuracies(
     of models under nine conditions, the bootstrap 92.2 to 96.8 % under eight of them (300 groups of 5 at 99 and 98 %:
     94.8 and 92.2 %).
     """
-    counts = Pairs(
-        *(int(which.sum()) for which in (first & second, first & ~second, ~first & second, ~(first | second)))
-    )
+    counts, interval = _count(first, second), difference_interval(first, second, groups)
     return {
         "n": len(first),
         "difference": (counts.only_first - counts.only_second) / len(first),
-        "ci95": _interval(counts, first, second, groups),
+        "ci95": None if interval is None else list(interval),
         "unit": "image" if groups is None else "group",
         "only_first_right": counts.only_first,
         "only_second_right": counts.only_second,
         "mcnemar_p": None if groups is not None else mcnemar(int(counts.only_first), int(counts.only_second)),
     }
+
+
+def difference_interval(
+    first: Bool[np.ndarray, "m"], second: Bool[np.ndarray, "m"], groups: Int[np.ndarray, "m"] | None = None
+) -> Interval | None:
+    """The interval of `compare_accuracies` alone."""
+    counts, weight = _count(first, second), 1.0
+    if groups is not None:
+        size = effective_size(first.astype(np.float64) - second, groups)
+        if size is None:
+            return None
+        weight = size / len(first)  # of an image: less than one independent image if it is in a group
+    return paired_difference_interval(Pairs(*(weight * count for count in counts)))
+
+
+def _count(first: Bool[np.ndarray, "m"], second: Bool[np.ndarray, "m"]) -> Pairs:
+    both, only_first, only_second = (
+        int(each.sum()) for each in (first & second, first & ~second, ~first & second)
+    )
+    return Pairs(both, only_first, only_second, len(first) - both - only_first - only_second)
 
 
 def compare_predictions(
@@ -82,18 +100,3 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
     total = only_first + only_second
     return float(binomtest(only_first, total).pvalue) if total else 1.0
-
-
-def _interval(
-    counts: Pairs,
-    first: Bool[np.ndarray, "m"],
-    second: Bool[np.ndarray, "m"],
-    groups: Int[np.ndarray, "m"] | None,
-) -> list[float] | None:
-    weight = 1.0  # of an image: less than one independent image if it is in a group
-    if groups is not None:
-        size = effective_size(first.astype(np.float64) - second, groups)
-        if size is None:
-            return None
-        weight = size / len(first)
-    return list(paired_difference_interval(Pairs(*(weight * count for count in counts))))

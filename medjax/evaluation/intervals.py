@@ -61,24 +61,33 @@ def grouped_wilson_interval(shares: Float[np.ndarray, "m"], groups: Int[np.ndarr
 def effective_size(values: Float[np.ndarray, "m"], groups: Int[np.ndarray, "m"]) -> float | None:
     """Number of independent images that would determine the mean of `values` as precisely as these images in `groups`.
 
-    It is at most the number of images. If all values are equal, assume an intra-cluster correlation of 1 (the images of a
-    group count as copies of one another). Includes Student's t correction for estimating the variance from few groups.
-    None for a single group.
+    It is at most the number of images. Includes Student's t correction for estimating the variance from few groups. None
+    for a single group.
     """
     from scipy.special import stdtrit  # imported here: most runs have no groups
 
+    effect = design_effect(values, groups)
+    if effect is None:
+        return None
+    t_ratio = stdtrit(int(groups.max()), 0.975) / _NORMAL_975
+    return float(len(values) / max(effect, 1.0) / t_ratio**2)
+
+
+def design_effect(values: Float[np.ndarray, "m"], groups: Int[np.ndarray, "m"]) -> float | None:
+    """How many times larger the variance of the mean of `values` is than if their images, in `groups`, were independent.
+
+    `groups` are numbered from 0. If all values are equal, assume an intra-cluster correlation of 1 (the images of a group
+    count as copies of one another). None for a single group.
+    """
     sizes = np.bincount(groups)
     n, num_groups = len(values), len(sizes)
     if num_groups < 2:
         return None
     mean, variance = values.mean(), values.var()
     if variance == 0:
-        design_effect = (sizes**2).sum() / n
-    else:
-        residuals = np.bincount(groups, values) - mean * sizes
-        design_effect = num_groups / (num_groups - 1) * (residuals**2).sum() / (n * variance)
-    t_ratio = stdtrit(num_groups - 1, 0.975) / _NORMAL_975
-    return float(n / max(design_effect, 1.0) / t_ratio**2)
+        return float((sizes**2).sum() / n)
+    residuals = np.bincount(groups, values) - mean * sizes
+    return float(num_groups / (num_groups - 1) * (residuals**2).sum() / (n * variance))
 
 
 def paired_difference_interval(pairs: Pairs) -> Interval:

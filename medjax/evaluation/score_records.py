@@ -23,8 +23,22 @@ class ClassScores:
     sensitivity_ci95: Interval | None  # this interval and the next two are Wilson's
     specificity_ci95: Interval | None
     precision_ci95: Interval | None
+    sensitivity_ci95_grouped: (
+        Interval | None
+    )  # the same with groups, not images, as independent; None without groups
+    specificity_ci95_grouped: Interval | None
+    precision_ci95_grouped: Interval | None
     auc: float | None  # area under the ROC curve; None if all images, or none, are of this class
     average_precision: float | None  # None if no image is of this class
+
+
+@dataclasses.dataclass(frozen=True)
+class LargestClass:
+    """The class with the most images, and whether the model does better than by always predicting it."""
+
+    name: str
+    share: float  # of the predictions; the accuracy of always predicting it
+    gain_ci95: Interval | None  # of the model's accuracy minus that share, in pairs; None for a single group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,19 +52,55 @@ class Bootstrap:
     withheld: str | None  # reason why there are no intervals
 
 
+@dataclasses.dataclass(frozen=True)
+class CalibrationTest:
+    """A quantity that says how far probabilities are from the truth, and whether chance explains it."""
+
+    value: float | None  # None where undefined, as the slope of a model with hardly any errors
+    if_calibrated: float  # what it would be for a perfectly calibrated model and very many images
+    ci95: Interval | None
+    p: float | None  # two-sided; None where it is not tested
+    p_adjusted: float | None  # for the number of tests: below 0.05 the model is not calibrated
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Tests of calibration, by `medjax.evaluation.calibration_tests`."""
+
+    unit: str  # what is taken as independent: "image" or "group"
+    units: int  # number of different ones
+    in_the_large: CalibrationTest  # mean probability of the predicted class minus accuracy
+    slope: CalibrationTest  # of the logistic recalibration of that probability; below 1: too extreme
+    intercept: CalibrationTest
+    spiegelhalter: CalibrationTest  # z; positive: the Brier score is larger than promised
+    classes: Mapping[str, CalibrationTest]  # mean probability of a class minus its share of the images
+    detectable_gap: float | None  # value of `in_the_large` that is found four times in five
+
+    @property
+    def tests(self) -> list[CalibrationTest]:
+        """All that have a p-value."""
+        return [self.in_the_large, self.slope, self.spiegelhalter, *self.classes.values()]
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Scores:
     """Metrics of a set of predictions; None where a metric, or an interval, is undefined.
 
     Intervals (`*_ci95`) have a level of 95 %: Wilson's for proportions, otherwise a percentile bootstrap over images, or
-    over groups if groups were given. Macro averages are taken over the classes that occur.
+    over groups if groups were given. Macro averages are taken over the classes that occur. Where groups were given,
+    report the proportions with the intervals `*_ci95_grouped`: `leading_ci95` names the one that leads.
     """
 
     n: int  # predictions
     errors: int
     accuracy: float
     accuracy_ci95: Interval
-    accuracy_ci95_grouped: Interval | None  # takes groups, not images, as independent; None without groups
+    accuracy_ci95_grouped: (
+        Interval | None
+    )  # takes groups, not images, as independent; None without groups, or of one
+    leading_ci95: str  # the interval to report: "accuracy_ci95", or with groups "accuracy_ci95_grouped"
+    largest_class: LargestClass
+    never_predicted: tuple[str, ...]  # classes that have images and are never predicted
     balanced_accuracy: float  # mean recall of the classes that have images
     macro_f1: float
     auc: float | None  # mean over the classes of one against the others; None if a class has no image
@@ -60,6 +110,7 @@ class Scores:
     ece: float  # expected calibration error, 0 to 1
     ece_binning: Mapping[str, Any]  # number and kind of the bins
     ece_if_calibrated: Interval | None  # where 95 % of the errors of a perfectly calibrated model would lie
+    calibration: Calibration | None  # None where `resamples` is 0
     balanced_accuracy_ci95: Interval | None
     macro_f1_ci95: Interval | None
     auc_ci95: Interval | None
@@ -71,10 +122,11 @@ class Scores:
     per_class: Mapping[str, ClassScores]  # by name of the class
 
     def __str__(self) -> str:
-        low, high = self.accuracy_ci95
+        interval = getattr(self, self.leading_ci95)
+        bounds = "undefined" if interval is None else f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}"
         loss = "undefined" if self.loss is None else f"{self.loss:.4f}"
         return (
-            f"accuracy {100 * self.accuracy:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}), "
+            f"accuracy {100 * self.accuracy:.2f} % (95 % interval {bounds}), "
             f"{self.errors:,} error{'' if self.errors == 1 else 's'} of {self.n:,}, loss {loss}"
         )
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -15,8 +15,11 @@ from medjax.evaluation.calibration import (
     calibrated_range,
     expected_calibration_error,
 )
-from medjax.evaluation.intervals import Interval, grouped_wilson_interval, wilson_interval
-from medjax.evaluation.score_records import Bootstrap, ClassScores, Scores
+from medjax.evaluation.calibration_tests import assess_calibration
+from medjax.evaluation.comparison import difference_interval
+from medjax.evaluation.intervals import wilson_interval
+from medjax.evaluation.score_records import Bootstrap, ClassScores, LargestClass, Scores
+from medjax.evaluation.units import Units, grouped_interval, image_interval, make_units
 from medjax.metrics import class_rates
 from medjax.records import Names, Predictions
 
@@ -27,18 +30,6 @@ SEED = 0
 FEWEST_UNITS = 30
 """With fewer images (or groups) that hold an error, or that hold a correct prediction, the bootstrap is withheld: at 99.97 %
 of 8,844 images a percentile interval of the accuracy covers 91.8 % where it says 95 %, and Wilson's 94.7 %."""
-
-
-class _Units(NamedTuple):
-    """Independent units: images, or groups of them; both numbered from 0."""
-
-    images: Int[np.ndarray, "m"]  # the image of each prediction
-    groups: Int[np.ndarray, "m"] | None
-
-    @property
-    def resampled(self) -> Int[np.ndarray, "m"]:
-        """The units of the bootstrap."""
-        return self.images if self.groups is None else self.groups
 
 
 def score(
@@ -59,19 +50,24 @@ def score(
     """
     names = _check(predictions, class_names, groups)
     labels, probabilities = predictions.labels, predictions.probabilities
-    units = _units(predictions, groups)
+    units = make_units(predictions, groups)
     is_correct = probabilities.argmax(axis=1) == labels
     n, correct, num_images = len(labels), int(is_correct.sum()), int(units.images.max()) + 1
     confusion = _confusion(predictions, len(names))
-    per_class = {
-        name: _score_class(predictions, label, confusion, num_images / n) for label, name in enumerate(names)
-    }
+    per_class = {name: _score_class(predictions, label, confusion, units) for label, name in enumerate(names)}
     return Scores(
         n=n,
         errors=n - correct,
         accuracy=correct / n,
         accuracy_ci95=wilson_interval(correct * num_images / n, num_images),
-        accuracy_ci95_grouped=_grouped_interval(is_correct, units),
+        accuracy_ci95_grouped=grouped_interval(is_correct, np.ones(n, bool), units),
+        leading_ci95="accuracy_ci95" if groups is None else "accuracy_ci95_grouped",
+        largest_class=_largest_class(labels, names, is_correct, units),
+        never_predicted=tuple(
+            name
+            for name, actual, predicted in zip(names, confusion.sum(1), confusion.sum(0), strict=True)
+            if actual and not predicted
+        ),
         **_mean_rates(confusion),
         auc=_mean([row.auc for row in per_class.values()]),
         average_precision=_mean([row.average_precision for row in per_class.values()]),
@@ -80,6 +76,11 @@ def score(
         ece=expected_calibration_error(predictions),
         ece_binning={"bins": NUM_BINS, "kind": BINNING},
         ece_if_calibrated=calibrated_range(predictions, units.images, resamples=resamples, seed=SEED)
+        if resamples
+        else None,
+        calibration=assess_calibration(
+            predictions, names, "image" if groups is None else "group", units.clusters
+        )
         if resamples
         else None,
         **_bootstrap(predictions, len(names), units, is_correct, resamples),
@@ -93,18 +94,16 @@ def _check(
 ) -> tuple[str, ...]:
     """The class names; RefusedError for what cannot be scored."""
     labels, probabilities = predictions.labels, predictions.probabilities
-    if labels is None:
+    if labels is None or predictions.losses is None:
         raise refuse("predictions", "have no labels to be scored by", "predict images whose labels are known")
     if len(labels) == 0:
         raise refuse("predictions", "there are none", "score at least one image")
+    if np.ndim(probabilities) != 2 or len({len(each) for each in predictions[:4]}) > 1:
+        shapes = ", ".join(str(np.shape(each)) for each in predictions[:4])
+        remedy = "give one index, label, row of probabilities and loss for each image"
+        raise refuse("predictions", f"have arrays that do not fit together: {shapes}", remedy)
+    _check_values(labels, probabilities)
     n, num_classes = probabilities.shape
-    if labels.min() < 0 or labels.max() >= num_classes:
-        reason = f"have labels from {labels.min()} to {labels.max()}"
-        raise refuse("predictions", reason, f"{num_classes} classes are numbered 0 to {num_classes - 1}")
-    if not (probabilities.min() >= 0 and np.abs(probabilities.sum(axis=1) - 1).max() < 1e-3):
-        raise refuse(
-            "predictions", "have rows that are no probabilities", "each row must sum to 1: apply softmax"
-        )
     if groups is not None and len(groups) != n:
         raise refuse("groups", f"{len(groups)} are given for {n} predictions", "give one for each prediction")
     names = class_names or predictions.class_names or [f"class {label}" for label in range(num_classes)]
@@ -113,40 +112,67 @@ def _check(
     return tuple(names)
 
 
-def _units(predictions: Predictions, groups: Names | None) -> _Units:
-    images = np.unique(predictions.indices, return_inverse=True)[1]
-    return _Units(images, None if groups is None else np.unique(groups, return_inverse=True)[1])
+def _check_values(labels: Int[np.ndarray, "m"], probabilities: Float[np.ndarray, "m class"]) -> None:
+    n, num_classes = probabilities.shape
+    if labels.min() < 0 or labels.max() >= num_classes:
+        reason = f"have labels from {labels.min()} to {labels.max()}"
+        raise refuse("predictions", reason, f"{num_classes} classes are numbered 0 to {num_classes - 1}")
+    is_finite = np.isfinite(probabilities).all(axis=1)
+    if not is_finite.all():
+        reason = f"have probabilities that are not finite for {n - is_finite.sum()} of {n} images"
+        raise refuse(
+            "predictions", reason, "the network diverged: train again with a smaller --learning-rate"
+        )
+    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
+        raise refuse(
+            "predictions", "have rows that are no probabilities", "each row must sum to 1: apply softmax"
+        )
 
 
 def _confusion(predictions: Predictions, num_classes: int) -> Int[np.ndarray, "class class"]:
-    # Imported here and below: it takes over a second, and only scoring needs it.
-    from sklearn.metrics import confusion_matrix
-
-    predicted = predictions.probabilities.argmax(axis=1)
-    return confusion_matrix(predictions.labels, predicted, labels=np.arange(num_classes))
+    cells = predictions.labels.astype(np.int64) * num_classes + predictions.probabilities.argmax(axis=1)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def _score_class(
-    predictions: Predictions, label: int, confusion: Int[np.ndarray, "class class"], weight: float
+    predictions: Predictions, label: int, confusion: Int[np.ndarray, "class class"], units: Units
 ) -> ClassScores:
-    """Score one class against the others; an interval counts each prediction as `weight` independent ones."""
+    """Score one class against the others."""
+    # Imported here: it takes over a second, and only scoring needs it.
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    rates = {key: _defined(values[label]) for key, values in class_rates(confusion)._asdict().items()}
-    actual, predicted, correct = confusion[label].sum(), confusion[:, label].sum(), confusion[label, label]
-    others = confusion.sum() - actual
+    rates: dict[str, Any] = {
+        key: _defined(values[label]) for key, values in class_rates(confusion)._asdict().items()
+    }
     is_class, probabilities = predictions.labels == label, predictions.probabilities[:, label]
+    is_predicted = predictions.probabilities.argmax(axis=1) == label
     has_class = bool(is_class.any())
+    proportions = {  # which predictions are right, among which
+        "sensitivity": (is_predicted, is_class),
+        "specificity": (~is_predicted, ~is_class),
+        "precision": (is_class, is_predicted),
+    }
+    intervals: dict[str, Any] = {}
+    for name, masks in proportions.items():
+        intervals[f"{name}_ci95"] = image_interval(*masks, units)
+        intervals[f"{name}_ci95_grouped"] = grouped_interval(*masks, units)
     return ClassScores(
-        n=int(actual),
+        n=int(is_class.sum()),
         **rates,
         sensitivity=rates["recall"],
-        sensitivity_ci95=_proportion_interval(correct * weight, actual * weight),
-        specificity_ci95=_proportion_interval((others - predicted + correct) * weight, others * weight),
-        precision_ci95=_proportion_interval(correct * weight, predicted * weight),
+        **intervals,
         auc=float(roc_auc_score(is_class, probabilities)) if has_class and not is_class.all() else None,
         average_precision=float(average_precision_score(is_class, probabilities)) if has_class else None,
     )
+
+
+def _largest_class(
+    labels: Int[np.ndarray, "m"], names: Sequence[str], is_correct: Bool[np.ndarray, "m"], units: Units
+) -> LargestClass:
+    largest = int(np.bincount(labels).argmax())
+    is_largest = labels == largest
+    gain = difference_interval(is_correct, is_largest, units.clusters)
+    return LargestClass(names[largest], float(is_largest.mean()), gain)
 
 
 def _mean_rates(confusion: Int[np.ndarray, "class class"]) -> dict[str, Any]:
@@ -158,18 +184,10 @@ def _mean_rates(confusion: Int[np.ndarray, "class class"]) -> dict[str, Any]:
     }
 
 
-def _grouped_interval(is_correct: Bool[np.ndarray, "m"], units: _Units) -> Interval | None:
-    if units.groups is None:
-        return None
-    firsts = np.unique(units.images, return_index=True)[1]
-    shares = np.bincount(units.images, is_correct) / np.bincount(units.images)
-    return grouped_wilson_interval(shares, units.groups[firsts])
-
-
 def _bootstrap(
     predictions: Predictions,
     num_classes: int,
-    units: _Units,
+    units: Units,
     is_correct: Bool[np.ndarray, "m"],
     resamples: int,
 ) -> dict[str, Any]:
@@ -195,12 +213,9 @@ def _reason_to_withhold(
     for chosen, what in ((~is_correct, "an error"), (is_correct, "a right answer")):
         count = len(np.unique(resampled[chosen]))
         if count < FEWEST_UNITS:
-            return f"{count} {unit}s hold {what}: with fewer than {FEWEST_UNITS} no bootstrap can be trusted"
+            holders = f"{count} {unit} holds" if count == 1 else f"{count} {unit}s hold"
+            return f"{holders} {what}: with fewer than {FEWEST_UNITS} no bootstrap can be trusted"
     return None
-
-
-def _proportion_interval(successes: float, n: float) -> Interval | None:
-    return wilson_interval(float(successes), float(n)) if n > 0 else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -66,6 +66,7 @@ def _describe(finished: Run) -> dict[str, Any]:
     leakage = finished.record["data"]["leakage"]["test"]
     return {
         "group_duplicates": training_of(from_dict(finished.record["config"])).data.group_duplicates,
-        **{name: block[name] for name in ("n", "errors", "accuracy", "accuracy_ci95", "loss")},
+        **{name: block[name] for name in ("n", "errors", "accuracy", "leading_ci95", "loss")},
+        **{name: block[name] for name in ("accuracy_ci95", "accuracy_ci95_grouped")},
         "identical": leakage["exact"],
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medjax.errors import command_line, listed, printable
+from medjax.report.headline import interval_words, is_unequal, patients_note, score_warnings
 from medjax.report.wording import UNDEFINED, counted, overlap, percent, percentages, points
 
 CONFLICTS_SHOWN = 10
@@ -42,9 +43,10 @@ def epoch_line(rows: Sequence[Mapping[str, Any]], num_epochs: int) -> str:
     )
 
 
-def training_lines(metrics: Mapping[str, Any], directory: Path) -> list[str]:
-    """What a finished training or cross-validation scored, from metrics.json, and what to do next."""
-    lines = [_score_line(name, metrics[name]) for name in ("pooled", "test") if metrics.get(name)]
+def training_lines(metrics: Mapping[str, Any], record: Mapping[str, Any], directory: Path) -> list[str]:
+    """What a finished training or cross-validation scored, from metrics.json and run.json, and what to do next."""
+    shown = [name for name in ("pooled", "test") if metrics.get(name)]
+    lines = [_score_line(name, metrics[name]) for name in shown]
     folds = metrics.get("folds", [])
     if len(folds) > 1:
         mean = metrics["mean"]
@@ -53,25 +55,46 @@ def training_lines(metrics: Mapping[str, Any], directory: Path) -> list[str]:
             f"over {len(folds)} folds: accuracy {accuracy}, loss {_loss(mean['loss'])} ± {_loss(mean['loss_sd'])} "
             "(mean ± sd between folds that share training images, not a confidence interval)"
         )
+    lines += _cautions([metrics[name] for name in shown], record)
     again = command_line(["medjax", "evaluate", str(directory)])
     lines.append(f"next: open {directory / 'report.html'}, or score it again: {again}")
-    return lines
+    return [printable(line) for line in lines]
 
 
-def evaluation_lines(scores: Mapping[str, Any]) -> list[str]:
-    """What `Run.evaluate` returned."""
-    lines = [_score_line(name, scores[name]) for name in _SCORED if scores.get(name)]
+def evaluation_lines(scores: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
+    """What `Run.evaluate` returned; `record` is run.json."""
+    shown = [name for name in _SCORED if scores.get(name)]
+    lines = [_score_line(name, scores[name]) for name in shown]
+    is_external = "directory" in scores
+    lines += _cautions([scores[name] for name in shown], None if is_external else record)
     if "overlap" in scores:  # external data
-        lines.append(printable(overlap(scores["overlap"])))
-    if "directory" in scores:
+        lines.append(overlap(scores["overlap"]))
+    if is_external:
         lines.append(f"next: every prediction is in {scores['directory']}")
-    return lines
+    return [printable(line) for line in lines]
+
+
+def _cautions(blocks: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | None) -> list[str]:
+    """What the scores do not say by themselves; `record` is that of the run whose own data were scored."""
+    lines = [f"warning: {words}" for block in blocks for words in score_warnings(block)]
+    note = patients_note(record) if record else None
+    return list(dict.fromkeys(lines)) + ([f"note: {note}"] if note else [])
 
 
 def _score_line(name: str, block: Mapping[str, Any]) -> str:
-    accuracy, low, high = percentages(block)
+    """The accuracy with its interval; before it the balanced accuracy where the classes are unequal."""
+    words, lead = interval_words(block), ""
+    if is_unequal(block):
+        n, largest, interval = block["n"], block["largest_class"], block["balanced_accuracy_ci95"]
+        bounds = (
+            ""
+            if interval is None
+            else f" (95 % interval {percent(interval[0], n)[:-2]} to {percent(interval[1], n)})"
+        )
+        lead = f"balanced accuracy {percent(block['balanced_accuracy'], n)}{bounds}, "
+        words += f"; {percent(largest['share'], n)} are of the largest class, {largest['name']}"
     return (
-        f"{_SCORED[name]}: accuracy {accuracy} % (95 % interval {low} to {high}), "
+        f"{_SCORED[name]}: {lead}accuracy {percentages(block).point} % ({words}), "
         f"{counted(block['errors'], 'error')} of {block['n']:,}, loss {_loss(block['loss'])}"
     )
 
@@ -84,13 +107,16 @@ def comparison_lines(compared: Mapping[str, Any]) -> list[str]:
     """What `medjax.compare_runs` found."""
     n, interval, p = compared["n"], compared["ci95"], compared["mcnemar_p"]
     before, after = (percent(accuracy, n) for accuracy in compared["accuracy"])
-    bounds = UNDEFINED if interval is None else f"{points(interval[0])} to {points(interval[1])}"
+    bounds = (
+        "no interval: all images are of one group"
+        if interval is None
+        else f"95 % interval {points(interval[0])} to {points(interval[1])}, over {compared['unit']}s"
+    )
     lines = [
         f"{n:,} images in both ({compared['only_first']:,} only in the first, "
         f"{compared['only_second']:,} only in the second)",
         f"accuracy {before}, then {after}: a difference of {points(compared['difference'])} percentage points "
-        f"(95 % interval {bounds}, over {compared['unit']}s)"
-        + ("" if p is None else f", McNemar's exact p = {p:.3g}"),
+        f"({bounds})" + ("" if p is None else f", McNemar's exact p = {p:.3g}"),
     ]
     for name in ("right_to_wrong", "wrong_to_right", "wrong_to_wrong"):
         change = compared[name]

@@ -49,14 +49,19 @@ class Percentages(NamedTuple):
 
 
 def percentages(scores: Mapping[str, Any]) -> Percentages:
-    """The accuracy in a block of metrics.json, with more decimals if a value below 100 % would be rounded to it."""
+    """The accuracy in a block of metrics.json, with more decimals if a value below 100 % would be rounded to it.
+
+    The bounds are those of the interval that leads: by groups where there are any.
+    """
     if scores["accuracy"] is None:
         return Percentages(UNDEFINED, UNDEFINED, UNDEFINED)
-    values = [scores["accuracy"], *scores["accuracy_ci95"]]
+    interval = scores[scores["leading_ci95"]]
+    values = [scores["accuracy"], *(interval or ())]
     digits = decimals(scores["n"])
     while digits < _MOST_DECIMALS and any(_hides_errors(value, digits) for value in values):
         digits += 1
-    return Percentages(*(f"{100 * value:.{digits}f}" for value in values))
+    shown = [f"{100 * value:.{digits}f}" for value in values]
+    return Percentages(*shown) if interval else Percentages(shown[0], UNDEFINED, UNDEFINED)
 
 
 def percent(value: float | None, n: int, deviation: float | None = None) -> str:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from medjax.evaluation.comparison import compare_accuracies, compare_predictions, mcnemar
+from medjax.evaluation.comparison import compare_accuracies, compare_predictions, difference_interval, mcnemar
 
 
 def test_mcnemar_is_the_exact_binomial_test():
@@ -23,6 +23,7 @@ def test_the_pairs_are_counted():
     assert compared["ci95"][0] > 0
     assert compared["mcnemar_p"] == pytest.approx(binomtest(5, 25).pvalue)
     assert compared["unit"] == "image"
+    assert list(difference_interval(first, second)) == compared["ci95"]
 
 
 @pytest.mark.parametrize("is_right", [True, False])
@@ -60,3 +61,17 @@ def test_what_changes_is_counted_and_named():
     assert compared["right_to_wrong"] == {"n": 10, "ids": ids[50:60].tolist()}
     assert compared["wrong_to_right"] == {"n": 30, "ids": ids[60:80].tolist()}
     assert compared["wrong_to_wrong"] == {"n": 10, "ids": ids[90:].tolist()}
+
+
+@pytest.mark.parametrize("num_groups", [2, 3])
+@pytest.mark.parametrize("is_right", [True, False, None])
+def test_a_few_groups_leave_a_wide_interval(num_groups, is_right):
+    generator = np.random.default_rng(0)
+    first, second = (
+        generator.random((2, 60)) < 0.8
+        if is_right is None
+        else (np.full(60, is_right), np.full(60, is_right))
+    )
+    low, high = compare_accuracies(first, second, np.arange(60) % num_groups)["ci95"]
+    assert -1 <= low <= first.mean() - second.mean() <= high <= 1
+    assert high - low > 0.3

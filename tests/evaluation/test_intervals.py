@@ -5,6 +5,7 @@ from scipy.stats import binom, binomtest
 
 from medjax.evaluation.intervals import (
     Pairs,
+    design_effect,
     effective_size,
     grouped_wilson_interval,
     paired_difference_interval,
@@ -60,6 +61,14 @@ def test_copies_of_one_another_count_once():
     assert effective_size(np.ones(1000), groups) == pytest.approx(200, rel=0.03)
     assert effective_size(alone, np.arange(200)) <= 200
     assert grouped_wilson_interval(np.ones(1000), groups)[1] == 1.0
+
+
+def test_the_design_effect_of_copies_is_their_number():
+    values = (np.arange(100) % 3 == 0).astype(float)
+    assert design_effect(values, np.arange(100)) == pytest.approx(100 / 99)
+    assert design_effect(values.repeat(4), np.arange(100).repeat(4)) == pytest.approx(400 / 99)
+    assert design_effect(np.ones(400), np.arange(100).repeat(4)) == 4.0
+    assert design_effect(values, np.zeros(100, int)) is None
 
 
 def test_a_single_group_says_nothing_of_others():

@@ -30,6 +30,10 @@ def test_a_line_tells_the_accuracy_with_its_interval_the_errors_and_the_loss():
     )
     assert str(scores) == expected
     assert repr(scores) == f"<Scores: {expected}>"
+    grouped = score(make_predictions(n=380), NAMES, groups=(np.arange(380) // 5).astype(str))
+    low, high = grouped.accuracy_ci95_grouped
+    assert f"(95 % interval {100 * low:.2f} to {100 * high:.2f})" in str(grouped)
+    assert "interval undefined" in str(score(make_predictions(), NAMES, groups=np.full(200, "site")))
     one = make_predictions(separation=4.0)
     labels = one.probabilities.argmax(1).astype(np.int32)
     labels[0] = (labels[0] + 1) % 3
@@ -46,3 +50,6 @@ def test_json_has_every_field_as_plain_values():
     assert block["confusion_matrix"] == scores.confusion_matrix.tolist()
     assert block["per_class"]["a"]["recall"] == scores.per_class["a"].recall
     assert block["bootstrap"]["resamples"] == 1000
+    assert block["calibration"]["classes"]["a"]["p"] == scores.calibration.classes["a"].p
+    assert len(scores.calibration.tests) == 6
+    assert score(make_predictions(), NAMES, resamples=0).calibration is None

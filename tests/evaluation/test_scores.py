@@ -105,8 +105,8 @@ def test_what_is_undefined_is_none_and_never_zero():
 
 def test_few_errors_withhold_the_bootstrap_and_leave_wilsons_interval():
     block = score_block(make_predictions(separation=4.0), NAMES)
-    assert 0 < block["errors"] < 30
-    assert block["bootstrap"]["withheld"].startswith(f"{block['errors']} images hold an error")
+    assert block["errors"] == 1
+    assert block["bootstrap"]["withheld"].startswith("1 image holds an error")
     assert [block[f"{name}_ci95"] for name in HEADLINES] == [None] * 6
     assert block["accuracy_ci95"] is not None
 
@@ -168,6 +168,68 @@ def test_class_names_are_those_of_the_predictions_or_numbers():
     assert list(score(predictions._replace(class_names=NAMES), ["x", "y", "z"]).per_class) == ["x", "y", "z"]
 
 
+def with_one(value):
+    """Probabilities of which one is no probability."""
+    probabilities = make_predictions().probabilities.copy()
+    probabilities[7, 1] = value
+    return probabilities
+
+
+CERTAIN = np.eye(3, dtype=np.float32)
+DEGENERATE = {
+    "always certain, often wrong": dict(probabilities=CERTAIN[np.arange(200) % 3]),
+    "always the same": dict(probabilities=CERTAIN[np.zeros(200, int)]),
+    "all ties": dict(probabilities=np.full((200, 3), 1 / 3, np.float32)),
+    "one class": dict(labels=np.ones(200, np.int32)),
+    "infinite losses": dict(losses=np.full(200, np.inf, np.float32)),
+    "losses that are no numbers": dict(losses=np.full(200, np.nan, np.float32)),
+    "one image many times": dict(indices=np.zeros(200, np.int64)),
+    "a model of one class": dict(probabilities=np.ones((200, 1), np.float32), labels=np.zeros(200, np.int32)),
+}
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+@pytest.mark.parametrize("num_groups", [None, 1, 2, 3, 200])
+def test_whatever_a_model_answers_has_scores(name, num_groups):
+    predictions = make_predictions()._replace(**DEGENERATE[name])
+    if num_groups is not None and name == "one image many times":
+        num_groups = 1
+    groups = None if num_groups is None else np.sort(np.arange(200) % num_groups).astype(str)
+    block = score_block(predictions, groups=groups)
+    json.dumps(block, allow_nan=False)
+    assert block["leading_ci95"] == ("accuracy_ci95" if groups is None else "accuracy_ci95_grouped")
+    assert (block[block["leading_ci95"]] is None) == (num_groups == 1)
+
+
+def test_grouped_intervals_of_each_class_lead_beside_those_by_image():
+    predictions = make_predictions(n=600, group_size=6)
+    groups = np.array([f"patient {index // 6}" for index in range(600)])
+    block = score_block(predictions, NAMES, groups=groups)
+    alone = score_block(predictions, NAMES)
+    for name, row in block["per_class"].items():
+        for key in ("sensitivity", "specificity", "precision"):
+            assert row[f"{key}_ci95"] == alone["per_class"][name][f"{key}_ci95"]
+            low, high = row[f"{key}_ci95_grouped"]
+            assert low < row[key] < high
+            assert high - low > np.diff(row[f"{key}_ci95"])[0]
+            assert alone["per_class"][name][f"{key}_ci95_grouped"] is None
+
+
+def test_the_largest_class_and_classes_that_are_never_predicted_are_named():
+    predictions = make_predictions(shares=(0.2, 0.75, 0.05))
+    block = score_block(predictions, NAMES)
+    share = (predictions.labels == 1).mean()
+    assert (block["largest_class"]["name"], block["largest_class"]["share"]) == ("b", share)
+    low, high = block["largest_class"]["gain_ci95"]
+    assert low < block["accuracy"] - share < high
+    assert block["never_predicted"] == []
+    probabilities = predictions.probabilities.copy()
+    probabilities[:, 1] += 1
+    block = score_block(predictions._replace(probabilities=probabilities / 2), NAMES)
+    assert block["never_predicted"] == ["a", "c"]
+    assert block["largest_class"]["gain_ci95"][0] <= 0
+
+
 def test_what_cannot_be_scored_is_refused_in_one_sentence():
     whole = make_predictions()
     refused = {
@@ -175,7 +237,12 @@ def test_what_cannot_be_scored_is_refused_in_one_sentence():
         "predictions: there are none": (whole.take(slice(0)), {}),
         "predictions: have labels from 1 to 3": (whole._replace(labels=whole.labels % 3 + 1), {}),
         "apply softmax": (whole._replace(probabilities=whole.probabilities * 2), {}),
-        "no probabilities": (whole._replace(probabilities=np.full_like(whole.probabilities, np.nan)), {}),
+        "not finite for 1 of 200 images": (whole._replace(probabilities=with_one(np.nan)), {}),
+        "200 images .the network diverged": (whole._replace(probabilities=with_one(np.inf)), {}),
+        "no probabilities": (whole._replace(probabilities=with_one(-0.5)), {}),
+        "do not fit together": (whole._replace(labels=whole.labels[:7]), {}),
+        r"together: \(200,\), \(200,\), \(200,\)": (whole._replace(probabilities=whole.losses), {}),
+        "labels to be scored by": (whole._replace(losses=None), {}),
         "groups: 7 are given for 200": (whole, {"groups": np.arange(7).astype(str)}),
         "class_names: are 2": (whole, {"class_names": ("a", "b")}),
         "give 3 different names": (whole, {"class_names": ("a", "b", "a")}),

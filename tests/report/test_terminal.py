@@ -11,6 +11,7 @@ from medjax.report.terminal import (
     evaluation_lines,
     training_lines,
 )
+from tests.pages import RUN, SCORES, grouped_scores
 
 ROW = {
     "epoch": 0,
@@ -20,7 +21,15 @@ ROW = {
     "val_accuracy": 0.9,
     "seconds": 1.0,
 }
-BLOCK = {"n": 380, "errors": 3, "accuracy": 377 / 380, "accuracy_ci95": [0.9771, 0.9973], "loss": 0.02131}
+BLOCK = {
+    **SCORES,
+    "n": 380,
+    "errors": 3,
+    "accuracy": 377 / 380,
+    "accuracy_ci95": [0.9771, 0.9973],
+    "loss": 0.02131,
+}
+PATIENTS = {**RUN, "data": {**RUN["data"], "is_synthetic": False}}
 
 FOUND = {
     "data": {
@@ -106,28 +115,74 @@ def test_an_epoch_is_one_line_and_of_several_folds_the_mean():
 
 
 def test_a_training_tells_its_scores_and_where_to_look():
-    lines = training_lines({"test": BLOCK, "val": BLOCK}, Path("runs/x"))
+    lines = training_lines({"test": BLOCK, "val": BLOCK}, RUN, Path("runs/x"))
     assert lines == [
-        "test: accuracy 99.21 % (95 % interval 97.71 to 99.73), 3 errors of 380, loss 0.0213",
+        "test: accuracy 99.21 % (95 % interval 97.71 to 99.73 %), 3 errors of 380, loss 0.0213",
         "next: open runs/x/report.html, or score it again: medjax evaluate runs/x",
     ]
     mean = {"accuracy": 0.99634, "accuracy_sd": 0.00206, "loss": 0.01, "loss_sd": 0.002}
-    lines = training_lines({"pooled": {**BLOCK, "loss": None}, "folds": [BLOCK] * 3, "mean": mean}, Path("x"))
+    lines = training_lines(
+        {"pooled": {**BLOCK, "loss": None}, "folds": [BLOCK] * 3, "mean": mean}, RUN, Path("x")
+    )
     assert lines[0].startswith("out of fold: accuracy 99.21 %")
     assert lines[0].endswith("loss undefined")
     assert lines[1].startswith("over 3 folds: accuracy 99.63 ± 0.21 %, loss 0.0100 ± 0.0020 (mean ± sd")
     assert "not a confidence interval" in lines[1]
 
 
+def test_unequal_classes_lead_with_the_balanced_accuracy_and_warn():
+    block = {
+        **BLOCK,
+        "balanced_accuracy": 0.4512,
+        "balanced_accuracy_ci95": [0.4, 0.51],
+        "largest_class": {"name": "nor\x1bmal", "share": 0.698, "gain_ci95": [-0.01, 0.02]},
+        "never_predicted": ["Hand"],
+    }
+    first, *cautions, following = training_lines({"test": block}, RUN, Path("runs/x"))
+    assert first == (
+        r"test: balanced accuracy 45.12 % (95 % interval 40.00 to 51.00 %), accuracy 99.21 % (95 % interval 97.71 to "
+        r"99.73 %; 69.80 % are of the largest class, nor\x1bmal), 3 errors of 380, loss 0.0213"
+    )
+    assert cautions == [
+        "warning: Hand is never predicted: none of its 179 images is found",
+        r"warning: accuracy is not shown to be above 69.80 %, that of always predicting nor\x1bmal (whose balanced accuracy "
+        "is 33.33 %)",
+    ]
+    assert following.startswith("next: ")
+    assert evaluation_lines({"test": {**block, "balanced_accuracy_ci95": None}}, RUN)[0].startswith(
+        "test: balanced accuracy 45.12 %, accuracy"
+    )
+
+
+def test_groups_lead_and_of_one_group_there_is_no_interval():
+    (line,) = evaluation_lines({"test": grouped_scores(BLOCK)}, RUN)
+    assert line.startswith(
+        "test: accuracy 99.21 % (95 % interval 90.00 to 99.90 %, over 40 groups), 3 errors"
+    )
+    (line,) = evaluation_lines({"test": grouped_scores(BLOCK, interval=None, units=1)}, RUN)
+    assert line.startswith("test: accuracy 99.21 % (no interval: all images are of one group), 3 errors")
+
+
+def test_one_line_asks_for_patients_unless_they_are_known():
+    for lines in (
+        training_lines({"test": BLOCK}, PATIENTS, Path("x")),
+        evaluation_lines({"test": BLOCK, "val": BLOCK}, PATIENTS),
+    ):
+        (note,) = [line for line in lines if line.startswith("note: ")]
+        assert "--groups FILE" in note
+    known = {"data": {**PATIENTS["data"], "groups": {"n": 3, "sources": ["user"]}}}
+    assert not any("--groups" in line for line in training_lines({"test": BLOCK}, known, Path("x")))
+
+
 def test_an_evaluation_tells_new_images_and_those_of_the_training_apart():
-    assert len(evaluation_lines({"val": BLOCK})) == 1
+    assert len(evaluation_lines({"val": BLOCK}, RUN)) == 1
     external = {
         "external": BLOCK,
         "identical": {**BLOCK, "errors": 1},
         "num_identical": 380,
         "directory": "d",
     }
-    new, old, following = evaluation_lines(external)
+    new, old, following = evaluation_lines(external, PATIENTS)
     assert new.startswith("external: accuracy 99.21 %")
     assert old.startswith("identical to training images: accuracy")
     assert "1 error of 380" in old
@@ -158,4 +213,4 @@ def test_a_comparison_tells_the_difference_and_names_what_changed():
         "wrong to wrong: 0",
     ]
     grouped = comparison_lines({**compared, "ci95": None, "unit": "group", "mcnemar_p": None})
-    assert grouped[1].endswith("(95 % interval undefined, over groups)")
+    assert grouped[1].endswith("(no interval: all images are of one group)")

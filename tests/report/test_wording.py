@@ -23,7 +23,18 @@ from medjax.report import wording
 )
 def test_accuracy_has_the_decimals_it_is_worth(n, values, shown) -> None:
     scores = {"n": n, "accuracy": values[0], "accuracy_ci95": list(values[1:])}
-    assert wording.percentages(scores) == shown
+    assert wording.percentages({**scores, "leading_ci95": "accuracy_ci95"}) == shown
+
+
+def test_bounds_are_those_of_the_interval_that_leads() -> None:
+    scores = {"n": 380, "accuracy": 0.9, "accuracy_ci95": [0.87, 0.93], "accuracy_ci95_grouped": [0.8, 0.95]}
+    scores["leading_ci95"] = "accuracy_ci95_grouped"
+    assert wording.percentages(scores) == ("90.00", "80.00", "95.00")
+    assert wording.percentages({**scores, "accuracy_ci95_grouped": None}) == (
+        "90.00",
+        "undefined",
+        "undefined",
+    )
 
 
 def test_shares_are_never_rounded_to_certainty() -> None:

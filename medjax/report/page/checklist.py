@@ -141,7 +141,11 @@ def _measures(metrics: Mapping[str, Any]) -> str:
     if not block:
         return WITHHELD
     others = "no intervals for the others" if block["bootstrap"]["withheld"] else "a bootstrap for the others"
-    return f"Accuracy, sensitivity, specificity, AUC, calibration and more; Wilson intervals for proportions, {others}."
+    unit = block["bootstrap"]["unit"]
+    return (
+        "Accuracy, sensitivity, specificity, AUC, calibration and more; Wilson intervals for proportions, "
+        f"{others}, with {unit}s as independent."
+    )
 
 
 def _comparison(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> str:
@@ -150,10 +154,14 @@ def _comparison(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         return WITHHELD if training["baselines"] else "Not measured in this run (--no-baselines)."
     gain, num_baselines = baselines["gain_over_best_baseline"], len(baselines["models"])
     interval = gain["ci95"]
-    bounds = "undefined" if interval is None else f"{points(interval[0])} to {points(interval[1])}"
+    bounds = (
+        "no interval: all images are of one group"
+        if interval is None
+        else f"95 % interval {points(interval[0])} to {points(interval[1])}"
+    )
     return (
         f"{points(gain['difference'])} percentage points of accuracy compared with the best of {num_baselines} baselines "
-        f"(95 % interval {bounds})."
+        f"({bounds})."
     )
 
 

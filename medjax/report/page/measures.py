@@ -66,7 +66,7 @@ def describe_measures(block: Mapping[str, Any]) -> list[Row]:
         def show(value: float | None, is_share: bool = is_share) -> str:
             return wording.share(value, block["n"]) if is_share else wording.number(value)
 
-        interval = block.get(f"{key}_ci95")
+        interval = block[block["leading_ci95"]] if key == "accuracy" else block.get(f"{key}_ci95")
         text = "" if interval is None else f"{show(interval[0])} to {show(interval[1])}"
         rows.append(Row(title, show(block[key]), text, meaning))
     return rows

@@ -12,7 +12,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from medjax.errors import printable, refuse
-from medjax.report import wording
+from medjax.report import headline, wording
+from medjax.report.page.calibration import calibration_findings, calibration_rows, training_effects
 from medjax.report.page.checklist import fill_checklist
 from medjax.report.page.measures import describe_measures
 from medjax.runs.directory import read_history, read_json, write_text
@@ -102,6 +103,16 @@ def _environment() -> Environment:
     )
     for function in (
         describe_measures,
+        calibration_findings,
+        calibration_rows,
+        training_effects,
+        headline.balance_sentence,
+        headline.interval_clause,
+        headline.interval_words,
+        headline.is_grouped,
+        headline.is_unequal,
+        headline.leading_interval,
+        headline.score_warnings,
         wording.counted,
         wording.duration,
         wording.enumerated,

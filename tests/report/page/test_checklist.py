@@ -3,7 +3,7 @@
 import copy
 
 from medjax.report.page.checklist import AUTHOR, fill_checklist
-from tests.pages import METRICS, RUN
+from tests.pages import METRICS, RUN, grouped_scores
 
 
 def answers(run=RUN, metrics=METRICS):
@@ -57,6 +57,12 @@ def test_groups_and_balanced_classes_are_told():
     told = answers(run)
     assert told["Partitions"].endswith("Whole groups stay together: 300 groups.")
     assert told["Class imbalance"] == "Rare classes weigh more in the loss."
+
+
+def test_measures_say_what_is_independent():
+    assert answers()["Measures"].endswith("a bootstrap for the others, with images as independent.")
+    grouped = {**METRICS, "test": grouped_scores(METRICS["test"])}
+    assert answers(metrics=grouped)["Measures"].endswith("with groups as independent.")
 
 
 def test_a_withheld_score_is_told():

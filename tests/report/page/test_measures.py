@@ -1,7 +1,7 @@
 """The table of headline metrics."""
 
 from medjax.report.page.measures import MEASURES, describe_measures
-from tests.pages import SCORES
+from tests.pages import SCORES, grouped_scores
 
 
 def test_a_block_is_shown_in_the_order_of_the_page():
@@ -15,6 +15,11 @@ def test_a_block_is_shown_in_the_order_of_the_page():
 def test_undefined_is_not_zero():
     rows = {row.title: row for row in describe_measures({**SCORES, "auc": None, "auc_ci95": None})}
     assert (rows["AUC"].value, rows["AUC"].interval) == ("undefined", "")
+
+
+def test_the_interval_of_the_accuracy_is_the_one_that_leads():
+    assert describe_measures(grouped_scores(SCORES))[0].interval == "0.9000 to 0.9990"
+    assert describe_measures(grouped_scores(SCORES, interval=None))[0].interval == ""
 
 
 def test_no_measure_stands_twice():

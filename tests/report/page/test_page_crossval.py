@@ -7,7 +7,19 @@ import pytest
 
 from medjax.errors import RefusedError
 from medjax.report.page.page import render_page
-from tests.pages import CLASSES, FIGURES, HOSTILE, METRICS, RUN, SCORES, Page, spaced, write_run
+from tests.pages import (
+    CLASSES,
+    FIGURES,
+    HOSTILE,
+    METRICS,
+    RUN,
+    SCORES,
+    Page,
+    grouped_scores,
+    rename_scores,
+    spaced,
+    write_run,
+)
 
 # n, errors, accuracy, loss of each fold
 FOLD_SCORES = [(720, 2, 718 / 720, 0.0123), (720, 0, 1.0, 3.2e-6), (721, 5, 716 / 721, 0.0456)]
@@ -249,6 +261,20 @@ def test_official_test_images_that_were_kept_have_their_own_row(tmp_path, run, m
     assert "Official test images 144 3" in spaced(tmp_path)
 
 
+def test_groups_lead_and_unequal_classes_are_told(tmp_path, run, metrics) -> None:
+    run["config"]["repeats"] = 2
+    metrics["pooled"] = grouped_scores(metrics["pooled"])
+    metrics["pooled"]["largest_class"] = {"name": "CXR", "share": 0.7, "gain_ci95": [-0.2, -0.1]}
+    write(tmp_path, run, metrics)
+    text = spaced(tmp_path)
+    assert "Balanced accuracy99.62 % 70.00 % of the images are of CXR Pooled accuracy99.68 %" in text
+    assert "95 % interval 90.00 to 99.90 %, over 40 groups" in text
+    assert "which takes the 40 groups, not the images, as independent. The classes are unequal" in text
+    assert "The interval takes the 40 groups as independent." in text
+    assert "Warning: accuracy is below 70.00 %" in text
+    assert "99.33" not in text
+
+
 def test_no_error_is_said(tmp_path, run, metrics) -> None:
     metrics["pooled"].update(errors=0, accuracy=1.0, accuracy_ci95=[0.9982, 1.0])
     text = Page(render_page(write(tmp_path, run, metrics))).text
@@ -260,8 +286,7 @@ def test_names_of_strangers_stay_text(tmp_path, run, metrics) -> None:
     new = dict(zip(CLASSES, HOSTILE, strict=True))
     run["class_names"] = HOSTILE
     run["data"]["counts"]["images"] = {new[old]: n for old, n in run["data"]["counts"]["images"].items()}
-    per_class = metrics["pooled"]["per_class"]
-    metrics["pooled"]["per_class"] = {new[old]: scores for old, scores in per_class.items()}
+    rename_scores(metrics["pooled"], new)
     run["data"]["name"] = run["strategy"] = run["data"]["parts"] = HOSTILE[1]
     run["config"]["fold_strategy"] = run["config"]["training"]["schedule"] = HOSTILE[0]
     page = Page(render_page(write(tmp_path, run, metrics)))

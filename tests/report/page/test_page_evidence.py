@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from tests.pages import FIGURES, LEAKAGE, METRICS, RUN, rendered, spaced, write_run
+from tests.pages import FIGURES, LEAKAGE, METRICS, RUN, grouped_scores, rendered, spaced, write_run
 
 SIMPLE = {
     "n": 540,
@@ -124,14 +124,88 @@ def test_near_copies_are_told(tmp_path, run, metrics) -> None:
     assert "60 of the scored images are copies or near-copies" in text
 
 
-@pytest.mark.parametrize(
-    ("ece", "words"), [(0.0211, "further off than chance"), (0.01, "nothing speaks against")]
-)
-def test_reliability_is_judged_against_chance(tmp_path, run, metrics, ece, words) -> None:
+@pytest.mark.parametrize("ece", [0.0211, 0.01])
+def test_calibration_is_judged_by_tests_and_never_certified(tmp_path, run, metrics, ece) -> None:
     metrics["test"]["ece"] = ece
     text = rendered(tmp_path, run, metrics, figures=ALL).text
-    assert words in text
+    assert ("further off than chance explains" in text) == (ece > 0.012)
+    assert ("found no fault, which does not show that there is none: with 540 images" in text) == (
+        ece < 0.012
+    )
+    assert "nothing speaks against" not in text
     assert "15 bins of equal width on the top probability" in text
+    assert "a perfectly calibrated model would show 0.00400 to 0.0120 by chance" in text
+
+
+def test_the_tests_of_calibration_stand_in_a_table_and_class_weights_are_explained(
+    tmp_path, run, metrics
+) -> None:
+    run["config"]["class_balance"] = "weights"
+    metrics["test"]["calibration"]["in_the_large"] |= {"value": 0.149, "p_adjusted": 0.021}
+    write_run(tmp_path, run, metrics, ALL)
+    text = spaced(tmp_path)
+    assert "The model is overconfident: its predictions have a mean probability of" in text
+    assert "Rare classes weighed more in training (--class-balance weights)" in text
+    assert "in percentage points +14.90 −0.73 to +0.31 0 0.021" in text
+    assert "too extreme 0.91 0.31 to 1.51 1 –" in text
+
+
+def test_groups_lead_every_interval(tmp_path, run, metrics) -> None:
+    run["data"]["groups"] = {"n": 300, "sources": ["user"]}
+    metrics["test"] = grouped_scores(metrics["test"])
+    metrics["baselines"]["models"]["majority"]["ci95_grouped"] = [0.2, 0.5]
+    write_run(tmp_path, run, metrics, ALL)
+    text = spaced(tmp_path)
+    assert "Test accuracy99.63 % 95 % interval 90.00 to 99.90 %, over 40 groups" in text
+    assert (
+        "with a 95 % interval of 90.00 to 99.90 %, which takes the 40 groups, not the images, as independent."
+        in text
+    )
+    assert "Test 540 2 99.63 % (90.00 to 99.90) 0.0123" in text
+    assert "is the true one 0.9963 0.9000 to 0.9990" in text
+    assert "this model 2 0.9963 (0.9000 to 0.9990)" in text
+    assert "majority class 359 0.3352 (0.2000 to 0.5000)" in text
+    assert "best baseline 40 0.9259 0.9800" in text
+    assert "AbdomenCT 180 0.9944 0.9000 to 0.9990" in text
+    assert "98.66" not in text
+    assert "0.9866" not in text
+    assert "trust this one" not in text
+
+
+def test_of_a_single_group_the_page_says_that_there_is_no_interval(tmp_path, run, metrics) -> None:
+    metrics["test"] = grouped_scores(metrics["test"], interval=None, units=1)
+    metrics["test"]["largest_class"]["gain_ci95"] = None
+    metrics["test"]["calibration"]["detectable_gap"] = None
+    for test in ("in_the_large", "slope", "spiegelhalter"):
+        metrics["test"]["calibration"][test] |= {"ci95": None, "p": None, "p_adjusted": None}
+    metrics["baselines"]["gain_over_best_baseline"]["ci95"] = None
+    write_run(tmp_path, run, metrics, ALL)
+    text = spaced(tmp_path)
+    assert "Test accuracy99.63 % no interval: all images are of one group" in text
+    assert "99.63 % over 3 classes, without an interval, because all of them are of one group." in text
+    assert "Test 540 2 99.63 % 0.0123" in text
+    assert "Calibration cannot be tested on these images" in text
+    assert "the best of 2 baselines (no interval: all images are of one group)." in text
+
+
+def test_unequal_classes_and_what_a_score_hides_are_told_first(tmp_path, run, metrics) -> None:
+    text = rendered(tmp_path, run, metrics).text
+    assert "Balanced accuracy99" not in text
+    assert "Warning" not in text
+    metrics["test"]["largest_class"] = {"name": "CXR", "share": 0.7, "gain_ci95": [-0.1, 0.1]}
+    metrics["test"]["never_predicted"] = ["Hand"]
+    text = rendered(tmp_path, run, metrics).text
+    assert "Balanced accuracy99.62 % 70.00 % of the images are of CXR Test accuracy99.63 %" in text
+    assert "judge by the balanced accuracy, 99.62 %" in text
+    assert "Warning: Hand is never predicted: none of its 179 images is found." in text
+    assert "Warning: accuracy is not shown to be above 70.00 %, that of always predicting CXR" in text
+
+
+def test_how_to_name_patients_is_said_where_there_may_be_some(tmp_path, run, metrics) -> None:
+    assert "--groups FILE" not in rendered(tmp_path, run, metrics).text
+    run["data"]["is_synthetic"] = False
+    run["data"]["leakage"]["test"] |= {"exact": 0, "near": 0}
+    assert "--groups FILE says which images are of one patient" in rendered(tmp_path, run, metrics).text
 
 
 def test_the_checklist_is_answered_from_the_run_and_blank_where_only_the_author_knows(
