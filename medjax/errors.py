@@ -42,6 +42,11 @@ def refuse(name: object, reason: str, remedy: str) -> RefusedError:
     return RefusedError(Problem(str(name), reason, remedy))
 
 
+def described(error: BaseException) -> str:
+    """An exception in one line: its type, and what it says."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": ")
+
+
 def printable(text: str) -> str:
     """`text` with control characters and unpaired surrogates escaped, safe to show in a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
