@@ -43,9 +43,9 @@ def compare_grouping(trained: Run, source: str | Path, *, is_quiet: bool = True)
     metrics = {**trained.metrics, "grouping": [_describe(each) for each in (trained, other)]}
     run_files.write_json(trained.directory / "metrics.json", metrics)
     # Imported here: training needs no templates.
-    from medjax.report.page.page import write_page
+    from medjax.report.page.page import write_page_or_note
 
-    write_page(trained.directory)
+    write_page_or_note(trained.directory, trained.record["status"])
     return trained
 
 

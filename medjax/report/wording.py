@@ -44,11 +44,12 @@ def percentages(scores: Mapping[str, Any]) -> Percentages:
     """The accuracy in a block of metrics.json, with more decimals if a value below 100 % would be rounded to it."""
     if scores["accuracy"] is None:
         return Percentages(UNDEFINED, UNDEFINED, UNDEFINED)
-    values = [scores["accuracy"], *scores["accuracy_ci95"]]
+    values = [scores["accuracy"], *(scores["accuracy_ci95"] or ())]
     digits = decimals(scores["n"])
     while digits < _MOST_DECIMALS and any(_hides_errors(value, digits) for value in values):
         digits += 1
-    return Percentages(*(f"{100 * value:.{digits}f}" for value in values))
+    shown = [f"{100 * value:.{digits}f}" for value in values]
+    return Percentages(*shown, *[UNDEFINED] * (3 - len(shown)))
 
 
 def percent(value: float | None, n: int, deviation: float | None = None) -> str:

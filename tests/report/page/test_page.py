@@ -29,7 +29,7 @@ def test_page_is_one_document_with_a_contents_list_that_leads_somewhere(tmp_path
     assert html.startswith('<!DOCTYPE html>\n<html lang="en">')
     assert [tag for tag, _ in page.tags].count("h1") == 1
     targets = {f"#{id}" for id in page.values("section", "id")}
-    assert len(targets) == 15
+    assert len(targets) == 18
     assert set(page.values("a", "href")) == targets
     assert "phantom, report: medjax report" in page.text
     assert "preset “report”, 22 November 2026, 09:30 UTC" in page.text

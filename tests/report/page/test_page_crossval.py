@@ -85,7 +85,7 @@ def test_page_is_one_document_with_a_contents_list_that_leads_somewhere(tmp_path
     page = Page(html)
     assert html.startswith('<!DOCTYPE html>\n<html lang="en">')
     targets = [f"#{id}" for id in page.values("section", "id")]
-    assert len(targets) == 16
+    assert len(targets) == 19
     assert page.values("a", "href") == targets
     assert not re.search(r"https?:|//[a-z]|<script|@import|url\(|<iframe|<object", html, re.IGNORECASE)
     assert len(page.values("img", "src")) == len(FIGURES)
