@@ -1,10 +1,8 @@
 """Numbers and facts of a run as plain text for a reader; the templates escape it for the browser."""
 
 import math
-import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from medjax.config import SETTINGS
@@ -179,18 +177,6 @@ def gain_sentence(gain: Mapping[str, Any], baseline: str) -> str:
         f"The model is not shown to beat the best baseline ({baseline}): {size}, "
         "so the difference may be zero."
     )
-
-
-def shown_command(run: Mapping[str, Any]) -> str:
-    """The command of the run, with only the name, not the path, of the data."""
-    if run["data"]["path"] is None:  # a data set in memory
-        return run["command"]
-    try:
-        arguments = shlex.split(run["command"])
-    except ValueError:  # a call in Python, not a command line
-        return run["command"]
-    path = Path(run["data"]["path"])
-    return shlex.join(path.name if Path(each).absolute() == path else each for each in arguments)
 
 
 def _flat(config: Mapping) -> dict[str, object]:

@@ -94,11 +94,3 @@ def test_a_spread_has_the_decimals_of_its_mean_and_neither_is_rounded_to_certain
     assert wording.percent(0.9, 720, 0.00001) == "90.000 ± 0.001 %"
     assert wording.percent(0.9, 720, 1e-17) == "90.00 ± 0.00 %"
     assert wording.percent(None, 720) == "undefined"
-
-
-def test_a_command_shows_the_name_of_its_data_without_the_path(tmp_path) -> None:
-    path = tmp_path / "scans"
-    run = {"command": f"medjax train {path} --seed 1", "data": {"path": str(path)}}
-    assert wording.shown_command(run) == "medjax train scans --seed 1"
-    in_memory = {"command": "medjax.train", "data": {"path": None}}
-    assert wording.shown_command(in_memory) == "medjax.train"

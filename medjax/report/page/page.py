@@ -16,6 +16,7 @@ from PIL import Image
 
 from medjax.errors import described, listed, printable, refuse
 from medjax.report import wording
+from medjax.report.command import shown_command
 from medjax.report.page.checklist import fill_checklist
 from medjax.report.page.measures import describe_measures
 from medjax.runs.directory import read_history, read_json, write_text
@@ -179,7 +180,7 @@ def _environment() -> Environment:
         wording.settings,
         wording.shape,
         wording.share,
-        wording.shown_command,
+        shown_command,
         wording.validation_decisions,
     ):
         environment.filters[function.__name__] = function
