@@ -52,6 +52,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
+def counted(n: int, noun: str) -> str:
+    """The number and its noun: "1 error", "2,520 errors", "3 classes"."""
+    ending = "" if n == 1 else "es" if noun.endswith("s") else "s"
+    return f"{n:,} {noun}{ending}"
+
+
 def listed(names: Sequence[str], limit: int = 5) -> str:
     """`names` separated by commas, at most `limit`, then the number of the others."""
     shown = ", ".join(names[:limit])

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from medjax.config import CrossvalConfig, DataConfig
 from medjax.config_checks import from_dict
 from medjax.data.load import fingerprint, load_images
-from medjax.errors import refuse
+from medjax.errors import counted, refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import (
@@ -177,7 +177,7 @@ def _require_own(run: Run, config: Config, dataset: Dataset) -> None:
     if fingerprint(dataset) != data["fingerprint"]:
         raise refuse(
             dataset.name,
-            f"is not the data of this run: {len(dataset.labels)} images with another fingerprint than its "
+            f"is not the data of this run: {counted(len(dataset.labels), 'image')} with another fingerprint than its "
             f"{data['n']}",
             f"give the {data['name']} it was trained on",
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, TrainConfig
 from medjax.config_checks import from_dict
+from medjax.errors import RefusedError
 from medjax.settings import flags_for
 
 Config = TrainConfig | CrossvalConfig
@@ -17,9 +18,12 @@ def shown_command(run: Mapping[str, Any]) -> str:
     """The command line that repeats a run, quoted for a shell, to be given in the folder that holds the data.
 
     The data and the groups file have their names there, not their paths. Of data or a network that were given in Python,
-    the call that takes them. Raises RefusedError for settings that are not valid.
+    the call that takes them; of settings that are not valid, what is wrong with them.
     """
-    config = _without_paths(from_dict(run["config"]))
+    try:
+        config = _without_paths(from_dict(run["config"]))
+    except RefusedError as error:
+        return f"none: {error.lines()[0]}"
     path = run["data"]["path"]
     if path is None or run["model"].get("source") == "python":
         return _shown_call(run, config)

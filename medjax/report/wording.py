@@ -1,11 +1,14 @@
 """Numbers and facts of a run as plain text for a reader; the templates escape it for the browser."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from medjax.config import SETTINGS
+from medjax.errors import counted
 from medjax.settings import Heading
 
 UNDEFINED = "undefined"
@@ -23,6 +26,8 @@ LOADING = {
 """Meaning of each count of `medjax.records.LoadCounts`, after words such as "12 images"."""
 
 _MOST_DECIMALS = 6
+_UNITS = re.compile(r"^(image|epoch|feature|pixel|degree|gray level|pass)(?:e?s)\b")
+"""Plural at the beginning of the unit of a setting, and its singular."""
 
 
 def decimals(n: int) -> int:
@@ -93,11 +98,6 @@ def number(value: float | None) -> str:
     return f"{mantissa} × 10{raised}"
 
 
-def counted(n: int, noun: str) -> str:
-    """The number and its noun: "1 error", "2,520 errors"."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
 def enumerated(words: Iterable[object]) -> str:
     """Words of a sentence: "1", "1 and 3", "1, 3 and 4"."""
     *first, last = map(str, words)
@@ -144,9 +144,23 @@ def validation_decisions(training: Mapping[str, Any]) -> list[str]:
     return [decision for decision, is_made in decisions.items() if is_made]
 
 
+def groups_kept(groups: Mapping[str, Any]) -> str:
+    """What was kept together, from the block `data.groups` of run.json; duplicates say nothing about patients."""
+    number = counted(groups["n"], "group")
+    if "user" in groups["sources"]:
+        return f"Whole groups were kept together: {number}."
+    kind = "nearly identical" if "near" in groups["sources"] else "identical"
+    return f"No patient groups were given; {kind} images were grouped: {number}."
+
+
 def settings(config: Mapping) -> dict[str, list[tuple[str, str]]]:
-    """The settings of run.json: heading -> (name, value with unit). Those without effect are left out."""
+    """The settings of run.json: heading -> (name, value with unit). Those without effect are left out.
+
+    Of the groups file it is the name: a path may tell who a page is from.
+    """
     values = _flat(config)
+    if values.get("groups") is not None:
+        values["groups"] = Path(str(values["groups"])).name
     groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*get_args(Heading), "other")}
     for name, value in values.items():
         declared = SETTINGS.get(name)  # None in the run of another version
@@ -188,6 +202,8 @@ def _flat(config: Mapping) -> dict[str, object]:
 
 
 def _setting(name: str, value: object, unit: str = "") -> tuple[str, str]:
+    if value in (1, [1]):
+        unit = _UNITS.sub(r"\1", unit)
     return name.replace("_", " "), f"{_plain(value)} {unit}".rstrip()
 
 

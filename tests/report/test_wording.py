@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from medjax.config import CrossvalConfig, TrainConfig
+from medjax.config import CrossvalConfig, DataConfig, TrainConfig
 from medjax.report import wording
 
 
@@ -58,6 +58,33 @@ def test_settings_are_shown_by_heading_with_their_units() -> None:
     assert ("epochs", "10 passes over the training images") in shown["optimization"]
     assert ("block features", "32, 64 features") in shown["network"]
     assert ("fractions", "0.7, 0.15, 0.15 (train, val, test)") in shown["evaluation"]
+
+
+def test_one_of_a_unit_is_named_in_the_singular_and_no_path_is_shown() -> None:
+    data = DataConfig(image_size=1, near_threshold=1.0, groups="/home/someone/groups.csv")
+    config = TrainConfig(epochs=1, batch_size=1, block_features=(1,), data=data)
+    shown = wording.settings(json.loads(json.dumps(dataclasses.asdict(config))))
+    assert {
+        ("epochs", "1 pass over the training images"),
+        ("batch size", "1 image"),
+        ("block features", "1 feature"),
+        ("rotation", "10 degrees either way"),
+        ("image size", "1 pixel a side"),
+        ("near threshold", "1 gray level"),
+        ("groups", "groups.csv"),
+    } <= {pair for group in shown.values() for pair in group}
+
+
+@pytest.mark.parametrize(
+    ("sources", "shown"),
+    [
+        (["user", "exact"], "Whole groups were kept together: 1 group."),
+        (["exact"], "No patient groups were given; identical images were grouped: 1 group."),
+        (["near"], "No patient groups were given; nearly identical images were grouped: 1 group."),
+    ],
+)
+def test_duplicates_are_not_taken_for_patients(sources, shown) -> None:
+    assert wording.groups_kept({"n": 1, "sources": sources}) == shown
 
 
 @pytest.mark.parametrize("is_on", [True, False])

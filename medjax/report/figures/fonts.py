@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from matplotlib import font_manager, ft2font
 
-from medjax.errors import listed, printable
+from medjax.errors import counted, listed, printable
 
 SHIPPED = "DejaVu Sans"
 """Comes with Matplotlib: what it has looks the same on every machine."""
@@ -50,7 +50,7 @@ def warn_of_stand_ins(legend: Sequence[str]) -> None:
     """Warn once, if anything stands in a figure by a number."""
     if legend:
         warnings.warn(
-            f"no installed font has all letters of {len(legend)} name{'' if len(legend) == 1 else 's'}; the figures "
+            f"no installed font has all letters of {counted(len(legend), 'name')}; the figures "
             f"show numbers instead ({listed(legend, _NAMED)}): install a font that has them, such as Noto Sans CJK",
             stacklevel=2,
         )

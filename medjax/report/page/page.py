@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from medjax.errors import described, listed, printable, refuse
+from medjax.errors import counted, described, listed, printable, refuse
 from medjax.report import wording
 from medjax.report.command import shown_command
 from medjax.report.page.checklist import fill_checklist
@@ -168,10 +168,11 @@ def _environment() -> Environment:
     )
     for function in (
         describe_measures,
-        wording.counted,
+        counted,
         wording.duration,
         wording.enumerated,
         wording.gain_sentence,
+        wording.groups_kept,
         wording.loading,
         wording.moment,
         wording.number,

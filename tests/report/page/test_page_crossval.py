@@ -44,8 +44,7 @@ def make_history(folds=3, *, val="nan") -> str:
 @pytest.fixture
 def run() -> dict:
     run = copy.deepcopy(RUN)
-    training = run["config"] | {"early_stopping": False, "reduce_on_plateau": False, "schedule": "constant"}
-    training |= {"stopping": {"stop_patience": 3}, "plateau": {"plateau_factor": 0.5}}
+    training = run["config"]
     run["job"] = "crossval"
     run["config"] = {"folds": 3, "repeats": 1, "only_fold": None, "fold_strategy": "auto", "keep_test": False}
     run["config"]["training"] = training
@@ -133,7 +132,7 @@ def test_run_is_described(tmp_path, run, metrics) -> None:
     html = render_page(write(tmp_path, run, metrics))
     text = spaced(tmp_path)
     for words in (
-        "Split: 3 folds, stratified by class. Images of one group were kept together: 300 groups.",
+        "Split: 3 folds, stratified by class. Whole groups were kept together: 300 groups.",
         "The split keeps the images of a group together.",
         "AbdomenCT 720 CXR 720 Hand 721 All classes 2,161",
         "Cross-validation folds 3 repeats 1 only fold none fold strategy auto keep test no",
