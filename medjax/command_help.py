@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import itertools
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ import docstring_parser
 import tyro
 
 from medjax.commands import Command
-from medjax.errors import Problem, RefusedError
+from medjax.errors import Problem, RefusedError, refuse
 from medjax.settings import Heading, Setting, flag_of, kinds_of
 
 
@@ -94,6 +95,18 @@ def refuse_unknown(command: Command, unknown: Sequence[str]) -> RefusedError:
             f"did you mean {flag}?" if (flag := _similar(word, known)) else f"see medjax {name} --help-all",
         )
         for word in wrong
+    )
+
+
+def refuse_usage(box: str, arguments: Sequence[str], commands: Iterable[Command]) -> RefusedError:
+    """The refusal, in one line, of what tyro explains in a `box` of several."""
+    named = [name for each in commands if [name := name_of(type(each))] == arguments[:1]]
+    lines = [line.strip("│").rstrip() for line in box.splitlines() if line.startswith("│")]
+    reason = itertools.takewhile(lambda line: not line.strip().startswith("─"), lines)
+    # Deeper lines are the help of an argument that is missing.
+    text = " ".join(line.strip() for line in reason if not line.startswith(" " * 9))
+    return refuse(
+        " ".join(["medjax", *named]), text.rstrip("."), f"see {' '.join(['medjax', *named])} --help"
     )
 
 

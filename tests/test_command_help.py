@@ -8,6 +8,7 @@ import pytest
 from medjax import cli
 from medjax.command_help import describe_command, describe_commands, name_of, refuse_unknown
 from medjax.config import PRESETS
+from medjax.errors import RefusedError
 from medjax.settings import entries
 
 NAMES = ["train", "crossval", "evaluate", "compare", "predict", "audit", "split", "fetch"]
@@ -147,3 +148,23 @@ def test_no_line_breaks_inside_a_flag(columns, monkeypatch):
     text = describe_command(command("train"), is_complete=False)
     assert "--best-monitor" in text
     assert not re.search(r"--[a-z-]*-$", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "start", "end"),
+    [
+        (["train", "phantom", "--keep", "bset"], "medjax train: invalid choice 'bset' for", "train --help)"),
+        (["train", "phantom", "--epochs", "x"], "medjax train: Error parsing --epochs: ", "train --help)"),
+        (["train", "--epochs"], "medjax train: Missing value for argument '--epochs'", "train --help)"),
+        (["audit"], "medjax audit: Missing from medjax audit: DATA (see", "audit --help)"),
+        (["frob"], "medjax: Expected one of {train, crossval, ", "} (see medjax --help)"),
+        ([], "medjax: Expected one of {train, crossval, ", "(see medjax --help)"),
+    ],
+)
+def test_wrong_usage_is_refused_in_one_line(words, start, end):
+    with pytest.raises(RefusedError) as caught:
+        cli._parse(words)
+    (line,) = caught.value.lines()
+    assert line.startswith(start)
+    assert line.endswith(end)
+    assert not set("│╭╰─\n") & set(line)

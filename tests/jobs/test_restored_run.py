@@ -9,6 +9,7 @@ import pytest
 
 import medjax
 from medjax.errors import RefusedError
+from medjax.jobs.restored_run import reading_settings
 from medjax.runs import checkpoint
 from tests.finished_runs import read_predictions
 
@@ -51,6 +52,23 @@ def test_predict_agrees_with_predictions_csv(trained_run, phantom_folder):
     for row, given in zip(rows, probabilities, strict=True):
         expected = [float(row[f"p_{name}"]) for name in trained_run.record["class_names"]]
         np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_images_are_read_as_the_run_read_its_own_unless_told_otherwise(trained_run, phantom_folder):
+    reading = dataclasses.replace(reading_settings(trained_run.directory), ignore=("*1.png",), cache=False)
+    ids, _ = trained_run.predict([phantom_folder / "Hand"], reading=reading)
+    all_ids, _ = trained_run.predict([phantom_folder / "Hand"])
+    assert 0 < len(ids) < len(all_ids)
+    assert set(ids) == {id for id in all_ids if not id.endswith("1.png")}
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"), [({"color": "rgb"}, "--color rgb"), ({"max_megapixels": -1.0}, "--max-m")]
+)
+def test_a_wrong_way_to_read_images_is_refused(trained_run, phantom_folder, change, flag):
+    reading = dataclasses.replace(reading_settings(trained_run.directory), **change)
+    with pytest.raises(RefusedError, match=flag):
+        trained_run.predict([phantom_folder / "Hand"], reading=reading)
 
 
 def test_predict_without_images_is_refused(trained_run):
