@@ -165,7 +165,7 @@ def test_what_was_chosen_by_looking_is_said(tmp_path, run, metrics) -> None:
     assert "0 720 2 99.72 % 0.0123 2 2 1 720 0 100.00 % 3.20 × 10⁻⁶ 7 4 2 721" in text
     assert "0 1 0.900 0.7000 0.250 0.2500 0.001 1.00 s" in text
     assert "stop patience 5 epochs" in text
-    assert "factor 0.5" in text
+    assert "factor 0.1" in text
 
 
 def test_repeats_add_predictions_but_no_images(tmp_path, run, metrics) -> None:
