@@ -104,6 +104,6 @@ def test_a_figure_says_what_its_numbers_stand_for(tmp_path: Path) -> None:
     (tmp_path / "figures" / "samples.png").write_bytes(encode_figure(figure, legend))
     html = render_page(tmp_path)
     text = Page(html).text
-    assert "there they stand as numbers: class 1: 肺炎 class 2: <b>正常</b>" in text
-    assert text.count("there they stand as numbers") == 1
+    assert "The figure shows numbers for them: class 1: 肺炎 class 2: <b>正常</b>" in text
+    assert text.count("shows numbers for them") == 1
     assert "<b>" not in html
