@@ -1,17 +1,19 @@
 """A run, restored from its directory alone; the network too, if it is one of medjax."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
 
 from medjax.config import CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
 from medjax.config_checks import from_dict, require_valid
+from medjax.data.decoding.image import SIXTEEN_BITS
 from medjax.data.load import fingerprint, load_images
-from medjax.errors import counted, refuse
+from medjax.errors import Problem, RefusedError, counted, refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import (
@@ -35,6 +37,29 @@ from medjax.runs.checkpoint_series import checkpoint_path, list_epochs
 from medjax.training.learner import Learner
 from medjax.training.predict import predict
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _like_its_own(method: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: refuse images of 16 bits by what the run's own were, not by an option that would read them anyhow."""
+
+    @functools.wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except RefusedError as error:
+            raise RefusedError(map(of_eight_bits, error.problems)) from error
+
+    return called
+
+
+def of_eight_bits(problem: Problem) -> Problem:
+    """The problem, with the remedy for an image of 16 bits: a run reads such only if its own were of 16 bits too."""
+    if problem.reason != SIXTEEN_BITS:
+        return problem
+    return problem._replace(remedy="the model was trained on 8-bit images: convert these the same way")
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Run:
@@ -52,6 +77,7 @@ class Run:
         """metrics.json: what the run scored when it was trained."""
         return run_files.read_json(self.directory / "metrics.json")
 
+    @_like_its_own
     def evaluate(
         self,
         data: str | Path | Dataset | None = None,
@@ -107,6 +133,7 @@ class Run:
         ids, probabilities = self.predict_folds(paths, reading=reading)
         return ids, probabilities.mean(axis=0)
 
+    @_like_its_own
     def predict_folds(
         self, paths: Sequence[str | Path], *, reading: ReadingConfig | None = None
     ) -> tuple[Names, Float32[np.ndarray, "fold m class"]]:
