@@ -17,7 +17,14 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo
 
 from medjax import process
-from medjax.command_help import describe_command, describe_commands, name_of, refuse_unknown, refuse_usage
+from medjax.command_help import (
+    describe_command,
+    describe_commands,
+    name_of,
+    refuse_unknown,
+    refuse_usage,
+    unknown_flags,
+)
 from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Train
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, ReadingConfig
 from medjax.errors import DivergedError, Problem, RefusedError, command_line, refusal_of, refuse
@@ -85,6 +92,10 @@ def _read_as_trained(command: Command, arguments: Sequence[str]) -> Command:
 
 def _parse_by_tyro(arguments: Sequence[str], commands: Sequence[Command]) -> Command:
     """The command, with the defaults of the one in `commands` that has its name."""
+    # Before tyro, which takes the value of an unknown option for an argument and complains of that.
+    for each in commands:
+        if [name_of(type(each))] == arguments[:1] and (unknown := unknown_flags(each, arguments[1:])):
+            raise refuse_unknown(each, unknown)
     subcommands: Any = [
         Annotated[type(each), tyro.conf.subcommand(name_of(type(each)), default=each)] for each in commands
     ]

@@ -83,7 +83,7 @@ def refuse_unknown(command: Command, unknown: Sequence[str]) -> RefusedError:
     """The refusal of arguments that a command does not take, with the option that each may have meant."""
     name = name_of(type(command))
     known = [flag_of(option.name) for option in _options(command) if not option.is_positional]
-    wrong = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+    wrong = [word.partition("=")[0] for word in unknown if word.startswith("-")]
     if not wrong:  # with one, the other words are its value
         return RefusedError(
             Problem(word, "is one argument too many", f"see medjax {name} --help") for word in unknown
@@ -96,6 +96,18 @@ def refuse_unknown(command: Command, unknown: Sequence[str]) -> RefusedError:
         )
         for word in wrong
     )
+
+
+def unknown_flags(command: Command, words: Sequence[str]) -> list[str]:
+    """The words that look like options of a command and are none; those after `--` are no options."""
+    known = {"-h", "--help", "--help-all"}
+    for option in _options(command):
+        if not option.is_positional:
+            flag = flag_of(option.name)
+            known |= {flag, f"--no-{flag[2:]}"} if option.kind is bool else {flag}
+    options = itertools.takewhile(lambda word: word != "--", words)
+    named = [word.partition("=")[0] for word in options if word[:1] == "-" and word.strip("-")[:1].isalpha()]
+    return [word for word in named if word.replace("_", "-") not in known]
 
 
 def refuse_usage(box: str, arguments: Sequence[str], commands: Iterable[Command]) -> RefusedError:
@@ -118,7 +130,7 @@ def name_of(command: type) -> str:
 def _similar(word: str, known: Sequence[str]) -> str | None:
     """The known flag that `word` abbreviates by initials (--lr) or is spelled most like."""
     names = [flag.removeprefix("--") for flag in known]
-    name = word.removeprefix("--")
+    name = word.lstrip("-").replace("_", "-")
     initials = [each for each in names if "".join(part[0] for part in each.split("-")) == name]
     similar = initials or difflib.get_close_matches(name, names, n=1)
     return f"--{similar[0]}" if similar else None

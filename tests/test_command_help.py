@@ -154,6 +154,36 @@ def test_unknown_arguments_are_refused_with_what_was_meant(words, lines):
     assert refuse_unknown(command("train"), words).lines() == lines
 
 
+@pytest.mark.parametrize("name", ["train", "crossval"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--lr", "0.1", "phantom"],  # tyro takes 0.1 for the data
+        ["phantom", "--lr", "0.1"],
+        ["phantom", "--lr=0.1"],
+        ["--lr", "0.1"],  # tyro misses the data
+        ["phantom", "--epochs", "x", "--lr", "1"],
+        ["phantom", "--lr"],
+        ["phantom", "-lr", "0.1"],
+    ],
+)
+def test_an_unknown_option_is_named_before_what_it_confuses(name, words):
+    with pytest.raises(
+        RefusedError, match=rf"^-?-lr: is not an option of medjax {name} \(did you mean --learning-rate"
+    ):
+        cli._parse([name, *words])
+
+
+def test_what_only_looks_like_an_option_is_taken():
+    words = ["--ignore=--lr", "--stop-baseline", "-1e-3", "--no-augment", "--early_stopping", "--", "--lr"]
+    command = cli._parse(["train", *words])
+    assert command.data == "--lr"
+    assert command.config.data.ignore == ("--lr",)
+    assert command.config.stopping.stop_baseline == -1e-3
+    assert command.config.early_stopping
+    assert not command.config.augment
+
+
 @pytest.mark.parametrize("columns", [50, 60, 70])
 def test_no_line_breaks_inside_a_flag(columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))

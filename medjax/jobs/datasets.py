@@ -7,6 +7,7 @@ from medjax.config import DataConfig
 from medjax.data.download import fetch
 from medjax.data.folders_out import export_split
 from medjax.data.load import load
+from medjax.errors import counted
 from medjax.progress import Display
 from medjax.records import Dataset
 from medjax.report import wording
@@ -52,7 +53,8 @@ def load_dataset(source: str | Path | Dataset, config: DataConfig, display: Disp
         return source
     display.start("reading")
     dataset = load(source, config, on_progress=display.advance)
-    found = f"{dataset.name}: {len(dataset.labels):,} images of {len(dataset.class_names)} classes"
+    num_images, num_classes = len(dataset.labels), len(dataset.class_names)
+    found = f"{dataset.name}: {counted(num_images, 'image')} of {counted(num_classes, 'class')}"
     display.say("; ".join([found, *wording.loading(describe_loading(dataset))]))
     return dataset
 

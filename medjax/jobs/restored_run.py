@@ -1,21 +1,23 @@
 """A run, restored from its directory alone; the network too, if it is one of medjax."""
 
 import dataclasses
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
 
 from medjax.config import CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
 from medjax.config_checks import from_dict, require_valid
+from medjax.data.decoding.image import SIXTEEN_BITS
 from medjax.data.from_arrays import make_dataset
 from medjax.data.given import tell_apart
 from medjax.data.load import fingerprint, fit_dataset, load
 from medjax.data.load_images import load_images
-from medjax.errors import Problem, command_line, refuse
+from medjax.errors import Problem, RefusedError, command_line, counted, refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import (
@@ -39,6 +41,30 @@ from medjax.runs.checkpoint import load_checkpoint
 from medjax.runs.checkpoint_series import checkpoint_path, list_epochs
 from medjax.training.learner import Learner
 from medjax.training.predict import predict
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _like_its_own(method: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: refuse images of 16 bits by what the run's own were, not by an option that would read them anyhow."""
+
+    @functools.wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except RefusedError as error:
+            raise RefusedError(map(of_eight_bits, error.problems)) from error
+
+    return called
+
+
+def of_eight_bits(problem: Problem) -> Problem:
+    """The problem, with the remedy for an image of 16 bits: a run reads such only if its own were of 16 bits too."""
+    if problem.reason != SIXTEEN_BITS:
+        return problem
+    remedy = "the model was trained on 8-bit images: convert these the same way, or choose --window LO HI"
+    return problem._replace(remedy=remedy)
 
 
 class PredictedImages(NamedTuple):
@@ -67,6 +93,7 @@ class Run:
         """metrics.json: what the run scored when it was trained."""
         return run_files.read_json(self.directory / "metrics.json")
 
+    @_like_its_own
     def evaluate(
         self,
         data: Any = None,
@@ -133,6 +160,7 @@ class Run:
         predicted = self.predict_images(images, reading=reading, left_out=left_out)
         return predicted.ids, predicted.probabilities
 
+    @_like_its_own
     def predict_images(
         self, images: Any, *, reading: ReadingConfig | None = None, left_out: list[Problem] | None = None
     ) -> PredictedImages:
@@ -141,6 +169,8 @@ class Run:
         settings = _like_trained(self, _read_by(config, reading))
         given = tell_apart(images)
         loaded = load_images(given, settings, left_out=left_out)
+        if left_out is not None:
+            left_out[:] = map(of_eight_bits, left_out)
         in_color = dataclasses.replace(settings, color="rgb")
         outside = outside_ranges(
             ranges_of(self.directory, self.record),
@@ -255,7 +285,7 @@ def _require_own(run: Run, settings: DataConfig, dataset: Dataset) -> None:
     if fingerprint(dataset) != data["fingerprint"]:
         raise refuse(
             dataset.name,
-            f"is not the data of this run: {len(dataset.labels)} images with another fingerprint than its "
+            f"is not the data of this run: {counted(len(dataset.labels), 'image')} with another fingerprint than its "
             f"{data['n']}",
             f"give the {data['name']} it was trained on",
         )

@@ -60,6 +60,18 @@ def test_data_that_are_not_the_runs_are_scored_as_data_from_elsewhere(trained_ru
     assert line.endswith(f"0 are new; of the run's 120 images 1 are missing ({id})")
 
 
+def test_images_of_16_bits_are_refused_by_what_the_model_was_trained_on(trained_run, tmp_path):
+    name = trained_run.record["class_names"][0]
+    (tmp_path / name).mkdir()
+    path = tmp_path / name / "deep.png"
+    Image.fromarray(np.full((64, 64), 4000, np.uint16)).save(path)
+    remedy = r"deep.png: has 16 bits per sample \(the model was trained on 8-bit images: convert these the same way\)"
+    with pytest.raises(RefusedError, match=remedy):
+        trained_run.predict([path])
+    with pytest.raises(RefusedError, match=remedy):
+        trained_run.evaluate(tmp_path)
+
+
 def test_predict_agrees_with_predictions_csv(trained_run, phantom_folder):
     rows = read_predictions(trained_run)[:10]
     paths = [phantom_folder / f"{row['id']}" for row in rows]
