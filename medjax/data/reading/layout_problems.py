@@ -36,9 +36,7 @@ class Contents:
     masks: list[str] = field(default_factory=list)  # files in folders of masks inside class folders
     beside: list[str] = field(default_factory=list)  # files in folders beside the parts
     outside: list[str] = field(default_factory=list)  # images in no class folder
-    misplaced: list[tuple[str, Fault]] = field(
-        default_factory=list
-    )  # other files, and what is wrong with them
+    misplaced: list[tuple[str, Fault]] = field(default_factory=list)  # others, and what is wrong with them
     tables: list[Entry] = field(default_factory=list)
     texts: list[Entry] = field(default_factory=list)  # beside the class folders
     notes: int = 0  # texts, tables in class folders
@@ -50,10 +48,9 @@ class Contents:
 
     def unlabelled_parts(self, parts: Iterable[str]) -> Counter[str]:
         """How many images lie directly in each part that has no class folders at all."""
-        labelled = {name.split("/")[0] for name in (*self.folders, *self.nested)}
-        return Counter(
-            name.split("/")[0] for name in self.outside if name.split("/")[0] in set(parts) - labelled
-        )
+        unlabelled = {*parts}.difference(name.split("/")[0] for name in (*self.folders, *self.nested))
+        tops = (name.split("/")[0] for name in self.outside)
+        return Counter(top for top in tops if top in unlabelled)
 
 
 def misread_problem(
@@ -72,7 +69,7 @@ def misread_problem(
         remedy = f"{SORT_REMEDY}; if they are the classes, rename them"
     elif not names and found.outside:
         where = f"directly in {listed(list(parts))}" if parts else "without class folders"
-        reason, remedy = f"its {len(found.outside):,} images lie {where}", SORT_REMEDY
+        reason, remedy = f"its images ({len(found.outside):,}) lie {where}", SORT_REMEDY
     else:
         return None
     if found.tables:
@@ -108,7 +105,7 @@ def misplaced_problems(
     """
     problems = [problem_of(name, fault) for name, fault in found.misplaced]
     for folder, count in unlabelled.items():
-        reason = f"is a part without labels: its images, {count:,}, are in no folder of a class"
+        reason = f"is a part without labels: its images ({count:,}) are in no folder of a class"
         remedy = f"leave it out: --ignore {quoted(folder)}; medjax predict takes it"
         problems.append(Problem(folder, reason, remedy))
     outside = [name for name in found.outside if name.split("/")[0] not in unlabelled]
@@ -136,7 +133,7 @@ def nested_problems(found: Contents, depth: int) -> list[Problem]:
     remedies = []
     if found.masks:
         folders = sorted({"/".join(name.split("/")[: depth + 1]) for name in found.masks})
-        reason = f"is a folder of masks, not of images: {len(found.masks):,} files lie in such folders"
+        reason = f"is a folder of masks, not of images; files in such folders: {len(found.masks):,}"
         names = sorted(
             {each for name in found.masks for each in name.split("/")[depth:-1] if are_masks(each)}
         )
@@ -199,7 +196,7 @@ def mask_problems(masks: Iterable[str]) -> list[Problem]:
         return []
     patterns = sorted({pattern for name in names if (pattern := mask_pattern(name)) is not None})
     ignored = " ".join(f"--ignore {quoted(pattern)}" for pattern in patterns[:_MAX_PATTERNS])
-    reason = f"is one of {len(names):,} masks beside the images that they were drawn on"
+    reason = f"is a mask beside the image that it was drawn on; such files: {len(names):,}"
     return [Problem(names[0], reason, f"leave them out: {ignored}")]
 
 

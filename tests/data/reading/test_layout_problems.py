@@ -73,13 +73,13 @@ def test_parts_whose_folders_are_storage_are_refused_too(prefix):
 
 def test_images_directly_in_the_parts_have_no_classes():
     line = line_of("train_images/1.png", "test_images/2.png", "test_images/3.png", "train.csv")
-    assert line.startswith("source: its 3 images lie directly in test_images, train_images; ")
+    assert line.startswith("source: its images (3) lie directly in test_images, train_images; ")
     assert "train.csv" in line
 
 
 def test_images_in_no_folder_have_no_classes():
     assert line_of("1.png", "2.png", "labels.csv").startswith(
-        "source: its 2 images lie without class folders; "
+        "source: its images (2) lie without class folders; "
     )
 
 
@@ -118,7 +118,7 @@ def test_a_single_part_beside_other_folders_shows_the_names_of_parts():
     ],
 )
 def test_masks_are_named_once_and_what_the_line_says_leaves_them_out(names):
-    assert "masks" in line_of(*names)
+    assert "mask" in line_of(*names)
     layout = cured(*names)
     assert layout.problems == []
     assert not any(re.search("mask|segment", image.id) for image in layout.images)
@@ -157,7 +157,7 @@ def test_an_inner_copy_is_recognized(tree, wrapper):
 def test_a_part_without_labels_is_named_once_with_what_takes_it():
     names = [*(f"{part}/{name}" for part in ("train", "val") for name in TREE), "test/1.png", "test/2.png"]
     line = line_of(*names)
-    assert line.startswith("test: is a part without labels: its images, 2, are in no folder of a class (")
+    assert line.startswith("test: is a part without labels: its images (2) are in no folder of a class (")
     assert (cured(*names).problems, cured(*names).ignored) == ([], 2)
     alone = cured(*(f"train/{name}" for name in TREE), "test/1.png", "test/2.png")
     assert [image.id for image in alone.images] == list(TREE)
