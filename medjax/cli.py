@@ -110,7 +110,8 @@ def _parse_by_tyro(arguments: Sequence[str], commands: Sequence[Command]) -> Com
                 registry=_TYPES,
                 return_unknown_args=True,
             )
-    except SystemExit:
+    except SystemExit as error:
+        process.end_if_stopped(error.code)
         raise refuse_usage(printed.getvalue(), arguments, commands) from None
     if unknown:
         raise refuse_unknown(command, unknown)

@@ -12,7 +12,7 @@ import numpy as np
 
 from medjax.config import CrossvalConfig
 from medjax.config_checks import from_dict, require_valid
-from medjax.errors import DivergedError, listed, refuse, refusing_memory
+from medjax.errors import DivergedError, is_unicode, listed, refuse, refusing_memory
 from medjax.jobs import resume
 from medjax.jobs.baselines import fit_baselines
 from medjax.jobs.datasets import load_dataset
@@ -85,6 +85,7 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
     if request.model is not None:
         config = with_training(config, dataclasses.replace(training_of(config), model=GIVEN_IN_PYTHON))
     require_valid(config)
+    _require_unicode(config, request)
     started = time.perf_counter()
     with Display(is_quiet=is_quiet) as display, contextlib.ExitStack() as stack:
         opened = _open_previous(config, request, display, stack) if request.resume else None
@@ -101,6 +102,14 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
             trained = _train_and_score(directory, inputs, record, write_status, display, started)
     _require_converged(config, trained, directory)
     return Run(directory, run_files.read_record(directory), inputs.model)
+
+
+def _require_unicode(config: Config, request: Request) -> None:
+    """RefusedError for a name that run.json, which is UTF-8, could not hold."""
+    source = request.data.name if isinstance(request.data, Dataset) else str(Path(request.data).absolute())
+    for name in (source, str(training_of(config).data.groups), request.command):
+        if not is_unicode(name):
+            raise refuse(name, "is not UTF-8, so that no run can record it", "rename it")
 
 
 def _open_previous(

@@ -193,6 +193,14 @@ def test_other_data_other_settings_and_other_versions_are_refused(phantom_folder
     assert run.record["resumptions"][0]["versions"]["optax"] != "0.1"
 
 
+@pytest.mark.parametrize(
+    ("data", "command"), [("scans\udcff", "medjax.train"), ("phantom", "medjax train $'\udcff'")]
+)
+def test_names_that_no_record_can_hold_are_refused_before_anything_is_read(data, command):
+    with pytest.raises(RefusedError, match=r"\\udcff.*: is not UTF-8, so that no run can record it"):
+        medjax.train(data, TrainConfig(epochs=1), command=command)
+
+
 def test_resume_needs_to_know_which_run(phantom_folder):
     with pytest.raises(RefusedError, match="--resume: needs to know which run"):
         medjax.train(phantom_folder, CONFIG, resume=True)
