@@ -302,8 +302,12 @@ def test_external_data_list_what_was_left_out(deep_run, deep_folder, tmp_path):
     shutil.copytree(deep_run.directory, tmp_path / "run")
     shutil.copytree(deep_folder, tmp_path / "elsewhere")
     (tmp_path / "elsewhere/a/1.png").unlink()
-    with pytest.warns(UserWarning, match="elsewhere: 1 of 24 images"):
-        scores = medjax.load_run(tmp_path / "run").evaluate(tmp_path / "elsewhere")
+    run = medjax.load_run(tmp_path / "run")
+    with (
+        pytest.warns(UserWarning, match="elsewhere: 1 of 24 images"),
+        pytest.warns(UserWarning, match="elsewhere: these are no data from elsewhere"),
+    ):
+        scores = run.evaluate(tmp_path / "elsewhere")
     text = (tmp_path / "run/external/elsewhere-000/skipped.csv").read_text()
     assert "a/bad.png" in text
     assert scores["directory"].endswith("elsewhere-000")
