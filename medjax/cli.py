@@ -281,7 +281,7 @@ def _print_audit(command: Audit, audit: Callable[..., dict[str, Any]]) -> None:
     config = dataclasses.replace(command.config, group_duplicates="exact") if leaks else command.config
     words = ["medjax", "train", command.data, *flags_for(config, Audit(command.data).config)]
     words += ["--seed", str(command.seed)] if command.seed else []
-    out = command.out
+    out = command.out if found["near_duplicates"]["groups"] else None
     look = (
         ""
         if out is None

@@ -57,7 +57,7 @@ def warn_of_outside(outside: Sequence[tuple[str, ...]]) -> None:
     if counts["n"]:
         which = ", ".join(f"{name} {counts[name]:,}" for name in STATISTICS if counts[name])
         warnings.warn(
-            f"{counts['n']:,} of {len(outside):,} images lie outside the range of the training images ({which}): "
-            "what the model says of them means little",
+            f"images outside the range of the training images: {counts['n']:,} of {len(outside):,} ({which}); what the "
+            "model says of them means little",
             stacklevel=4,
         )

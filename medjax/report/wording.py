@@ -159,19 +159,18 @@ def loading(data: Mapping[str, Any]) -> list[str]:
 
 def overlap(counts: Mapping[str, Any]) -> str:
     """How many images of other data are a run's own, from the block `overlap` of its metrics.json."""
-    own = counts["trained"] + counts["held_back"]
-    changed = f"{counts['changed']:,} have the name of one but other pixels, " if counts["changed"] else ""
-    if not own:
-        return f"none of the {counts['n']:,} images is the run's own; {changed}{counts['new']:,} are new"
-    missing = counts["missing"]
+    own, missing = counts["trained"] + counts["held_back"], counts["missing"]
     named = missing["named"][:_NAMED]
-    names = f" ({'such as ' if len(named) < missing['n'] else ''}{', '.join(named)})" if named else ""
-    same = not (counts["changed"] or counts["new"] or missing["n"])
-    return (
-        f"{own:,} of the {counts['n']:,} images are the run's own ({counts['trained']:,} trained on, "
-        f"{counts['held_back']:,} held back), {changed}{counts['new']:,} are new; of the run's {counts['run']:,} "
-        f"images {missing['n']:,} are missing{names}" + ("; ids or classes differ" if same else "")
-    )
+    examples = f" ({'such as ' if len(named) < missing['n'] else ''}{', '.join(named)})" if named else ""
+    facts = [
+        f"the run's own images: {own:,} of {counts['n']:,} ({counts['trained']:,} trained on, "
+        f"{counts['held_back']:,} held back)",
+        f"new: {counts['new']:,}",
+        f"named as one of the run's, with other pixels: {counts['changed']:,}" if counts["changed"] else "",
+        f"missing of the run's {counts['run']:,}: {missing['n']:,}{examples}" if own else "",
+        "ids or classes differ" if own == counts["n"] and not missing["n"] else "",
+    ]
+    return "; ".join(filter(None, facts))
 
 
 def validation_decisions(training: Mapping[str, Any]) -> list[str]:

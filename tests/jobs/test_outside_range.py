@@ -49,7 +49,10 @@ def test_predict_warns_and_marks(trained_run, phantom_folder):
         encode(colored(phantom_folder)),
         np.zeros((50, 50), np.uint8),
     ]
-    with pytest.warns(UserWarning, match=r"4 of 5 images lie outside .*\(color 2, .*spread 1, sharpness 1\)"):
+    with pytest.warns(
+        UserWarning,
+        match=r"images outside the range of the training images: 4 of 5 \(.*color 2, .*spread 1, sharpness 1\)",
+    ):
         predicted = trained_run.predict_images(given)
     marks = predicted.outside_training_range
     assert marks[0] == ()
@@ -75,7 +78,7 @@ def test_the_command_marks_images_in_the_last_column(trained_run, phantom_folder
     with warnings.catch_warnings(action="always"), pytest.raises(SystemExit):
         cli.main(["predict", str(trained_run.directory), str(path), str(tmp_path / "noise.png")])
     out, err = capsys.readouterr()
-    assert "medjax: warning: 1 of 2 images lie outside" in err
+    assert "medjax: warning: images outside the range of the training images: 1 of 2" in err
     header, *rows = csv.reader(io.StringIO(out))
     assert header[-2:] == [f"p_{trained_run.record['class_names'][-1]}", "outside_training_range"]
     assert rows[0][-1] == ""
@@ -88,7 +91,7 @@ def test_other_data_are_counted(trained_run, phantom_folder, tmp_path):
         path = tmp_path / "other" / ("Hand", "CXR")[number] / f"{number}.png"
         path.parent.mkdir(parents=True)
         Image.fromarray(pixels).save(path)
-    with pytest.warns(UserWarning, match="2 of 2 images lie outside"):
+    with pytest.warns(UserWarning, match="training images: 2 of 2"):
         scores = medjax.load_run(tmp_path / "run").evaluate(tmp_path / "other")
     counts = scores["outside_training_range"]
     assert (counts["n"], counts["color"]) == (2, 1)

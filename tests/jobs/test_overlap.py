@@ -32,8 +32,8 @@ def test_each_image_is_of_one_kind(run_dir, tmp_path):
     counts = overlap.describe()
     assert counts["missing"] == {"n": 3, "named": ["4", "5", "6"]}
     assert wording.overlap(counts) == (
-        "2 of the 4 images are the run's own (1 trained on, 1 held back), 1 have the name of one but other pixels, 1 are "
-        "new; of the run's 6 images 3 are missing (4, 5, 6)"
+        "the run's own images: 2 of 4 (1 trained on, 1 held back); new: 1; named as one of the run's, with other pixels: 1; "
+        "missing of the run's 6: 3 (4, 5, 6)"
     )
     write_kinds(tmp_path / "kinds.csv", data, overlap, [("color", "mean"), (), (), ()])
     lines = (tmp_path / "kinds.csv").read_text().splitlines()
@@ -44,12 +44,15 @@ def test_each_image_is_of_one_kind(run_dir, tmp_path):
 def test_data_from_elsewhere(run_dir):
     overlap = find_overlap(run_dir, dataset_of([6, 7]), np.zeros(2, bool))
     assert not overlap.is_mostly_own
-    assert wording.overlap(overlap.describe()) == "none of the 2 images is the run's own; 2 are new"
+    assert (
+        wording.overlap(overlap.describe())
+        == "the run's own images: 0 of 2 (0 trained on, 0 held back); new: 2"
+    )
 
 
 def test_the_same_images_under_other_classes_are_told_apart_from_others(run_dir):
     overlap = find_overlap(run_dir, dataset_of([0, 1, 2, 3, 4, 5]), np.zeros(6, bool))
-    assert wording.overlap(overlap.describe()).endswith("images 0 are missing; ids or classes differ")
+    assert wording.overlap(overlap.describe()).endswith("missing of the run's 6: 0; ids or classes differ")
 
 
 @pytest.mark.parametrize("text", ["", "id\n1\n", "id,sha256\n1\n", None])

@@ -50,14 +50,14 @@ def test_data_that_are_not_the_runs_are_scored_as_data_from_elsewhere(trained_ru
     shutil.copytree(phantom_folder, changed)
     gone = sorted(changed.rglob("*.png"))[0]
     gone.unlink()
-    with pytest.warns(UserWarning, match="no data from elsewhere: 119 of the 119 images are the run's own"):
+    with pytest.warns(UserWarning, match="no data from elsewhere: the run's own images: 119 of 119"):
         scores = medjax.load_run(tmp_path / "run").evaluate(changed)
     assert scores["external"]["n"] + scores["num_identical"] == 119
     assert scores["new"] is None
     id = gone.relative_to(changed).as_posix()
     assert scores["overlap"]["missing"] == {"n": 1, "named": [id]}
     (line,) = [line for line in evaluation_lines(scores) if "the run's own" in line]
-    assert line.endswith(f"0 are new; of the run's 120 images 1 are missing ({id})")
+    assert line.endswith(f"; new: 0; missing of the run's 120: 1 ({id})")
 
 
 def test_images_of_16_bits_are_refused_by_what_the_model_was_trained_on(trained_run, tmp_path):
@@ -142,7 +142,7 @@ def test_predict_without_images_is_refused(trained_run):
 def test_labels_and_pixels_are_evaluated_as_data_from_elsewhere(trained_run, tmp_path):
     shutil.copytree(trained_run.directory, tmp_path / "run")
     images = np.random.default_rng(0).integers(0, 256, (6, 40, 30), dtype=np.uint8)
-    with pytest.warns(UserWarning, match="6 of 6 images lie outside the range of the training images"):
+    with pytest.warns(UserWarning, match="outside the range of the training images: 6 of 6"):
         scores = medjax.load_run(tmp_path / "run").evaluate((images, [0, 1, 2, 3, 4, 5]))
     assert scores["external"]["n"] == 6
     with pytest.raises(RefusedError, match=r"data: are a ndarray \(give a path, a Dataset"):
@@ -302,8 +302,12 @@ def test_external_data_list_what_was_left_out(deep_run, deep_folder, tmp_path):
     shutil.copytree(deep_run.directory, tmp_path / "run")
     shutil.copytree(deep_folder, tmp_path / "elsewhere")
     (tmp_path / "elsewhere/a/1.png").unlink()
-    with pytest.warns(UserWarning, match="elsewhere: 1 of 24 images"):
-        scores = medjax.load_run(tmp_path / "run").evaluate(tmp_path / "elsewhere")
+    run = medjax.load_run(tmp_path / "run")
+    with (
+        pytest.warns(UserWarning, match="elsewhere: 1 of 24 images"),
+        pytest.warns(UserWarning, match="elsewhere: these are no data from elsewhere"),
+    ):
+        scores = run.evaluate(tmp_path / "elsewhere")
     text = (tmp_path / "run/external/elsewhere-000/skipped.csv").read_text()
     assert "a/bad.png" in text
     assert scores["directory"].endswith("elsewhere-000")

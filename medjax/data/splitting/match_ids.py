@@ -5,7 +5,8 @@ Tables name images as `ISIC_0000001`, `images/ISIC_0000001.jpg` or `/data/cat/0.
 """
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 # Dropped where a name is compared without its suffix. Any other one may be a part of the name, as in 1.2.840.10008.
@@ -21,9 +22,10 @@ class Matches(NamedTuple):
 
 
 class _Claim(NamedTuple):
-    """An image's best id in the table."""
+    """What in a table shares most with an image."""
 
     length: int  # path components that both end in
+    id: str | None  # None if ids of several groups share as much
     image: str
 
 
@@ -43,23 +45,21 @@ def match_ids(images: Sequence[str], groups: Mapping[str, str]) -> Matches:
     file name is compared with its suffix first, then without. An id belongs only to the image that shares most with it.
     Where ids of several groups fit equally well, or several images share one id equally, they are ambiguous.
     """
-    exact = {image: image for image in images if image in groups}
-    rest = [image for image in images if image not in exact]
+    found = {image: image for image in images if image in groups}
+    rest = [image for image in images if image not in found]
     if not rest:
-        return Matches(exact, [], [])
-    ends = _index_ends([id for id in groups if id not in exact], groups)
+        return Matches(found, [], [])
+    others = {id: group for id, group in groups.items() if id not in found}
+    indexes = [_Index(others, is_whole) for is_whole in (True, False)]
     ambiguous: list[str] = []
     claims: dict[str, list[_Claim]] = {}
     for image in rest:
-        for length, end in _ends(image):
-            if end in ends:
-                id = ends[end]
-                if id is None:
-                    ambiguous.append(image)
-                else:
-                    claims.setdefault(id, []).append(_Claim(length, image))
-                break
-    found, elsewhere = dict(exact), []
+        claim = max((index.claim(image) for index in indexes), key=lambda claim: claim.length)
+        if claim.id is not None:
+            claims.setdefault(claim.id, []).append(claim)
+        elif claim.length:
+            ambiguous.append(image)
+    elsewhere = []
     for id, claiming in claims.items():
         most = max(claim.length for claim in claiming)
         best = [claim.image for claim in claiming if claim.length == most]
@@ -72,22 +72,43 @@ def match_ids(images: Sequence[str], groups: Mapping[str, str]) -> Matches:
     return Matches(found, sorted(ambiguous), elsewhere)
 
 
-def _index_ends(ids: Sequence[str], groups: Mapping[str, str]) -> dict[tuple[bool, str], str | None]:
-    """By every end of a path, an id that has it; None where ids of several groups do."""
-    index: dict[tuple[bool, str], str | None] = {}
-    for id in ids:
-        for _, end in _ends(id):
-            other = index.setdefault(end, id)
-            if other is not None and groups[other] != groups[id]:
-                index[end] = None
-    return index
+class _Index:
+    """Ids sorted by their components from the last to the first: those that share an end lie side by side."""
+
+    def __init__(self, groups: Mapping[str, str], is_whole: bool) -> None:
+        self._is_whole = is_whole
+        rows = sorted((_reversed(id, is_whole), id) for id in groups)
+        self._keys = [key for key, _ in rows]
+        self._ids = [id for _, id in rows]
+        # For each row the end of the rows from it on that are of the same group.
+        self._same_until = list(range(1, len(rows) + 1))
+        for row in range(len(rows) - 2, -1, -1):
+            if groups[self._ids[row]] == groups[self._ids[row + 1]]:
+                self._same_until[row] = self._same_until[row + 1]
+
+    def claim(self, image: str) -> _Claim:
+        """The id that shares most components with an image; length 0 if none shares the file name."""
+        key = _reversed(image, self._is_whole)
+        place = bisect_left(self._keys, key)
+        neighbors = self._keys[max(place - 1, 0) : place + 1]
+        common = max((_common(key, other) for other in neighbors), key=len, default="")
+        if not common:
+            return _Claim(0, None, image)
+        first = bisect_left(self._keys, common)
+        end = bisect_left(self._keys, common[:-1] + "0")  # the character after "/"
+        return _Claim(common.count("/"), self._ids[first] if self._same_until[first] >= end else None, image)
 
 
-def _ends(id: str) -> Iterator[tuple[int, tuple[bool, str]]]:
-    """The ends of a path from the longest to the file name: number of components, and the end with and without suffix."""
-    stem = next((id[: -len(each)] for each in _FILE_SUFFIXES if id.lower().endswith(each)), id)
-    start, length = 0, id.count("/") + 1
-    while length:
-        yield length, (True, id[start:])
-        yield length, (False, stem[start:])
-        start, length = id.find("/", start) + 1, length - 1
+def _reversed(id: str, is_whole: bool) -> str:
+    """The components of a path from the last to the first, each with a "/" behind it; without the file suffix if so asked."""
+    lower = "" if is_whole else id.lower()
+    suffix = next((each for each in _FILE_SUFFIXES if lower.endswith(each)), "")
+    return "".join(f"{component}/" for component in reversed(id[: len(id) - len(suffix)].split("/")))
+
+
+def _common(first: str, second: str) -> str:
+    """The whole components that both begin with."""
+    end = 0
+    while (following := first.find("/", end) + 1) and second.startswith(first[end:following], end):
+        end = following
+    return first[:end]

@@ -73,6 +73,12 @@ def test_many_images_of_one_name_take_no_quadratic_time():
     assert not elsewhere
 
 
+def test_a_path_of_many_folders_takes_little_memory():
+    """A stranger's table: every end of the path as a text of its own would take gigabytes."""
+    deep = "a/" * 60_000
+    assert match([f"{deep}x.png"], {f"{deep}b/x": "P", "y": "Q"})[0] == {f"{deep}x.png": f"{deep}b/x"}
+
+
 @pytest.mark.parametrize("id", ["./cat//0.png", "cat\\0.png", "/cat/0.png", "cat/0.png"])
 def test_ids_are_written_as_data_sets_write_them(id):
     assert tidy_id(id) == "cat/0.png"
