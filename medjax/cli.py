@@ -1,8 +1,11 @@
 """The command line: parse, call one job, print. Progress goes to stderr, results to stdout."""
 
 import argparse
+import contextlib
 import csv
+import dataclasses
 import functools
+import io
 import json
 import logging
 import operator
@@ -17,9 +20,16 @@ from typing import Annotated, Any, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo
 
-from medjax.command_help import describe_command, describe_commands, name_of, refuse_unknown
+from medjax.command_help import (
+    describe_command,
+    describe_commands,
+    name_of,
+    refuse_unknown,
+    refuse_usage,
+    unknown_flags,
+)
 from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Train
-from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName
+from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, ReadingConfig
 from medjax.errors import DivergedError, RefusedError, printable, refuse
 
 REFUSED, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 130, 143  # exit statuses
@@ -34,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("absl", "asyncio"):  # of Orbax, whose errors reach us as exceptions
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        _run(_parse(arguments), shlex.join(["medjax", *arguments]))
+        _run(_read_as_trained(_parse(arguments), arguments), shlex.join(["medjax", *arguments]))
     except RefusedError as error:
         _fail(REFUSED, error.lines())
     except DivergedError as error:
@@ -70,17 +80,45 @@ def _parse(arguments: Sequence[str]) -> Command:
         )
         print(text, end="")
         sys.exit(0)
+    return _parse_by_tyro(arguments, commands)
+
+
+def _read_as_trained(command: Command, arguments: Sequence[str]) -> Command:
+    """The command; for one that restores a run, with the run's own way to read images as the default."""
+    if not isinstance(command, Evaluate | Predict):
+        return command
+    from medjax.jobs.restored_run import reading_settings
+
+    reading = reading_settings(command.run)
+    commands = [
+        dataclasses.replace(each, reading=reading) if isinstance(each, Evaluate | Predict) else each
+        for each in _commands("report")
+    ]
+    return _parse_by_tyro(arguments, commands)
+
+
+def _parse_by_tyro(arguments: Sequence[str], commands: Sequence[Command]) -> Command:
+    """The command, with the defaults of the one in `commands` that has its name."""
+    # Before tyro, which takes the value of an unknown option for an argument and complains of that.
+    for each in commands:
+        if [name_of(type(each))] == arguments[:1] and (unknown := unknown_flags(each, arguments[1:])):
+            raise refuse_unknown(each, unknown)
     subcommands: Any = [
         Annotated[type(each), tyro.conf.subcommand(name_of(type(each)), default=each)] for each in commands
     ]
-    command, unknown = tyro.cli(
-        functools.reduce(operator.or_, subcommands),
-        prog="medjax",
-        args=arguments,
-        config=(tyro.conf.UseAppendAction,),
-        registry=_TYPES,
-        return_unknown_args=True,
-    )
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            command, unknown = tyro.cli(
+                functools.reduce(operator.or_, subcommands),
+                prog="medjax",
+                args=arguments,
+                config=(tyro.conf.UseAppendAction,),
+                registry=_TYPES,
+                return_unknown_args=True,
+            )
+    except SystemExit:
+        raise refuse_usage(printed.getvalue(), arguments, commands) from None
     if unknown:
         raise refuse_unknown(command, unknown)
     return command
@@ -134,7 +172,13 @@ def _run(command: Command, line: str) -> None:
             _print_trained(_compared(trained, command), command.json)
         case Evaluate():
             trained = _load_run(command)
-            scores = trained.evaluate(command.data, part=command.split, fold=command.fold, is_quiet=False)
+            scores = trained.evaluate(
+                command.data,
+                part=command.split,
+                fold=command.fold,
+                reading=command.reading,
+                is_quiet=False,
+            )
             _print_evaluation(scores, trained.record, command.json)
         case Compare():
             compared = medjax.compare_runs(command.first, command.second)
@@ -145,7 +189,7 @@ def _run(command: Command, line: str) -> None:
             if command.json:
                 print(json.dumps(compared))
         case Predict():
-            _print_probabilities(_load_run(command), command.images)
+            _print_probabilities(_load_run(command), command.images, command.reading)
         case Audit():
             _print_audit(command, medjax.audit)
         case Split():
@@ -209,11 +253,11 @@ def _print_trained(trained: Any, as_json: bool) -> None:
         print(json.dumps(scores))
 
 
-def _print_probabilities(trained: Any, images: Sequence[str]) -> None:
+def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingConfig) -> None:
     from medjax.runs.directory import exact_text
 
     class_names = trained.record["class_names"]
-    ids, each = trained.predict_folds(images)
+    ids, each = trained.predict_folds(images, reading=reading)
     header = ["id", "predicted", *(f"p_{name}" for name in class_names)]
     columns = [each.mean(axis=0)]
     if len(each) > 1:

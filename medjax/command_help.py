@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import itertools
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ import docstring_parser
 import tyro
 
 from medjax.commands import Command
-from medjax.errors import Problem, RefusedError
+from medjax.errors import Problem, RefusedError, refuse
 from medjax.settings import Heading, Setting, flag_of, kinds_of
 
 
@@ -82,7 +83,7 @@ def refuse_unknown(command: Command, unknown: Sequence[str]) -> RefusedError:
     """The refusal of arguments that a command does not take, with the option that each may have meant."""
     name = name_of(type(command))
     known = [flag_of(option.name) for option in _options(command) if not option.is_positional]
-    wrong = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+    wrong = [word.partition("=")[0] for word in unknown if word.startswith("-")]
     if not wrong:  # with one, the other words are its value
         return RefusedError(
             Problem(word, "is one argument too many", f"see medjax {name} --help") for word in unknown
@@ -97,6 +98,30 @@ def refuse_unknown(command: Command, unknown: Sequence[str]) -> RefusedError:
     )
 
 
+def unknown_flags(command: Command, words: Sequence[str]) -> list[str]:
+    """The words that look like options of a command and are none; those after `--` are no options."""
+    known = {"-h", "--help", "--help-all"}
+    for option in _options(command):
+        if not option.is_positional:
+            flag = flag_of(option.name)
+            known |= {flag, f"--no-{flag[2:]}"} if option.kind is bool else {flag}
+    options = itertools.takewhile(lambda word: word != "--", words)
+    named = [word.partition("=")[0] for word in options if word[:1] == "-" and word.strip("-")[:1].isalpha()]
+    return [word for word in named if word.replace("_", "-") not in known]
+
+
+def refuse_usage(box: str, arguments: Sequence[str], commands: Iterable[Command]) -> RefusedError:
+    """The refusal, in one line, of what tyro explains in a `box` of several."""
+    named = [name for each in commands if [name := name_of(type(each))] == arguments[:1]]
+    lines = [line.strip("│").rstrip() for line in box.splitlines() if line.startswith("│")]
+    reason = itertools.takewhile(lambda line: not line.strip().startswith("─"), lines)
+    # Deeper lines are the help of an argument that is missing.
+    text = " ".join(line.strip() for line in reason if not line.startswith(" " * 9))
+    return refuse(
+        " ".join(["medjax", *named]), text.rstrip("."), f"see {' '.join(['medjax', *named])} --help"
+    )
+
+
 def name_of(command: type) -> str:
     """The name of a command on the command line."""
     return command.__name__.lower()
@@ -105,7 +130,7 @@ def name_of(command: type) -> str:
 def _similar(word: str, known: Sequence[str]) -> str | None:
     """The known flag that `word` abbreviates by initials (--lr) or is spelled most like."""
     names = [flag.removeprefix("--") for flag in known]
-    name = word.removeprefix("--")
+    name = word.lstrip("-").replace("_", "-")
     initials = [each for each in names if "".join(part[0] for part in each.split("-")) == name]
     similar = initials or difflib.get_close_matches(name, names, n=1)
     return f"--{similar[0]}" if similar else None

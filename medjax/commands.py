@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from medjax.config import PRESETS, CrossvalConfig, DataConfig, TrainConfig
+from medjax.config import PRESETS, CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
 from medjax.settings import setting
 
 
@@ -61,8 +61,9 @@ class _Restoring:
     """Network of a run trained with your own: package.module:name or file.py:name."""
     model_set: tuple[str, ...] = setting((), "network", is_common=True, metavar="KEY=VALUE")
     """A setting of that network, as in training. Repeatable."""
-    compilation_cache: bool = False
+    compilation_cache: bool = setting(False, "general")
     """Keep compiled programs on disk for a quicker next start."""
+    reading: tyro.conf.OmitArgPrefixes[ReadingConfig] = dataclasses.field(default_factory=ReadingConfig)
 
 
 @dataclasses.dataclass(frozen=True)

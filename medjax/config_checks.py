@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from medjax.config import BUILT_IN, PRESETS, CrossvalConfig, TrainConfig
-from medjax.errors import Problem, RefusedError, listed, refuse
+from medjax.errors import Problem, RefusedError, counted, listed, refuse
 from medjax.settings import Entry, Setting, entries, flag_of, kinds_of
 
 Config = TrainConfig | CrossvalConfig
@@ -91,7 +91,7 @@ def _tuple_fault(options: tuple[Any, ...], value: Any, setting: Setting) -> _Fau
     if not isinstance(value, tuple):
         return f"{reprlib.repr(value)} is not a tuple", "give one, in parentheses"
     if options[-1] is not Ellipsis and len(value) != len(options):
-        return f"has {len(value)} values", f"give {len(options)}"
+        return f"has {counted(len(value), 'value')}", f"give {len(options)}"
     return next((fault for element in value if (fault := _fault(options[0], element, setting))), None)
 
 

@@ -42,9 +42,20 @@ def refuse(name: object, reason: str, remedy: str) -> RefusedError:
     return RefusedError(Problem(str(name), reason, remedy))
 
 
+def described(error: BaseException) -> str:
+    """An exception in one line: its type, and what it says."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0].removesuffix(": ")
+
+
 def printable(text: str) -> str:
     """`text` with control characters and unpaired surrogates escaped, safe to show in a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def counted(n: int, noun: str) -> str:
+    """The number and its noun: "1 error", "2,520 errors", "3 classes"."""
+    ending = "" if n == 1 else "es" if noun.endswith("s") else "s"
+    return f"{n:,} {noun}{ending}"
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:

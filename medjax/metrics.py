@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32
 
+from medjax.errors import counted
+
 AnyArray = Array | np.ndarray | np.number  # np.number: a NumPy reduction to a scalar
 
 
@@ -66,7 +68,7 @@ class Sums(NamedTuple):
     def __str__(self) -> str:
         if isinstance(self.loss, jax.core.Tracer) or np.ndim(self.loss) > 0:
             return repr(self)
-        return f"loss {self.mean_loss:.4f}, accuracy {self.accuracy:.4f} ({self.num_images:,} images)"
+        return f"loss {self.mean_loss:.4f}, accuracy {self.accuracy:.4f} ({counted(int(self.num_images), 'image')})"
 
 
 def zero_sums(num_classes: int) -> Sums:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped, UInt8
 
-from medjax.errors import Problem, RefusedError, refuse
+from medjax.errors import Problem, RefusedError, counted, refuse
 
 Images = UInt8[np.ndarray, "n height width channel"]
 Labels = Int32[np.ndarray, "n"]
@@ -50,7 +50,7 @@ class Dataset(NamedTuple):
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.images.shape[1:]))
-        return f"Dataset({self.name!r}, {len(self.labels):,} images of {shape}, {self.num_classes} classes)"
+        return f"Dataset({self.name!r}, {counted(len(self.labels), 'image')} of {shape}, {counted(self.num_classes, 'class')})"
 
 
 class Split(NamedTuple):
@@ -68,7 +68,7 @@ def require_split(split: Sequence[Any], num_images: int, name: str = "split") ->
     whole numbers from 0 to `num_images` - 1 or stand there twice, and for an empty train part.
     """
     if len(split) != len(Split._fields):
-        raise refuse(name, f"has {len(split)} parts", "give three: train, val, test")
+        raise refuse(name, f"has {counted(len(split), 'part')}", "give three: train, val, test")
     checked = Split(
         *(
             _part_indices(f"{name}.{field}", part, num_images)
@@ -81,7 +81,7 @@ def require_split(split: Sequence[Any], num_images: int, name: str = "split") ->
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         shared = np.intersect1d(getattr(checked, first), getattr(checked, second))
         if len(shared):
-            reason = f"has {len(shared)} images in both {first} and {second}, such as {shared[0]}"
+            reason = f"has {counted(len(shared), 'image')} in both {first} and {second}, such as {shared[0]}"
             problems.append(Problem(name, reason, "list each image once"))
     if problems:
         raise RefusedError(problems)

@@ -122,3 +122,29 @@ def _plain(value: Any, kind: Any) -> Any:
 def flag_of(name: str) -> str:
     """The command-line flag of a setting: `--batch-size` of `batch_size`."""
     return "--" + name.replace("_", "-")
+
+
+def flags_for(config: Any, defaults: Any) -> list[str]:
+    """The words of a command line that turn `defaults` into `config`, both of one type; not yet quoted for a shell."""
+    known = {entry.name: entry.value for entry in entries(defaults)}
+    words: list[str] = []
+    for entry in entries(config):
+        if entry.value != known[entry.name]:
+            words += _flag_words(entry)
+    return words
+
+
+def _flag_words(entry: Entry) -> list[str]:
+    flag, value = flag_of(entry.name), entry.value
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    if typing.get_args(entry.kind) == (str, ...):
+        return [word for each in value for word in _with_value(flag, each)]  # repeated for each
+    if isinstance(value, tuple):
+        return [flag, *map(str, value)]
+    return _with_value(flag, str(value))
+
+
+def _with_value(flag: str, value: str) -> list[str]:
+    # A value that begins with a hyphen would be taken for an option.
+    return [f"{flag}={value}"] if value.startswith("-") else [flag, value]

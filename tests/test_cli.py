@@ -140,6 +140,15 @@ def test_crossval_prints_pooled_and_mean_scores_and_evaluate_one_fold(phantom_fo
     assert json.loads(out.splitlines()[-1])["test"]["errors"] == metrics["folds"][1]["errors"]
 
 
+def test_predict_takes_the_options_of_reading_with_the_defaults_of_the_run(
+    trained_run, phantom_folder, capsys
+):
+    arguments = ["predict", trained_run.directory, phantom_folder / "Hand"]
+    *_, out, _ = run_cli(*arguments, "--ignore", "*1.png", capsys=capsys)
+    *_, everything, _ = run_cli(*arguments, capsys=capsys)
+    assert 1 < len(out.splitlines()) < len(everything.splitlines())
+
+
 def test_a_cross_validation_predicts_with_the_spread_of_its_folds(crossval_run, phantom_folder, capsys):
     status, out, _ = run_cli("predict", crossval_run.directory, phantom_folder / "Hand", capsys=capsys)
     rows = list(csv.DictReader(io.StringIO(out)))

@@ -8,6 +8,7 @@ import pytest
 from medjax import cli
 from medjax.command_help import describe_command, describe_commands, name_of, refuse_unknown
 from medjax.config import PRESETS
+from medjax.errors import RefusedError
 from medjax.settings import entries
 
 NAMES = ["train", "crossval", "evaluate", "compare", "predict", "audit", "split", "fetch"]
@@ -141,9 +142,59 @@ def test_unknown_arguments_are_refused_with_what_was_meant(words, lines):
     assert refuse_unknown(command("train"), words).lines() == lines
 
 
+@pytest.mark.parametrize("name", ["train", "crossval"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--lr", "0.1", "phantom"],  # tyro takes 0.1 for the data
+        ["phantom", "--lr", "0.1"],
+        ["phantom", "--lr=0.1"],
+        ["--lr", "0.1"],  # tyro misses the data
+        ["phantom", "--epochs", "x", "--lr", "1"],
+        ["phantom", "--lr"],
+        ["phantom", "-lr", "0.1"],
+    ],
+)
+def test_an_unknown_option_is_named_before_what_it_confuses(name, words):
+    with pytest.raises(
+        RefusedError, match=rf"^-?-lr: is not an option of medjax {name} \(did you mean --learning-rate"
+    ):
+        cli._parse([name, *words])
+
+
+def test_what_only_looks_like_an_option_is_taken():
+    words = ["--ignore=--lr", "--stop-baseline", "-1e-3", "--no-augment", "--early_stopping", "--", "--lr"]
+    command = cli._parse(["train", *words])
+    assert command.data == "--lr"
+    assert command.config.data.ignore == ("--lr",)
+    assert command.config.stopping.stop_baseline == -1e-3
+    assert command.config.early_stopping
+    assert not command.config.augment
+
+
 @pytest.mark.parametrize("columns", [50, 60, 70])
 def test_no_line_breaks_inside_a_flag(columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     text = describe_command(command("train"), is_complete=False)
     assert "--best-monitor" in text
     assert not re.search(r"--[a-z-]*-$", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "start", "end"),
+    [
+        (["train", "phantom", "--keep", "bset"], "medjax train: invalid choice 'bset' for", "train --help)"),
+        (["train", "phantom", "--epochs", "x"], "medjax train: Error parsing --epochs: ", "train --help)"),
+        (["train", "--epochs"], "medjax train: Missing value for argument '--epochs'", "train --help)"),
+        (["audit"], "medjax audit: Missing from medjax audit: DATA (see", "audit --help)"),
+        (["frob"], "medjax: Expected one of {train, crossval, ", "} (see medjax --help)"),
+        ([], "medjax: Expected one of {train, crossval, ", "(see medjax --help)"),
+    ],
+)
+def test_wrong_usage_is_refused_in_one_line(words, start, end):
+    with pytest.raises(RefusedError) as caught:
+        cli._parse(words)
+    (line,) = caught.value.lines()
+    assert line.startswith(start)
+    assert line.endswith(end)
+    assert not set("│╭╰─\n") & set(line)

@@ -1,4 +1,4 @@
-from medjax.errors import Problem, RefusedError, listed, printable, refuse
+from medjax.errors import Problem, RefusedError, counted, described, listed, printable, refuse
 
 
 def test_a_refusal_names_file_reason_and_remedy_on_one_line():
@@ -19,6 +19,16 @@ def test_control_characters_do_not_reach_the_terminal():
     line = refuse("a\x1b[31m\nb\udc80.png", "is bad", "remove it").lines()[0]
     assert line == "a\\x1b[31m\\nb\\udc80.png: is bad (remove it)"
     assert printable("Größe 肺") == "Größe 肺"
+
+
+def test_one_of_a_kind_is_named_in_the_singular():
+    assert [counted(n, "error") for n in (0, 1, 2520)] == ["0 errors", "1 error", "2,520 errors"]
+    assert [counted(n, "class") for n in (1, 2)] == ["1 class", "2 classes"]
+
+
+def test_an_exception_is_described_in_one_line():
+    assert described(TypeError("no interval\nat all")) == "TypeError: no interval"
+    assert described(ZeroDivisionError()) == "ZeroDivisionError"
 
 
 def test_listed_names_are_cut_and_counted():

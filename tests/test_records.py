@@ -69,9 +69,9 @@ def test_a_users_split_may_be_of_lists_and_is_sorted():
     ("split", "line"),
     [
         (([], [0], [1]), "split: has no train images"),
-        (([0, 1], [1], [2]), "split: has 1 images in both train and val, such as 1"),
-        (([0, 1], [], [2, 1]), "split: has 1 images in both train and test, such as 1"),
-        (([0], [1, 2], [2]), "split: has 1 images in both val and test, such as 2"),
+        (([0, 1], [1], [2]), "split: has 1 image in both train and val, such as 1"),
+        (([0, 1], [], [2, 1]), "split: has 1 image in both train and test, such as 1"),
+        (([0], [1, 2], [2]), "split: has 1 image in both val and test, such as 2"),
         (([0, 0], [1], [2]), r"split\.train: contains the index 0 twice"),
         (([0], [-1], [2]), r"split\.val: contains the index -1 \(0 to 4\)"),
         (([0], [1], [5]), r"split\.test: contains the index 5 \(0 to 4\)"),

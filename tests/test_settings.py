@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from medjax.settings import Configuration, Setting, entries, flag_of, kinds_of, setting
+from medjax.settings import Configuration, Setting, entries, flag_of, flags_for, kinds_of, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,3 +77,34 @@ def test_whole_numbers_become_floats_where_a_float_is_declared():
 
 def test_a_flag_is_the_name_with_hyphens():
     assert flag_of("batch_size") == "--batch-size"
+
+
+@dataclasses.dataclass(frozen=True)
+class Every(Configuration):
+    """A setting of each kind."""
+
+    count: int = 3
+    is_on: bool = True
+    is_off: bool = False
+    words: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = (1, 2)
+    limit: float | None = None
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+def test_flags_say_what_differs_from_the_defaults():
+    assert flags_for(Every(), Every()) == []
+    config = Every(
+        count=4,
+        is_on=False,
+        is_off=True,
+        words=("a b", "-c"),
+        numbers=(3, 4),
+        limit=-1e-5,
+        inner=Inner(share=0.25),
+    )
+    assert flags_for(config, Every()) == [
+        "--count", "4", "--no-is-on", "--is-off", "--words", "a b", "--words=-c", "--numbers", "3", "4",
+        "--limit=-1e-05", "--share", "0.25",
+    ]  # fmt: skip
+    assert flags_for(Every(), Every(limit=2.0)) == ["--limit", "None"]

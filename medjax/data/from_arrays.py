@@ -12,7 +12,7 @@ from medjax.data.decoding.image import digest_stack
 from medjax.data.reading.names import class_name_fault
 from medjax.data.splitting import duplicates
 from medjax.data.splitting.apportion import number_groups
-from medjax.errors import Problem, RefusedError, listed, refuse
+from medjax.errors import Problem, RefusedError, counted, listed, refuse
 from medjax.records import Dataset, Images, Labels, LoadCounts, Names, Split
 
 _SHAPES = "(n, height, width) for gray, or (n, height, width, channels) with 1 or 3 channels"
@@ -108,7 +108,9 @@ def _check_labels(labels: Any, num_images: int) -> Labels:
         hint = "; of one-hot rows, labels.argmax(axis=1)" if array.ndim == 2 else ""
         raise refuse("labels", f"have shape {array.shape}", f"give one label per image, (n,) or (n, 1){hint}")
     if len(array) != num_images:
-        raise refuse("labels", f"are {len(array):,} for {num_images:,} images", "give one label per image")
+        raise refuse(
+            "labels", f"are {len(array):,} for {counted(num_images, 'image')}", "give one label per image"
+        )
     if array.dtype.kind not in "biuf":
         remedy = "number them: class_names, labels = np.unique(labels, return_inverse=True)"
         raise refuse("labels", f"are of type {array.dtype}, not numbers", remedy)
@@ -130,7 +132,7 @@ def _check_classes(class_names: Sequence[str] | None, labels: Labels) -> tuple[s
         hint = ", such as labels - 1" if present[0] == 1 else ""
         remedy = f"number the classes from 0 to {count - 1}{hint}"
         if class_names is not None:
-            reason = f"contain {present[-1]}, but there are {count} class names"
+            reason = f"contain {present[-1]}, but there {'is' if count == 1 else 'are'} {counted(count, 'class name')}"
             raise refuse("labels", reason, f"{remedy}, or name every class")
         missing = np.setdiff1d(np.arange(count), present)[0]
         raise refuse("labels", f"contain {present[-1]}, but no {missing}", remedy)
@@ -158,7 +160,9 @@ def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
 def _one_each(name: str, values: Iterable[Any], num_images: int) -> list[Any]:
     found = np.asarray(values).tolist() if hasattr(values, "__array__") else list(values)
     if len(found) != num_images:
-        raise refuse(name, f"are {len(found):,} for {num_images:,} images", "give one for each image")
+        raise refuse(
+            name, f"are {len(found):,} for {counted(num_images, 'image')}", "give one for each image"
+        )
     return found
 
 

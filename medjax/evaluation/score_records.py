@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from medjax.errors import counted
 from medjax.evaluation.intervals import Interval
 
 
@@ -127,7 +128,7 @@ class Scores:
         loss = "undefined" if self.loss is None else f"{self.loss:.4f}"
         return (
             f"accuracy {100 * self.accuracy:.2f} % (95 % interval {bounds}), "
-            f"{self.errors:,} error{'' if self.errors == 1 else 's'} of {self.n:,}, loss {loss}"
+            f"{counted(self.errors, 'error')} of {self.n:,}, loss {loss}"
         )
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from medjax.errors import refuse
+from medjax.errors import counted, refuse
 from medjax.evaluation.calibration import (
     BINNING,
     NUM_BINS,
@@ -105,7 +105,11 @@ def _check(
     _check_values(labels, probabilities)
     n, num_classes = probabilities.shape
     if groups is not None and len(groups) != n:
-        raise refuse("groups", f"{len(groups)} are given for {n} predictions", "give one for each prediction")
+        raise refuse(
+            "groups",
+            f"{len(groups):,} are given for {counted(n, 'prediction')}",
+            "give one for each prediction",
+        )
     names = class_names or predictions.class_names or [f"class {label}" for label in range(num_classes)]
     if len(set(names)) != num_classes:
         raise refuse("class_names", f"are {len(set(names))}", f"give {num_classes} different names")
@@ -213,7 +217,7 @@ def _reason_to_withhold(
     for chosen, what in ((~is_correct, "an error"), (is_correct, "a right answer")):
         count = len(np.unique(resampled[chosen]))
         if count < FEWEST_UNITS:
-            holders = f"{count} {unit} holds" if count == 1 else f"{count} {unit}s hold"
+            holders = f"{counted(count, unit)} hold{'s' if count == 1 else ''}"
             return f"{holders} {what}: with fewer than {FEWEST_UNITS} no bootstrap can be trusted"
     return None
 

@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from medjax.config_checks import from_dict
 from medjax.data.splitting.group_file import read_groups
-from medjax.errors import Problem, RefusedError, listed, refuse
+from medjax.errors import Problem, RefusedError, counted, listed, refuse
 from medjax.evaluation.comparison import compare_predictions
 from medjax.jobs.from_config import training_of
 from medjax.records import Names
@@ -48,7 +48,7 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
     before, after = (one.predictions for one in runs)
     shared = [id for id in before if id in after]
     if not shared:
-        reason = f"none of its {len(after)} test images was a test image of {first}"
+        reason = f"of its {counted(len(after), 'test image')} none was a test image of {first}"
         raise refuse(str(second), reason, "train both with the same --seed, or cross-validate")
     _require_same_labels(*runs, shared)
     ids = np.array(shared)
@@ -118,8 +118,13 @@ def _read_groups(runs: tuple[_Scored, _Scored], ids: Names) -> tuple[Int[np.ndar
                 return np.unique(read_groups(Path(path), ids), return_inverse=True)[1], []
             except RefusedError:
                 continue
-    if grouped:
-        return None, [
-            "the groups of the images are not at hand; the interval takes every image as independent"
-        ]
-    return None, []
+    if not grouped:
+        return None, []
+    sources = {source for one in grouped for source in one.record["data"]["groups"]["sources"]}
+    kind = "nearly identical" if "near" in sources else "identical"
+    reason = (
+        "the groups of the images are not at hand"
+        if "user" in sources
+        else f"no patient groups were given; {kind} images were grouped"
+    )
+    return None, [f"{reason}; the interval takes every image as independent"]

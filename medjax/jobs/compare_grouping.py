@@ -1,15 +1,18 @@
 """Repeat a run with duplicates grouped the other way, to show how much leakage changes the score."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
 from medjax.config import CrossvalConfig
 from medjax.config_checks import from_dict
 from medjax.errors import refuse
-from medjax.jobs.from_config import Config, is_built_in, training_of, with_training
+from medjax.jobs.from_config import GIVEN_IN_PYTHON, Config, is_built_in, training_of, with_training
 from medjax.jobs.restored_run import Run
+from medjax.jobs.run_record import job_name
 from medjax.jobs.train import cross_validate, train
+from medjax.report.command import option_words
 from medjax.runs import directory as run_files
 
 OTHER = "other_grouping"
@@ -32,7 +35,7 @@ def compare_grouping(trained: Run, source: str | Path, *, is_quiet: bool = True)
         "model": trained.model,
         "run_dir": trained.directory / OTHER,
         "resume": True,
-        "command": trained.record["command"],
+        "command": _command(trained, source),
         "is_quiet": is_quiet,
     }
     other = (
@@ -43,10 +46,19 @@ def compare_grouping(trained: Run, source: str | Path, *, is_quiet: bool = True)
     metrics = {**trained.metrics, "grouping": [_describe(each) for each in (trained, other)]}
     run_files.write_json(trained.directory / "metrics.json", metrics)
     # Imported here: training needs no templates.
-    from medjax.report.page.page import write_page
+    from medjax.report.page.page import write_page_or_note
 
-    write_page(trained.directory)
+    write_page_or_note(trained.directory, trained.record["status"])
     return trained
+
+
+def _command(trained: Run, source: str | Path) -> str:
+    """The command that goes on with the comparison: not what the record holds, which may be a stranger's."""
+    config = from_dict(trained.record["config"])
+    if training_of(config).model == GIVEN_IN_PYTHON:
+        return "medjax.compare_grouping"  # no command line has that network
+    words = ["medjax", job_name(config), str(source), *option_words(config)]
+    return shlex.join([*words, "--run", str(trained.directory), "--resume", "--compare-grouping"])
 
 
 def _regrouped(config: Config) -> Config:

@@ -6,6 +6,7 @@ from medjax.config import DataConfig
 from medjax.data.download import fetch
 from medjax.data.folders_out import export_split
 from medjax.data.load import load
+from medjax.errors import counted
 from medjax.progress import Display
 from medjax.records import Dataset
 from medjax.report import wording
@@ -51,6 +52,6 @@ def load_dataset(source: str | Path | Dataset, config: DataConfig, display: Disp
         return source
     display.start("reading")
     dataset = load(source, config, on_progress=display.advance)
-    found = f"{dataset.name}: {len(dataset.labels):,} images of {len(dataset.class_names)} classes"
+    found = f"{dataset.name}: {counted(len(dataset.labels), 'image')} of {counted(len(dataset.class_names), 'class')}"
     display.say("; ".join([found, *wording.loading(dataset.counts._asdict())]))
     return dataset

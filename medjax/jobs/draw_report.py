@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from medjax.config import TrainConfig
+from medjax.errors import described
 from medjax.jobs.from_config import Config, folds_of, make_augmentation, training_of
 from medjax.records import Dataset, Images, Predictions, Split
 
@@ -21,17 +22,26 @@ def draw_report(
     predictions: Predictions | None,
     history: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Draw the figures of a scored run and write its page with this `status`."""
+    """Draw the figures of a scored run and write its page with this `status`.
+
+    What fails is left out with a note on the page, and one warning: the run is finished without it. Raises only OSError, if
+    a file cannot be written.
+    """
     # Imported here: Matplotlib takes a second to import, which refusals and predictions need not wait for.
     from medjax.report.figures.draw import draw_figures
-    from medjax.report.page.page import write_page
+    from medjax.report.page.page import write_page_or_note
 
     train = splits[folds_of(config)[0]].train
     labels = dataset.labels[train]
     samples = train[[int(np.argmax(labels == label)) for label in range(len(dataset.class_names))]]
-    augmented = make_augmented(dataset.images[samples], training_of(config))
-    draw_figures(directory / "figures", dataset, samples, augmented, predictions, history)
-    write_page(directory, status)
+    failures: dict[str, str] = {}
+    augmented = None
+    try:
+        augmented = make_augmented(dataset.images[samples], training_of(config))
+    except Exception as error:  # the device may have no memory left
+        failures["augmented"] = described(error)
+    failures |= draw_figures(directory / "figures", dataset, samples, augmented, predictions, history)
+    write_page_or_note(directory, status, failures)
 
 
 def make_augmented(originals: Images, config: TrainConfig, count: int = 6) -> np.ndarray | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from medjax.config import CrossvalConfig, Monitor, TrainConfig
 from medjax.data.splitting.splits import fold_splits, split
-from medjax.errors import refuse
+from medjax.errors import counted, refuse
 from medjax.metrics import Sums
 from medjax.models.as_network import as_network
 from medjax.models.network import Network, count_classes
@@ -106,7 +106,7 @@ def make_network(
     if num_logits != num_classes:
         raise refuse(
             f"network {network.name}",
-            f"has {num_logits} logits for {num_classes} classes",
+            f"has {counted(num_logits, 'logit')} for {counted(num_classes, 'class')}",
             "give it one a class",
         )
     return network

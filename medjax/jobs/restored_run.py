@@ -1,17 +1,19 @@
 """A run, restored from its directory alone; the network too, if it is one of medjax."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
 
-from medjax.config import CrossvalConfig, DataConfig
-from medjax.config_checks import from_dict
+from medjax.config import CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
+from medjax.config_checks import from_dict, require_valid
+from medjax.data.decoding.image import SIXTEEN_BITS
 from medjax.data.load import fingerprint, load_images
-from medjax.errors import refuse
+from medjax.errors import Problem, RefusedError, counted, refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import (
@@ -35,6 +37,29 @@ from medjax.runs.checkpoint_series import checkpoint_path, list_epochs
 from medjax.training.learner import Learner
 from medjax.training.predict import predict
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _like_its_own(method: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: refuse images of 16 bits by what the run's own were, not by an option that would read them anyhow."""
+
+    @functools.wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except RefusedError as error:
+            raise RefusedError(map(of_eight_bits, error.problems)) from error
+
+    return called
+
+
+def of_eight_bits(problem: Problem) -> Problem:
+    """The problem, with the remedy for an image of 16 bits: a run reads such only if its own were of 16 bits too."""
+    if problem.reason != SIXTEEN_BITS:
+        return problem
+    return problem._replace(remedy="the model was trained on 8-bit images: convert these the same way")
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Run:
@@ -52,12 +77,14 @@ class Run:
         """metrics.json: what the run scored when it was trained."""
         return run_files.read_json(self.directory / "metrics.json")
 
+    @_like_its_own
     def evaluate(
         self,
         data: str | Path | Dataset | None = None,
         *,
         part: str = "test",
         fold: int | None = None,
+        reading: ReadingConfig | None = None,
         is_quiet: bool = True,
     ) -> dict[str, Any]:
         """Restore the network and score one part of the run's own data, or all of other data.
@@ -66,12 +93,16 @@ class Run:
         data, which are scored whole by the mean of all folds' networks (see `keep_external`): their classes are matched
         by name, and images that the run was trained on are scored apart. Of a cross-validation, `fold` names the fold
         whose network is scored; "test" is its out-of-fold part, and without `fold` that of all folds together.
+        `reading` says how the images are read, None as the run read its own.
         """
         config = from_dict(self.record["config"])
-        settings = training_of(config).data
+        settings = _read_by(config, reading)
         if data is not None:
-            # Without the groups of the run's own images, which others are not in.
-            alike = dataclasses.replace(_like_trained(self, settings), groups=None)
+            alike = _like_trained(self, settings)
+            if (
+                settings.groups == training_of(config).data.groups
+            ):  # of the run's own images, which others are not in
+                alike = dataclasses.replace(alike, groups=None)
             dataset = _read(data, alike, is_quiet=is_quiet)
             if fingerprint(dataset) != self.record["data"]["fingerprint"]:
                 return _evaluate_external(self, config, data, dataset, part, fold)
@@ -91,20 +122,27 @@ class Run:
             predictions.append(predict(learner, variables, dataset, indices))
         return {part: score_part(concatenate_predictions(predictions), dataset, part)}
 
-    def predict(self, paths: Sequence[str | Path]) -> tuple[Names, Probabilities]:
+    def predict(
+        self, paths: Sequence[str | Path], *, reading: ReadingConfig | None = None
+    ) -> tuple[Names, Probabilities]:
         """Ids and class probabilities of unlabelled images: files, folders and archives.
 
-        Of a cross-validation the probabilities are the mean over the networks of its folds.
+        Of a cross-validation the probabilities are the mean over the networks of its folds. `reading` says how the images
+        are read, None as the run read its own.
         """
-        ids, probabilities = self.predict_folds(paths)
+        ids, probabilities = self.predict_folds(paths, reading=reading)
         return ids, probabilities.mean(axis=0)
 
-    def predict_folds(self, paths: Sequence[str | Path]) -> tuple[Names, Float32[np.ndarray, "fold m class"]]:
-        """Ids and class probabilities of unlabelled images, by the network of each fold."""
+    @_like_its_own
+    def predict_folds(
+        self, paths: Sequence[str | Path], *, reading: ReadingConfig | None = None
+    ) -> tuple[Names, Float32[np.ndarray, "fold m class"]]:
+        """Ids and class probabilities of unlabelled images, by the network of each fold; see `predict`."""
         if not paths:
             raise refuse("IMAGES", "none given", "name image files, folders or archives")
         config = from_dict(self.record["config"])
-        images, ids = load_images(paths, _like_trained(self, training_of(config).data))
+        settings = _like_trained(self, _read_by(config, reading))
+        images, ids = load_images(paths, settings)
         _require_converged(self, folds_of(config))
         network, learner = _make_learner(self, config, [])
         each = [
@@ -121,6 +159,25 @@ def load_run(directory: str | Path, *, model: Any = None) -> Run:
     run directory, which may be a stranger's, says so.
     """
     return Run(Path(directory), run_files.read_record(Path(directory)), model)
+
+
+def reading_settings(directory: Path) -> ReadingConfig:
+    """How the run read its images; RefusedError where `directory` is no run."""
+    data = training_of(from_dict(run_files.read_record(directory)["config"])).data
+    return ReadingConfig(
+        **{each.name: getattr(data, each.name) for each in dataclasses.fields(ReadingConfig)}
+    )
+
+
+def _read_by(config: Config, reading: ReadingConfig | None) -> DataConfig:
+    """How the run read its images, with the settings of `reading` in place of its own; RefusedError for wrong ones."""
+    settings = training_of(config).data
+    if reading is None:
+        return settings
+    given = {each.name: getattr(reading, each.name) for each in dataclasses.fields(ReadingConfig)}
+    settings = dataclasses.replace(settings, **given)
+    require_valid(TrainConfig(data=settings))
+    return settings
 
 
 def _evaluate_external(
@@ -177,7 +234,7 @@ def _require_own(run: Run, config: Config, dataset: Dataset) -> None:
     if fingerprint(dataset) != data["fingerprint"]:
         raise refuse(
             dataset.name,
-            f"is not the data of this run: {len(dataset.labels)} images with another fingerprint than its "
+            f"is not the data of this run: {counted(len(dataset.labels), 'image')} with another fingerprint than its "
             f"{data['n']}",
             f"give the {data['name']} it was trained on",
         )
@@ -219,10 +276,13 @@ def _restore(run: Run, config: Config, network: Network, fold: int) -> Variables
     return load_checkpoint(checkpoint_path(parent, fold, epochs[0]), "variables", like)
 
 
-def _like_trained(run: Run, config: DataConfig) -> DataConfig:
-    """The run's way of reading images, with its color made explicit."""
-    is_gray = run.record["data"]["image_shape"][-1] == 1
-    return dataclasses.replace(config, color="gray" if is_gray else "rgb")
+def _like_trained(run: Run, settings: DataConfig) -> DataConfig:
+    """The settings with the color that the network takes made explicit; RefusedError where another is asked for."""
+    color: Literal["gray", "rgb"] = "gray" if run.record["data"]["image_shape"][-1] == 1 else "rgb"
+    if settings.color not in ("source", color):
+        reason = f"the network of {run.directory} was trained on {color} images"
+        raise refuse(f"--color {settings.color}", reason, "leave it out: images are converted")
+    return dataclasses.replace(settings, color=color)
 
 
 def _read(data: str | Path | Dataset, settings: DataConfig, *, is_quiet: bool) -> Dataset:

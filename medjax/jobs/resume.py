@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from medjax.errors import Problem, RefusedError, refuse
+from medjax.errors import Problem, RefusedError, counted, refuse
 from medjax.jobs.from_config import Config
 from medjax.jobs.run_record import as_json
 from medjax.runs import directory as run_files
@@ -103,7 +103,7 @@ def require_same_network(directory: Path, old: Mapping[str, Any], new: Mapping[s
 def require_same_data(directory: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raise RefusedError unless two `data` blocks of run.json are of the same images, labels and groups."""
     if old["fingerprint"] != new["fingerprint"]:
-        reason = f"{new['name']} is not the data of this run: {new['n']} images with another fingerprint than its {old['n']}"
+        reason = f"{new['name']} is not the data of this run: {counted(new['n'], 'image')} with another fingerprint than its {old['n']}"
         raise refuse(str(directory), reason, f"give the {old['name']} that it began with")
     if old["groups"] != new["groups"]:
         raise refuse(

@@ -17,6 +17,7 @@ import numpy as np
 from medjax.config import CrossvalConfig
 from medjax.data.load import fingerprint
 from medjax.data.splitting import leakage
+from medjax.errors import counted
 from medjax.jobs.from_config import Config, folds_of, is_built_in, kept_test, training_of, with_absolute_paths
 from medjax.models.network import Network
 from medjax.models.summary import summarize_network
@@ -198,7 +199,8 @@ def describe_level(dataset: Dataset, num_crossing: int, threshold: float) -> tup
         sentences = ["Group level: no group of the groups file lies in two parts."]
     elif "user" in dataset.grouped_by:
         sentences = [
-            f"Image level: the parts are official, and {num_crossing:,} groups lie in more than one."
+            f"Image level: the parts are official, and {counted(num_crossing, 'group')} "
+            f"lie{'s' if num_crossing == 1 else ''} in more than one."
         ]
     else:
         sentences = ["Image level; no patient identifiers: images of one patient may lie in several parts."]

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from medjax.config import TrainConfig
-from medjax.errors import RefusedError
+from medjax.errors import RefusedError, counted
 from medjax.jobs.from_config import make_controls, make_fold_learner, make_rate
 from medjax.models.network import Network, Variables
 from medjax.progress import Display
@@ -249,6 +249,6 @@ class _Watcher:
         if not state.active[index]:
             events.append(
                 f"stopped early: {config.stopping.stop_monitor} no better for "
-                f"{int(state.controls.stopping.wait[index])} epochs"
+                f"{counted(int(state.controls.stopping.wait[index]), 'epoch')}"
             )
         return events

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Key, PyTree
 
-from medjax.errors import refuse
+from medjax.errors import counted, refuse
 
 # The argument that tells a module whether it is trained, by the names in use, and whether True means training.
 TRAINING_FLAGS = {
@@ -95,7 +95,7 @@ def require_logits(name: str, logits: Any, images: Array) -> Float[Array, "batch
     shape = getattr(logits, "shape", None)
     if shape is None or len(shape) != 2 or shape[0] != len(images):
         got = f"an array of shape {shape}" if shape is not None else f"a {type(logits).__name__}"
-        raise refuse(f"network {name}", f"returned {got} for {len(images)} images", _RETURN_LOGITS)
+        raise refuse(f"network {name}", f"returned {got} for {counted(len(images), 'image')}", _RETURN_LOGITS)
     return logits
 
 

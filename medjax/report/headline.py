@@ -6,7 +6,8 @@ The terminal and the page share these words. `block` is a block of scores in met
 from collections.abc import Mapping
 from typing import Any
 
-from medjax.report.wording import counted, enumerated, percent, percentages
+from medjax.errors import counted
+from medjax.report.wording import enumerated, percent, percentages
 
 _MOST_EVEN = 1.5
 """Classes are unequal if the largest has over one and a half times an even share of the images …"""

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medjax.errors import listed, printable
+from medjax.errors import counted, listed, printable
 from medjax.report.headline import interval_words, is_unequal, patients_note, score_warnings
-from medjax.report.wording import UNDEFINED, counted, percent, percentages, points
+from medjax.report.wording import UNDEFINED, percent, percentages, points
 
 CONFLICTS_SHOWN = 10
 _PARTS = ("train", "val", "test")
@@ -25,6 +25,13 @@ _SCORED = {
     "identical": "identical to training images",
 }
 """Scores that a job may return, in the order in which they are shown, and what they are called."""
+
+_CHANGES = {
+    "right_to_wrong": "right to wrong",
+    "wrong_to_right": "wrong to right",
+    "wrong_to_wrong": "wrong under both, but another class",
+}
+"""Changes from one run to another, and what they are called."""
 
 
 def epoch_line(rows: Sequence[Mapping[str, Any]], num_epochs: int) -> str:
@@ -109,15 +116,15 @@ def comparison_lines(compared: Mapping[str, Any]) -> list[str]:
         else f"95 % interval {points(interval[0])} to {points(interval[1])}, over {compared['unit']}s"
     )
     lines = [
-        f"{n:,} images in both ({compared['only_first']:,} only in the first, "
+        f"{counted(n, 'image')} in both ({compared['only_first']:,} only in the first, "
         f"{compared['only_second']:,} only in the second)",
         f"accuracy {before}, then {after}: a difference of {points(compared['difference'])} percentage points "
         f"({bounds})" + ("" if p is None else f", McNemar's exact p = {p:.3g}"),
     ]
-    for name in ("right_to_wrong", "wrong_to_right", "wrong_to_wrong"):
+    for name in _CHANGES:
         change = compared[name]
         ids = f": {_some(change['ids'], change['n'])}" if change["n"] else ""
-        lines.append(f"{name.replace('_', ' ')}: {change['n']:,}{ids}")
+        lines.append(f"{_CHANGES[name]}: {change['n']:,}{ids}")
     return [printable(line) for line in lines]
 
 
@@ -152,7 +159,9 @@ def _duplicate_lines(found: Mapping[str, Any]) -> list[str]:
     conflicts = found["conflicts"]
     lines += [f"conflicting labels: {' = '.join(ids)}" for ids in conflicts[:CONFLICTS_SHOWN]]
     if len(conflicts) > CONFLICTS_SHOWN:
-        lines.append(f"… and {len(conflicts) - CONFLICTS_SHOWN} more groups with conflicting labels")
+        lines.append(
+            f"… and {counted(len(conflicts) - CONFLICTS_SHOWN, 'more group')} with conflicting labels"
+        )
     for name in near["chained"]:
         block = near["by_class"][name]
         lines.append(

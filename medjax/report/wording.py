@@ -1,13 +1,14 @@
 """Numbers and facts of a run as plain text for a reader; the templates escape it for the browser."""
 
 import math
-import shlex
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from medjax.config import SETTINGS
+from medjax.errors import counted
 from medjax.settings import Heading
 
 UNDEFINED = "undefined"
@@ -25,6 +26,8 @@ LOADING = {
 """Meaning of each count of `medjax.records.LoadCounts`, after words such as "12 images"."""
 
 _MOST_DECIMALS = 6
+_UNITS = re.compile(r"^(image|epoch|feature|pixel|degree|gray level|pass)(?:e?s)\b")
+"""Plural at the beginning of the unit of a setting, and its singular."""
 
 
 def decimals(n: int) -> int:
@@ -47,13 +50,12 @@ def percentages(scores: Mapping[str, Any]) -> Percentages:
     """
     if scores["accuracy"] is None:
         return Percentages(UNDEFINED, UNDEFINED, UNDEFINED)
-    interval = scores[scores["leading_ci95"]]
-    values = [scores["accuracy"], *(interval or ())]
+    values = [scores["accuracy"], *(scores[scores["leading_ci95"]] or ())]
     digits = decimals(scores["n"])
     while digits < _MOST_DECIMALS and any(_hides_errors(value, digits) for value in values):
         digits += 1
     shown = [f"{100 * value:.{digits}f}" for value in values]
-    return Percentages(*shown) if interval else Percentages(shown[0], UNDEFINED, UNDEFINED)
+    return Percentages(*shown, *[UNDEFINED] * (3 - len(shown)))
 
 
 def percent(value: float | None, n: int, deviation: float | None = None) -> str:
@@ -97,11 +99,6 @@ def number(value: float | None) -> str:
         return mantissa
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa} × 10{raised}"
-
-
-def counted(n: int, noun: str) -> str:
-    """The number and its noun: "1 error", "2,520 errors"."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def enumerated(words: Iterable[object]) -> str:
@@ -150,9 +147,23 @@ def validation_decisions(training: Mapping[str, Any]) -> list[str]:
     return [decision for decision, is_made in decisions.items() if is_made]
 
 
+def groups_kept(groups: Mapping[str, Any]) -> str:
+    """What was kept together, from the block `data.groups` of run.json; duplicates say nothing about patients."""
+    number = counted(groups["n"], "group")
+    if "user" in groups["sources"]:
+        return f"Whole groups were kept together: {number}."
+    kind = "nearly identical" if "near" in groups["sources"] else "identical"
+    return f"No patient groups were given; {kind} images were grouped: {number}."
+
+
 def settings(config: Mapping) -> dict[str, list[tuple[str, str]]]:
-    """The settings of run.json: heading -> (name, value with unit). Those without effect are left out."""
+    """The settings of run.json: heading -> (name, value with unit). Those without effect are left out.
+
+    Of the groups file it is the name: a path may tell who a page is from.
+    """
     values = _flat(config)
+    if values.get("groups") is not None:
+        values["groups"] = Path(str(values["groups"])).name
     groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*get_args(Heading), "other")}
     for name, value in values.items():
         declared = SETTINGS.get(name)  # None in the run of another version
@@ -185,18 +196,6 @@ def gain_sentence(gain: Mapping[str, Any], baseline: str) -> str:
     )
 
 
-def shown_command(run: Mapping[str, Any]) -> str:
-    """The command of the run, with only the name, not the path, of the data."""
-    if run["data"]["path"] is None:  # a data set in memory
-        return run["command"]
-    try:
-        arguments = shlex.split(run["command"])
-    except ValueError:  # a call in Python, not a command line
-        return run["command"]
-    path = Path(run["data"]["path"])
-    return shlex.join(path.name if Path(each).absolute() == path else each for each in arguments)
-
-
 def _flat(config: Mapping) -> dict[str, object]:
     """All settings by their names, which are unique over the nested configurations."""
     flat: dict[str, object] = {}
@@ -206,6 +205,8 @@ def _flat(config: Mapping) -> dict[str, object]:
 
 
 def _setting(name: str, value: object, unit: str = "") -> tuple[str, str]:
+    if value in (1, [1]):
+        unit = _UNITS.sub(r"\1", unit)
     return name.replace("_", " "), f"{_plain(value)} {unit}".rstrip()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Int32, UInt8
 
 from medjax.config import ClassBalance
-from medjax.errors import refuse
+from medjax.errors import counted, refuse
 from medjax.models.network import Variables, abstract_variables, count_classes
 from medjax.records import Dataset, Split, require_split
 from medjax.training.folds import Best, Controls, FoldState
@@ -61,7 +61,9 @@ def _require_labels(labels: Any, num_images: int) -> Int32[Array | np.ndarray, "
         labels = labels[:, 0]
     if labels.shape != (num_images,):
         raise refuse(
-            "labels", f"have shape {labels.shape} for {num_images} images", "give one label an image"
+            "labels",
+            f"have shape {labels.shape} for {counted(num_images, 'image')}",
+            "give one label an image",
         )
     if labels.dtype.kind not in "iu":
         raise refuse(
@@ -88,7 +90,7 @@ def require_classes(learner: Learner, arrays: Arrays) -> int:
     if labels.min() < 0 or labels.max() >= num_classes:
         raise refuse(
             "labels",
-            f"are from {labels.min()} to {labels.max()}, and network {learner.network.name} has {num_classes} logits",
+            f"are from {labels.min()} to {labels.max()}, and network {learner.network.name} has {counted(num_classes, 'logit')}",
             "number the classes from 0, and give the network as many logits as there are classes",
         )
     return num_classes

@@ -9,7 +9,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float32, Int32, Key, PyTree
 
-from medjax.errors import refuse
+from medjax.errors import counted, refuse
 from medjax.metrics import Sums, sum_batch
 from medjax.models.as_network import as_network
 from medjax.models.network import Network, Variables
@@ -140,7 +140,9 @@ def _make_train_step(
         losses = loss(logits, batch.labels)
         if losses.shape != batch.labels.shape:
             raise refuse(
-                "loss", f"returned shape {losses.shape} for {len(logits)} images", "return one loss an image"
+                "loss",
+                f"returned shape {losses.shape} for {counted(len(logits), 'image')}",
+                "return one loss an image",
             )
         weighted = losses if batch.weights is None else losses * batch.weights
         mean = jnp.where(batch.mask, weighted, 0).sum() / jnp.maximum(batch.mask.sum(), 1)

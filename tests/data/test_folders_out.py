@@ -157,7 +157,7 @@ def test_a_source_that_the_copy_would_replace_is_refused(tmp_path):
         ("parts", "parts: has parts already: test, train, val (train on it as it is"),
         ("missing", "missing: cannot be read: No such file"),
         ("bad", "cat/bad.png: "),
-        ("small", "class dog: 1 images cannot be split into 2 parts"),
+        ("small", "class dog: 1 image cannot be split into 2 parts"),
     ],
 )  # fmt: skip
 def test_sources_that_cannot_be_parted_are_refused(tmp_path, monkeypatch, name, reason):

@@ -153,7 +153,7 @@ def test_groups_are_kept_and_joined_with_identical_images():
 @pytest.mark.parametrize("missing", [None, "", float("nan")])
 def test_an_image_without_a_group_is_refused(missing):
     assert line_of(IMAGES, LABELS, groups=["a", missing, *"abcd"]).startswith(
-        "groups: 1 of 6 images have none"
+        "groups: 1 of 6 images has none"
     )
 
 

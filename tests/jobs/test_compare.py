@@ -1,12 +1,14 @@
 """Runs compared by what they left: matched by id, refused where that has no meaning."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from medjax.config import DataConfig, TrainConfig
 from medjax.errors import RefusedError
 from medjax.jobs.compare import compare_runs
 from tests.finished_runs import read_predictions
@@ -78,7 +80,7 @@ def test_of_repeats_the_first_counts(tmp_path):
     ("change", "reason"),
     [
         ({"class_names": ("a", "c")}, "other classes than .*: b, c"),
-        ({"rows": rows_of("aaa", 50)}, "none of its 3 test images"),
+        ({"rows": rows_of("aaa", 50)}, "of its 3 test images none was a test image"),
         ({"rows": [("0.png", "test", 0, "b", "b")]}, r"0\.png: is a in"),
     ],
 )
@@ -104,15 +106,11 @@ def test_a_run_without_predictions_or_with_damaged_ones_is_refused_by_name(tmp_p
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_groups_are_the_units_where_they_are_at_hand(tmp_path, is_there):
-    from dataclasses import asdict
-
-    from medjax.config import DataConfig, TrainConfig
-
     path = tmp_path / "groups.csv"
     if is_there:
         path.write_text("id,group\n" + "".join(f"{i}.png,{i // 2}\n" for i in range(60)))
-    config = asdict(TrainConfig(data=DataConfig(groups=str(path))))
-    options = {"groups": {"n": 30, "fingerprint": "x"}, "config": config}
+    config = dataclasses.asdict(TrainConfig(data=DataConfig(groups=str(path))))
+    options = {"groups": {"n": 30, "fingerprint": "x", "sources": ["user"]}, "config": config}
     first = write_run(tmp_path / "first", rows_of("ab" * 20), **options)
     second = write_run(tmp_path / "second", rows_of("aabb" * 10), **options)
     compared = compare_runs(first, second)
@@ -127,3 +125,20 @@ def test_a_holdout_and_a_cross_validation_of_the_same_data(trained_run, crossval
     assert (compared["n"], compared["only_first"], compared["only_second"]) == (18, 0, 102)
     assert compared["accuracy"][0] == np.mean([row["label"] == row["predicted"] for row in rows])
     assert compared["same_data"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "warning"),
+    [
+        (["user", "exact"], "the groups of the images are not at hand; the interval takes every image"),
+        (["exact"], "no patient groups were given; identical images were grouped; the interval takes"),
+        (["near"], "no patient groups were given; nearly identical images were grouped; the interval"),
+    ],
+)
+def test_grouped_duplicates_are_not_taken_for_patients(tmp_path, sources, warning):
+    config = dataclasses.asdict(TrainConfig())
+    options = {"groups": {"n": 2, "fingerprint": "x", "sources": sources}, "config": config}
+    for name in ("first", "second"):
+        write_run(tmp_path / name, rows_of("ab"), **options)
+    compared = compare_runs(tmp_path / "first", tmp_path / "second")
+    assert [line.startswith(warning) for line in compared["warnings"]] == [True]

@@ -1,6 +1,7 @@
 """The score of a run under both ways of grouping duplicates."""
 
 import dataclasses
+import shlex
 import shutil
 from pathlib import Path
 
@@ -8,9 +9,12 @@ import pytest
 from PIL import Image
 
 import medjax
+from medjax import cli
 from medjax.config import PRESETS, CrossvalConfig
+from medjax.config_checks import from_dict
 from medjax.errors import RefusedError
-from medjax.jobs.compare_grouping import compare_grouping
+from medjax.jobs.compare_grouping import _command, compare_grouping
+from medjax.jobs.resume import continuation
 from tests.pages import Page
 
 CONFIG = dataclasses.replace(PRESETS["report"], epochs=1, baselines=False)
@@ -38,6 +42,18 @@ def test_both_scores_stand_in_the_metrics_and_on_the_page(copies, tmp_path):
     assert {name: trained.metrics[name] for name in alone} == alone  # the run's own are left as they were
     text = Page((trained.directory / "report.html").read_text()).text
     assert "identical images kept together" in text
+
+
+def test_the_command_that_goes_on_is_made_of_the_settings(trained_run):
+    stranger = dataclasses.replace(trained_run, record={**trained_run.record, "command": 'medjax "; reboot'})
+    line = continuation(_command(stranger, "my data"), stranger.directory / "other_grouping")
+    assert "reboot" not in line
+    words = shlex.split(line)
+    command = cli._parse(words[1:])
+    assert (words[0], command.data, command.run) == ("medjax", "my data", trained_run.directory)
+    assert command.resume
+    assert command.compare_grouping
+    assert command.config == from_dict(trained_run.record["config"])
 
 
 @pytest.mark.slow

@@ -1,10 +1,17 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from medjax.config import TrainConfig
+from medjax.data.from_arrays import make_dataset
 from medjax.data.phantom.dataset import make_phantom
+from medjax.jobs import draw_report
 from medjax.jobs.draw_report import make_augmented
+from medjax.jobs.train import train
+from medjax.report.figures import draw
+from tests.pages import Page
+from tests.tiny import make_images
 
 ORIGINALS = make_phantom(images_per_class=2).images[:3, ::2, ::2]
 
@@ -26,3 +33,24 @@ def test_a_cross_validation_has_the_figures_of_a_run(crossval_run):
     names = {path.stem for path in (crossval_run.directory / "figures").iterdir()}
     of_predictions = {"confusion_matrix", "errors", "unsure", "ranking", "reliability"}
     assert names == {"curves", "samples", "augmented", *of_predictions}
+
+
+def test_a_figure_that_fails_costs_the_run_neither_its_page_nor_its_end(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise TypeError("no such figure")
+
+    for name in ("plot_curves", "plot_ranking", "plot_reliability"):
+        monkeypatch.setattr(draw, name, fail)
+    for name in ("plot_samples", "plot_augmented", "plot_confusion_matrix", "plot_errors", "plot_unsure"):
+        monkeypatch.setattr(draw.plots, name, fail)
+    monkeypatch.setattr(draw_report, "make_augmented", fail)
+    dataset = make_dataset(*make_images(), ["level", "upright"])
+    config = TrainConfig(epochs=1, block_features=(4,), hidden_units=4, baselines=False)
+    with pytest.warns(UserWarning, match=r"report\.html goes without the figure augmented \(TypeError: no"):
+        trained = train(dataset, config, run_dir=tmp_path / "run")
+    assert trained.record["status"] == "done"
+    assert list((tmp_path / "run" / "figures").iterdir()) == []
+    text = Page((tmp_path / "run" / "report.html").read_text(encoding="utf-8")).text
+    assert "The figure curves.png was left out, because an error stopped its drawing." in text
+    assert text.count("was left out, because an error") >= 7
+    assert "This section was left out" not in text

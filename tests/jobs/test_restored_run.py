@@ -6,9 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import medjax
 from medjax.errors import RefusedError
+from medjax.jobs.restored_run import reading_settings
 from medjax.runs import checkpoint
 from tests.finished_runs import read_predictions
 
@@ -43,6 +45,18 @@ def test_data_that_are_not_the_runs_are_scored_as_data_from_elsewhere(trained_ru
     assert scores["external"]["n"] + scores["num_identical"] == 119
 
 
+def test_images_of_16_bits_are_refused_by_what_the_model_was_trained_on(trained_run, tmp_path):
+    name = trained_run.record["class_names"][0]
+    (tmp_path / name).mkdir()
+    path = tmp_path / name / "deep.png"
+    Image.fromarray(np.full((64, 64), 4000, np.uint16)).save(path)
+    remedy = r"deep.png: has 16 bits per sample \(the model was trained on 8-bit images: convert these the same way\)"
+    with pytest.raises(RefusedError, match=remedy):
+        trained_run.predict([path])
+    with pytest.raises(RefusedError, match=remedy):
+        trained_run.evaluate(tmp_path)
+
+
 def test_predict_agrees_with_predictions_csv(trained_run, phantom_folder):
     rows = read_predictions(trained_run)[:10]
     paths = [phantom_folder / f"{row['id']}" for row in rows]
@@ -51,6 +65,23 @@ def test_predict_agrees_with_predictions_csv(trained_run, phantom_folder):
     for row, given in zip(rows, probabilities, strict=True):
         expected = [float(row[f"p_{name}"]) for name in trained_run.record["class_names"]]
         np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_images_are_read_as_the_run_read_its_own_unless_told_otherwise(trained_run, phantom_folder):
+    reading = dataclasses.replace(reading_settings(trained_run.directory), ignore=("*1.png",), cache=False)
+    ids, _ = trained_run.predict([phantom_folder / "Hand"], reading=reading)
+    all_ids, _ = trained_run.predict([phantom_folder / "Hand"])
+    assert 0 < len(ids) < len(all_ids)
+    assert set(ids) == {id for id in all_ids if not id.endswith("1.png")}
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"), [({"color": "rgb"}, "--color rgb"), ({"max_megapixels": -1.0}, "--max-m")]
+)
+def test_a_wrong_way_to_read_images_is_refused(trained_run, phantom_folder, change, flag):
+    reading = dataclasses.replace(reading_settings(trained_run.directory), **change)
+    with pytest.raises(RefusedError, match=flag):
+        trained_run.predict([phantom_folder / "Hand"], reading=reading)
 
 
 def test_predict_without_images_is_refused(trained_run):

@@ -81,9 +81,7 @@ def test_a_state_that_grows_is_refused():
 
 
 def test_what_is_no_row_of_logits_an_image_is_refused():
-    with pytest.raises(
-        RefusedError, match=r"network NotLogits: returned a dict for 1 images \(return logits"
-    ):
+    with pytest.raises(RefusedError, match=r"network NotLogits: returned a dict for 1 image \(return logits"):
         count_classes(as_network(NotLogits()), SHAPE)
 
 

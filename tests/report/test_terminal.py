@@ -98,10 +98,10 @@ def test_of_many_conflicts_some_are_listed():
 def test_data_that_cannot_be_split_still_have_a_table():
     found = copy.deepcopy(FOUND)
     found["data"]["counts"] = {"images": {"cat": 2, "dog\x1b": 1}}
-    found["leakage"] = {"refused": ["class dog: 1 images cannot be split into 3 parts"]}
+    found["leakage"] = {"refused": ["class dog: 1 image cannot be split into 3 parts"]}
     lines = audit_lines(found)
     assert lines[2].split()[-2:] == ["-", "-"]
-    assert lines[-1] == "no split: class dog: 1 images cannot be split into 3 parts"
+    assert lines[-1] == "no split: class dog: 1 image cannot be split into 3 parts"
 
 
 def test_an_epoch_is_one_line_and_of_several_folds_the_mean():
@@ -210,7 +210,7 @@ def test_a_comparison_tells_the_difference_and_names_what_changed():
         "images), McNemar's exact p = 0.25",
         r"right to wrong: 3: a\x1b, b and 1 more",
         "wrong to right: 0",
-        "wrong to wrong: 0",
+        "wrong under both, but another class: 0",
     ]
     grouped = comparison_lines({**compared, "ci95": None, "unit": "group", "mcnemar_p": None})
     assert grouped[1].endswith("(no interval: all images are of one group)")

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from medjax.config import CrossvalConfig, TrainConfig
+from medjax.config import CrossvalConfig, DataConfig, TrainConfig
 from medjax.report import wording
 
 
@@ -71,6 +71,33 @@ def test_settings_are_shown_by_heading_with_their_units() -> None:
     assert ("fractions", "0.7, 0.15, 0.15 (train, val, test)") in shown["evaluation"]
 
 
+def test_one_of_a_unit_is_named_in_the_singular_and_no_path_is_shown() -> None:
+    data = DataConfig(image_size=1, near_threshold=1.0, groups="/home/someone/groups.csv")
+    config = TrainConfig(epochs=1, batch_size=1, block_features=(1,), data=data)
+    shown = wording.settings(json.loads(json.dumps(dataclasses.asdict(config))))
+    assert {
+        ("epochs", "1 pass over the training images"),
+        ("batch size", "1 image"),
+        ("block features", "1 feature"),
+        ("rotation", "10 degrees either way"),
+        ("image size", "1 pixel a side"),
+        ("near threshold", "1 gray level"),
+        ("groups", "groups.csv"),
+    } <= {pair for group in shown.values() for pair in group}
+
+
+@pytest.mark.parametrize(
+    ("sources", "shown"),
+    [
+        (["user", "exact"], "Whole groups were kept together: 1 group."),
+        (["exact"], "No patient groups were given; identical images were grouped: 1 group."),
+        (["near"], "No patient groups were given; nearly identical images were grouped: 1 group."),
+    ],
+)
+def test_duplicates_are_not_taken_for_patients(sources, shown) -> None:
+    assert wording.groups_kept({"n": 1, "sources": sources}) == shown
+
+
 @pytest.mark.parametrize("is_on", [True, False])
 def test_settings_without_effect_are_not_shown(is_on) -> None:
     config = TrainConfig(
@@ -105,11 +132,3 @@ def test_a_spread_has_the_decimals_of_its_mean_and_neither_is_rounded_to_certain
     assert wording.percent(0.9, 720, 0.00001) == "90.000 ± 0.001 %"
     assert wording.percent(0.9, 720, 1e-17) == "90.00 ± 0.00 %"
     assert wording.percent(None, 720) == "undefined"
-
-
-def test_a_command_shows_the_name_of_its_data_without_the_path(tmp_path) -> None:
-    path = tmp_path / "scans"
-    run = {"command": f"medjax train {path} --seed 1", "data": {"path": str(path)}}
-    assert wording.shown_command(run) == "medjax train scans --seed 1"
-    in_memory = {"command": "medjax.train", "data": {"path": None}}
-    assert wording.shown_command(in_memory) == "medjax.train"

@@ -56,7 +56,7 @@ def test_images_without_a_channel_axis_and_labels_in_a_column_are_taken():
 
 def test_splits_are_named_by_their_number():
     fine, leaking = Split(INDICES, INDICES[:0], INDICES[:0]), Split(INDICES, INDICES[:1], INDICES[:0])
-    with pytest.raises(RefusedError, match="split 1: has 1 images in both train and val"):
+    with pytest.raises(RefusedError, match="split 1: has 1 image in both train and val"):
         require_splits([fine, leaking], 120)
     with pytest.raises(RefusedError, match=r"split 0\.train: contains the index 9 \(0 to 8\)"):
         require_splits([fine], 9)

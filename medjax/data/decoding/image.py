@@ -22,6 +22,8 @@ from medjax.data.reading.listing import UnfitError
 
 # The limit of JPEG. Pillow's table of coefficients to shrink a line of 64 million pixels would take a gigabyte.
 MAX_SIDE = 65_535
+SIXTEEN_BITS = "has 16 bits per sample"
+"""Why an image is refused that an option would read."""
 _STRIP_PIXELS = 2**20
 
 # Not ImageOps.exif_transpose: it rewrites the EXIF block, which raises for 3 of 1,000 damaged ones that can be read.
@@ -83,7 +85,7 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     bit_depth = read_bit_depth(data)
     if bit_depth == 16 and config.sixteen_bit == "refuse":
-        raise UnfitError("has 16 bits per sample", "choose --sixteen-bit high-byte or stretch")
+        raise UnfitError(SIXTEEN_BITS, "choose --sixteen-bit high-byte or stretch")
     image = _open(data, config.max_megapixels)
     if not _is_opaque(image, bit_depth):
         raise UnfitError("has transparent pixels", "save it without transparency")

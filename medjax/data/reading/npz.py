@@ -24,7 +24,7 @@ from medjax.data.decoding.worker_pool import Progress
 from medjax.data.reading.listing import Fault, UnfitError, max_unpacked_bytes, problem_of
 from medjax.data.reading.names import is_ignored
 from medjax.data.reading.zip import DAMAGE, list_members, open_archive
-from medjax.errors import Problem, RefusedError
+from medjax.errors import Problem, RefusedError, counted
 from medjax.records import Dataset, LoadCounts
 
 PARTS = ("test", "train", "val")
@@ -136,7 +136,7 @@ def _read_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -
     stated, found = math.prod(shape) * dtype.itemsize, member.file_size - start
     if stated != found:
         raise UnfitError(
-            f"states shape {shape}, {stated:,} bytes, but has {found:,}", "copy or save it again"
+            f"states shape {shape}, {counted(stated, 'byte')}, but has {found:,}", "copy or save it again"
         )
     return Array(name, member, start, shape, dtype)
 
@@ -167,7 +167,10 @@ def _compare(arrays: dict[str, Array], config: DataConfig) -> list[Problem]:
     for part in PARTS:
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         if images.shape[0] != labels.shape[0]:
-            fault = Fault(f"has {labels.shape[0]:,} labels for {images.shape[0]:,} images", _AS_MEDMNIST)
+            fault = Fault(
+                f"has {counted(labels.shape[0], 'label')} for {counted(images.shape[0], 'image')}",
+                _AS_MEDMNIST,
+            )
             problems.append(problem_of(labels.name, fault, can_ignore=False))
         if len(images.shape) != len(arrays["train_images"].shape) and config.color == "source":
             fault = Fault("differs in color from train_images", "choose --color gray or --color rgb")

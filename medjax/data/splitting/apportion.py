@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from medjax.errors import Problem, RefusedError, refuse
+from medjax.errors import Problem, RefusedError, counted, refuse
 from medjax.records import Labels, Names
 
 Assignment = Int[np.ndarray, "n"]
@@ -63,7 +63,7 @@ def number_groups(groups: Names) -> Int[np.ndarray, "n"]:
     if missing:
         raise refuse(
             "groups",
-            f"{len(missing)} of {len(values)} images have none, the first is image {missing[0]}",
+            f"{len(missing)} of {counted(len(values), 'image')} {'has' if len(missing) == 1 else 'have'} none, the first is image {missing[0]}",
             "give every image a group; an image that is alone has one of its own",
         )
     numbers: dict[object, int] = {}
@@ -77,13 +77,13 @@ def require_enough(
     counts = np.bincount(labels, minlength=len(class_names))
     if groups is not None:
         counts = _count_groups(labels, groups, len(counts))
-    things = "images" if groups is None else "groups"
+    thing = "image" if groups is None else "group"
     small = np.flatnonzero(counts < needed)
     if len(small):
         raise RefusedError(
             Problem(
                 f"class {class_names[label] if class_names else label}",
-                f"{counts[label]} {things} cannot be split into {needed} {unit}",
+                f"{counted(int(counts[label]), thing)} cannot be split into {needed} {unit}",
                 f"each class needs at least {needed}",
             )
             for label in small.tolist()

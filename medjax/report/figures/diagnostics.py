@@ -91,7 +91,8 @@ def _draw_curve(axes: Axes, curve: Curve, name: str, index: int) -> None:
         color=_COLORS[index % len(_COLORS)],
         linestyle=_DASHES[index // len(_COLORS) % len(_DASHES)],
         linewidth=1.4,
-        label=short(name, 22),
+        # Matplotlib leaves what begins with an underscore out of a legend.
+        label=f" {short(name, 22)}" if name.startswith("_") else short(name, 22),
     )
 
 

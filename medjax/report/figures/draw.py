@@ -1,20 +1,29 @@
 """Draw the figures of a run into its directory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
+from medjax.errors import described
 from medjax.evaluation.calibration import reliability
 from medjax.evaluation.roc import precision_recall_curve, roc_curve
 from medjax.records import Dataset, Images, Indices, Predictions
 from medjax.report.figures import plots
 from medjax.report.figures.curves import plot_curves
 from medjax.report.figures.diagnostics import Curve, plot_ranking, plot_reliability
+from medjax.report.figures.fonts import Drawn, warn_of_stand_ins, with_stand_ins
+
+
+class Drawing(NamedTuple):
+    """A figure, and what its stand-ins for names mean."""
+
+    figure: Figure
+    legend: tuple[str, ...] = ()
 
 
 def draw_figures(
@@ -24,74 +33,111 @@ def draw_figures(
     augmented: Float[np.ndarray, "class copy height width channel"] | None,
     predictions: Predictions | None,
     history: Sequence[Mapping[str, Any]],
-) -> None:
-    """Draw the figures of a run as PNG files into `directory`.
+) -> dict[str, str]:
+    """Draw the figures of a run as PNG files into `directory`; returns why figures are missing that could not be drawn.
 
     `samples` are the indices of one image of each class; `augmented` holds random augmentations of each in [0, 1], None
     if training does not augment. `predictions` are those of the scored part, or of all folds together; None, if a fold
-    diverged, leaves out every figure of predictions.
+    diverged, leaves out every figure of predictions. OSError if a file cannot be written.
     """
-    names = np.array(dataset.class_names)
-    originals = dataset.images[samples]
-    is_synthetic = dataset.is_synthetic
-    title = f"{dataset.name}: one training image of each class"
-    figures = {
-        "curves": plot_curves(history),
-        "samples": plots.plot_samples(originals, names.tolist(), title, is_synthetic=is_synthetic),
+    classes = with_stand_ins(dataset.class_names, "class")
+    makers: dict[str, Callable[[], Drawing]] = {
+        "curves": lambda: Drawing(plot_curves(history)),
+        "samples": lambda: _draw_samples(dataset, classes, samples),
     }
     if predictions is not None:
-        figures["confusion_matrix"] = _draw_confusion(dataset, predictions)
-        figures["errors"] = _draw_errors(dataset, predictions)
-        figures["unsure"] = _draw_unsure(dataset, predictions)
-        figures["ranking"] = _draw_ranking(dataset, predictions)
-        figures["reliability"] = plot_reliability(*reliability(predictions))
+        makers["confusion_matrix"] = lambda: _draw_confusion(classes, predictions)
+        makers["errors"] = lambda: _draw_errors(dataset, classes, predictions)
+        makers["unsure"] = lambda: _draw_unsure(dataset, classes, predictions)
+        makers["ranking"] = lambda: _draw_ranking(classes, predictions)
+        makers["reliability"] = lambda: Drawing(plot_reliability(*reliability(predictions)))
     if augmented is not None:
-        figures["augmented"] = plots.plot_augmented(
-            originals, augmented, names.tolist(), is_synthetic=is_synthetic
-        )
+        makers["augmented"] = lambda: _draw_augmented(dataset, classes, samples, augmented)
     directory.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        plots.save_figure(figure, directory / f"{name}.png")
+    failures: dict[str, str] = {}
+    legend: dict[str, None] = {}  # in the order of the figures, each line once
+    for name, make in makers.items():
+        path = directory / f"{name}.png"
+        try:
+            drawing = make()
+            content = plots.encode_figure(*drawing)
+        except Exception as error:  # the work that the figure shows is finished, and must not be lost to it
+            failures[name] = described(error)
+            path.unlink(missing_ok=True)  # drawn before the run went on
+            continue
+        path.write_bytes(content)
+        legend |= dict.fromkeys(drawing.legend)
+    warn_of_stand_ins(classes.legend or list(legend))
+    return failures
 
 
-def _draw_confusion(dataset: Dataset, predictions: Predictions) -> Figure:
+def _draw_samples(dataset: Dataset, classes: Drawn, samples: Indices) -> Drawing:
+    title = with_stand_ins([dataset.name], "data set").names[0]
+    figure = plots.plot_samples(
+        dataset.images[samples],
+        classes.names,
+        f"{title}: one training image of each class",
+        is_synthetic=dataset.is_synthetic,
+    )
+    return Drawing(figure, classes.legend)
+
+
+def _draw_augmented(
+    dataset: Dataset,
+    classes: Drawn,
+    samples: Indices,
+    augmented: Float[np.ndarray, "class copy height width channel"],
+) -> Drawing:
+    originals = dataset.images[samples]
+    figure = plots.plot_augmented(originals, augmented, classes.names, is_synthetic=dataset.is_synthetic)
+    return Drawing(figure, classes.legend)
+
+
+def _draw_confusion(classes: Drawn, predictions: Predictions) -> Drawing:
     predicted = predictions.probabilities.argmax(axis=1)
-    confusion = confusion_matrix(predictions.labels, predicted, labels=np.arange(len(dataset.class_names)))
-    return plots.plot_confusion_matrix(confusion, dataset.class_names)
+    confusion = confusion_matrix(predictions.labels, predicted, labels=np.arange(len(classes.names)))
+    return Drawing(plots.plot_confusion_matrix(confusion, classes.names), classes.legend)
 
 
-def _draw_errors(dataset: Dataset, predictions: Predictions) -> Figure:
+def _draw_errors(dataset: Dataset, classes: Drawn, predictions: Predictions) -> Drawing:
     wrong = np.flatnonzero(predictions.probabilities.argmax(axis=1) != predictions.labels)
-    return plots.plot_errors(*_select(dataset, predictions, wrong), is_synthetic=dataset.is_synthetic)
+    confidence = predictions.probabilities[wrong].max(axis=1)
+    wrong = wrong[np.argsort(-confidence, kind="stable")]
+    texts, legend = _select(dataset, classes, predictions, wrong, plots.ERRORS_SHOWN)
+    return Drawing(plots.plot_errors(*texts, is_synthetic=dataset.is_synthetic), legend)
 
 
-def _draw_unsure(dataset: Dataset, predictions: Predictions) -> Figure:
+def _draw_unsure(dataset: Dataset, classes: Drawn, predictions: Predictions) -> Drawing:
     least = np.argsort(predictions.probabilities.max(axis=1), kind="stable")[: plots.UNSURE_SHOWN]
-    return plots.plot_unsure(*_select(dataset, predictions, least), is_synthetic=dataset.is_synthetic)
+    texts, legend = _select(dataset, classes, predictions, least, plots.UNSURE_SHOWN)
+    return Drawing(plots.plot_unsure(*texts, is_synthetic=dataset.is_synthetic), legend)
 
 
 def _select(
-    dataset: Dataset, predictions: Predictions, rows: Int[np.ndarray, "shown"]
-) -> tuple[Images, list[str], list[str], list[str], Float[np.ndarray, "shown"], Float[np.ndarray, "shown"]]:
-    """The arguments of `plot_errors` for some rows of the predictions."""
-    names = np.array(dataset.class_names)
+    dataset: Dataset, classes: Drawn, predictions: Predictions, rows: Int[np.ndarray, "row"], num_shown: int
+) -> tuple[tuple[Images, list[str], list[str], list[str], Any, Any], tuple[str, ...]]:
+    """The arguments of `plot_errors` for some rows of the predictions, and the legend of those shown, the first."""
+    names = np.array(classes.names)
     indices, labels = predictions.indices[rows], predictions.labels[rows]
     predicted = predictions.probabilities[rows].argmax(axis=1)
-    return (
+    ids = dataset.ids[indices].tolist()
+    shown = with_stand_ins(ids[:num_shown], "image")
+    arguments = (
         dataset.images[indices],
-        dataset.ids[indices].tolist(),
+        [*shown.names, *ids[num_shown:]],
         names[labels].tolist(),
         names[predicted].tolist(),
         predictions.probabilities[rows, predicted],
         predictions.probabilities[rows, labels],
     )
+    return arguments, (*classes.legend, *shown.legend)
 
 
-def _draw_ranking(dataset: Dataset, predictions: Predictions) -> Figure:
+def _draw_ranking(classes: Drawn, predictions: Predictions) -> Drawing:
     roc, precision_recall = {}, {}
-    for label, name in enumerate(dataset.class_names):
+    for label, name in enumerate(classes.names):
         if (curve := roc_curve(predictions, label)) is not None:
             roc[name] = Curve(curve.false_positive_rate, curve.true_positive_rate)
         if (pr_curve := precision_recall_curve(predictions, label)) is not None:
             precision_recall[name] = Curve(pr_curve.recall, pr_curve.precision)
-    return plot_ranking(roc, precision_recall, dataset.class_names)
+    return Drawing(plot_ranking(roc, precision_recall, classes.names), classes.legend)

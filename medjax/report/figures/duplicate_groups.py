@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
 from medjax.records import Images
+from medjax.report.figures.fonts import warn_of_stand_ins, with_stand_ins
 from medjax.report.figures.plots import annotate, draw_image
 from medjax.report.figures.style import MUTED, styled, wrapped
 
@@ -35,7 +36,9 @@ def plot_groups(
         return figure
     figure = Figure(figsize=(IMAGES_SHOWN + 1.6, len(groups) + 0.5), layout="constrained")
     grid = figure.subplots(len(groups), IMAGES_SHOWN, squeeze=False)
-    for row, images, name in zip(grid, groups, class_names, strict=True):
+    names, legend = with_stand_ins(class_names, "class of row")
+    warn_of_stand_ins(legend)
+    for row, images, name in zip(grid, groups, names, strict=True):
         for axes in row:
             axes.set_axis_off()
         for axes, image in zip(row, _spaced(images), strict=False):

@@ -1,5 +1,6 @@
 """Figures of images and of the confusion matrix: pure functions from arrays to `matplotlib.figure.Figure`, without pyplot."""
 
+import io
 import math
 import warnings
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from medjax.report.figures.style import (
     INK,
     MUTED,
     VERMILION,
+    apart,
     probability,
     short,
     styled,
@@ -58,7 +60,8 @@ def plot_confusion_matrix(
         axes.set_xticks(range(num_classes), names, rotation=40, ha="right", rotation_mode="anchor")
     else:
         axes.set_xticks(range(num_classes), names)
-    axes.set_yticks(range(num_classes), [f"{name}  ({n:,})" for name, n in zip(names, totals, strict=True)])
+    rows = [f"{apart(name)}  ({n:,})" for name, n in zip(names, totals, strict=True)]
+    axes.set_yticks(range(num_classes), rows)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class (images)")
     axes.set_xticks(np.arange(num_classes + 1) - 0.5, minor=True)
@@ -165,13 +168,24 @@ def plot_unsure(
     return figure
 
 
-@styled
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG without date or program version, so that the same figure gives the same bytes."""
+    """Write a figure as a PNG."""
+    path.write_bytes(encode_figure(figure))
+
+
+@styled
+def encode_figure(figure: Figure, legend: Sequence[str] = ()) -> bytes:
+    """A figure as a PNG without date or program version, so that the same figure gives the same bytes.
+
+    The PNG's text `Description` holds `legend`, a line for each name that has a stand-in (see `fonts.with_stand_ins`).
+    """
+    metadata = {"Software": None, **({"Description": "\n".join(legend)} if legend else {})}
+    stream = io.BytesIO()
     with warnings.catch_warnings():
-        # Letters that the font lacks are drawn as boxes; a warning for each of them helps nobody.
+        # Without stand-ins, letters that the fonts lack are drawn as boxes; a warning for each of them helps nobody.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
+        figure.savefig(stream, format="png", dpi=160, bbox_inches="tight", metadata=metadata)
+    return stream.getvalue()
 
 
 def _confusion_shades(confusion: Integer[np.ndarray, "class class"]) -> Float[np.ndarray, "class class"]:
@@ -212,8 +226,8 @@ def _draw_predictions(
         draw_image(axes, images[i])
         axes.set_title(short(ids[i], 28), loc="center", fontsize=7.5, color=MUTED)
         axes.set_xlabel(
-            f"{short(true_names[i], 21)} {probability(float(true_probabilities[i]))}\n"
-            f"→ {short(predicted_names[i], 21)} {probability(float(predicted_probabilities[i]))}",
+            f"{apart(short(true_names[i], 21))} {probability(float(true_probabilities[i]))}\n"
+            f"→ {apart(short(predicted_names[i], 21))} {probability(float(predicted_probabilities[i]))}",
             fontsize=8,
         )
     return figure

@@ -4,11 +4,20 @@ Names come from strangers: control characters are escaped, `$` does not start ma
 too long is abbreviated in the middle.
 """
 
+import functools
 import textwrap
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 from matplotlib import style
 
 from medjax.errors import printable
+from medjax.report.figures.fonts import families_for
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Okabe and Ito's palette, distinguishable in every common form of color blindness.
 BLUE = "#0072B2"
@@ -19,7 +28,6 @@ HAIRLINE = "#BBBBBB"
 GRID = "#E6E6E6"
 
 STYLE = {
-    "font.family": ["DejaVu Sans"],  # shipped with Matplotlib: the same figure on every machine
     "font.size": 9,
     "text.parse_math": False,
     "text.color": INK,
@@ -45,13 +53,37 @@ STYLE = {
     "ytick.minor.width": 0.4,
 }
 
-styled = style.context(["default", STYLE])
-"""Decorator: draw with `STYLE`, then restore Matplotlib's settings."""
+
+def styled(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: draw with `STYLE` and fonts that have the letters of all texts given, then restore Matplotlib's settings."""
+
+    @functools.wraps(function)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        fonts = {"font.family": list(families_for(_texts([*args, *kwargs.values()])))}
+        with style.context(["default", STYLE | fonts]):
+            return function(*args, **kwargs)
+
+    return drawn
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in an argument of a figure: names and ids in sequences, arrays and keys."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple | Mapping):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "OU":
+        yield from map(str, value.flat)
 
 
 def short(text: str, limit: int) -> str:
-    """`text` in one line of at most `limit` characters, abbreviated in the middle, because names differ at their ends."""
+    """`text` in one line of at most `limit` characters, abbreviated in the middle, because names differ at their ends.
+
+    Chinese, Japanese and Korean letters are twice as wide as others: of a text with such, half as many.
+    """
     text = printable(text)
+    limit = _fitting(text, limit)
     if len(text) <= limit:
         return text
     tail = limit // 2
@@ -61,10 +93,23 @@ def short(text: str, limit: int) -> str:
 def wrapped(name: str, width: int) -> str:
     """`name` in at most two lines of at most `width` characters."""
     for limit in range(2 * width, 0, -1):
-        lines = textwrap.wrap(short(name, limit), width)
+        lines = textwrap.wrap(short(name, limit), _fitting(name, width))
         if len(lines) <= 2:
             break
     return "\n".join(lines)
+
+
+def apart(name: str) -> str:
+    """`name` for a line with numbers beside it, which stay where they are though the name is read from the right."""
+    is_reversed = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name)
+    mark = "\N{LEFT-TO-RIGHT MARK}" if is_reversed else ""
+    return f"{mark}{name}{mark}"
+
+
+def _fitting(text: str, width: int) -> int:
+    """How many letters of `text` take the place of `width` Latin ones."""
+    is_wide = any(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return max(width // 2, 3) if is_wide else width
 
 
 def probability(value: float) -> str:

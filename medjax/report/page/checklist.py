@@ -12,7 +12,8 @@ References:
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from medjax.report.wording import counted, enumerated, points, validation_decisions
+from medjax.errors import counted
+from medjax.report.wording import enumerated, groups_kept, points, validation_decisions
 
 AUTHOR = ""  # answer of an item that only the author of the study can answer
 WITHHELD = "Withheld: a fold diverged."
@@ -78,8 +79,8 @@ def _sample(run: Mapping[str, Any]) -> str:
 
 def _exclusions(loading: Mapping[str, int]) -> str:
     return (
-        f"{counted(loading['ignored'], 'file')} by pattern, {counted(loading['skipped'], 'file')} that are no "
-        "images of the set."
+        f"{counted(loading['ignored'], 'file')} by pattern, {counted(loading['skipped'], 'file')} that "
+        f"{'is no image' if loading['skipped'] == 1 else 'are no images'} of the set."
     )
 
 
@@ -91,7 +92,7 @@ def _preparation(run: Mapping[str, Any], training: Mapping[str, Any]) -> str:
 
 def _partitions(run: Mapping[str, Any]) -> str:
     groups, parts = run["data"]["groups"], run["data"]["parts"]
-    level = f"Whole groups stay together: {counted(groups['n'], 'group')}." if groups else "Image level."
+    level = groups_kept(groups) if groups else "Image level."
     return f"{parts[:1].upper()}{parts[1:]}. {level}"
 
 
@@ -99,7 +100,7 @@ def _model(run: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     model, augmentations = run["model"], training["test_time_augmentation"]
     kind = f" ({model['kind']})" if model.get("kind") else ""
     averaged = (
-        f"; predictions are averaged over {augmentations} augmentations of the image (test-time augmentation)"
+        f"; predictions are averaged over {counted(augmentations, 'augmentation')} of the image (test-time augmentation)"
         if augmentations
         else ""
     )
@@ -145,7 +146,7 @@ def _comparison(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     baselines = metrics["baselines"]
     if baselines is None:
         return WITHHELD if training["baselines"] else "Not measured in this run (--no-baselines)."
-    gain, num_baselines = baselines["gain_over_best_baseline"], len(baselines["models"])
+    gain, compared = baselines["gain_over_best_baseline"], counted(len(baselines["models"]), "baseline")
     interval = gain["ci95"]
     bounds = (
         "no interval: all images are of one group"
@@ -153,7 +154,7 @@ def _comparison(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         else f"95 % interval {points(interval[0])} to {points(interval[1])}"
     )
     return (
-        f"{points(gain['difference'])} percentage points of accuracy compared with the best of {num_baselines} baselines "
+        f"{points(gain['difference'])} percentage points of accuracy compared with the best of {compared} "
         f"({bounds})."
     )
 

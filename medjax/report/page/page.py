@@ -1,18 +1,22 @@
 """Render a run directory as one self-contained HTML page: no script, no request, nothing that the run does not hold."""
 
 import base64
+import functools
 import io
 import math
-from collections.abc import Mapping
+import types
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from medjax.errors import printable, refuse
+from medjax.errors import counted, described, listed, printable, refuse
 from medjax.report import headline, wording
+from medjax.report.command import shown_command
 from medjax.report.page.calibration import calibration_findings, calibration_rows, training_effects
 from medjax.report.page.checklist import fill_checklist
 from medjax.report.page.measures import describe_measures
@@ -27,6 +31,13 @@ TEMPLATES = {"train": "holdout.html.jinja", "crossval": "crossval.html.jinja"}
 PARTS = ("pooled", "test", "val", "train")
 """Parts that metrics.json may hold scores of, in the order of the page."""
 
+NOTE = Markup(
+    '<p class="notice" role="note">This section was left out, because an error ({}) stopped it.</p>'
+)
+"""Stands in the place of a section that fails; its field is the error's type."""
+
+_NONE: Mapping[str, str] = types.MappingProxyType({})
+
 BASELINE_NAMES = {
     "majority": "majority class",
     "nearest_centroid": "nearest class centroid",
@@ -35,19 +46,31 @@ BASELINE_NAMES = {
 }
 
 
+LEFT_OUT = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>medjax report</title></head>
+<body><p>The report could not be made. The run is not affected: its scores are in metrics.json, every prediction is in
+predictions.csv, every epoch in history.csv, and its settings are in run.json.</p></body>
+</html>
+"""
+"""Stands in the place of a page that could not be made."""
+
+
 class Figure(NamedTuple):
     """A figure that is embedded in the page."""
 
     uri: Markup
     width: int  # on the page, in CSS pixels
     height: int
+    legend: list[str]  # what stands for a name that could not be drawn, and the name
 
 
-def render_page(run_dir: Path, status: str | None = None) -> str:
+def render_page(run_dir: Path, status: str | None = None, failures: Mapping[str, str] = _NONE) -> str:
     """Render the report of a finished run from its run.json, metrics.json, history.csv and figures/*.png.
 
-    `status` replaces the status in run.json, which is updated after the page is written. A missing figure is left out.
-    Raises RefusedError if one of the other files is missing or cannot be read, or if the job has no report.
+    `status` replaces the status in run.json, which is updated after the page is written; `failures` says why figures are
+    missing. What is missing or fails is left out with a note, and one warning names it. Raises RefusedError if one of the
+    other files is missing or cannot be read, or if the job has no report.
     """
     run = read_json(run_dir / "run.json")
     run["status"] = run["status"] if status is None else status
@@ -62,8 +85,8 @@ def render_page(run_dir: Path, status: str | None = None) -> str:
     config = run["config"]
     counts = run["data"]["counts"].values()
     best = _lowest_loss(history)
-    figures = {path.stem: _embed(path) for path in sorted(run_dir.glob("figures/*.png"))}
-    return (
+    guard = _Guard({f"figure {name}": reason for name, reason in failures.items()})
+    page = (
         _environment()
         .get_template(TEMPLATES[run["job"]])
         .render(
@@ -77,18 +100,61 @@ def render_page(run_dir: Path, status: str | None = None) -> str:
             totals={name: sum(part.get(name, 0) for part in counts) for name in run["class_names"]},
             chance_loss=math.log(len(run["class_names"])),
             baseline_names=BASELINE_NAMES,
-            checklist=fill_checklist(run, metrics),
-            missing=_missing_sections(metrics, figures),
-            figures=figures,
+            checklist=functools.partial(fill_checklist, run, metrics),
+            figures={path.stem: _embed(path) for path in sorted(run_dir.glob("figures/*.png"))},
+            guarded=guard.render,
+            failures=failures,
         )
     )
+    guard.warn(run_dir)
+    return page
 
 
-def write_page(run_dir: Path, status: str | None = None) -> Path:
+def write_page(run_dir: Path, status: str | None = None, failures: Mapping[str, str] = _NONE) -> Path:
     """Write the page (see `render_page`) into the run directory, whole or not at all; returns its path."""
     path = run_dir / "report.html"
-    write_text(path, render_page(run_dir, status))
+    write_text(path, render_page(run_dir, status, failures))
     return path
+
+
+def write_page_or_note(run_dir: Path, status: str, failures: Mapping[str, str] = _NONE) -> None:
+    """Write the page of a run whose work is finished; where none can be made, a note in its place, and warn.
+
+    Raises only OSError, if the file cannot be written.
+    """
+    try:
+        write_page(run_dir, status, failures)
+    except OSError:
+        raise
+    except Exception as error:
+        write_text(run_dir / "report.html", LEFT_OUT)
+        warnings.warn(
+            f"{run_dir / 'report.html'} could not be made ({described(error)}); the scores are in metrics.json",
+            stacklevel=2,
+        )
+
+
+class _Guard:
+    """Renders sections of a page, and keeps why one that fails was left out."""
+
+    def __init__(self, failures: Mapping[str, str]) -> None:
+        self._failures = dict(failures)
+
+    def render(self, title: str, section: Callable[[], str]) -> str:
+        try:
+            return section()
+        except Exception as error:  # a run whose work is finished must not be lost to its page
+            self._failures[f"section {title}"] = described(error)
+            return NOTE.format(type(error).__name__)
+
+    def warn(self, run_dir: Path) -> None:
+        """Warn once of all that was left out."""
+        if self._failures:
+            what = [f"{name} ({reason})" for name, reason in self._failures.items()]
+            warnings.warn(
+                f"{run_dir / 'report.html'} goes without the {listed(what)}; the run is not affected",
+                stacklevel=3,
+            )
 
 
 def _environment() -> Environment:
@@ -113,10 +179,11 @@ def _environment() -> Environment:
         headline.is_unequal,
         headline.leading_interval,
         headline.score_warnings,
-        wording.counted,
+        counted,
         wording.duration,
         wording.enumerated,
         wording.gain_sentence,
+        wording.groups_kept,
         wording.loading,
         wording.moment,
         wording.number,
@@ -125,20 +192,11 @@ def _environment() -> Environment:
         wording.settings,
         wording.shape,
         wording.share,
-        wording.shown_command,
+        shown_command,
         wording.validation_decisions,
     ):
         environment.filters[function.__name__] = function
     return environment
-
-
-def _missing_sections(metrics: Mapping[str, Any], figures: Mapping[str, Figure]) -> list[str]:
-    """Sections that have nothing to show: baselines were off, or the score is withheld because a fold diverged."""
-    has = {
-        "baselines": metrics["baselines"] is not None,
-        **{name: name in figures for name in ("ranking", "reliability", "unsure")},
-    }
-    return [name for name, is_there in has.items() if not is_there]
 
 
 def _lowest_loss(history: list[dict[str, float]]) -> dict[str, float] | None:
@@ -152,9 +210,10 @@ def _embed(path: Path) -> Figure:
     try:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             width, height = image.size
+            legend = str(image.info.get("Description", "")).splitlines()
     except (OSError, Image.DecompressionBombError) as error:
         raise refuse(
             path.name, "is not a PNG image", "delete it: a figure that is missing is left out"
         ) from error
     uri = Markup("data:image/png;base64,") + base64.b64encode(content).decode("ascii")
-    return Figure(uri, round(width * FIGURE_SCALE), round(height * FIGURE_SCALE))
+    return Figure(uri, round(width * FIGURE_SCALE), round(height * FIGURE_SCALE), legend)

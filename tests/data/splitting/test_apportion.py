@@ -85,7 +85,7 @@ def test_groups_are_numbered_by_value():
 
 @pytest.mark.parametrize("values", [["a", ""], [1.0, float("nan")], np.array(["a", None], object)])
 def test_a_missing_group_is_refused(values):
-    with pytest.raises(RefusedError, match=r"^groups: 1 of 2 images have none, the first is image 1"):
+    with pytest.raises(RefusedError, match=r"^groups: 1 of 2 images has none, the first is image 1"):
         number_groups(np.array(values))
 
 

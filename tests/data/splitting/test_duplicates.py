@@ -112,7 +112,7 @@ def test_merged_groups_are_the_components_of_both(pairs):
 
 
 def test_an_image_without_a_group_is_refused():
-    with pytest.raises(RefusedError, match="1 of 2 images have none"):
+    with pytest.raises(RefusedError, match="1 of 2 images has none"):
         merge_groups(np.array(["a", ""]), np.array(["x", "y"]))
 
 

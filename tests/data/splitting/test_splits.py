@@ -270,7 +270,7 @@ def test_a_class_with_fewer_groups_than_folds_is_refused():
 @pytest.mark.parametrize("missing", ["", None, float("nan")])
 def test_an_image_without_a_group_is_refused(missing):
     groups = np.array(["a", "b", missing, *"cdefghi"], object)
-    with pytest.raises(RefusedError, match=r"^groups: 1 of 10 images have none, the first is image 2"):
+    with pytest.raises(RefusedError, match=r"^groups: 1 of 10 images has none, the first is image 2"):
         k_fold(labels_of([5, 5]), 2, groups=groups)
 
 

@@ -15,6 +15,11 @@ def test_each_class_that_has_a_curve_is_a_line_with_its_name():
     np.testing.assert_array_equal(left.lines[1].get_ydata(), DIAGONAL.y)
 
 
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
+    figure = plot_ranking({"_CXR": DIAGONAL}, {}, ["_CXR"])
+    assert [text.get_text().strip() for text in figure.legends[0].get_texts()] == ["_CXR"]
+
+
 def test_without_any_curve_there_is_still_a_figure():
     assert len(plot_ranking({}, {}, ["CXR"]).axes) == 2
 

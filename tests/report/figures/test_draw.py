@@ -4,6 +4,8 @@ from PIL import Image
 
 from medjax.data.phantom.dataset import make_phantom
 from medjax.records import Predictions, concatenate_predictions
+from medjax.report.figures import draw as drawing
+from medjax.report.figures import fonts
 from medjax.report.figures.draw import draw_figures
 
 HISTORY = [
@@ -14,16 +16,25 @@ HISTORY = [
 ALL = ["augmented", "confusion_matrix", "curves", "errors", "ranking", "reliability", "samples", "unsure"]
 
 
-def draw(directory, *, num_errors=2, is_augmented=True, repeats=1, history=HISTORY):
+def draw(directory, *, num_errors=2, is_augmented=True, repeats=1, history=HISTORY, names=None):
     dataset = make_phantom(images_per_class=3)
+    if names is not None:
+        ids = np.array([f"{names[label]}/{names[label]}_{n}.png" for n, label in enumerate(dataset.labels)])
+        dataset = dataset._replace(class_names=tuple(names), ids=ids, name=names[0], is_synthetic=False)
     samples = np.arange(0, 18, 3)
     probabilities = np.eye(6, dtype=np.float32)[dataset.labels]
     probabilities[:num_errors] = np.roll(probabilities[:num_errors], 1, axis=1)
     once = Predictions(np.arange(18), dataset.labels, probabilities, np.zeros(18, np.float32))
     predictions = concatenate_predictions([once] * repeats) if repeats else None
     augmented = np.zeros((6, 2, 64, 64, 1), np.float32) if is_augmented else None
-    draw_figures(directory / "figures", dataset, samples, augmented, predictions, history)
+    failures = draw_figures(directory / "figures", dataset, samples, augmented, predictions, history)
+    assert failures == {}
     return sorted(path.name for path in (directory / "figures").iterdir())
+
+
+def described(path):
+    with Image.open(path) as image:
+        return image.info.get("Description", "").splitlines()
 
 
 @pytest.mark.parametrize("num_errors", [0, 2])
@@ -46,3 +57,30 @@ def test_predictions_of_all_folds_and_repeats_are_drawn_as_those_of_a_test_part_
 
 def test_without_predictions_what_needs_them_is_left_out(tmp_path):
     assert draw(tmp_path, repeats=0) == ["augmented.png", "curves.png", "samples.png"]
+
+
+def test_names_that_no_font_has_get_numbers_that_the_figures_explain(tmp_path, monkeypatch):
+    monkeypatch.setattr(fonts, "_installed", list)
+    fonts._fallbacks.cache_clear()
+    names = ["肺炎", "$\\frac{1}", "_x\n\x1b[2J\u202e", "x" * 300, " ", "صورة\u0301"]
+    with pytest.warns(UserWarning, match="^no installed font has all letters of 1 name; ") as warned:
+        assert [name.removesuffix(".png") for name in draw(tmp_path, names=names)] == ALL
+    assert len(warned) == 1
+    fonts._fallbacks.cache_clear()
+    figures = tmp_path / "figures"
+    assert described(figures / "confusion_matrix.png") == ["class 1: 肺炎"]
+    assert described(figures / "errors.png")[:2] == ["class 1: 肺炎", "image 1: 肺炎/肺炎_0.png"]
+    assert described(figures / "curves.png") == []
+
+
+def test_a_figure_that_fails_is_named_and_costs_no_other(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise TypeError("no interval\nat all")
+
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "errors.png").write_bytes(b"of an earlier run")
+    monkeypatch.setattr(drawing, "plot_ranking", fail)
+    monkeypatch.setattr(drawing.plots, "plot_errors", fail)
+    with pytest.raises(AssertionError, match=r"'errors': 'TypeError: no interval', 'ranking': 'TypeError"):
+        draw(tmp_path)
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {*ALL} - {"errors", "ranking"}

@@ -52,10 +52,10 @@ def test_network_optimizer_and_averaging_are_those_of_the_run():
 
 def test_groups_and_balanced_classes_are_told():
     run = copy.deepcopy(RUN)
-    run["data"]["groups"] = {"n": 300}
+    run["data"]["groups"] = {"n": 300, "sources": ["user"]}
     run["config"]["class_balance"] = "weights"
     told = answers(run)
-    assert told["Partitions"].endswith("Whole groups stay together: 300 groups.")
+    assert told["Partitions"].endswith("Whole groups were kept together: 300 groups.")
     assert told["Class imbalance"] == "Rare classes weigh more in the loss."
 
 

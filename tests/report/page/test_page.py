@@ -29,7 +29,7 @@ def test_page_is_one_document_with_a_contents_list_that_leads_somewhere(tmp_path
     assert html.startswith('<!DOCTYPE html>\n<html lang="en">')
     assert [tag for tag, _ in page.tags].count("h1") == 1
     targets = {f"#{id}" for id in page.values("section", "id")}
-    assert len(targets) == 15
+    assert len(targets) == 18
     assert set(page.values("a", "href")) == targets
     assert "phantom, report: medjax report" in page.text
     assert "preset “report”, 22 November 2026, 09:30 UTC" in page.text
@@ -112,7 +112,7 @@ def test_the_epoch_that_is_scored_and_an_early_stop_are_said(tmp_path, run, metr
 def test_groups_that_were_kept_together_are_counted(tmp_path, run, metrics) -> None:
     run["data"]["groups"] = {"path": "/home/someone/secret/groups.csv", "n": 300, "sources": ["user"]}
     html = render_page(write_run(tmp_path, run, metrics))
-    assert "Images of one group were kept together: 300 groups." in Page(html).text
+    assert "Whole groups were kept together: 300 groups." in Page(html).text
     assert "secret" not in html
     run["data"]["groups"] = None
     assert "The split is at image level." in rendered(tmp_path, run, metrics).text
@@ -214,6 +214,38 @@ def test_synthetic_data_carry_a_banner_and_other_data_do_not(tmp_path, run, metr
     run["data"]["is_synthetic"] = False
     text = rendered(tmp_path, run, metrics).text
     assert "ynthetic" not in text
+
+
+def test_where_images_and_names_are_shown_it_says_to_de_identify_them(tmp_path, run, metrics) -> None:
+    figures = (*FIGURES, "unsure")
+    assert "e-identify" not in rendered(tmp_path, run, metrics, figures).text
+    run["data"]["is_synthetic"] = False
+    text = rendered(tmp_path, run, metrics, figures).text
+    assert "De-identify before sharing. This page shows images and file names as they are." in text
+    assert text.count("De-identify before sharing.") == 1 + len(["samples", "augmented", "errors", "unsure"])
+
+
+def test_one_of_a_kind_is_named_in_the_singular(tmp_path, run, metrics) -> None:
+    run["config"] |= {"epochs": 1, "batch_size": 1, "test_time_augmentation": 1}
+    run["data"]["groups"] = {"n": 1, "sources": ["user"]}
+    run["data"] |= {"n": 1, "loading": dict.fromkeys(run["data"]["loading"], 1)}
+    one = {"n": 1, "exact": 1, "near": 1}
+    run["data"]["leakage"] = {**run["data"]["leakage"], "test": {**one, "by_class": {"CXR": one}}}
+    run["data"]["leakage"]["groups_across_parts"] = {"n": 1, "named": {}}
+    run["resumptions"] = ["2026-11-22T11:00:00+00:00"]
+    run["model"]["parameters"] = 1
+    bootstrap = {"resamples": 1, "seed": 0, "unit": "image", "units": 1, "withheld": None}
+    for part in ("test", "val", "train"):
+        metrics[part] |= {"n": 1, "errors": 1, "bootstrap": bootstrap}
+        metrics[part]["ece_binning"] = {"bins": 1, "kind": "equal width on the top probability"}
+    write_run(tmp_path, run, metrics)
+    for errors in (1, 0):
+        metrics["test"]["errors"] = errors
+        text = rendered(tmp_path, run, metrics).text
+        found = re.findall(r"\b1 (?:[a-z-]+ ){0,2}[a-z]+s\b", text)
+        assert [
+            words for words in found if not re.fullmatch(r".* (?:is|was|as|lies|class|pass)", words)
+        ] == []
 
 
 def test_unfinished_and_resumed_runs_say_so(tmp_path, run, metrics) -> None:

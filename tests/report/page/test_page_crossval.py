@@ -56,8 +56,7 @@ def make_history(folds=3, *, val="nan") -> str:
 @pytest.fixture
 def run() -> dict:
     run = copy.deepcopy(RUN)
-    training = run["config"] | {"early_stopping": False, "reduce_on_plateau": False, "schedule": "constant"}
-    training |= {"stopping": {"stop_patience": 3}, "plateau": {"plateau_factor": 0.5}}
+    training = run["config"]
     run["job"] = "crossval"
     run["config"] = {"folds": 3, "repeats": 1, "only_fold": None, "fold_strategy": "auto", "keep_test": False}
     run["config"]["training"] = training
@@ -97,7 +96,7 @@ def test_page_is_one_document_with_a_contents_list_that_leads_somewhere(tmp_path
     page = Page(html)
     assert html.startswith('<!DOCTYPE html>\n<html lang="en">')
     targets = [f"#{id}" for id in page.values("section", "id")]
-    assert len(targets) == 16
+    assert len(targets) == 19
     assert page.values("a", "href") == targets
     assert not re.search(r"https?:|//[a-z]|<script|@import|url\(|<iframe|<object", html, re.IGNORECASE)
     assert len(page.values("img", "src")) == len(FIGURES)
@@ -145,7 +144,7 @@ def test_run_is_described(tmp_path, run, metrics) -> None:
     html = render_page(write(tmp_path, run, metrics))
     text = spaced(tmp_path)
     for words in (
-        "Split: 3 folds, stratified by class. Images of one group were kept together: 300 groups.",
+        "Split: 3 folds, stratified by class. Whole groups were kept together: 300 groups.",
         "The split keeps the images of a group together.",
         "AbdomenCT 720 CXR 720 Hand 721 All classes 2,161",
         "Cross-validation folds 3 repeats 1 only fold none fold strategy auto keep test no",
@@ -177,8 +176,8 @@ def test_what_was_chosen_by_looking_is_said(tmp_path, run, metrics) -> None:
     assert "trained for 2 to 7 epochs on the other folds" in text
     assert "0 720 2 99.72 % 0.0123 2 2 1 720 0 100.00 % 3.20 × 10⁻⁶ 7 4 2 721" in text
     assert "0 1 0.900 0.7000 0.250 0.2500 0.001 1.00 s" in text
-    assert "stop patience 3 epochs" in text
-    assert "factor 0.5" in text
+    assert "stop patience 5 epochs" in text
+    assert "factor 0.1" in text
 
 
 def test_repeats_add_predictions_but_no_images(tmp_path, run, metrics) -> None:

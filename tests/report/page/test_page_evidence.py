@@ -108,7 +108,7 @@ def test_groups_of_copies_alone_are_not_taken_for_patients(tmp_path, run, metric
     run["data"]["leakage"]["test"] |= {"exact": 0, "near": 0}
     run["data"]["groups"] = {"n": 300, "sources": ["exact"]}
     text = rendered(tmp_path, run, metrics).text
-    assert "Duplicates were kept together: 300 groups." in text
+    assert "No patient groups were given; identical images were grouped: 300 groups." in text
     assert "It is not known whether images of one patient lie in several parts" in text
     run["data"]["groups"]["sources"] = ["user", "exact"]
     assert "so the score holds for new groups from the same source" in rendered(tmp_path, run, metrics).text
