@@ -47,8 +47,14 @@ def another(entry: Entry):
     options = typing.get_args(entry.kind)
     if isinstance(entry.value, bool):
         return not entry.value
-    if typing.get_origin(entry.kind) is typing.Literal:
-        return next(option for option in options if option != entry.value)
+    choices = [
+        choice
+        for kind in (entry.kind, *options)
+        if typing.get_origin(kind) is typing.Literal
+        for choice in typing.get_args(kind)
+    ]
+    if choices:
+        return next(choice for choice in choices if choice != entry.value)
     if options == (str, ...):
         return ("a b=$(reboot)", "-x'*", "--seed=3")
     if isinstance(entry.value, tuple):

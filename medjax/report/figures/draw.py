@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix
 from medjax.errors import described
 from medjax.evaluation.calibration import reliability
 from medjax.evaluation.roc import precision_recall_curve, roc_curve
+from medjax.files import write_whole
 from medjax.records import Dataset, Images, Indices, Predictions
 from medjax.report.figures import plots
 from medjax.report.figures.curves import plot_curves
@@ -65,7 +66,8 @@ def draw_figures(
             failures[name] = described(error)
             path.unlink(missing_ok=True)  # drawn before the run went on
             continue
-        path.write_bytes(content)
+        with write_whole(path) as file:
+            file.write(content)
         legend |= dict.fromkeys(drawing.legend)
     warn_of_stand_ins(classes.legend or list(legend))
     return failures

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from medjax.errors import printable
+from medjax.files import write_whole
 from medjax.report.figures.style import (
     BLUE,
     GRID,
@@ -170,7 +171,8 @@ def plot_unsure(
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG."""
-    path.write_bytes(encode_figure(figure))
+    with write_whole(path) as file:
+        file.write(encode_figure(figure))
 
 
 @styled
