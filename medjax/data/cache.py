@@ -23,7 +23,7 @@ from medjax.files import Folder, open_folder, open_regular, write_in
 from medjax.memory import available_memory
 from medjax.records import Dataset, LoadCounts, Window
 
-FORMAT = 2
+FORMAT = 3
 """Increase this when the same source gives another `Dataset`, or the layout of the file changes."""
 
 _CHECKSUM_BYTES = 65

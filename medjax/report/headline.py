@@ -6,7 +6,8 @@ The terminal and the page share these words. `block` is a block of scores in met
 from collections.abc import Mapping
 from typing import Any
 
-from medjax.report.wording import counted, enumerated, percent, percentages
+from medjax.errors import counted
+from medjax.report.wording import enumerated, percent, percentages
 
 _MOST_EVEN = 1.5
 """Classes are unequal if the largest has over one and a half times an even share of the images …"""
@@ -57,7 +58,7 @@ def _over_groups(block: Mapping[str, Any]) -> str:
 
 def is_unequal(block: Mapping[str, Any]) -> bool:
     """Whether one class has so many of the images that accuracy alone misleads."""
-    return block["largest_class"]["share"] > min(_MOST_EVEN / len(block["per_class"]), _MOST_OF_TWO)
+    return block["largest_class"]["share"] > min(_MOST_EVEN / max(len(block["per_class"]), 1), _MOST_OF_TWO)
 
 
 def balance_sentence(block: Mapping[str, Any]) -> str:
@@ -76,7 +77,7 @@ def score_warnings(block: Mapping[str, Any]) -> list[str]:
     found = []
     missed = block["never_predicted"]
     if missed:
-        n = sum(block["per_class"][name]["n"] for name in missed)
+        n = sum(row["n"] for name, row in block["per_class"].items() if name in missed)
         verb, owner = ("is", "its") if len(missed) == 1 else ("are", "their")
         images = f"none of {owner} {n:,} images is" if n > 1 else f"{owner} one image is not"
         found.append(f"{enumerated(missed)} {verb} never predicted: {images} found")
@@ -84,7 +85,7 @@ def score_warnings(block: Mapping[str, Any]) -> list[str]:
     gain = largest["gain_ci95"]
     if gain is None or gain[0] <= 0:
         verb = "is below" if gain is not None and gain[1] < 0 else "is not shown to be above"
-        even = 1 / sum(row["n"] > 0 for row in block["per_class"].values())
+        even = 1 / max(sum(row["n"] > 0 for row in block["per_class"].values()), 1)
         found.append(
             f"accuracy {verb} {percent(largest['share'], block['n'])}, that of always predicting {largest['name']} "
             f"(whose balanced accuracy is {percent(even, block['n'])})"

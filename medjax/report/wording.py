@@ -58,8 +58,7 @@ def percentages(scores: Mapping[str, Any]) -> Percentages:
     """
     if scores["accuracy"] is None:
         return Percentages(UNDEFINED, UNDEFINED, UNDEFINED)
-    interval = scores[scores["leading_ci95"]]
-    values = [scores["accuracy"], *(interval or ())]
+    values = [scores["accuracy"], *(scores[scores["leading_ci95"]] or ())]
     digits = decimals(scores["n"])
     while digits < _MOST_DECIMALS and any(_hides_errors(value, digits) for value in values):
         digits += 1

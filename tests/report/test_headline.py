@@ -102,3 +102,11 @@ def test_patients_are_asked_for_unless_they_are_known_or_there_are_none():
     assert "--groups FILE" in patients_note({"data": {**data, "groups": copies}})
     assert patients_note({"data": {**data, "groups": {"n": 3, "sources": ["user", "exact"]}}}) is None
     assert patients_note(RUN) is None  # the phantom
+
+
+def test_a_block_that_does_not_fit_together_is_shown_as_it_is(block):
+    """metrics.json may be a stranger's: its fields are checked one by one."""
+    block.update(per_class={}, never_predicted=["CXR"])
+    block["largest_class"]["gain_ci95"] = None
+    assert not is_unequal(block)
+    assert len(score_warnings(block)) == 2

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from medjax.errors import counted
 from medjax.report import wording
 
 LEVEL = 0.05
@@ -35,7 +36,7 @@ def calibration_findings(block: Mapping[str, Any]) -> list[str]:
         return [
             "Calibration cannot be tested on these images, so do not read the probabilities as frequencies."
         ]
-    units, size = wording.counted(tests["units"], tests["unit"]), f"{100 * gap:.{0 if gap > 0.1 else 1}f}"
+    units, size = counted(tests["units"], tests["unit"]), f"{100 * gap:.{0 if gap > 0.1 else 1}f}"
     return [
         f"The tests found no fault, which does not show that there is none: with {units} they may well miss a gap of up to "
         f"{size} percentage points between the mean probability of the predicted class and the accuracy (one of that "
