@@ -238,6 +238,7 @@ def _train_and_score(
         training_of(config),
         record["strategy"],
         display,
+        resume.unchanging_facts(record),
     )
     seconds["compile"] = trained.compile_seconds
     seconds["train"] = sum(row["seconds"] for row in trained.history)

@@ -1,15 +1,17 @@
 """A run, restored from its directory alone; the network too, if it is one of medjax."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
 from medjax.config import CrossvalConfig, DataConfig
-from medjax.config_checks import from_dict
 from medjax.data.load import fingerprint, load_images
 from medjax.errors import refuse
 from medjax.jobs.datasets import load_dataset
@@ -23,15 +25,18 @@ from medjax.jobs.from_config import (
     make_splits,
     training_of,
 )
-from medjax.jobs.resume import require_same_network
+from medjax.jobs.own_source import own_source, unquoted_groups
+from medjax.jobs.recorded_config import recorded_config
+from medjax.jobs.resume import require_same_network, unchanging_facts
 from medjax.jobs.run_record import describe_groups, describe_network
 from medjax.jobs.score_folds import predict_together, score_part
 from medjax.models.network import Network, Variables, abstract_variables
 from medjax.progress import Display
 from medjax.records import Dataset, Names, Probabilities, Split, concatenate_predictions
 from medjax.runs import directory as run_files
-from medjax.runs.checkpoint import load_checkpoint
+from medjax.runs.checkpoint import load_checkpoint, require_facts
 from medjax.runs.checkpoint_series import checkpoint_path, list_epochs
+from medjax.runs.stored_arrays import count_bytes
 from medjax.training.learner import Learner
 from medjax.training.predict import predict
 
@@ -50,7 +55,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """metrics.json: what the run scored when it was trained."""
-        return run_files.read_json(self.directory / "metrics.json")
+        return run_files.read_metrics(self.directory)
 
     def evaluate(
         self,
@@ -67,7 +72,7 @@ class Run:
         by name, and images that the run was trained on are scored apart. Of a cross-validation, `fold` names the fold
         whose network is scored; "test" is its out-of-fold part, and without `fold` that of all folds together.
         """
-        config = from_dict(self.record["config"])
+        config = recorded_config(self.directory, self.record)
         settings = training_of(config).data
         if data is not None:
             # Without the groups of the run's own images, which others are not in.
@@ -78,7 +83,9 @@ class Run:
         folds = _chosen_folds(config, part, fold)
         _require_converged(self, folds)
         if data is None or settings.groups is not None:
-            dataset = _read(_own_data(self) if data is None else data, settings, is_quiet=is_quiet)
+            source = own_source(self.directory, self.record) if data is None else data
+            with unquoted_groups(settings.groups):
+                dataset = _read(source, settings, is_quiet=is_quiet)
         _require_own(self, config, dataset)
         splits = make_splits(config, dataset)
         network, learner = _make_learner(self, config, splits)
@@ -103,7 +110,7 @@ class Run:
         """Ids and class probabilities of unlabelled images, by the network of each fold."""
         if not paths:
             raise refuse("IMAGES", "none given", "name image files, folders or archives")
-        config = from_dict(self.record["config"])
+        config = recorded_config(self.directory, self.record)
         images, ids = load_images(paths, _like_trained(self, training_of(config).data))
         _require_converged(self, folds_of(config))
         network, learner = _make_learner(self, config, [])
@@ -188,21 +195,16 @@ def _require_own(run: Run, config: Config, dataset: Dataset) -> None:
         raise refuse(groups, "is not the groups of this run any more", "restore the file from a copy")
 
 
-def _own_data(run: Run) -> str:
-    path = run.record["data"]["path"]
-    if path is None:
-        raise refuse(str(run.directory), "its data were given in Python", "give them again: evaluate(data)")
-    if not run.record["data"]["is_synthetic"] and not Path(path).exists():
-        raise refuse(path, "is not there any more", f"say where it is: medjax evaluate {run.directory} DATA")
-    return path
-
-
 def _require_converged(run: Run, folds: Sequence[int]) -> None:
     """RefusedError where one of the folds of a cross-validation diverged: its score is withheld."""
     if run.record["job"] != "crossval" or run.record["status"] != "diverged":
         return
     path = run.directory / "metrics.json"
-    scored = [fold["fold"] for fold in run.metrics["folds"] if not fold["diverged"]] if path.exists() else []
+    scored = (
+        [fold["fold"] for fold in run.metrics.get("folds", []) if not fold["diverged"]]
+        if path.exists()
+        else []
+    )
     for fold in folds:
         if fold not in scored:
             remedy = f"name another: --fold {scored[0]}" if scored else "train with a smaller --learning-rate"
@@ -216,13 +218,43 @@ def _restore(run: Run, config: Config, network: Network, fold: int) -> Variables
     if not epochs:
         raise refuse(str(parent), "holds no finished checkpoint", "train again")
     like = abstract_variables(network, tuple(run.record["data"]["image_shape"]))
-    return load_checkpoint(checkpoint_path(parent, fold, epochs[0]), "variables", like)
+    _require_memory(run.directory, count_bytes(like))
+    path = checkpoint_path(parent, fold, epochs[0])
+    variables = load_checkpoint(path, "variables", like)
+    require_facts(path, unchanging_facts(run.record), run.directory / "run.json")
+    _require_finite(path, variables)
+    return variables
+
+
+def _require_memory(directory: Path, needed: int) -> None:
+    """RefusedError where the variables alone would take more than half of the machine's memory."""
+    if hasattr(os, "sysconf") and needed > (
+        half := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    ):
+        reason = f"its network takes {needed / 1e9:,.1f} GB, more than half of this machine's memory"
+        raise refuse(
+            str(directory), reason, f"use a machine with more than {needed / half:,.1f} times as much"
+        )
+
+
+def _require_finite(path: Path, variables: Variables) -> None:
+    """RefusedError, naming the first, where a number of a network is NaN or infinite: its answers mean nothing."""
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(leaf).all():
+            name = jax.tree_util.keystr(keys, simple=True, separator="/")
+            raise refuse(
+                path,
+                f"{name} holds numbers that are not finite",
+                "train again, with a smaller --learning-rate",
+            )
 
 
 def _like_trained(run: Run, config: DataConfig) -> DataConfig:
-    """The run's way of reading images, with its color made explicit."""
-    is_gray = run.record["data"]["image_shape"][-1] == 1
-    return dataclasses.replace(config, color="gray" if is_gray else "rgb")
+    """The run's way of reading images, with its color and size made explicit."""
+    height, width, channels = run.record["data"]["image_shape"]
+    # A data set given in Python has the size that it has; files are resized to squares only.
+    size = height if height == width else config.image_size
+    return dataclasses.replace(config, color="gray" if channels == 1 else "rgb", image_size=size)
 
 
 def _read(data: str | Path | Dataset, settings: DataConfig, *, is_quiet: bool) -> Dataset:

@@ -2,13 +2,18 @@
 
 A checkpoint is a directory and, beside it, a manifest `<directory>.sha256` in the format of the `sha256sum`
 command. The manifest is written last, after the saved arrays were read back and compared: without one there is no
-checkpoint. Arrays are saved as host arrays, so that they load on any device.
+checkpoint. Arrays are saved as host arrays, so that they load on any device, and uncompressed, each in a file of its own:
+what a stranger's file claims can then be checked before anything is allocated (`medjax.runs.stored_arrays`).
 """
 
 import errno
 import hashlib
+import json
+import logging
 import os
 import shutil
+import stat
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +21,29 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from medjax.errors import refuse
-from medjax.files import write_whole
+from medjax.errors import RefusedError, refuse
+from medjax.files import open_bounded, read_bounded, require_folder, write_whole
+from medjax.runs.stored_arrays import count_bytes, require_arrays
 
+FACTS = "facts.json"
+"""File of a checkpoint: what of run.json the arrays are worth nothing without, such as the class names."""
 _MARGIN = 2**20  # bytes for what Orbax writes beside the arrays
+_MAX_MANIFEST_BYTES = 64 * 2**20
+_MAX_FACTS_BYTES = 16 * 2**20
+_MAX_FILES = 200_000
+_SMALL = 2**16
 _DAMAGED = "restore the file from a copy, or train again"
+_FOREIGN = "it was written by another version, or for another model"
 
 
-def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
+def save_checkpoint(
+    directory: str | Path, items: dict[str, PyTree], facts: Mapping[str, Any] | None = None
+) -> None:
     """Save named trees of arrays in a new directory, with a manifest; an existing directory raises RefusedError.
 
     Items are named apart so that `load_checkpoint` can read one without the others, say parameters without the
-    optimizer. An OSError (a full disk, say) leaves no manifest.
+    optimizer. `facts` are JSON values that are saved with them, for `require_facts`. An OSError (a full disk, say) leaves
+    no manifest.
     """
     directory = Path(directory)
     if directory.exists():
@@ -36,7 +52,8 @@ def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
     _require_room(directory, host)
     try:
         orbax = _orbax()
-        orbax.save_checkpointables(directory.absolute(), host)
+        with _plain_arrays(orbax):
+            orbax.save_checkpointables(directory.absolute(), host)
         saved = orbax.load_checkpointables(directory.absolute(), host)
     except OSError:
         raise
@@ -45,6 +62,9 @@ def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
         raise OSError(errno.EIO, str(error)[:200], str(directory)) from error
     if not jax.tree.all(jax.tree.map(_is_same, host, saved)):
         raise OSError(f"{directory}: what was read back differs from what was saved")
+    if facts is not None:
+        with write_whole(directory / FACTS, sync=True) as file:
+            file.write(json.dumps(facts, ensure_ascii=False, allow_nan=False).encode())
     lines = [f"{digest}  {directory.name}/{name}\n" for name, digest in _digest_files(directory).items()]
     with write_whole(_manifest_path(directory), sync=True) as file:
         file.write("".join(lines).encode())
@@ -53,28 +73,89 @@ def save_checkpoint(directory: str | Path, items: dict[str, PyTree]) -> None:
 def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None) -> PyTree[np.ndarray]:
     """Load one named tree of a checkpoint, after its files were checked against the manifest.
 
-    `like` gives the structure (arrays or shapes); without it the tree comes back as dicts of arrays. A missing,
-    damaged or foreign file raises RefusedError with the file's name.
+    `like` gives the structure (arrays or shapes), which the stored arrays must have; without it the tree comes back as
+    dicts of arrays. A missing, damaged or foreign file raises RefusedError with the file's name, before anything is
+    allocated.
     """
     directory = Path(directory)
-    verify_checkpoint(directory)
+    expected, files = _read_manifest(directory), _list_files(directory)
+    if like is not None and (found := sum(files.values())) > (limit := _largest(like)):
+        reason = f"holds {found:,} bytes, more than the {limit:,} that this network may need"
+        raise refuse(str(directory), reason, _DAMAGED)
+    # What the small files claim is checked before the large ones are read, which may be of any size.
+    small = {path: size for path, size in files.items() if size <= _SMALL}
+    _verify(directory, expected, files, small)
+    inside = {
+        path.removeprefix(f"{name}/"): size for path, size in files.items() if path.startswith(f"{name}/")
+    }
+    if not inside:
+        raise refuse(str(directory), f"cannot be read as {name!r}: it holds none", _FOREIGN)
+    require_arrays(directory / name, inside, like)
+    _verify(directory, expected, files, files.keys() - small.keys())
     # NumPy leaves make Orbax return NumPy arrays, whatever devices there are.
     structure = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
     try:
-        return _orbax().load_checkpointables(directory.absolute(), {name: structure})[name]
+        tree = _orbax().load_checkpointables(directory.absolute(), {name: structure})[name]
     # Orbax raises many types on unreadable files, none of its own.
     except Exception as error:
         reason = f"cannot be read as {name!r} ({type(error).__name__}: {str(error)[:200]})"
-        raise refuse(
-            str(directory), reason, "it was written by another version, or for another model"
-        ) from error
+        raise refuse(str(directory), reason, _FOREIGN) from error
+    if like is not None and not _is_alike(tree, structure):
+        raise refuse(str(directory), f"cannot be read as {name!r}: its arrays are others", _FOREIGN)
+    return tree
 
 
 def verify_checkpoint(directory: Path) -> None:
     """Raise RefusedError, naming the file, unless every file of a checkpoint matches its SHA-256 in the manifest."""
+    files = _list_files(directory)
+    _verify(directory, _read_manifest(directory), files, files)
+
+
+def require_facts(directory: Path, facts: Mapping[str, Any], source: str | Path) -> None:
+    """Raise RefusedError, naming the first field, unless a verified checkpoint was saved with these facts.
+
+    `source` is the file that the facts are from.
+    """
+    path = directory / FACTS
+    try:
+        saved = json.loads(read_bounded(path, _MAX_FACTS_BYTES))
+    except RefusedError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise refuse(path, f"cannot be read ({type(error).__name__})", _DAMAGED) from error
+    if not isinstance(saved, dict):
+        raise refuse(path, "does not hold a JSON object", _DAMAGED)
+    for name in sorted(saved.keys() | facts.keys()):
+        if saved.get(name) != facts.get(name):
+            raise refuse(source, f"{name} is not what {directory} was saved with", _DAMAGED)
+
+
+def _verify(
+    directory: Path, expected: Mapping[str, str], files: Mapping[str, int], read: Collection[str]
+) -> None:
+    """RefusedError unless the files are those of the manifest, and those that are `read` have its digests."""
+    for name in sorted(expected.keys() | files.keys()):
+        path = str(directory / name)
+        if name not in files:
+            raise refuse(path, "is missing from the checkpoint", _DAMAGED)
+        if name not in expected:
+            raise refuse(path, "is not in the checkpoint's manifest", "move it out of the checkpoint")
+        if name in read and _digest_file(directory / name) != expected[name]:
+            raise refuse(path, "is damaged: its sha256 differs from the manifest's", _DAMAGED)
+
+
+def _largest(like: PyTree) -> int:
+    """The most bytes that a checkpoint with these arrays, or with more of the same network, may have."""
+    # An optimizer's moments and the best parameters are a few times the parameters.
+    return 32 * count_bytes(like) + 64 * 2**20
+
+
+def _read_manifest(directory: Path) -> dict[str, str]:
     manifest = _manifest_path(directory)
     try:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
+        lines = read_bounded(manifest, _MAX_MANIFEST_BYTES).decode().splitlines()
+    except RefusedError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise refuse(
             str(manifest), "the manifest cannot be read, so nothing vouches for the checkpoint", _DAMAGED
@@ -83,15 +164,7 @@ def verify_checkpoint(directory: Path) -> None:
     for line in lines:
         digest, _, name = line.partition(f"  {directory.name}/")
         expected[name] = digest
-    found = _digest_files(directory)
-    for name in sorted(expected.keys() | found.keys()):
-        path = str(directory / name)
-        if name not in found:
-            raise refuse(path, "is missing from the checkpoint", _DAMAGED)
-        if name not in expected:
-            raise refuse(path, "is not in the checkpoint's manifest", "move it out of the checkpoint")
-        if found[name] != expected[name]:
-            raise refuse(path, "is damaged: its sha256 differs from the manifest's", _DAMAGED)
+    return expected
 
 
 def list_checkpoints(parent: Path) -> list[Path]:
@@ -109,16 +182,55 @@ def _orbax() -> Any:
     """Orbax, imported at the first save or load: it takes a third of a second."""
     from orbax.checkpoint import v1
 
+    logging.getLogger("absl").addFilter(_is_news)
     return v1
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Orbax warns at each save that arrays in files of their own need no merging."""
+    return "Skipping merge of OCDBT" not in str(record.msg)
+
+
+def _plain_arrays(orbax: Any) -> Any:
+    """The context in which Orbax writes each array as it is, in a file of its own."""
+    context = orbax.Context()
+    context.array.saving.use_ocdbt = False
+    context.array.saving.use_compression = False
+    context.array.saving.enable_write_sharding_file = False
+    context.array.saving.array_metadata_store = None
+    return context
 
 
 def _manifest_path(directory: Path) -> Path:
     return directory.with_name(directory.name + ".sha256")
 
 
+def _list_files(directory: Path) -> dict[str, int]:
+    """Sizes of the files of a checkpoint by their names; RefusedError for links and special files."""
+    try:
+        require_folder(directory)
+    except OSError as error:
+        raise refuse(str(directory), f"cannot be read ({error.strerror})", _DAMAGED) from error
+    files: dict[str, int] = {}
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(directory / folder) as entries:
+            for entry in entries:
+                name, status = folder + entry.name, entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append(f"{name}/")
+                elif not stat.S_ISREG(status.st_mode):
+                    raise refuse(directory / name, "is a link or a special file", "remove it")
+                else:
+                    files[name] = status.st_size
+                if len(files) + len(waiting) > _MAX_FILES:
+                    raise refuse(str(directory), f"holds more than {_MAX_FILES:,} files", _DAMAGED)
+    return files
+
+
 def _digest_files(directory: Path) -> dict[str, str]:
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {path.relative_to(directory).as_posix(): _digest_file(path) for path in files}
+    return {name: _digest_file(directory / name) for name in sorted(_list_files(directory))}
 
 
 def _require_room(directory: Path, items: PyTree) -> None:
@@ -131,9 +243,22 @@ def _require_room(directory: Path, items: PyTree) -> None:
 
 def _digest_file(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with open_bounded(path, path.lstat().st_size) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise refuse(str(path), f"cannot be read ({error.strerror})", _DAMAGED) from error
+
+
+def _is_alike(first: PyTree, second: PyTree) -> bool:
+    """Whether two trees have the same structure, shapes and types."""
+    leaves, structure = jax.tree.flatten(first)
+    others, other_structure = jax.tree.flatten(second)
+    if str(structure) != str(other_structure):
+        return False
+    pairs = zip(leaves, others, strict=True)
+    return all(
+        isinstance(one, np.ndarray) and (one.shape, one.dtype) == (two.shape, two.dtype) for one, two in pairs
+    )
 
 
 def _is_same(first: Any, second: Any) -> bool:

@@ -4,18 +4,21 @@ All folds are saved together, the newest two epochs are kept, and older ones go 
 So whenever a process dies, all folds have an epoch in common.
 """
 
+import contextlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from medjax.errors import RefusedError
+from medjax.files import require_folder
 from medjax.runs.checkpoint import delete_checkpoint, list_checkpoints, save_checkpoint, verify_checkpoint
 
 SECONDS_BETWEEN = 5.0
@@ -37,7 +40,10 @@ def checkpoint_path(parent: Path, fold: int, epoch: int) -> Path:
 
 
 def list_epochs(parent: Path, folds: Sequence[int]) -> list[int]:
-    """The epochs that every fold has a finished checkpoint of, newest first."""
+    """The epochs that every fold has a finished checkpoint of, newest first; RefusedError where a folder is a link."""
+    for folder in (parent, *(fold_directory(parent, fold) for fold in folds)):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            require_folder(folder)
     finished = [{path.name for path in list_checkpoints(fold_directory(parent, fold))} for fold in folds]
     return sorted((int(name.removeprefix("epoch_")) for name in set.intersection(*finished)), reverse=True)
 
@@ -78,11 +84,12 @@ class CheckpointWriter:
     """Saves the states of folds in a background thread, not too often; leaving the context saves the last.
 
     A state that comes too soon after a save waits: the next one takes its place. A save that failed raises its
-    OSError at the next call.
+    OSError at the next call. `facts` are saved with each state (see `save_checkpoint`).
     """
 
-    def __init__(self, parent: Path) -> None:
+    def __init__(self, parent: Path, facts: Mapping[str, Any] | None = None) -> None:
         self._parent = parent
+        self._facts = facts
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._saving: Future[None] | None = None
         self._waiting: tuple[int, FoldItems] | None = None
@@ -131,7 +138,7 @@ class CheckpointWriter:
         for fold, fold_items in items.items():
             directory = fold_directory(self._parent, fold)
             directory.mkdir(parents=True, exist_ok=True)
-            save_checkpoint(checkpoint_path(self._parent, fold, epoch), dict(fold_items))
+            save_checkpoint(checkpoint_path(self._parent, fold, epoch), dict(fold_items), self._facts)
         for fold in items:
             for old in list_checkpoints(fold_directory(self._parent, fold))[:-_KEPT]:
                 delete_checkpoint(old)

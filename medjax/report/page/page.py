@@ -12,16 +12,20 @@ from markupsafe import Markup
 from PIL import Image
 
 from medjax.errors import printable, refuse
+from medjax.files import read_bounded
 from medjax.report import wording
 from medjax.report.page.checklist import fill_checklist
 from medjax.report.page.measures import describe_measures
 from medjax.runs.directory import read_history, read_json, write_text
+from medjax.runs.formats import MAX_RECORD_BYTES
 
 FIGURE_SCALE = 96 / 160
 """CSS pixels per figure pixel: `plots.save_figure` draws 160 pixels an inch, a page has 96."""
 
 TEMPLATES = {"train": "holdout.html.jinja", "crossval": "crossval.html.jinja"}
 """Template for each job."""
+
+MAX_FIGURE_BYTES = 32 * 2**20
 
 PARTS = ("pooled", "test", "val", "train")
 """Parts that metrics.json may hold scores of, in the order of the page."""
@@ -48,7 +52,7 @@ def render_page(run_dir: Path, status: str | None = None) -> str:
     `status` replaces the status in run.json, which is updated after the page is written. A missing figure is left out.
     Raises RefusedError if one of the other files is missing or cannot be read, or if the job has no report.
     """
-    run = read_json(run_dir / "run.json")
+    run = read_json(run_dir / "run.json", MAX_RECORD_BYTES)
     run["status"] = run["status"] if status is None else status
     metrics = read_json(run_dir / "metrics.json")
     history = read_history(run_dir / "history.csv")
@@ -137,7 +141,7 @@ def _lowest_loss(history: list[dict[str, float]]) -> dict[str, float] | None:
 
 
 def _embed(path: Path) -> Figure:
-    content = path.read_bytes()
+    content = read_bounded(path, MAX_FIGURE_BYTES)
     try:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             width, height = image.size
