@@ -90,7 +90,7 @@ def test_a_setting_out_of_range_is_refused_by_its_flag(config, name):
         (TrainConfig(data=DataConfig(groups=3)), "--groups: 3 is not text (give text)"),
         (TrainConfig(data=28), "--data: 28 is not a DataConfig (give a DataConfig)"),
         (CrossvalConfig(training={}), "--training: {} is not a TrainConfig (give a TrainConfig)"),
-        (CrossvalConfig(only_fold="x"), "--only-fold: 'x' is not a whole number (at least 0)"),
+        (CrossvalConfig(only_fold="x"), "--only-fold: 'x' is not a whole number (0 to 9998)"),
     ],
 )
 def test_a_setting_of_another_type_or_a_misspelled_word_is_refused(config, line):

@@ -35,11 +35,12 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
     only_second (test images of one run alone), same_data (whether both were given the same data), warnings. Raises
     RefusedError where the runs share no image or differ in their classes or in the label of an image.
     """
-    runs = _open(Path(first)), _open(Path(second))
-    names = [one.record["class_names"] for one in runs]
+    records = [run_files.read_record(Path(directory)) for directory in (first, second)]
+    names = [record["class_names"] for record in records]
     if names[0] != names[1]:
         differing = listed(sorted({*names[0]} ^ {*names[1]}) or names[1])
         raise refuse(str(second), f"has other classes than {first}: {differing}", "compare runs of one task")
+    runs = _open(Path(first), records[0]), _open(Path(second), records[1])
     before, after = (one.predictions for one in runs)
     shared = [id for id in before if id in after]
     if not shared:
@@ -62,8 +63,7 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
     return {**compared, **others, "same_data": is_same, "warnings": found}
 
 
-def _open(directory: Path) -> _Scored:
-    record = run_files.read_record(directory)
+def _open(directory: Path, record: Mapping[str, Any]) -> _Scored:
     return _Scored(directory, record, read_answers(directory, record))
 
 

@@ -52,8 +52,8 @@ def read_answers(directory: Path, record: Mapping[str, Any]) -> dict[str, Answer
 
 def _read_rows(path: Path, max_bytes: int) -> Iterator[tuple[int, str, Answer]]:
     """Repeat, id and answer of each test row."""
-    with open_bounded(path, max_bytes) as file:
-        for row in csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline="")):
+    with open_bounded(path, max_bytes) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
             if row["split"] == "test":
                 yield int(row["repeat"]), row["id"], Answer(row["label"], row["predicted"])
 

@@ -145,8 +145,10 @@ def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def read_history(path: Path) -> list[dict[str, float]]:
     """The rows of history.csv; a value that was not finite reads as such. RefusedError where there is no row."""
     try:
-        with open_bounded(path, MAX_HISTORY_BYTES) as file:
-            lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        with (
+            open_bounded(path, MAX_HISTORY_BYTES) as file,
+            io.TextIOWrapper(file, "utf-8", newline="") as lines,
+        ):
             rows = [{name: float(row[name]) for name in HISTORY_FIELDS} for row in csv.DictReader(lines)]
     except RefusedError:
         raise

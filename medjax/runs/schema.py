@@ -6,7 +6,7 @@ together from those of this module; `medjax.runs.formats` declares the files of 
 
 import math
 import reprlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,7 +86,7 @@ def whole(low: int, high: int = _LARGEST_WHOLE) -> Check:
     return check
 
 
-def number(low: float = -math.inf, high: float = math.inf) -> Check:
+def number(low: int | float = -math.inf, high: int | float = math.inf) -> Check:
     """A finite number in a range, its ends included."""
 
     def check(value: Any) -> Fault | None:
@@ -148,7 +148,7 @@ def fields(required: Mapping[str, Check], others: Mapping[str, Check] | None = N
     return check
 
 
-def _first(faults: Any) -> Fault | None:
+def _first(faults: Iterable[tuple[str, Fault | None]]) -> Fault | None:
     """The first fault of the parts of a value, which are given with their place in it."""
     return next((Fault(place + fault.where, fault.reason) for place, fault in faults if fault), None)
 
