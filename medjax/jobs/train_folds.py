@@ -16,8 +16,14 @@ from medjax.progress import Display
 from medjax.records import Dataset, Split
 from medjax.report.terminal import epoch_line
 from medjax.runs import directory as run_files
-from medjax.runs.checkpoint import load_checkpoint, require_facts
-from medjax.runs.checkpoint_series import CheckpointWriter, checkpoint_path, find_newest, keep_until
+from medjax.runs.checkpoint import largest_checkpoint, load_checkpoint, require_facts
+from medjax.runs.checkpoint_series import (
+    CheckpointWriter,
+    checkpoint_path,
+    find_newest,
+    keep_until,
+    list_epochs,
+)
 from medjax.training.fit import EpochInfo, Progress, fit_folds
 from medjax.training.folds import FoldState, init_fold
 from medjax.training.learner import Learner
@@ -115,18 +121,8 @@ def _restore(
 ) -> FoldState | None:
     """The folds' states after the newest epoch that all have an intact checkpoint of, if there is one."""
     parent = directory / "checkpoints"
-    epoch, damages = find_newest(parent, folds)
-    if epoch is None and damages:
-        # Starting again would delete what may be the only copies.
-        raise RefusedError(problem for damage in damages for problem in damage.problems)
-    if epoch is None:
+    if not list_epochs(parent, folds):
         return None
-    for damage in damages:
-        display.warn(f"{damage}; the checkpoint before it is used")
-    paths = [checkpoint_path(parent, fold, epoch) for fold in folds]
-    for path in paths:
-        require_facts(path, facts, directory / "run.json")
-    keep_until(parent, folds, epoch)
 
     def init() -> FoldState:
         return init_fold(
@@ -138,6 +134,18 @@ def _restore(
         )
 
     like = jax.eval_shape(init)
+    epoch, damages = find_newest(parent, folds, largest_checkpoint(like))
+    if epoch is None and damages:
+        # Starting again would delete what may be the only copies.
+        raise RefusedError(problem for damage in damages for problem in damage.problems)
+    if epoch is None:
+        return None
+    for damage in damages:
+        display.warn(f"{damage}; the checkpoint before it is used")
+    paths = [checkpoint_path(parent, fold, epoch) for fold in folds]
+    for path in paths:
+        require_facts(path, facts, directory / "run.json")
+    keep_until(parent, folds, epoch)
     display.say(f"continuing after epoch {epoch} of {config.epochs}")
     return stack_folds([load_checkpoint(path, "state", like) for path in paths])
 

@@ -7,13 +7,11 @@ what a stranger's file claims can then be checked before anything is allocated (
 """
 
 import errno
-import hashlib
 import json
 import logging
 import os
 import shutil
-import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +20,22 @@ import numpy as np
 from jaxtyping import PyTree
 
 from medjax.errors import RefusedError, refuse
-from medjax.files import open_bounded, read_bounded, require_folder, write_whole
+from medjax.files import read_bounded, write_whole
+from medjax.runs.manifest import (
+    DAMAGED,
+    list_files,
+    manifest_path,
+    read_manifest,
+    require_files,
+    write_manifest,
+)
 from medjax.runs.stored_arrays import count_bytes, require_arrays
 
 FACTS = "facts.json"
 """File of a checkpoint: what of run.json the arrays are worth nothing without, such as the class names."""
 _MARGIN = 2**20  # bytes for what Orbax writes beside the arrays
-_MAX_MANIFEST_BYTES = 64 * 2**20
 _MAX_FACTS_BYTES = 16 * 2**20
-_MAX_FILES = 200_000
 _SMALL = 2**16
-_DAMAGED = "restore the file from a copy, or train again"
 _FOREIGN = "it was written by another version, or for another model"
 
 
@@ -65,9 +68,7 @@ def save_checkpoint(
     if facts is not None:
         with write_whole(directory / FACTS, sync=True) as file:
             file.write(json.dumps(facts, ensure_ascii=False, allow_nan=False).encode())
-    lines = [f"{digest}  {directory.name}/{name}\n" for name, digest in _digest_files(directory).items()]
-    with write_whole(_manifest_path(directory), sync=True) as file:
-        file.write("".join(lines).encode())
+    write_manifest(directory)
 
 
 def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None) -> PyTree[np.ndarray]:
@@ -78,20 +79,18 @@ def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None
     allocated.
     """
     directory = Path(directory)
-    expected, files = _read_manifest(directory), _list_files(directory)
-    if like is not None and (found := sum(files.values())) > (limit := _largest(like)):
-        reason = f"holds {found:,} bytes, more than the {limit:,} that this network may need"
-        raise refuse(str(directory), reason, _DAMAGED)
+    files = list_files(directory, None if like is None else largest_checkpoint(like))
+    expected = read_manifest(directory)
     # What the small files claim is checked before the large ones are read, which may be of any size.
-    small = {path: size for path, size in files.items() if size <= _SMALL}
-    _verify(directory, expected, files, small)
+    small = {path for path, size in files.items() if size <= _SMALL}
+    require_files(directory, expected, files, small)
     inside = {
         path.removeprefix(f"{name}/"): size for path, size in files.items() if path.startswith(f"{name}/")
     }
     if not inside:
         raise refuse(str(directory), f"cannot be read as {name!r}: it holds none", _FOREIGN)
     require_arrays(directory / name, inside, like)
-    _verify(directory, expected, files, files.keys() - small.keys())
+    require_files(directory, expected, files, files.keys() - small)
     # NumPy leaves make Orbax return NumPy arrays, whatever devices there are.
     structure = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
     try:
@@ -105,10 +104,19 @@ def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None
     return tree
 
 
-def verify_checkpoint(directory: Path) -> None:
-    """Raise RefusedError, naming the file, unless every file of a checkpoint matches its SHA-256 in the manifest."""
-    files = _list_files(directory)
-    _verify(directory, _read_manifest(directory), files, files)
+def verify_checkpoint(directory: Path, max_bytes: int | None = None) -> None:
+    """Raise RefusedError, naming the file, unless every file of a checkpoint matches its SHA-256 in the manifest.
+
+    One that has more than `max_bytes` is refused unread.
+    """
+    files = list_files(directory, max_bytes)
+    require_files(directory, read_manifest(directory), files, files)
+
+
+def largest_checkpoint(like: PyTree) -> int:
+    """The most bytes that a checkpoint with these arrays, or with more of the same network, may have."""
+    # An optimizer's moments and the best parameters are a few times the parameters.
+    return 32 * count_bytes(like) + 64 * 2**20
 
 
 def require_facts(directory: Path, facts: Mapping[str, Any], source: str | Path) -> None:
@@ -122,49 +130,12 @@ def require_facts(directory: Path, facts: Mapping[str, Any], source: str | Path)
     except RefusedError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise refuse(path, f"cannot be read ({type(error).__name__})", _DAMAGED) from error
+        raise refuse(path, f"cannot be read ({type(error).__name__})", DAMAGED) from error
     if not isinstance(saved, dict):
-        raise refuse(path, "does not hold a JSON object", _DAMAGED)
+        raise refuse(path, "does not hold a JSON object", DAMAGED)
     for name in sorted(saved.keys() | facts.keys()):
         if saved.get(name) != facts.get(name):
-            raise refuse(source, f"{name} is not what {directory} was saved with", _DAMAGED)
-
-
-def _verify(
-    directory: Path, expected: Mapping[str, str], files: Mapping[str, int], read: Collection[str]
-) -> None:
-    """RefusedError unless the files are those of the manifest, and those that are `read` have its digests."""
-    for name in sorted(expected.keys() | files.keys()):
-        path = str(directory / name)
-        if name not in files:
-            raise refuse(path, "is missing from the checkpoint", _DAMAGED)
-        if name not in expected:
-            raise refuse(path, "is not in the checkpoint's manifest", "move it out of the checkpoint")
-        if name in read and _digest_file(directory / name) != expected[name]:
-            raise refuse(path, "is damaged: its sha256 differs from the manifest's", _DAMAGED)
-
-
-def _largest(like: PyTree) -> int:
-    """The most bytes that a checkpoint with these arrays, or with more of the same network, may have."""
-    # An optimizer's moments and the best parameters are a few times the parameters.
-    return 32 * count_bytes(like) + 64 * 2**20
-
-
-def _read_manifest(directory: Path) -> dict[str, str]:
-    manifest = _manifest_path(directory)
-    try:
-        lines = read_bounded(manifest, _MAX_MANIFEST_BYTES).decode().splitlines()
-    except RefusedError:
-        raise
-    except (OSError, UnicodeDecodeError) as error:
-        raise refuse(
-            str(manifest), "the manifest cannot be read, so nothing vouches for the checkpoint", _DAMAGED
-        ) from error
-    expected = {}
-    for line in lines:
-        digest, _, name = line.partition(f"  {directory.name}/")
-        expected[name] = digest
-    return expected
+            raise refuse(source, f"{name} is not what {directory} was saved with", DAMAGED)
 
 
 def list_checkpoints(parent: Path) -> list[Path]:
@@ -174,7 +145,7 @@ def list_checkpoints(parent: Path) -> list[Path]:
 
 def delete_checkpoint(directory: Path) -> None:
     """Delete a checkpoint, complete or not; the manifest first, so that a partial one never looks complete."""
-    _manifest_path(directory).unlink(missing_ok=True)
+    manifest_path(directory).unlink(missing_ok=True)
     shutil.rmtree(directory, ignore_errors=not directory.exists())
 
 
@@ -201,52 +172,12 @@ def _plain_arrays(orbax: Any) -> Any:
     return context
 
 
-def _manifest_path(directory: Path) -> Path:
-    return directory.with_name(directory.name + ".sha256")
-
-
-def _list_files(directory: Path) -> dict[str, int]:
-    """Sizes of the files of a checkpoint by their names; RefusedError for links and special files."""
-    try:
-        require_folder(directory)
-    except OSError as error:
-        raise refuse(str(directory), f"cannot be read ({error.strerror})", _DAMAGED) from error
-    files: dict[str, int] = {}
-    waiting = [""]
-    while waiting:
-        folder = waiting.pop()
-        with os.scandir(directory / folder) as entries:
-            for entry in entries:
-                name, status = folder + entry.name, entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    waiting.append(f"{name}/")
-                elif not stat.S_ISREG(status.st_mode):
-                    raise refuse(directory / name, "is a link or a special file", "remove it")
-                else:
-                    files[name] = status.st_size
-                if len(files) + len(waiting) > _MAX_FILES:
-                    raise refuse(str(directory), f"holds more than {_MAX_FILES:,} files", _DAMAGED)
-    return files
-
-
-def _digest_files(directory: Path) -> dict[str, str]:
-    return {name: _digest_file(directory / name) for name in sorted(_list_files(directory))}
-
-
 def _require_room(directory: Path, items: PyTree) -> None:
     """Raise OSError if the disk is too full. Checked first, because Orbax would fail in many threads at once."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items)) + _MARGIN
     if shutil.disk_usage(directory.parent).free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
-
-
-def _digest_file(path: Path) -> str:
-    try:
-        with open_bounded(path, path.lstat().st_size) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise refuse(str(path), f"cannot be read ({error.strerror})", _DAMAGED) from error
 
 
 def _is_alike(first: PyTree, second: PyTree) -> bool:

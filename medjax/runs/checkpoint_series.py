@@ -48,13 +48,18 @@ def list_epochs(parent: Path, folds: Sequence[int]) -> list[int]:
     return sorted((int(name.removeprefix("epoch_")) for name in set.intersection(*finished)), reverse=True)
 
 
-def find_newest(parent: Path, folds: Sequence[int]) -> tuple[int | None, list[RefusedError]]:
-    """The newest epoch that every fold has an intact checkpoint of, or None; and what is wrong with newer ones."""
+def find_newest(
+    parent: Path, folds: Sequence[int], max_bytes: int | None = None
+) -> tuple[int | None, list[RefusedError]]:
+    """The newest epoch that every fold has an intact checkpoint of, or None; and what is wrong with newer ones.
+
+    A checkpoint that has more than `max_bytes` counts as damaged, unread.
+    """
     damages = []
     for epoch in list_epochs(parent, folds):
         try:
             for fold in folds:
-                verify_checkpoint(checkpoint_path(parent, fold, epoch))
+                verify_checkpoint(checkpoint_path(parent, fold, epoch), max_bytes)
         except RefusedError as error:
             damages.append(error)
         else:

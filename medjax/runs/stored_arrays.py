@@ -25,6 +25,7 @@ METADATA = "zarr.json"
 TREE = "_METADATA"
 """File of an item that names its arrays."""
 _MAX_METADATA_BYTES = 2**16
+_TREE_BYTES = 8192  # of the description of one array in the tree
 _INDEX_BYTES = 4096  # of what Zarr writes into a file beside the array
 _FOREIGN = "it was written by another version, or for another model"
 _CLAIM = fields(
@@ -62,6 +63,8 @@ def require_arrays(directory: Path, files: Mapping[str, int], like: PyTree | Non
         data = f"{name}/c{'/0' * len(shape)}"
         _require_size(directory / data, files.get(data), shape, kind)
         known |= {f"{name}/{METADATA}", data}
+    if files.get(TREE, 0) > _TREE_BYTES * (len(found) + 16):
+        raise refuse(directory / TREE, f"has {files[TREE]:,} bytes for {len(found)} arrays", RESTORE)
     for name in sorted(files.keys() - known):
         raise refuse(directory / name, "is no part of an array", _FOREIGN)
 

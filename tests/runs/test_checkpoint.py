@@ -184,7 +184,7 @@ def test_links_and_special_files_are_refused_unopened(saved):
 
 
 def test_a_checkpoint_far_larger_than_its_network_is_refused_unread(saved):
-    with (saved / "extra").open("wb") as file:
+    with (saved / "state" / "extra").open("wb") as file:
         file.truncate(20 * 2**30)
     with pytest.raises(RefusedError, match=r"holds 21,474,.* bytes, more than the .* this network may need"):
         load_checkpoint(saved, "state", make_items()["state"])

@@ -105,6 +105,12 @@ def test_a_file_of_no_array_is_refused(saved, name):
         check(saved)
 
 
+def test_a_description_far_larger_than_its_arrays_is_refused(saved):
+    (saved / "_METADATA").write_text(" " * 10**6)
+    with pytest.raises(RefusedError, match=r"_METADATA: has 1,000,000 bytes for 3 arrays"):
+        check(saved)
+
+
 def test_other_arrays_than_expected_are_refused(saved):
     with pytest.raises(RefusedError, match=r"dense\.scale: is missing from the checkpoint"):
         check(saved, {**TREE, "dense": {**TREE["dense"], "scale": np.ones(3)}})
