@@ -5,7 +5,7 @@ TRIALS ?= 8
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install train test test-slow test-gpu test-kill test-faults test-page check docs peers bench clean
+.PHONY: install train test test-slow test-gpu test-kill test-faults test-fuzz test-page check docs peers bench clean
 
 install: $(VENV)/installed
 
@@ -32,6 +32,9 @@ test-kill: install
 
 test-faults: install
 	$(BIN)/pytest -m faults --numprocesses auto $(ARGS)
+
+test-fuzz: install
+	$(BIN)/pytest -m fuzz --numprocesses auto $(ARGS)
 
 test-page: install
 	$(BIN)/pytest -m browser -rA $(ARGS)

@@ -52,7 +52,7 @@ class ReadingConfig(Configuration):
     """Leave out images that cannot be read; all are listed in skipped.csv of the run."""
     max_bad: float = setting(0.01, "data", at_least=0, at_most=1, needs=("skip_bad", True))
     """Refuse data with a larger fraction of images that cannot be read."""
-    max_megapixels: float = setting(64.0, "data", unit="million pixels", above=0)
+    max_megapixels: float = setting(64.0, "data", unit="million pixels", above=0, at_most=10_000)
     """Refuse larger images before decoding them, in million pixels."""
     cache: bool = setting(True, "data")
     """Cache decoded images in a private folder, so that the next load is quick."""
@@ -145,7 +145,7 @@ class TrainConfig(Configuration):
         at_most=9999,
     )
     """Passes over the training images."""
-    batch_size: int = setting(32, "optimization", is_common=True, unit="images", at_least=1)
+    batch_size: int = setting(32, "optimization", is_common=True, unit="images", at_least=1, at_most=2**20)
     """Images per step."""
     learning_rate: float = setting(1e-3, "optimization", is_common=True, metavar="RATE", above=0)
     """Step size, a schedule's highest."""
@@ -183,7 +183,7 @@ class TrainConfig(Configuration):
     """Fraction of the last layer's inputs that each training step drops."""
     augment: bool = setting(True, "augmentation", is_common=True)
     """Rotate, shift and zoom training images at random."""
-    test_time_augmentation: int = setting(0, "augmentation", unit="of each image", at_least=0, at_most=9999)
+    test_time_augmentation: int = setting(0, "augmentation", unit="of each image", at_least=0, at_most=1024)
     """Average predictions over this many fixed augmentations of an image; 0 = none."""
     early_stopping: bool = setting(False, "early stopping")
     """Stop when the val part gets no better."""
@@ -215,11 +215,11 @@ class TrainConfig(Configuration):
 class CrossvalConfig(Configuration):
     """One cross-validation. The defaults are the preset `report`."""
 
-    folds: int = setting(5, "cross-validation", is_common=True, at_least=2)
+    folds: int = setting(5, "cross-validation", is_common=True, at_least=2, at_most=9999)
     """Number of folds."""
-    repeats: int = setting(1, "cross-validation", is_common=True, at_least=1)
+    repeats: int = setting(1, "cross-validation", is_common=True, at_least=1, at_most=9999)
     """Cross-validations, each with other folds."""
-    only_fold: int | None = setting(None, "cross-validation", metavar="K", at_least=0)
+    only_fold: int | None = setting(None, "cross-validation", metavar="K", at_least=0, at_most=9998)
     """Train only this fold; under the loop strategy, bit-identical to that fold of a full run."""
     fold_strategy: StrategyChoice = setting("auto", "cross-validation")
     """Train folds in turn (loop, map), at once (vmap), or spread over the devices."""

@@ -33,12 +33,13 @@ def require_valid(config: Config) -> None:
 def from_dict(values: Mapping[str, Any]) -> Config:
     """The configuration in a run.json, whose content is not trusted: the inverse of `dataclasses.asdict`.
 
-    Raises RefusedError for unknown or missing names, and for values of the wrong type or out of range.
+    Raises RefusedError for unknown or missing names, and for values that `require_valid` refuses.
     """
     config = _build(CrossvalConfig if "training" in values else TrainConfig, values)
-    problems = [problem for entry in entries(config) if (problem := _field_problem(entry))]
-    if problems:
-        raise RefusedError(each._replace(name=f"run.json: {each.name}") for each in problems)
+    try:
+        require_valid(config)
+    except RefusedError as error:
+        raise RefusedError(each._replace(name=f"run.json: {each.name}") for each in error.problems) from None
     return config
 
 
@@ -66,6 +67,9 @@ def _field_problem(entry: Entry) -> Problem | None:
 
 
 _Fault = tuple[str, str]  # what is wrong, and what would be right
+_LONGEST = 10_000  # of a text, in characters; of a tuple, in values
+_MOST_MODELS = 9999  # of a cross-validation: each has a directory
+_MOST_BLOCKS = 16  # each halves the sides of the image: 4096 pixels are one after 12
 _NOUNS = {bool: "True or False", str: "text", int: "a whole number", float: "a number"}
 
 
@@ -82,6 +86,8 @@ def _fault(kind: Any, value: Any, setting: Setting) -> _Fault | None:
         return None if value in options else (f"{reprlib.repr(value)} is not a choice", ", ".join(options))
     if get_origin(kind) is tuple:
         return _tuple_fault(options, value, setting)
+    if isinstance(value, str) and len(value) > _LONGEST:
+        return f"has {len(value):,} characters", f"at most {_LONGEST:,}"
     is_number = kind in (int, float)
     if type(value) is not kind:
         noun = _NOUNS.get(kind, f"a {kind.__name__}")
@@ -94,6 +100,8 @@ def _fault(kind: Any, value: Any, setting: Setting) -> _Fault | None:
 def _tuple_fault(options: tuple[Any, ...], value: Any, setting: Setting) -> _Fault | None:
     if not isinstance(value, tuple):
         return f"{reprlib.repr(value)} is not a tuple", "give one, in parentheses"
+    if len(value) > _LONGEST:
+        return f"has {len(value):,} values", f"at most {_LONGEST:,}"
     if options[-1] is not Ellipsis and len(value) != len(options):
         return f"has {counted(len(value), 'value')}", f"give {len(options)}"
     fault = next((fault for element in value if (fault := _fault(options[0], element, setting))), None)
@@ -111,6 +119,10 @@ def _with_defaults(config: Any, wrong: Collection[str]) -> Any:
 
 def _broken_crossval_rules(config: CrossvalConfig) -> Iterator[Problem]:
     num_models = config.folds * config.repeats
+    if num_models > _MOST_MODELS:
+        yield Problem(
+            "--repeats", f"{config.repeats} of {config.folds} folds", f"at most {_MOST_MODELS:,} models"
+        )
     if config.only_fold is not None and config.only_fold >= num_models:
         yield Problem("--only-fold", f"{config.only_fold} is out of range", f"0 to {num_models - 1}")
     is_trained = isinstance(config.training, TrainConfig) and isinstance(config.training.data, DataConfig)
@@ -130,8 +142,9 @@ def _broken_rules(config: TrainConfig) -> Iterator[Problem]:
     if abs(sum(config.fractions) - 1) > 1e-6:
         reason = f"{_text(config.fractions)} do not sum to 1"
         yield Problem("--fractions", reason, "such as 0.8 0.1 0.1")
-    if not config.block_features:
-        yield Problem("--block-features", "no blocks", "a number for each block, such as 32 64")
+    if not 1 <= len(config.block_features) <= _MOST_BLOCKS:
+        reason = f"{len(config.block_features) or 'no'} blocks"
+        yield Problem("--block-features", reason, f"1 to {_MOST_BLOCKS} numbers, such as 32 64")
     if config.model_set and config.model == BUILT_IN:
         reason = f"the built-in network {BUILT_IN} has options of its own"
         yield Problem("--model-set", reason, "use them, or give --model file.py:name")

@@ -1,4 +1,7 @@
-"""Open, write and remove files: whole or not at all, never through a link, never waiting for a pipe."""
+"""Open, write and remove files: whole or not at all, never through a link, never waiting for a pipe.
+
+A stranger's file is read only if it is a regular one, of a size that is known beforehand.
+"""
 
 import errno
 import os
@@ -24,6 +27,8 @@ _HAS_DESCRIPTORS = shutil.rmtree.avoids_symlink_attacks
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NO_FOLLOW
 _NONBLOCKING = getattr(os, "O_NONBLOCK", 0)
+_NO_LINK = "put a copy of what it points to in its place"
+_RESTORE = "restore it from a copy"
 
 
 class Folder(NamedTuple):
@@ -205,3 +210,51 @@ def open_regular(
         return file
     file.close()
     raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+
+
+@contextmanager
+def open_bounded(path: str | os.PathLike, max_bytes: int) -> Iterator[BufferedReader]:
+    """A regular file of at most `max_bytes`, open for reading; it may be a stranger's.
+
+    Nothing else is opened: a link could lead anywhere, a named pipe would block, a device could answer. Raises
+    RefusedError for these and for a larger file, OSError as `open` does.
+    """
+    _require_regular(path, os.lstat(path), max_bytes)
+    with open(path, "rb", opener=partial(_open_without_following, mode=0)) as file:
+        _require_regular(path, os.fstat(file.fileno()), max_bytes)  # it may have been replaced since
+        yield file
+
+
+def read_bounded(path: str | os.PathLike, max_bytes: int) -> bytes:
+    """The content of a file that `open_bounded` opens; RefusedError if it grows beyond the limit meanwhile."""
+    with open_bounded(path, max_bytes) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise refuse(path, *_oversize(len(content), max_bytes))
+    return content
+
+
+def require_folder(path: str | os.PathLike) -> None:
+    """RefusedError if `path` is a link or no folder; OSError if there is none."""
+    mode = os.lstat(path).st_mode
+    if stat.S_ISLNK(mode):
+        raise refuse(path, "is a symbolic link", _NO_LINK)
+    if not stat.S_ISDIR(mode):
+        raise refuse(path, "is not a folder", _RESTORE)
+
+
+def _open_without_following(path: str, flags: int, mode: int) -> int:
+    return os.open(path, flags | _NO_FOLLOW | _NONBLOCKING, mode)
+
+
+def _require_regular(path: str | os.PathLike, status: os.stat_result, max_bytes: int) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise refuse(path, "is a symbolic link", _NO_LINK)
+    if not stat.S_ISREG(status.st_mode):
+        raise refuse(path, "is not a regular file", _RESTORE)
+    if status.st_size > max_bytes:
+        raise refuse(path, *_oversize(status.st_size, max_bytes))
+
+
+def _oversize(found: int, limit: int) -> tuple[str, str]:
+    return f"has {found:,} bytes, more than the {limit:,} that it may need", _RESTORE

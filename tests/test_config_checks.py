@@ -107,7 +107,7 @@ def test_val_as_test_needs_a_cross_validation_that_keeps_a_test_part():
         ),
         (TrainConfig(data=28), "--data: 28 is not a DataConfig (give a DataConfig)"),
         (CrossvalConfig(training={}), "--training: {} is not a TrainConfig (give a TrainConfig)"),
-        (CrossvalConfig(only_fold="x"), "--only-fold: 'x' is not a whole number (at least 0)"),
+        (CrossvalConfig(only_fold="x"), "--only-fold: 'x' is not a whole number (0 to 9998)"),
     ],
 )
 def test_a_setting_of_another_type_or_a_misspelled_word_is_refused(config, line):

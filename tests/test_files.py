@@ -6,7 +6,16 @@ import pytest
 
 from medjax import files
 from medjax.errors import RefusedError
-from medjax.files import PARTIAL, is_partial, open_folder, open_regular, write_whole
+from medjax.files import (
+    PARTIAL,
+    is_partial,
+    open_bounded,
+    open_folder,
+    open_regular,
+    read_bounded,
+    require_folder,
+    write_whole,
+)
 
 
 def test_the_new_content_replaces_the_old_one_at_the_end(tmp_path):
@@ -228,3 +237,53 @@ def test_only_a_regular_file_is_opened_and_a_pipe_is_not_waited_for(tmp_path):
         open_regular(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a regular file"):
         open_regular(os.devnull)
+
+
+def test_a_regular_file_is_read_up_to_the_limit(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    assert read_bounded(path, 7) == b"content"
+    with pytest.raises(RefusedError, match="has 7 bytes, more than the 6 that it may need"):
+        read_bounded(path, 6)
+    with pytest.raises(FileNotFoundError):
+        read_bounded(tmp_path / "none", 6)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "socket", "folder"])
+def test_nothing_but_a_regular_file_is_opened(tmp_path, kind):
+    path = tmp_path / "file"
+    if kind == "link":
+        (tmp_path / "target").touch()
+        path.symlink_to(tmp_path / "target")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    else:
+        path.mkdir()
+    with pytest.raises(
+        RefusedError, match="is a symbolic link" if kind == "link" else "is not a regular file"
+    ):
+        read_bounded(path, 100)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_file_that_is_replaced_just_before_it_is_opened_is_not_read(tmp_path, kind, monkeypatch):
+    path, status = tmp_path / "file", tmp_path.joinpath("other")
+    status.touch()
+    if kind == "link":
+        path.symlink_to(status)
+    else:
+        os.mkfifo(path)
+    monkeypatch.setattr(os, "lstat", lambda _: os.stat(status))
+    with pytest.raises((RefusedError, OSError)), open_bounded(path, 100):
+        pass
+
+
+def test_a_folder_is_no_link(tmp_path):
+    require_folder(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "file").touch()
+    for name, reason in (("link", "is a symbolic link"), ("file", "is not a folder")):
+        with pytest.raises(RefusedError, match=reason):
+            require_folder(tmp_path / name)

@@ -1,28 +1,22 @@
 """Compare two runs, by their predictions.csv, on the images that both were scored on."""
 
-import csv
 import dataclasses
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from medjax.config_checks import from_dict
-from medjax.csv_text import read_csv
 from medjax.data.splitting.group_file import read_groups
 from medjax.errors import Problem, RefusedError, counted, listed, refuse
 from medjax.evaluation.comparison import compare_predictions
 from medjax.jobs.from_config import training_of
+from medjax.jobs.recorded_config import recorded_config
 from medjax.records import Names
 from medjax.runs import directory as run_files
-
-
-class _Prediction(NamedTuple):
-    label: str
-    predicted: str
+from medjax.runs.answers import Answer, read_answers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +25,7 @@ class _Scored:
 
     directory: Path
     record: Mapping[str, Any]
-    predictions: Mapping[str, _Prediction]  # by id
+    predictions: Mapping[str, Answer]  # by id
 
 
 def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
@@ -41,11 +35,12 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
     only_second (test images of one run alone), same_data (whether both were given the same data), warnings. Raises
     RefusedError where the runs share no image or differ in their classes or in the label of an image.
     """
-    runs = _open(Path(first)), _open(Path(second))
-    names = [one.record["class_names"] for one in runs]
+    records = [run_files.read_record(Path(directory)) for directory in (first, second)]
+    names = [record["class_names"] for record in records]
     if names[0] != names[1]:
         differing = listed(sorted({*names[0]} ^ {*names[1]}) or names[1])
         raise refuse(str(second), f"has other classes than {first}: {differing}", "compare runs of one task")
+    runs = _open(Path(first), records[0]), _open(Path(second), records[1])
     before, after = (one.predictions for one in runs)
     shared = [id for id in before if id in after]
     if not shared:
@@ -68,28 +63,8 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
     return {**compared, **others, "same_data": is_same, "warnings": found}
 
 
-def _open(directory: Path) -> _Scored:
-    record = run_files.read_record(directory)
-    return _Scored(directory, record, _read_predictions(directory / "predictions.csv"))
-
-
-def _read_predictions(path: Path) -> dict[str, _Prediction]:
-    """The test rows of predictions.csv, of the first repeat."""
-    try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            rows = [row for row in read_csv(lines) if row["split"] == "test"]
-        first = min((int(row["repeat"]) for row in rows), default=0)
-        predictions = {
-            row["id"]: _Prediction(row["label"], row["predicted"])
-            for row in rows
-            if int(row["repeat"]) == first
-        }
-    except FileNotFoundError:
-        raise refuse(str(path), "not found", "name a run that was scored, by its directory") from None
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        reason = f"cannot be read ({type(error).__name__})"
-        raise refuse(str(path), reason, "restore it from a copy") from error
-    return predictions
+def _open(directory: Path, record: Mapping[str, Any]) -> _Scored:
+    return _Scored(directory, record, read_answers(directory, record))
 
 
 def _require_same_labels(first: _Scored, second: _Scored, shared: list[str]) -> None:
@@ -110,7 +85,7 @@ def _read_groups(runs: tuple[_Scored, _Scored], ids: Names) -> tuple[Int[np.ndar
     """The group of each image, numbered from 0, if a run had groups; and a warning where the groups file cannot be read."""
     grouped = [one for one in runs if one.record["data"]["groups"] is not None]
     for one in grouped:
-        data = training_of(from_dict(dict(one.record["config"]))).data
+        data = training_of(recorded_config(one.directory, one.record)).data
         if data.groups is None:
             continue
         columns = {"image_column": data.image_column, "group_column": data.group_column}

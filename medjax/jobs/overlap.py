@@ -1,7 +1,7 @@
 """Which images of other data are those of a run, by their pixels and their names."""
 
 import csv
-import stat
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from medjax.csv_text import read_csv, write_csv
 from medjax.errors import refuse
+from medjax.files import open_bounded
 from medjax.jobs.outside_range import COLUMN
 from medjax.records import Dataset, Names
 from medjax.runs import directory as run_files
@@ -94,10 +95,7 @@ def write_kinds(
 def _read_own_images(path: Path) -> dict[str, str]:
     """Digest of each image of a run in hexadecimal, by its id."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
-            raise ValueError(path)
-        with path.open(encoding="utf-8", newline="") as lines:
+        with open_bounded(path, _MAX_BYTES) as file, io.TextIOWrapper(file, "utf-8", newline="") as lines:
             own = {row["id"]: row["sha256"] for row in read_csv(lines)}
         if not own:
             raise ValueError(path)

@@ -266,6 +266,7 @@ def _train_and_score(
         training_of(config),
         record["strategy"],
         display,
+        resume.unchanging_facts(record),
         on_start=lambda: write_status("running"),
     )
     seconds["compile"] = trained.compile_seconds

@@ -7,17 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
 from medjax.config import CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
-from medjax.config_checks import from_dict, require_valid
+from medjax.config_checks import require_valid
 from medjax.data.decoding.image import SIXTEEN_BITS
 from medjax.data.from_arrays import make_dataset
 from medjax.data.given import tell_apart
 from medjax.data.load import fingerprint, fit_dataset, load
 from medjax.data.load_images import load_images
-from medjax.errors import Problem, RefusedError, command_line, counted, refuse
+from medjax.errors import Problem, RefusedError, counted, refuse
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import (
@@ -30,15 +32,18 @@ from medjax.jobs.from_config import (
     training_of,
 )
 from medjax.jobs.outside_range import outside_ranges, ranges_of, warn_of_outside
-from medjax.jobs.resume import require_same_network
+from medjax.jobs.own_source import own_source, unquoted_groups
+from medjax.jobs.recorded_config import recorded_config
+from medjax.jobs.resume import require_same_network, unchanging_facts
 from medjax.jobs.run_record import describe_groups, describe_network
 from medjax.jobs.score_folds import predict_together, score_part
 from medjax.models.network import Network, Variables, abstract_variables
 from medjax.progress import Display
 from medjax.records import Dataset, Names, Probabilities, Split, concatenate_predictions
 from medjax.runs import directory as run_files
-from medjax.runs.checkpoint import load_checkpoint
+from medjax.runs.checkpoint import load_checkpoint, require_facts
 from medjax.runs.checkpoint_series import checkpoint_path, list_epochs
+from medjax.runs.stored_arrays import count_bytes
 from medjax.training.learner import Learner
 from medjax.training.predict import predict
 
@@ -91,7 +96,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """metrics.json: what the run scored when it was trained."""
-        return run_files.read_json(self.directory / "metrics.json")
+        return run_files.read_metrics(self.directory)
 
     @_like_its_own
     def evaluate(
@@ -112,7 +117,7 @@ class Run:
         out-of-fold part, and without `fold` that of all folds together. `reading` says how the images are read, None as
         the run read its own.
         """
-        config = from_dict(self.record["config"])
+        config = recorded_config(self.directory, self.record)
         settings = _read_by(config, reading)
         data = _as_source(self, data)
         if data is not None:
@@ -126,7 +131,10 @@ class Run:
         folds = _chosen_folds(config, part, fold)
         _require_converged(self, folds)
         if data is None or settings.groups is not None:
-            dataset = _read(self, _own_data(self) if data is None else data, settings, is_quiet=is_quiet)
+            source = own_source(self.directory, self.record) if data is None else data
+            recorded_groups = training_of(config).data.groups
+            with unquoted_groups(recorded_groups if settings.groups == recorded_groups else None):
+                dataset = _read(self, source, settings, is_quiet=is_quiet)
         _require_own(self, settings, dataset)
         splits = make_splits(config, dataset)
         network, learner = _make_learner(self, config, splits)
@@ -165,7 +173,7 @@ class Run:
         self, images: Any, *, reading: ReadingConfig | None = None, left_out: list[Problem] | None = None
     ) -> PredictedImages:
         """`predict_folds`, and which images lie outside the range of the training images; these are warned of."""
-        config = from_dict(self.record["config"])
+        config = recorded_config(self.directory, self.record)
         settings = _like_trained(self, _read_by(config, reading))
         given = tell_apart(images)
         loaded = load_images(given, settings, left_out=left_out)
@@ -199,7 +207,7 @@ def load_run(directory: str | Path, *, model: Any = None) -> Run:
 
 def reading_settings(directory: Path) -> ReadingConfig:
     """How the run read its images; RefusedError where `directory` is no run."""
-    data = training_of(from_dict(run_files.read_record(directory)["config"])).data
+    data = training_of(recorded_config(directory, run_files.read_record(directory))).data
     return ReadingConfig(
         **{each.name: getattr(data, each.name) for each in dataclasses.fields(ReadingConfig)}
     )
@@ -296,22 +304,16 @@ def _require_own(run: Run, settings: DataConfig, dataset: Dataset) -> None:
         raise refuse(settings.groups, "is not the groups of this run any more", remedy)
 
 
-def _own_data(run: Run) -> str:
-    path = run.record["data"]["path"]
-    if path is None:
-        raise refuse(str(run.directory), "its data were given in Python", "give them again: evaluate(data)")
-    if not run.record["data"]["is_synthetic"] and not Path(path).exists():
-        command = command_line(["medjax", "evaluate", str(run.directory)])
-        raise refuse(path, "is not there any more", f"say where it is: {command} DATA")
-    return path
-
-
 def _require_converged(run: Run, folds: Sequence[int]) -> None:
     """RefusedError where one of the folds of a cross-validation diverged: its score is withheld."""
     if run.record["job"] != "crossval" or run.record["status"] != "diverged":
         return
     path = run.directory / "metrics.json"
-    scored = [fold["fold"] for fold in run.metrics["folds"] if not fold["diverged"]] if path.exists() else []
+    scored = (
+        [fold["fold"] for fold in run.metrics.get("folds", []) if not fold["diverged"]]
+        if path.exists()
+        else []
+    )
     for fold in folds:
         if fold not in scored:
             remedy = f"name another: --fold {scored[0]}" if scored else "train with a smaller --learning-rate"
@@ -325,7 +327,35 @@ def _restore(run: Run, config: Config, network: Network, fold: int) -> Variables
     if not epochs:
         raise refuse(str(parent), "holds no finished checkpoint", "train again")
     like = abstract_variables(network, tuple(run.record["data"]["image_shape"]))
-    return load_checkpoint(checkpoint_path(parent, fold, epochs[0]), "variables", like)
+    _require_memory(run.directory, count_bytes(like))
+    path = checkpoint_path(parent, fold, epochs[0])
+    variables = load_checkpoint(path, "variables", like)
+    require_facts(path, unchanging_facts(run.record), run.directory / "run.json")
+    _require_finite(path, variables)
+    return variables
+
+
+def _require_memory(directory: Path, needed: int) -> None:
+    """RefusedError where the variables alone would take more than half of the machine's memory."""
+    if hasattr(os, "sysconf") and needed > (
+        half := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    ):
+        reason = f"its network takes {needed / 1e9:,.1f} GB, more than half of this machine's memory"
+        raise refuse(
+            str(directory), reason, f"use a machine with more than {needed / half:,.1f} times as much"
+        )
+
+
+def _require_finite(path: Path, variables: Variables) -> None:
+    """RefusedError, naming the first, where a number of a network is NaN or infinite: its answers mean nothing."""
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(leaf).all():
+            name = jax.tree_util.keystr(keys, simple=True, separator="/")
+            raise refuse(
+                path,
+                f"{name} holds numbers that are not finite",
+                "train again, with a smaller --learning-rate",
+            )
 
 
 def _like_trained(run: Run, settings: DataConfig) -> DataConfig:
@@ -346,13 +376,12 @@ def _like_trained(run: Run, settings: DataConfig) -> DataConfig:
 
 def _window_of(run: Run) -> Literal["auto"] | tuple[int, int]:
     """The window that was found for the run's own images; "auto" if none of them had 16 bits."""
-    window = run.record["data"].get("window")
+    window = run.record["data"]["window"]
     if window is None:
         return "auto"
-    low, high = (window.get(name) if isinstance(window, dict) else None for name in ("low", "high"))
-    if not (type(low) is type(high) is int and 0 <= low < high < 2**16):
-        raise refuse(run.directory / "run.json", "data.window is not a window", "restore it from a copy")
-    return low, high
+    if window["low"] >= window["high"]:
+        raise refuse(run.directory / "run.json", "data.window is none", "restore it from a copy")
+    return window["low"], window["high"]
 
 
 def _as_source(run: Run, data: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from medjax.config_checks import from_dict
 from medjax.errors import Problem, RefusedError, command_line, counted, refuse
 from medjax.files import is_partial, open_folder
 from medjax.jobs.from_config import Config
@@ -22,6 +23,7 @@ _VERSIONED = ("medjax", "jax", "flax", "optax", "numpy")
 _SURROUNDING = ("jaxlib", "pillow")  # another version is a warning, as another machine is
 # Settings that change no bit of a result: the data's fingerprint and the groups' digest are compared instead.
 _INDIFFERENT = ("data.cache", "data.groups", "data.image_column", "data.group_column")
+_EPOCHS = ("epochs", "training.epochs")
 
 
 @contextlib.contextmanager
@@ -78,17 +80,17 @@ def require_same_job(directory: Path, record: Mapping[str, Any], job: str, confi
 
     More epochs than before are a continuation too, where no learning rate depends on how many there are.
     """
-    remedy = f"repeat what began it: {record['command']}"
+    remedy = f"repeat what began it: {_quoted(record['command'])}"
     if record["job"] != job:
         raise refuse(str(directory), f"is a run of medjax {record['job']}, not {job}", remedy)
+    from_dict(record["config"])
     before, after = _flat(record["config"]), _flat(as_json(config))
     problems = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
         if name.endswith(_INDIFFERENT) or old == new:
             continue
-        is_epochs = name in ("epochs", "training.epochs")
-        if is_epochs and old is not None and new is not None and new > old:
+        if name in _EPOCHS and old is not None and new is not None and new > old:
             if after[name.replace("epochs", "schedule")] == "constant":
                 continue
             reason = f"{name} was {old}, is {new}, and the learning-rate schedule depends on it"
@@ -157,6 +159,35 @@ def continuation(command: str, directory: Path) -> str:
     if not any(word == "--run" or word.startswith("--run=") for word in words):
         words += ["--run", str(directory)]
     return command_line(words if "--resume" in words else [*words, "--resume"])
+
+
+def unchanging_facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of run.json never changes while a run goes on, under dotted names; each checkpoint holds it too.
+
+    Left out are what --resume lets change: more epochs, and where the images and their groups lie.
+    """
+    config = {
+        f"config.{name}": value
+        for name, value in _flat(record["config"]).items()
+        if name not in _EPOCHS and not name.endswith(_INDIFFERENT)
+    }
+    data = ("fingerprint", "n", "image_shape", "is_synthetic", "groups")
+    return {
+        "job": record["job"],
+        "class_names": record["class_names"],
+        **{f"data.{name}": record["data"][name] for name in data},
+        **{f"model.{name}": record["model"][name] for name in ("name", "settings", "parameters")},
+        **config,
+    }
+
+
+def _quoted(command: str) -> str:
+    """A stranger's command as one that can be pasted: its words are those of medjax alone."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    return shlex.join(words) if words[:1] == ["medjax"] else "the same call"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Train folds: with progress, history.csv and checkpoints, continuing from the newest checkpoint."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,14 @@ from medjax.progress import Display
 from medjax.records import Dataset, Split
 from medjax.report.terminal import epoch_line
 from medjax.runs import directory as run_files
-from medjax.runs.checkpoint import load_checkpoint
-from medjax.runs.checkpoint_series import CheckpointWriter, checkpoint_path, find_newest, keep_until
+from medjax.runs.checkpoint import largest_checkpoint, load_checkpoint, require_facts
+from medjax.runs.checkpoint_series import (
+    CheckpointWriter,
+    checkpoint_path,
+    find_newest,
+    keep_until,
+    list_epochs,
+)
 from medjax.training.fit import EpochInfo, Progress, fit_folds
 from medjax.training.folds import FoldState, init_fold
 from medjax.training.learner import Learner
@@ -47,17 +53,20 @@ def train_folds(
     config: TrainConfig,
     strategy: StrategyName,
     display: Display,
+    facts: Mapping[str, Any],
     *,
     on_start: Callable[[], None],
 ) -> TrainedFolds:
     """Train `folds` of `splits`, from their checkpoints where there are any; `arrays` are the images and labels.
 
-    `on_start` is called when the checkpoints are found to be sound. history.csv and the checkpoints are kept up to date; an interruption saves the last epoch that was finished.
+    `facts` of the run are saved with each checkpoint, and are those of the one that it continues from. `on_start` is
+    called when the checkpoints are found to be sound. history.csv and the checkpoints are kept up to date; an
+    interruption saves the last epoch that was finished.
     """
     learner = make_fold_learner(config, network, splits)
     controls = make_controls(config)
     watcher = _Watcher(directory, splits, folds, config, display)
-    state = _restore(directory, learner, splits, folds, dataset, config, display)
+    state = _restore(directory, learner, splits, folds, dataset, config, display, facts)
     if state is not None:
         watcher.history = _read_history(directory, int(state.epoch.max()))
     else:
@@ -81,7 +90,7 @@ def train_folds(
     )
     with (
         refusing_memory("training", _remedy_of_memory(config, strategy)),
-        CheckpointWriter(directory / "checkpoints") as writer,
+        CheckpointWriter(directory / "checkpoints", facts) as writer,
     ):
         for state, info in epochs:
             on_host = jax.device_get((state, info))
@@ -121,18 +130,12 @@ def _restore(
     dataset: Dataset,
     config: TrainConfig,
     display: Display,
+    facts: Mapping[str, Any],
 ) -> FoldState | None:
     """The folds' states after the newest epoch that all have an intact checkpoint of, if there is one."""
     parent = directory / "checkpoints"
-    epoch, damages = find_newest(parent, folds)
-    if epoch is None and damages:
-        # Starting again would delete what may be the only copies.
-        raise RefusedError(problem for damage in damages for problem in damage.problems)
-    if epoch is None:
+    if not list_epochs(parent, folds):
         return None
-    for damage in damages:
-        display.warn(f"{damage}; the checkpoint before it is used")
-    keep_until(parent, folds, epoch)
 
     def init() -> FoldState:
         return init_fold(
@@ -144,10 +147,20 @@ def _restore(
         )
 
     like = jax.eval_shape(init)
+    epoch, damages = find_newest(parent, folds, largest_checkpoint(like))
+    if epoch is None and damages:
+        # Starting again would delete what may be the only copies.
+        raise RefusedError(problem for damage in damages for problem in damage.problems)
+    if epoch is None:
+        return None
+    for damage in damages:
+        display.warn(f"{damage}; the checkpoint before it is used")
+    paths = [checkpoint_path(parent, fold, epoch) for fold in folds]
+    for path in paths:
+        require_facts(path, facts, directory / "run.json")
+    keep_until(parent, folds, epoch)
     display.say(f"continuing after epoch {epoch} of {config.epochs}")
-    return stack_folds(
-        [load_checkpoint(checkpoint_path(parent, fold, epoch), "state", like) for fold in folds]
-    )
+    return stack_folds([load_checkpoint(path, "state", like) for path in paths])
 
 
 def _read_history(directory: Path, epoch: int) -> list[dict[str, Any]]:

@@ -2,13 +2,16 @@
 
 A checkpoint is a directory and, beside it, a manifest `<directory>.sha256` in the format of the `sha256sum`
 command. The manifest is written last, after the saved arrays were read back and compared: without one there is no
-checkpoint. Arrays are saved as host arrays, so that they load on any device.
+checkpoint. Arrays are saved as host arrays, so that they load on any device, and uncompressed, each in a file of its own:
+what a stranger's file claims can then be checked before anything is allocated (`medjax.runs.stored_arrays`).
 """
 
 import errno
-import hashlib
+import json
+import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +19,39 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from medjax.errors import refuse
-from medjax.files import Folder, open_folder, write_whole
+from medjax.errors import RefusedError, refuse
+from medjax.files import Folder, open_folder, read_bounded, write_whole
+from medjax.runs.manifest import (
+    DAMAGED,
+    list_files,
+    manifest_path,
+    read_manifest,
+    require_files,
+    write_manifest,
+)
+from medjax.runs.stored_arrays import count_bytes, require_arrays
 
+FACTS = "facts.json"
+"""File of a checkpoint: what of run.json the arrays are worth nothing without, such as the class names."""
 _MARGIN = 2**20  # bytes for what Orbax writes beside the arrays
-_DAMAGED = "restore the file from a copy, or train again"
+_MAX_FACTS_BYTES = 16 * 2**20
+_SMALL = 2**16
+_FOREIGN = "it was written by another version, or for another model"
 
 
 def save_checkpoint(
-    directory: str | Path, items: dict[str, PyTree], *, root: str | Path | None = None
+    directory: str | Path,
+    items: dict[str, PyTree],
+    facts: Mapping[str, Any] | None = None,
+    *,
+    root: str | Path | None = None,
 ) -> None:
     """Save named trees of arrays in a new directory, with a manifest; an existing directory raises RefusedError.
 
     Items are named apart so that `load_checkpoint` can read one without the others, say parameters without the
-    optimizer. Folders between `root` and the directory are made where they are missing; RefusedError where one of them
-    is a link. An OSError (a full disk, say) leaves no manifest.
+    optimizer. `facts` are JSON values that are saved with them, for `require_facts`. Folders between `root` and the
+    directory are made where they are missing; RefusedError where one of them is a link. An OSError (a full disk, say)
+    leaves no manifest.
     """
     directory = Path(directory)
     root = directory.parent if root is None else root
@@ -40,9 +61,10 @@ def save_checkpoint(
             raise refuse(str(directory), "exists already", "checkpoints are never overwritten")
         _require_room(directory, host)
         _save_and_compare(folder, directory, host)
-    lines = [f"{digest}  {directory.name}/{name}\n" for name, digest in _digest_files(directory).items()]
-    with write_whole(_manifest_path(directory), root=root, sync=True) as file:
-        file.write("".join(lines).encode())
+    if facts is not None:
+        with write_whole(directory / FACTS, root=root, sync=True) as file:
+            file.write(json.dumps(facts, ensure_ascii=False, allow_nan=False).encode())
+    write_manifest(directory, root)
 
 
 def _save_and_compare(folder: Folder, directory: Path, host: dict[str, PyTree]) -> None:
@@ -50,7 +72,8 @@ def _save_and_compare(folder: Folder, directory: Path, host: dict[str, PyTree]) 
     path = folder.as_path() / directory.name
     try:
         orbax = _orbax()
-        orbax.save_checkpointables(path, host)
+        with _plain_arrays(orbax):
+            orbax.save_checkpointables(path, host)
         saved = orbax.load_checkpointables(path, host)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error)[:200], str(directory)) from error
@@ -64,45 +87,68 @@ def _save_and_compare(folder: Folder, directory: Path, host: dict[str, PyTree]) 
 def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None) -> PyTree[np.ndarray]:
     """Load one named tree of a checkpoint, after its files were checked against the manifest.
 
-    `like` gives the structure (arrays or shapes); without it the tree comes back as dicts of arrays. A missing,
-    damaged or foreign file raises RefusedError with the file's name.
+    `like` gives the structure (arrays or shapes), which the stored arrays must have; without it the tree comes back as
+    dicts of arrays. A missing, damaged or foreign file raises RefusedError with the file's name, before anything is
+    allocated.
     """
     directory = Path(directory)
-    verify_checkpoint(directory)
+    files = list_files(directory, None if like is None else largest_checkpoint(like))
+    expected = read_manifest(directory)
+    # What the small files claim is checked before the large ones are read, which may be of any size.
+    small = {path for path, size in files.items() if size <= _SMALL}
+    require_files(directory, expected, files, small)
+    inside = {
+        path.removeprefix(f"{name}/"): size for path, size in files.items() if path.startswith(f"{name}/")
+    }
+    if not inside:
+        raise refuse(str(directory), f"cannot be read as {name!r}: it holds none", _FOREIGN)
+    require_arrays(directory / name, inside, like)
+    require_files(directory, expected, files, files.keys() - small)
     # NumPy leaves make Orbax return NumPy arrays, whatever devices there are.
     structure = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
     try:
-        return _orbax().load_checkpointables(directory.absolute(), {name: structure})[name]
+        tree = _orbax().load_checkpointables(directory.absolute(), {name: structure})[name]
     # Orbax raises many types on unreadable files, none of its own.
     except Exception as error:
         reason = f"cannot be read as {name!r} ({type(error).__name__}: {str(error)[:200]})"
-        raise refuse(
-            str(directory), reason, "it was written by another version, or for another model"
-        ) from error
+        raise refuse(str(directory), reason, _FOREIGN) from error
+    if like is not None and not _is_alike(tree, structure):
+        raise refuse(str(directory), f"cannot be read as {name!r}: its arrays are others", _FOREIGN)
+    return tree
 
 
-def verify_checkpoint(directory: Path) -> None:
-    """Raise RefusedError, naming the file, unless every file of a checkpoint matches its SHA-256 in the manifest."""
-    manifest = _manifest_path(directory)
+def verify_checkpoint(directory: Path, max_bytes: int | None = None) -> None:
+    """Raise RefusedError, naming the file, unless every file of a checkpoint matches its SHA-256 in the manifest.
+
+    One that has more than `max_bytes` is refused unread.
+    """
+    files = list_files(directory, max_bytes)
+    require_files(directory, read_manifest(directory), files, files)
+
+
+def largest_checkpoint(like: PyTree) -> int:
+    """The most bytes that a checkpoint with these arrays, or with more of the same network, may have."""
+    # An optimizer's moments and the best parameters are a few times the parameters.
+    return 32 * count_bytes(like) + 64 * 2**20
+
+
+def require_facts(directory: Path, facts: Mapping[str, Any], source: str | Path) -> None:
+    """Raise RefusedError, naming the first field, unless a verified checkpoint was saved with these facts.
+
+    `source` is the file that the facts are from.
+    """
+    path = directory / FACTS
     try:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise refuse(
-            str(manifest), "the manifest cannot be read, so nothing vouches for the checkpoint", _DAMAGED
-        ) from error
-    expected = {}
-    for line in lines:
-        digest, _, name = line.partition(f"  {directory.name}/")
-        expected[name] = digest
-    found = _digest_files(directory)
-    for name in sorted(expected.keys() | found.keys()):
-        path = str(directory / name)
-        if name not in found:
-            raise refuse(path, "is missing from the checkpoint", _DAMAGED)
-        if name not in expected:
-            raise refuse(path, "is not in the checkpoint's manifest", "move it out of the checkpoint")
-        if found[name] != expected[name]:
-            raise refuse(path, "is damaged: its sha256 differs from the manifest's", _DAMAGED)
+        saved = json.loads(read_bounded(path, _MAX_FACTS_BYTES))
+    except RefusedError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise refuse(path, f"cannot be read ({type(error).__name__})", DAMAGED) from error
+    if not isinstance(saved, dict):
+        raise refuse(path, "does not hold a JSON object", DAMAGED)
+    for name in sorted(saved.keys() | facts.keys()):
+        if saved.get(name) != facts.get(name):
+            raise refuse(source, f"{name} is not what {directory} was saved with", DAMAGED)
 
 
 def list_checkpoints(parent: Path) -> list[Path]:
@@ -116,7 +162,7 @@ def delete_checkpoint(directory: Path, *, root: Path | None = None) -> None:
     RefusedError where a folder between `root` and the directory is a link.
     """
     with open_folder(directory.parent, root=root) as folder:
-        folder.remove(_manifest_path(directory).name)
+        folder.remove(manifest_path(directory).name)
         folder.remove(directory.name)
 
 
@@ -124,16 +170,23 @@ def _orbax() -> Any:
     """Orbax, imported at the first save or load: it takes a third of a second."""
     from orbax.checkpoint import v1
 
+    logging.getLogger("absl").addFilter(_is_news)
     return v1
 
 
-def _manifest_path(directory: Path) -> Path:
-    return directory.with_name(directory.name + ".sha256")
+def _is_news(record: logging.LogRecord) -> bool:
+    """Orbax warns at each save that arrays in files of their own need no merging."""
+    return "Skipping merge of OCDBT" not in str(record.msg)
 
 
-def _digest_files(directory: Path) -> dict[str, str]:
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {path.relative_to(directory).as_posix(): _digest_file(path) for path in files}
+def _plain_arrays(orbax: Any) -> Any:
+    """The context in which Orbax writes each array as it is, in a file of its own."""
+    context = orbax.Context()
+    context.array.saving.use_ocdbt = False
+    context.array.saving.use_compression = False
+    context.array.saving.enable_write_sharding_file = False
+    context.array.saving.array_metadata_store = None
+    return context
 
 
 def _require_room(directory: Path, items: PyTree) -> None:
@@ -143,11 +196,16 @@ def _require_room(directory: Path, items: PyTree) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
 
-def _digest_file(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise refuse(str(path), f"cannot be read ({error.strerror})", _DAMAGED) from error
+def _is_alike(first: PyTree, second: PyTree) -> bool:
+    """Whether two trees have the same structure, shapes and types."""
+    leaves, structure = jax.tree.flatten(first)
+    others, other_structure = jax.tree.flatten(second)
+    if str(structure) != str(other_structure):
+        return False
+    pairs = zip(leaves, others, strict=True)
+    return all(
+        isinstance(one, np.ndarray) and (one.shape, one.dtype) == (two.shape, two.dtype) for one, two in pairs
+    )
 
 
 def _is_same(first: Any, second: Any) -> bool:

@@ -4,6 +4,7 @@ All folds are saved together, the newest two epochs are kept, and older ones go 
 So whenever a process dies, all folds have an epoch in common.
 """
 
+import contextlib
 import os
 import re
 import time
@@ -11,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from medjax.errors import RefusedError
-from medjax.files import open_folder
+from medjax.files import open_folder, require_folder
 from medjax.runs.checkpoint import delete_checkpoint, list_checkpoints, save_checkpoint, verify_checkpoint
 
 SECONDS_BETWEEN = 5.0
@@ -44,18 +46,26 @@ def checkpoint_path(parent: Path, fold: int, epoch: int) -> Path:
 
 
 def list_epochs(parent: Path, folds: Sequence[int]) -> list[int]:
-    """The epochs that every fold has a finished checkpoint of, newest first."""
+    """The epochs that every fold has a finished checkpoint of, newest first; RefusedError where a folder is a link."""
+    for folder in (parent, *(fold_directory(parent, fold) for fold in folds)):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            require_folder(folder)
     finished = [{path.name for path in list_checkpoints(fold_directory(parent, fold))} for fold in folds]
     return sorted((int(name.removeprefix("epoch_")) for name in set.intersection(*finished)), reverse=True)
 
 
-def find_newest(parent: Path, folds: Sequence[int]) -> tuple[int | None, list[RefusedError]]:
-    """The newest epoch that every fold has an intact checkpoint of, or None; and what is wrong with newer ones."""
+def find_newest(
+    parent: Path, folds: Sequence[int], max_bytes: int | None = None
+) -> tuple[int | None, list[RefusedError]]:
+    """The newest epoch that every fold has an intact checkpoint of, or None; and what is wrong with newer ones.
+
+    A checkpoint that has more than `max_bytes` counts as damaged, unread.
+    """
     damages = []
     for epoch in list_epochs(parent, folds):
         try:
             for fold in folds:
-                verify_checkpoint(checkpoint_path(parent, fold, epoch))
+                verify_checkpoint(checkpoint_path(parent, fold, epoch), max_bytes)
         except RefusedError as error:
             damages.append(error)
         else:
@@ -88,11 +98,12 @@ class CheckpointWriter:
     """Saves the states of folds in a background thread, not too often; leaving the context saves the last.
 
     A state that comes too soon after a save waits: the next one takes its place. A save that failed raises its
-    OSError at the next call.
+    OSError at the next call. `facts` are saved with each state (see `save_checkpoint`).
     """
 
-    def __init__(self, parent: Path) -> None:
+    def __init__(self, parent: Path, facts: Mapping[str, Any] | None = None) -> None:
         self._parent = parent
+        self._facts = facts
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._saving: Future[None] | None = None
         self._waiting: tuple[int, FoldItems] | None = None
@@ -140,7 +151,7 @@ class CheckpointWriter:
         started = time.monotonic()
         for fold, fold_items in items.items():
             path = checkpoint_path(self._parent, fold, epoch)
-            save_checkpoint(path, dict(fold_items), root=self._parent.parent)
+            save_checkpoint(path, dict(fold_items), self._facts, root=self._parent.parent)
         for fold in items:
             for old in list_checkpoints(fold_directory(self._parent, fold))[:-_KEPT]:
                 delete_checkpoint(old, root=self._parent.parent)

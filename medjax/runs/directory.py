@@ -1,6 +1,7 @@
 """The files of a run directory. Each is written whole or not at all."""
 
 import csv
+import io
 import itertools
 import json
 import os
@@ -11,12 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
+from numpy.lib import format as npy
 
 from medjax.csv_text import write_csv
-from medjax.errors import Problem, refuse
-from medjax.files import Folder, open_folder, write_whole
+from medjax.errors import Problem, RefusedError, refuse
+from medjax.files import Folder, open_bounded, open_folder, read_bounded, write_whole
 from medjax.problem_list import as_csv
 from medjax.records import Dataset, Predictions
+from medjax.runs.formats import MAX_METRICS_BYTES, MAX_RECORD_BYTES, METRICS, RECORD
+from medjax.runs.schema import plain, require
 
 HISTORY_FIELDS = (
     "fold",
@@ -29,36 +33,13 @@ HISTORY_FIELDS = (
     "seconds",
 )
 
-
-# The fields of run.json that are needed to restore or continue a run, with their types.
-_RECORD_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "job": str,
-    "command": str,
-    "status": str,
-    "started": str,
-    "strategy": str,
-    "config": dict,
-    "resumptions": list,
-    "class_names": list,
-    "versions": dict,
-    "machine": dict,
-    "data.name": str,
-    "data.path": (str, type(None)),
-    "data.fingerprint": str,
-    "data.n": int,
-    "data.image_shape": list,
-    "data.is_synthetic": bool,
-    "data.groups": (dict, type(None)),
-    "model.name": str,
-    "model.source": str,
-    "model.settings": dict,
-    "model.parameters": int,
-}
-_MISSING = object()
 # Two lines of run.json of the same length; the indentation is that of no nested field.
 _INTERRUPTED = '\n  "status": "interrupted",'
 _RUNNING = '\n  "status": "running",'.ljust(len(_INTERRUPTED))
-_LARGEST_SIDE = 4096  # of an image, as in the setting image_size
+MAX_HISTORY_BYTES = 64 * 2**20
+MAX_DIGESTS = 2**22
+_MAX_EPOCHS = 10**6
+_MAX_NPY_HEADER = 1024
 _RESTORE = "restore it from a copy"
 
 
@@ -146,16 +127,19 @@ def mark_interrupted(directory: Path) -> None:
             file.write(_INTERRUPTED.encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a run; RefusedError where there is none."""
+def read_json(path: Path, max_bytes: int = MAX_METRICS_BYTES) -> dict[str, Any]:
+    """Read a JSON object of a run, which may be a stranger's; RefusedError where there is none that medjax could have written."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_bounded(path, max_bytes))
+    except RefusedError:
+        raise
     except FileNotFoundError as error:
         raise refuse(str(path), "not found", "name a run directory that `medjax train` made") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise refuse(str(path), f"cannot be read ({type(error).__name__})", _RESTORE) from error
     if not isinstance(value, dict):
         raise refuse(str(path), "does not hold a JSON object", _RESTORE)
+    require(plain, value, path)
     return value
 
 
@@ -165,20 +149,21 @@ def read_record(directory: Path) -> dict[str, Any]:
     The settings under `config` are checked by `config_checks.from_dict`.
     """
     path = directory / "run.json"
-    record = read_json(path)
-    for names, kinds in _RECORD_FIELDS.items():
-        value: Any = record
-        for name in names.split("."):
-            value = value.get(name, _MISSING) if isinstance(value, dict) else _MISSING
-        if value is _MISSING or not isinstance(value, kinds):
-            reason = f"has no {names}" if value is _MISSING else f"{names} is a {type(value).__name__}"
-            raise refuse(str(path), reason, _RESTORE)
-    shape, class_names = record["data"]["image_shape"], record["class_names"]
-    if len(shape) != 3 or not all(type(side) is int and 0 < side <= _LARGEST_SIDE for side in shape):
-        raise refuse(str(path), f"data.image_shape is {shape}", f"three numbers from 1 to {_LARGEST_SIDE}")
-    if not class_names or not all(isinstance(name, str) for name in class_names):
-        raise refuse(str(path), "class_names are no names", _RESTORE)
+    record = read_json(path, MAX_RECORD_BYTES)
+    require(RECORD, record, path)
+    names = record["class_names"]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise refuse(str(path), f"class_names has {twice} twice", _RESTORE)
     return record
+
+
+def read_metrics(directory: Path) -> dict[str, Any]:
+    """Read metrics.json of a run directory, as `read_record` reads run.json."""
+    path = directory / "metrics.json"
+    metrics = read_json(path)
+    require(METRICS, metrics, path)
+    return metrics
 
 
 def write_text(path: Path, text: str, *, root: Path | None = None) -> None:
@@ -205,14 +190,22 @@ def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def read_history(path: Path) -> list[dict[str, float]]:
     """The rows of history.csv; a value that was not finite reads as such. RefusedError where there is no row."""
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+        with (
+            open_bounded(path, MAX_HISTORY_BYTES) as file,
+            io.TextIOWrapper(file, "utf-8", newline="") as lines,
+        ):
+            rows = [{name: float(row[name]) for name in HISTORY_FIELDS} for row in csv.DictReader(lines)]
+    except RefusedError:
+        raise
     except FileNotFoundError as error:
         raise refuse(str(path), "not found", "train again") from error
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise refuse(str(path), f"cannot be read ({type(error).__name__})", _RESTORE) from error
     if not rows:
         raise refuse(str(path), "has no epoch", "train again")
+    for row in rows:
+        if not all(row[name].is_integer() and 0 <= row[name] < _MAX_EPOCHS for name in ("fold", "epoch")):
+            raise refuse(str(path), "has a fold or an epoch that is no number", _RESTORE)
     return rows
 
 
@@ -247,12 +240,23 @@ def write_digests(path: Path, digests: UInt8[np.ndarray, "n 32"]) -> None:
         np.save(file, np.unique(digests, axis=0), allow_pickle=False)
 
 
-def read_digests(path: Path) -> UInt8[np.ndarray, "n 32"]:
-    """Read the digests that `write_digests` wrote; RefusedError where the file cannot be read or holds anything else."""
+def read_digests(path: Path, at_most: int = MAX_DIGESTS) -> UInt8[np.ndarray, "n 32"]:
+    """Read the digests that `write_digests` wrote, of at most so many images.
+
+    RefusedError where the file cannot be read or holds anything else. What its header claims is compared with its size
+    before anything is allocated.
+    """
     try:
-        digests = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        stream = io.BytesIO(read_bounded(path, 32 * min(at_most, MAX_DIGESTS) + _MAX_NPY_HEADER))
+        if npy.read_magic(stream) != (1, 0):
+            raise ValueError("not written by write_digests")
+        shape, is_fortran, dtype = npy.read_array_header_1_0(stream)
+    except RefusedError:
+        raise
+    # NumPy evaluates the header as a Python literal, which fails in many ways.
+    except Exception as error:
         raise refuse(str(path), f"cannot be read ({type(error).__name__})", _RESTORE) from error
-    if not isinstance(digests, np.ndarray) or digests.dtype != np.uint8 or digests.shape[1:] != (32,):
+    content = stream.read()
+    if is_fortran or dtype != np.uint8 or shape[1:] != (32,) or len(content) != shape[0] * 32:
         raise refuse(str(path), "does not hold digests of images", _RESTORE)
-    return digests
+    return np.frombuffer(content, np.uint8).reshape(-1, 32)

@@ -19,9 +19,15 @@ HEADER = ["id", "split", "fold", "repeat", "label", "predicted", "p_a", "p_b"]
 def write_run(directory, rows, *, class_names=("a", "b"), fingerprint="f", groups=None, config=None):
     """A run that only says of each image (id, split, repeat, label, predicted)."""
     directory.mkdir()
-    data = {"name": "set", "path": "set", "n": len(rows), "image_shape": [8, 8, 1], "is_synthetic": False}
+    data = {"name": "set", "path": "set", "n": len(rows), "image_shape": [28, 28, 1], "is_synthetic": False}
     record = {
-        **dict.fromkeys(("job", "command", "status", "started", "strategy"), "train"),
+        **{
+            "job": "train",
+            "command": "medjax train set",
+            "status": "done",
+            "started": "now",
+            "strategy": "loop",
+        },
         **{"versions": {}, "machine": {}, "resumptions": []},
         "model": {"name": "cnn", "source": "medjax", "settings": {}, "parameters": 3},
         "class_names": class_names,
@@ -64,7 +70,7 @@ def test_ids_with_line_ends_and_formulas_are_one_image_each(tmp_path):
 
 def test_the_difference_is_second_less_first(tmp_path):
     first = write_run(tmp_path / "first", rows_of("a" * 50 + "b" * 50))
-    second = write_run(tmp_path / "second", rows_of("a" * 80 + "b" * 20), fingerprint="g")
+    second = write_run(tmp_path / "second", rows_of("a" * 80 + "b" * 20), fingerprint="e")
     compared = compare_runs(first, second)
     assert compared["difference"] == pytest.approx(0.3)
     assert 0 < compared["ci95"][0] < 0.3 < compared["ci95"][1]
@@ -114,8 +120,8 @@ def test_groups_are_the_units_where_they_are_at_hand(tmp_path, is_there):
     path = tmp_path / "groups.csv"
     if is_there:
         path.write_text("id,group\n" + "".join(f"{i}.png,{i // 2}\n" for i in range(60)))
-    config = dataclasses.asdict(TrainConfig(data=DataConfig(groups=str(path))))
-    options = {"groups": {"n": 30, "fingerprint": "x", "sources": ["user"]}, "config": config}
+    config = asdict(TrainConfig(data=DataConfig(groups=str(path))))
+    options = {"groups": {"sources": ["user"], "n": 30, "fingerprint": "0a"}, "config": config}
     first = write_run(tmp_path / "first", rows_of("ab" * 20), **options)
     second = write_run(tmp_path / "second", rows_of("aabb" * 10), **options)
     compared = compare_runs(first, second)

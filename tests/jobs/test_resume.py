@@ -120,6 +120,25 @@ def test_every_difference_is_named(tmp_path):
         require_same_job(tmp_path, record_of(), "crossval", CrossvalConfig())
 
 
+def test_a_command_of_a_stranger_is_quoted_so_that_it_can_be_pasted(tmp_path):
+    for command, shown in (
+        ("medjax train x; rm -rf ~", "medjax train 'x;' rm -rf '~'"),
+        ("rm -rf ~", "the same call"),
+        ("medjax 'train", "the same call"),
+    ):
+        record = {**record_of(), "command": command}
+        with pytest.raises(RefusedError) as caught:
+            require_same_job(tmp_path, record, "train", dataclasses.replace(CONFIG, seed=4))
+        assert f"(repeat what began it: {shown})" in str(caught.value)
+
+
+def test_a_configuration_of_a_stranger_is_checked_before_it_is_compared(tmp_path):
+    record = record_of()
+    record["config"]["epochs"] = "3"
+    with pytest.raises(RefusedError, match="--epochs: '3' is not a whole number"):
+        require_same_job(tmp_path, record, "train", CONFIG)
+
+
 def test_more_epochs_continue_where_no_schedule_depends_on_them(tmp_path):
     longer = dataclasses.replace(CONFIG, epochs=9)
     require_same_job(tmp_path, record_of(), "train", longer)

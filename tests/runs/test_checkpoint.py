@@ -1,5 +1,6 @@
 """Checkpoints come back bit for bit, or not at all."""
 
+import os
 import subprocess
 import sys
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from medjax.runs.checkpoint import (
     delete_checkpoint,
     list_checkpoints,
     load_checkpoint,
+    require_facts,
     save_checkpoint,
     verify_checkpoint,
 )
@@ -144,6 +146,48 @@ def test_without_a_manifest_there_is_no_checkpoint(saved):
 def test_a_checkpoint_of_another_shape_is_refused_by_name(saved):
     with pytest.raises(RefusedError, match="cannot be read as 'nothing'"):
         load_checkpoint(saved, "nothing")
+
+
+def test_facts_are_saved_under_the_checksums_of_the_arrays(tmp_path):
+    directory, facts = tmp_path / "epoch_0001", {"class_names": ["Katze", "Größe"], "n": 3}
+    save_checkpoint(directory, make_items(), facts)
+    load_checkpoint(directory, "parameters")
+    require_facts(directory, facts, "run.json")
+    for other in ({**facts, "class_names": ["Größe", "Katze"]}, {"n": 3}, {**facts, "more": 1}):
+        with pytest.raises(
+            RefusedError, match=r"^run\.json: (class_names|more) is not what .*epoch_0001 was saved"
+        ):
+            require_facts(directory, other, "run.json")
+    (directory / "facts.json").write_text('{"n": 3}')
+    with pytest.raises(RefusedError, match=r"facts\.json: is damaged"):
+        load_checkpoint(directory, "parameters")
+    for content in ("[]", "{", "[" * 100_000):
+        (directory / "facts.json").write_text(content)
+        with pytest.raises(RefusedError, match=r"facts\.json"):
+            require_facts(directory, facts, "run.json")
+
+
+def test_links_and_special_files_are_refused_unopened(saved):
+    data = max(files_of(saved), key=lambda path: path.stat().st_size)
+    content = data.read_bytes()
+    data.rename(saved.parent / "elsewhere")
+    for make in (lambda: data.symlink_to(saved.parent / "elsewhere"), lambda: os.mkfifo(data)):
+        make()
+        with pytest.raises(RefusedError, match="is a link or a special file"):
+            load_checkpoint(saved, "state")
+        data.unlink()
+    data.write_bytes(content)
+    saved.rename(saved.parent / "moved")
+    saved.symlink_to(saved.parent / "moved")
+    with pytest.raises(RefusedError, match="is a symbolic link"):
+        load_checkpoint(saved, "state")
+
+
+def test_a_checkpoint_far_larger_than_its_network_is_refused_unread(saved):
+    with (saved / "state" / "extra").open("wb") as file:
+        file.truncate(20 * 2**30)
+    with pytest.raises(RefusedError, match=r"holds 21,474,.* bytes, more than the .* this network may need"):
+        load_checkpoint(saved, "state", make_items()["state"])
 
 
 def test_a_deleted_checkpoint_is_gone(saved):

@@ -1,5 +1,6 @@
 import copy
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -14,8 +15,12 @@ from medjax.runs.directory import (
     create_run_dir,
     make_numbered,
     mark_interrupted,
+    read_digests,
+    read_history,
     read_json,
+    read_metrics,
     read_record,
+    write_digests,
     write_history,
     write_json,
     write_predictions,
@@ -54,7 +59,15 @@ def test_json_is_written_whole_and_without_nan(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", "\udc80"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[1]", "\udc80", "[" * 100_000, '{"a": NaN}', '{"a": 1e999}', '{"a": "\\ud800"}'),
+        '{"a": 99999999999999999999}',
+        f'{{"a": {"9" * 5000}}}',
+        '{"a":' + "[" * 40 + "]" * 40 + "}",
+    ],
+)
 def test_json_that_cannot_be_read_is_refused_by_name(tmp_path, content):
     path = tmp_path / "run.json"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
@@ -65,7 +78,13 @@ def test_json_that_cannot_be_read_is_refused_by_name(tmp_path, content):
 
 
 RECORD = {
-    **dict.fromkeys(("job", "command", "status", "started", "strategy"), "text"),
+    **{
+        "job": "train",
+        "command": "medjax train pets",
+        "status": "done",
+        "started": "now",
+        "strategy": "loop",
+    },
     **{name: {} for name in ("config", "versions", "machine")},
     "resumptions": [],
     "class_names": ["cat", "dog"],
@@ -92,11 +111,17 @@ def test_the_record_of_a_run_is_read_as_it_was_written(tmp_path):
     [
         *((name, None, name) for name in RECORD),
         *((f"{block}.{name}", None, name) for block in ("data", "model") for name in RECORD[block]),
-        ("class_names", [1, 2], "class_names are no names"),
-        ("class_names", [], "class_names are no names"),
-        ("data.image_shape", [28, 28], r"image_shape is \[28, 28\]"),
-        ("data.image_shape", [10**9, 28, 1], "three numbers from 1 to 4096"),
-        ("data.image_shape", [28.0, 28, 1], "three numbers"),
+        ("class_names", ["cat", 2], r"class_names\[1\] is 2, no text"),
+        ("class_names", [], "class_names has 0 values"),
+        ("class_names", ["cat", "cat"], "class_names has cat twice"),
+        ("data.image_shape", [28, 28], r"data\.image_shape has 2 values"),
+        ("data.image_shape", [10**9, 28, 1], r"data\.image_shape\[0\] is 1000000000, not 1 to 4096"),
+        ("data.image_shape", [28.0, 28, 1], r"data\.image_shape\[0\] is 28\.0, no whole number"),
+        ("data.n", 10**12, r"data\.n is 1000000000000, not 1 to"),
+        ("data.n", True, r"data\.n is True, no whole number"),
+        ("data.fingerprint", "xyz", r"data\.fingerprint is 'xyz'"),
+        ("model.source", "pickle", r"model\.source is 'pickle', not medjax"),
+        ("machine", [], r"machine is \[\], no object"),
     ],
 )
 def test_a_record_that_lacks_a_field_or_holds_another_kind_is_refused(tmp_path, names, value, message):
@@ -110,6 +135,69 @@ def test_a_record_that_lacks_a_field_or_holds_another_kind_is_refused(tmp_path, 
     write_json(tmp_path / "run.json", record)
     with pytest.raises(RefusedError, match=rf"run\.json: .*{message}"):
         read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "reader", [read_record, read_metrics, lambda path: read_history(path / "history.csv")]
+)
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "huge"])
+def test_only_a_regular_file_of_a_bounded_size_is_opened(tmp_path, reader, kind):
+    for name in ("run.json", "metrics.json", "history.csv"):
+        path = tmp_path / name
+        if kind == "link":
+            path.symlink_to("/dev/zero")
+        elif kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            with path.open("wb") as file:
+                file.truncate(20 * 2**30)  # of holes
+    reason = {"link": "is a symbolic link", "huge": "has 21,474,836,480 bytes, more than"}
+    with pytest.raises(RefusedError, match=reason.get(kind, "is not a regular file")):
+        reader(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ({"test": []}, r"test is \[\], no object"),
+        ({"test": {"n": 3}}, r"test\.errors is missing"),
+        ({"folds": [{"fold": 0, "diverged": "no"}]}, r"folds\[0\]\.diverged is 'no', no true or false"),
+    ],
+)
+def test_metrics_that_no_run_has_are_refused(tmp_path, metrics, message):
+    write_json(tmp_path / "metrics.json", metrics)
+    with pytest.raises(RefusedError, match=rf"metrics\.json: {message}"):
+        read_metrics(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["fold,epoch\n0,0\n", "x", "{header}\n1,2\n", "{header}\n0.5,0,1,1,1,1,1,1\n"]
+)
+def test_a_history_that_no_run_has_is_refused(tmp_path, text):
+    (tmp_path / "history.csv").write_text(text.replace("{header}", ",".join(HISTORY_FIELDS)))
+    with pytest.raises(RefusedError, match=r"history\.csv: "):
+        read_history(tmp_path / "history.csv")
+
+
+def test_digests_are_read_as_they_were_written(tmp_path):
+    digests = np.arange(96, dtype=np.uint8).reshape(3, 32)
+    write_digests(tmp_path / "digests.npy", digests)
+    assert np.array_equal(read_digests(tmp_path / "digests.npy"), digests)
+    with pytest.raises(RefusedError, match="bytes, more than the"):
+        read_digests(tmp_path / "digests.npy", at_most=-30)
+
+
+@pytest.mark.parametrize(
+    "shape", ["(40000000000000, 32)", "(3, 33)", "(96,)", "(-1, 32)", "(3, 32, 1)", "3", "x"]
+)
+def test_a_digest_file_that_claims_another_shape_is_refused(tmp_path, shape):
+    path = tmp_path / "digests.npy"
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + header.encode() + bytes(96))
+    with pytest.raises(RefusedError, match=r"digests\.npy: (does not hold|cannot be read)"):
+        read_digests(path)
 
 
 def test_history_has_the_agreed_columns(tmp_path):

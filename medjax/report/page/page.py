@@ -15,18 +15,22 @@ from markupsafe import Markup
 from PIL import Image
 
 from medjax.errors import counted, described, listed, printable, refuse
+from medjax.files import read_bounded
 from medjax.report import headline, wording
 from medjax.report.command import shown_command
 from medjax.report.page.calibration import calibration_findings, calibration_rows, training_effects
 from medjax.report.page.checklist import fill_checklist
 from medjax.report.page.measures import describe_measures
 from medjax.runs.directory import read_history, read_json, write_text
+from medjax.runs.formats import MAX_RECORD_BYTES
 
 FIGURE_SCALE = 96 / 160
 """CSS pixels per figure pixel: `plots.save_figure` draws 160 pixels an inch, a page has 96."""
 
 TEMPLATES = {"train": "holdout.html.jinja", "crossval": "crossval.html.jinja"}
 """Template for each job."""
+
+MAX_FIGURE_BYTES = 32 * 2**20
 
 PARTS = ("pooled", "test", "val", "train")
 """Parts that metrics.json may hold scores of, in the order of the page."""
@@ -72,7 +76,7 @@ def render_page(run_dir: Path, status: str | None = None, failures: Mapping[str,
     missing. What is missing or fails is left out with a note, and one warning names it. Raises RefusedError if one of the
     other files is missing or cannot be read, or if the job has no report.
     """
-    run = read_json(run_dir / "run.json")
+    run = read_json(run_dir / "run.json", MAX_RECORD_BYTES)
     run["status"] = run["status"] if status is None else status
     metrics = read_json(run_dir / "metrics.json")
     history = read_history(run_dir / "history.csv")
@@ -206,7 +210,7 @@ def _lowest_loss(history: list[dict[str, float]]) -> dict[str, float] | None:
 
 
 def _embed(path: Path) -> Figure:
-    content = path.read_bytes()
+    content = read_bounded(path, MAX_FIGURE_BYTES)
     try:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             width, height = image.size

@@ -1,0 +1,122 @@
+"""What the files of a run may hold, and how large each may be: run.json and metrics.json."""
+
+import math
+import string
+
+from medjax.runs.schema import fields, flag, items, number, optional, plain, table, text, whole
+
+MAX_IMAGES = 10**8
+MAX_CLASSES = 10**4
+LARGEST_SIDE = 4096
+"""Pixels a side of an image, as in the setting image_size."""
+MAX_RECORD_BYTES = 16 * 2**20
+"""Of run.json: that of a thousand classes takes a twentieth."""
+MAX_METRICS_BYTES = 32 * 2**20
+"""Of metrics.json, whose confusion matrices grow with the square of the number of classes."""
+
+_DIGEST = text(at_most=64, characters="0123456789abcdef")
+_WORD = text(at_most=100)
+_LINE = text(at_most=10_000)
+_COUNT = whole(0, MAX_IMAGES)
+_SHARE = optional(number(0, 1))
+_WORDS = table(optional(_LINE), at_most=100)
+_MACHINE = table(plain, at_most=100)
+_INTERVAL = optional(items(number(), at_least=2, at_most=2))
+
+_RESUMPTION = fields({"started": _WORD, "command": _LINE, "versions": _WORDS, "machine": _MACHINE})
+_GROUPS = fields({"sources": items(_WORD, at_most=10), "n": whole(1, MAX_IMAGES), "fingerprint": _DIGEST})
+_LEVEL = whole(0, 2**16 - 1)
+_WINDOW = fields({"low": _LEVEL, "high": _LEVEL, "levels": whole(1, 256)})
+_SIZE = items(whole(1, 2**17), at_least=2, at_most=2)
+_PAIR_OF_SIZES = items(_SIZE, at_least=2, at_most=2)
+_LAYER = fields({"layer": _LINE, "parameters": whole(0)})
+
+RECORD = fields(
+    {
+        "job": text(choices=("train", "crossval")),
+        "command": text(at_most=10**6),
+        "status": text(at_most=100, characters=string.ascii_lowercase + " -"),
+        "started": _WORD,
+        "strategy": text(choices=("loop", "map", "vmap", "devices")),
+        "config": table(plain, at_most=1000),  # `config_checks.from_dict` does the rest
+        "resumptions": items(_RESUMPTION, at_most=10_000),
+        "class_names": items(text(at_most=1000), at_least=1, at_most=MAX_CLASSES),
+        "versions": _WORDS,
+        "machine": _MACHINE,
+        "data": fields(
+            {
+                "name": text(at_most=1000),
+                "path": optional(_LINE),
+                "fingerprint": _DIGEST,
+                "n": whole(1, MAX_IMAGES),
+                "image_shape": items(whole(1, LARGEST_SIDE), at_least=3, at_most=3),
+                "is_synthetic": flag,
+                "groups": optional(_GROUPS),
+                "window": optional(_WINDOW),
+                "source_sizes": optional(_PAIR_OF_SIZES),
+            },
+            {
+                "parts": _LINE,
+                "counts": table(table(_COUNT)),
+                "loading": table(plain),
+                "leakage": table(plain),
+            },
+        ),
+        "model": fields(
+            {
+                "name": _LINE,
+                "source": text(choices=("medjax", "import", "python")),
+                "settings": table(plain, at_most=1000),
+                "parameters": whole(0),
+            },
+            {"layers": items(_LAYER, at_most=10**5)},
+        ),
+    },
+    {"medjax": _WORD, "seed": whole(0, 2**32 - 1)},
+)
+"""run.json; the settings under `config` are checked by `config_checks.from_dict`."""
+
+_SCORES = fields(
+    {
+        "n": _COUNT,
+        "errors": _COUNT,
+        "accuracy": number(0, 1),
+        "loss": optional(number(0)),
+        "accuracy_ci95": _INTERVAL,
+        "accuracy_ci95_grouped": _INTERVAL,
+        "leading_ci95": text(choices=("accuracy_ci95", "accuracy_ci95_grouped")),
+        "balanced_accuracy": number(0, 1),
+        "balanced_accuracy_ci95": _INTERVAL,
+        "largest_class": fields({"name": text(at_most=1000), "share": number(0, 1), "gain_ci95": _INTERVAL}),
+        "never_predicted": items(text(at_most=1000), at_most=MAX_CLASSES),
+        "bootstrap": fields({"unit": text(choices=("image", "group")), "units": whole(1, MAX_IMAGES)}),
+        "per_class": table(fields({"n": _COUNT}), at_most=MAX_CLASSES),
+    },
+    {
+        "macro_f1": _SHARE,
+        "auc": _SHARE,
+        "auc_ci95": _INTERVAL,
+        "confusion_matrix": items(items(_COUNT, at_most=MAX_CLASSES), at_most=MAX_CLASSES),
+    },
+)
+_FOLD = fields(
+    {"fold": whole(0, 10**6), "diverged": flag},
+    {
+        "repeat": whole(0, 10**6),
+        "n": optional(_COUNT),
+        "errors": optional(_COUNT),
+        "accuracy": _SHARE,
+        "loss": optional(number(0)),
+        "epochs": whole(0),
+    },
+)
+METRICS = fields(
+    {},
+    {
+        **dict.fromkeys(("test", "val", "train", "pooled", "official_test"), optional(_SCORES)),
+        "folds": items(_FOLD, at_most=10**5),
+        "mean": optional(table(optional(number()))),
+        "seconds": table(number(0, math.inf)),
+    },
+)
+"""metrics.json."""

@@ -1,0 +1,23 @@
+"""What every run writes is what the formats allow."""
+
+import json
+
+import pytest
+
+from medjax.runs.formats import MAX_METRICS_BYTES, MAX_RECORD_BYTES, METRICS, RECORD
+
+
+@pytest.mark.parametrize("fixture", ["trained_run", "crossval_run"])
+def test_a_run_writes_what_may_be_read(request, fixture):
+    directory = request.getfixturevalue(fixture).directory
+    for name, check, limit in (("run", RECORD, MAX_RECORD_BYTES), ("metrics", METRICS, MAX_METRICS_BYTES)):
+        path = directory / f"{name}.json"
+        assert check(json.loads(path.read_text())) is None
+        assert path.stat().st_size < limit / 100
+
+
+def test_the_field_that_is_wrong_is_named(trained_run):
+    record = json.loads((trained_run.directory / "run.json").read_text())
+    record["data"]["counts"]["train"]["Hand"] = -1
+    fault = RECORD(record)
+    assert (fault.where, fault.reason) == (".data.counts.train.Hand", "is -1, not 0 to 100000000")
