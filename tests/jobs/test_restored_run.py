@@ -65,7 +65,7 @@ def test_images_of_16_bits_are_refused_by_what_the_model_was_trained_on(trained_
     (tmp_path / name).mkdir()
     path = tmp_path / name / "deep.png"
     Image.fromarray(np.full((64, 64), 4000, np.uint16)).save(path)
-    remedy = r"deep.png: has 16 bits per sample \(the model was trained on 8-bit images: convert these the same way\)"
+    remedy = r"deep.png: has 16 bits per sample \(the model was trained on 8-bit images: convert these the same way, "
     with pytest.raises(RefusedError, match=remedy):
         trained_run.predict([path])
     with pytest.raises(RefusedError, match=remedy):
