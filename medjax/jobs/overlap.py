@@ -1,7 +1,8 @@
 """Which images of other data are those of a run, by their pixels and their names."""
 
 import csv
-import stat
+import io
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from jaxtyping import Bool
 
 from medjax.csv_text import read_csv, write_csv
 from medjax.errors import refuse
+from medjax.files import open_regular
 from medjax.jobs.outside_range import COLUMN
 from medjax.records import Dataset, Names
 from medjax.runs import directory as run_files
@@ -20,7 +22,8 @@ OWN = "images.csv"
 """File in a run directory: id and sha256 of the full-size pixels of each of its images, trained on or not."""
 MISSING_NAMED = 20
 """Images of the run that the data lack and that metrics.json names; images.csv beside it names all of them."""
-_MAX_BYTES = 2**30  # of images.csv; a million images need a tenth of this
+_MAX_BYTES = 256 * 2**20  # of images.csv; a million images need half of this
+_DIGEST_DIGITS = 64
 _KINDS = ("trained", "held_back", "changed", "new")
 
 
@@ -50,7 +53,10 @@ class Overlap(NamedTuple):
 def write_own_images(directory: Path, dataset: Dataset) -> None:
     """Write ids and digests of all images of a run."""
     digests = dataset.digests.tobytes().hex()
-    rows = ((str(id), digests[64 * row : 64 * (row + 1)]) for row, id in enumerate(dataset.ids))
+    rows = (
+        (str(id), digests[_DIGEST_DIGITS * row : _DIGEST_DIGITS * (row + 1)])
+        for row, id in enumerate(dataset.ids)
+    )
     run_files.write_text(directory / OWN, write_csv([("id", "sha256"), *rows]))
 
 
@@ -92,15 +98,21 @@ def write_kinds(
 
 
 def _read_own_images(path: Path) -> dict[str, str]:
-    """Digest of each image of a run in hexadecimal, by its id."""
+    """Digest of each image of a run in hexadecimal, by its id; RefusedError for what may be a stranger's and is no such list."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
-            raise ValueError(path)
-        with path.open(encoding="utf-8", newline="") as lines:
-            own = {row["id"]: row["sha256"] for row in read_csv(lines)}
+        with open_regular(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as lines:
+            if os.fstat(file.fileno()).st_size > _MAX_BYTES:
+                raise ValueError("too large")
+            own = {row["id"]: _require_digest(row["sha256"]) for row in read_csv(lines)}
         if not own:
-            raise ValueError(path)
+            raise ValueError("empty")
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise refuse(path, f"cannot be read ({type(error).__name__})", "restore it from a copy") from error
     return own
+
+
+def _require_digest(text: str) -> str:
+    # The length also bounds the number of rows, and so the memory that they take.
+    if len(text) != _DIGEST_DIGITS or text.strip("0123456789abcdef"):
+        raise ValueError("no digest")
+    return text
