@@ -28,6 +28,7 @@ MOST_MEASURED = 10_000
 """Of more training images so many are measured, evenly spaced."""
 _PIXELS_TOGETHER = 2**22
 _DECIMALS = 4
+_LARGEST = 1e9  # of a bound; NaN is not below it
 
 Statistics = Mapping[str, Float32[np.ndarray, "measured"]]
 
@@ -77,7 +78,7 @@ def require_ranges(name: str, value: object) -> Ranges:
         raise refuse(name, "are no ranges of statistics", "restore it from a copy")
     for each in value.values():
         is_pair = isinstance(each, list | tuple) and len(each) == 2
-        if not (is_pair and all(type(bound) in (int, float) and math.isfinite(bound) for bound in each)):
+        if not (is_pair and all(type(bound) in (int, float) and abs(bound) < _LARGEST for bound in each)):
             raise refuse(name, "are no ranges of finite numbers", "restore it from a copy")
     return {statistic: (float(low), float(high)) for statistic, (low, high) in value.items()}
 

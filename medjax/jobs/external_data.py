@@ -63,12 +63,12 @@ def keep_external(
     of the external ones are; `outside_training_range`, how many lie `outside` in some statistic, and in each; and the
     `directory` of the files. Warns where most images are the run's own.
     """
+    require_no_links(directory)
     seen = find_trained(directory, dataset)
     new, old = (predictions.take(mask[predictions.indices]) for mask in (~seen, seen))
     overlap = find_overlap(directory, dataset, seen)
     is_held_back = overlap.kinds[new.indices] == "held_back"
     unseen = new.take(~is_held_back) if is_held_back.any() else None
-    require_no_links(directory)
     with open_folder(directory / "external", root=directory, create=True) as external:
         folder = run_files.make_numbered(external, run_files.file_name(dataset.name))
     scores = {

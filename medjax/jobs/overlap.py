@@ -21,7 +21,8 @@ OWN = "images.csv"
 """File in a run directory: id and sha256 of the full-size pixels of each of its images, trained on or not."""
 MISSING_NAMED = 20
 """Images of the run that the data lack and that metrics.json names; images.csv beside it names all of them."""
-_MAX_BYTES = 2**30  # of images.csv; a million images need a tenth of this
+_MAX_BYTES = 256 * 2**20  # of images.csv; a million images need half of this
+_DIGEST_DIGITS = 64
 _KINDS = ("trained", "held_back", "changed", "new")
 
 
@@ -51,7 +52,10 @@ class Overlap(NamedTuple):
 def write_own_images(directory: Path, dataset: Dataset) -> None:
     """Write ids and digests of all images of a run."""
     digests = dataset.digests.tobytes().hex()
-    rows = ((str(id), digests[64 * row : 64 * (row + 1)]) for row, id in enumerate(dataset.ids))
+    rows = (
+        (str(id), digests[_DIGEST_DIGITS * row : _DIGEST_DIGITS * (row + 1)])
+        for row, id in enumerate(dataset.ids)
+    )
     run_files.write_text(directory / OWN, write_csv([("id", "sha256"), *rows]))
 
 
@@ -93,12 +97,19 @@ def write_kinds(
 
 
 def _read_own_images(path: Path) -> dict[str, str]:
-    """Digest of each image of a run in hexadecimal, by its id."""
+    """Digest of each image of a run in hexadecimal, by its id; RefusedError for what may be a stranger's and is no such list."""
     try:
         with open_bounded(path, _MAX_BYTES) as file, io.TextIOWrapper(file, "utf-8", newline="") as lines:
-            own = {row["id"]: row["sha256"] for row in read_csv(lines)}
+            own = {row["id"]: _require_digest(row["sha256"]) for row in read_csv(lines)}
         if not own:
-            raise ValueError(path)
+            raise ValueError("empty")
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise refuse(path, f"cannot be read ({type(error).__name__})", "restore it from a copy") from error
     return own
+
+
+def _require_digest(text: str) -> str:
+    # The length also bounds the number of rows, and so the memory that they take.
+    if len(text) != _DIGEST_DIGITS or text.strip("0123456789abcdef"):
+        raise ValueError("no digest")
+    return text

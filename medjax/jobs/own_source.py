@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medjax.data.reading.sources import source_suffix
-from medjax.errors import RefusedError, refuse
+from medjax.errors import RefusedError, command_line, refuse
 
 # Of files and folders beside the images of a data set, such as masks and notes, there are a few for each.
 _ENTRIES_AN_IMAGE, _MORE_ENTRIES, _MOST_ENTRIES = 20, 10_000, 500_000
@@ -21,7 +21,7 @@ def own_source(directory: Path, record: Mapping[str, Any]) -> str:
         raise refuse(str(directory), "its data were given in Python", "give them again: evaluate(data)")
     if record["data"]["is_synthetic"]:
         return "phantom"
-    remedy = f"say where it is: medjax evaluate {directory} DATA"
+    remedy = f"say where it is: {command_line(['medjax', 'evaluate', str(directory)])} DATA"
     if not Path(path).exists():
         raise refuse(path, "is not there any more", remedy)
     num_images = record["data"]["n"]

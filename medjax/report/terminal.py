@@ -73,7 +73,9 @@ def evaluation_lines(scores: Mapping[str, Any], record: Mapping[str, Any]) -> li
     shown = [name for name in _SCORED if scores.get(name)]
     lines = [_score_line(name, scores[name]) for name in shown]
     is_external = "directory" in scores
-    lines += _cautions([scores[name] for name in shown], None if is_external else record)
+    # What is new is a part of what is external, and may be a single image.
+    cautioned = [scores[name] for name in shown if name != "new"]
+    lines += _cautions(cautioned, None if is_external else record)
     if "overlap" in scores:  # external data
         lines.append(overlap(scores["overlap"]))
     if is_external:

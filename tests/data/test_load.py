@@ -29,6 +29,7 @@ from tests.sample_files import (
     small_set,
     snapshot,
     write_folder,
+    write_npz,
     write_tar,
     write_zip,
 )
@@ -174,20 +175,21 @@ def test_groups_of_folders_are_merged_with_duplicates_and_a_groups_file(tmp_path
     assert len(set(both.groups.tolist())) == 3
 
 
-def test_a_groups_file_in_the_folder_is_no_table_of_labels(tmp_path, monkeypatch):
+def test_a_groups_file_in_the_folder_is_no_table_of_labels(tmp_path):
     names = [f"{name}/{name}{i}.png" for name in ("cat", "dog") for i in range(4)]
     rows = "".join(f"{name.split('/')[1]},{i // 2}\n" for i, name in enumerate(names))
     tree = {name: png(i) for i, name in enumerate(names)}
     root = write_folder(tmp_path, {**tree, "groups.csv": b"id,group\n" + rows.encode()})
     with pytest.raises(RefusedError, match=r"groups\.csv: names the images"):
         load(root, PLAIN)
-    monkeypatch.setattr(sources, "read_groups", lambda path, ids, *_: ids)
-    assert load(root, DataConfig(groups=root / "groups.csv", cache=False)).counts.tables == 1
+    dataset = load(root, DataConfig(groups=root / "groups.csv", cache=False))
+    assert dataset.counts.tables == 1
+    assert dataset.groups.tolist() == [str(number // 2) for number in range(8)]
     assert load(root, DataConfig(ignore=("groups.csv",), cache=False)).counts.ignored == 1
 
 
 def test_labels_in_a_table_are_refused_before_anything_is_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(sources, "decode_listing", lambda *_: pytest.fail("decoded"))
     root = write_folder(tmp_path, {**small_set(), "meta.csv": b"image,dx\nx0,mel\n"})
     (root / "cat/0.png").rename(root / "cat/x0.png")
     with pytest.raises(RefusedError, match=r"meta\.csv: names the images in its rows, such as x0"):

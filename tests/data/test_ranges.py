@@ -71,7 +71,16 @@ def test_ranges_hold_the_training_images_and_no_value_of_one():
 
 
 @pytest.mark.parametrize(
-    "value", [None, [], {"mean": 3}, {"mean": [1]}, {"mean": [0, float("nan")]}, {"size": [0, 1]}]
+    "value",
+    [
+        None,
+        [],
+        {"mean": 3},
+        {"mean": [1]},
+        {"mean": [0, float("nan")]},
+        {"mean": [0, 10**400]},
+        {"size": [0, 1]},
+    ],
 )
 def test_what_a_stranger_wrote_is_checked(value):
     with pytest.raises(RefusedError, match=r"run\.json: data\.ranges: are no ranges"):

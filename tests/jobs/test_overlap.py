@@ -55,7 +55,9 @@ def test_the_same_images_under_other_classes_are_told_apart_from_others(run_dir)
     assert wording.overlap(overlap.describe()).endswith("missing of the run's 6: 0; ids or classes differ")
 
 
-@pytest.mark.parametrize("text", ["", "id\n1\n", "id,sha256\n1\n", None])
+@pytest.mark.parametrize(
+    "text", ["", "id\n1\n", "id,sha256\n1\n", f"id,sha256\n1,{'x' * 64}\n", "id,sha256\n1,ab\n", None]
+)
 def test_a_list_that_cannot_be_read_is_refused(run_dir, text):
     (run_dir / OWN).unlink()
     if text is not None:

@@ -57,7 +57,7 @@ def test_data_that_are_not_the_runs_are_scored_as_data_from_elsewhere(trained_ru
     assert scores["new"] is None
     id = gone.relative_to(changed).as_posix()
     assert scores["overlap"]["missing"] == {"n": 1, "named": [id]}
-    (line,) = [line for line in evaluation_lines(scores) if "the run's own" in line]
+    (line,) = [line for line in evaluation_lines(scores, trained_run.record) if "the run's own" in line]
     assert line.endswith(f"; new: 0; missing of the run's 120: 1 ({id})")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from medjax.config import DataConfig
-from medjax.data.load import load, load_images
+from medjax.data.load import load
+from medjax.data.load_images import load_images
 from medjax.data.reading.sources import (
     open_archive,
     open_source,

@@ -8,7 +8,8 @@ import zlib
 import pytest
 
 from medjax.config import DataConfig
-from medjax.data.load import load, load_images
+from medjax.data.load import load
+from medjax.data.load_images import load_images
 from medjax.data.reading.listing import Fault
 from medjax.data.reading.zip import open_zip
 from medjax.data.reading.zip_names import member_names
