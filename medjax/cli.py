@@ -80,7 +80,7 @@ def _read_as_trained(command: Command, arguments: Sequence[str]) -> Command:
     """The command; for one that restores a run, with the run's own way to read images as the default."""
     if not isinstance(command, Evaluate | Predict):
         return command
-    from medjax.jobs.restored_run import reading_settings
+    from medjax.jobs.run_images import reading_settings
 
     reading = reading_settings(command.run)
     commands = [

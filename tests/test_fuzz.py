@@ -20,7 +20,7 @@ import pytest
 
 import medjax
 from medjax.errors import RefusedError
-from medjax.jobs import restored_run
+from medjax.jobs import restored_network
 from medjax.jobs.compare import compare_runs
 from medjax.jobs.resume import unchanging_facts
 from tests.mutations import interrupt, mutate_directory, mutate_record, renew_manifests
@@ -42,14 +42,14 @@ def images(phantom_folder):
 def one_program(monkeypatch):
     """Networks and learners made once for each configuration, as compiling them takes most of the time."""
     made = functools.cache(lambda config, names, shape: make_network(config, None, names, shape))
-    make_network = restored_run.make_network
-    make_learner = restored_run.make_fold_learner
+    make_network = restored_network.make_network
+    make_learner = restored_network.make_fold_learner
     learners = functools.cache(lambda config, network: make_learner(config, network, []))
     monkeypatch.setattr(
-        restored_run, "make_network", lambda config, _, names, shape: made(config, tuple(names), shape)
+        restored_network, "make_network", lambda config, _, names, shape: made(config, tuple(names), shape)
     )
     monkeypatch.setattr(
-        restored_run, "make_fold_learner", lambda config, network, _: learners(config, network)
+        restored_network, "make_fold_learner", lambda config, network, _: learners(config, network)
     )
 
 

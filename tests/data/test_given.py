@@ -43,7 +43,7 @@ def kinds(given):
         (np.stack([RGB] * 2), [(10, 8, 3)] * 2),
         ([GRAY, RGB, np.stack([RGB] * 2)], [(10, 8, 1), (10, 8, 3), (10, 8, 3), (10, 8, 3)]),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,  # the texts of some hold addresses, which differ between processes
 )  # fmt: skip
 def test_each_is_taken_for_what_it_is(given, expected):
     assert kinds(given) == expected
@@ -80,7 +80,7 @@ def test_names_are_those_that_there_are(tmp_path):
         (np.zeros((0, 8), np.uint8), "images: are empty"),
         (np.zeros(8, np.uint8), "images: have shape (8,)"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_is_no_image_is_refused(given, reason):
     with pytest.raises(RefusedError) as refusal:

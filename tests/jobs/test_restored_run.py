@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import json
-import os
 import shutil
 
 import numpy as np
@@ -11,17 +10,14 @@ import pytest
 from PIL import Image
 
 import medjax
-from medjax.config import DataConfig, ReadingConfig, TrainConfig
-from medjax.csv_text import read_csv
+from medjax.config import DataConfig, ReadingConfig
 from medjax.data.load import load
 from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
-from medjax.jobs.restored_run import reading_settings
 from medjax.jobs.run_record import describe_groups
 from medjax.report.terminal import evaluation_lines
 from medjax.runs import checkpoint
 from tests.finished_runs import read_predictions
-from tests.sample_files import encode, write_folder
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
@@ -61,18 +57,6 @@ def test_data_that_are_not_the_runs_are_scored_as_data_from_elsewhere(trained_ru
     assert line.endswith(f"; new: 0; missing of the run's 120: 1 ({id})")
 
 
-def test_images_of_16_bits_are_refused_by_what_the_model_was_trained_on(trained_run, tmp_path):
-    name = trained_run.record["class_names"][0]
-    (tmp_path / name).mkdir()
-    path = tmp_path / name / "deep.png"
-    Image.fromarray(np.full((64, 64), 4000, np.uint16)).save(path)
-    remedy = r"deep.png: has 16 bits per sample \(the model was trained on 8-bit images: convert these the same way, "
-    with pytest.raises(RefusedError, match=remedy):
-        trained_run.predict([path])
-    with pytest.raises(RefusedError, match=remedy):
-        trained_run.evaluate(tmp_path)
-
-
 def test_predict_agrees_with_predictions_csv(trained_run, phantom_folder):
     rows = read_predictions(trained_run)[:10]
     paths = [phantom_folder / f"{row['id']}" for row in rows]
@@ -81,23 +65,6 @@ def test_predict_agrees_with_predictions_csv(trained_run, phantom_folder):
     for row, given in zip(rows, probabilities, strict=True):
         expected = [float(row[f"p_{name}"]) for name in trained_run.record["class_names"]]
         np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-7)
-
-
-def test_images_are_read_as_the_run_read_its_own_unless_told_otherwise(trained_run, phantom_folder):
-    reading = dataclasses.replace(reading_settings(trained_run.directory), ignore=("*1.png",), cache=False)
-    ids, _ = trained_run.predict([phantom_folder / "Hand"], reading=reading)
-    all_ids, _ = trained_run.predict([phantom_folder / "Hand"])
-    assert 0 < len(ids) < len(all_ids)
-    assert set(ids) == {id for id in all_ids if not id.endswith("1.png")}
-
-
-@pytest.mark.parametrize(
-    ("change", "flag"), [({"color": "rgb"}, "--color rgb"), ({"max_megapixels": -1.0}, "--max-m")]
-)
-def test_a_wrong_way_to_read_images_is_refused(trained_run, phantom_folder, change, flag):
-    reading = dataclasses.replace(reading_settings(trained_run.directory), **change)
-    with pytest.raises(RefusedError, match=flag):
-        trained_run.predict([phantom_folder / "Hand"], reading=reading)
 
 
 def test_an_image_is_taken_for_what_it_is(trained_run, phantom_folder):
@@ -178,66 +145,6 @@ def test_a_damaged_checkpoint_is_named_and_refused(trained_run, phantom_folder, 
         medjax.load_run(tmp_path / "run").evaluate()
 
 
-def changed(run, directory, change):
-    """A copy of a run whose run.json says something else."""
-    shutil.copytree(run.directory, directory)
-    record = json.loads((directory / "run.json").read_text())
-    change(record)
-    (directory / "run.json").write_text(json.dumps(record))
-    return medjax.load_run(directory)
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        (lambda record: record["class_names"].reverse(), "class_names"),
-        (lambda record: record["config"]["augmentation"].update(zoom=0.2), r"config\.augmentation\.zoom"),
-        (lambda record: record["data"].update(fingerprint="0a"), r"data\.fingerprint"),
-        (lambda record: record["config"].update(test_time_augmentation=3), r"config\.test_time_augmentation"),
-    ],
-)
-def test_what_never_changes_in_run_json_is_what_the_checkpoints_were_saved_with(
-    trained_run, phantom_folder, tmp_path, change, name
-):
-    with pytest.raises(RefusedError, match=rf"run\.json: {name} is not what .*epoch_0002 was saved with"):
-        changed(trained_run, tmp_path / "run", change).predict([phantom_folder / "Hand"])
-
-
-def test_more_epochs_asked_for_and_data_that_moved_leave_a_checkpoint_what_it_is(
-    trained_run, phantom_folder, tmp_path
-):
-    def change(record):
-        record["config"]["epochs"] = 9
-        record["config"]["data"]["cache"] = False
-        record["data"] |= {"path": "/moved", "name": "moved"}
-        record["status"] = "interrupted"
-
-    ids, _ = changed(trained_run, tmp_path / "run", change).predict([phantom_folder / "Hand"])
-    assert len(ids) == 20
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("-inf")])
-def test_parameters_that_are_not_finite_are_refused_on_load(trained_run, phantom_folder, tmp_path, number):
-    shutil.copytree(trained_run.directory, tmp_path / "run")
-    newest = checkpoint.list_checkpoints(tmp_path / "run" / "checkpoints" / "fold_00")[-1]
-    variables = checkpoint.load_checkpoint(newest, "variables")
-    state = checkpoint.load_checkpoint(newest, "state")
-    facts = json.loads((newest / "facts.json").read_text())
-    variables["parameters"]["features"]["block_0"]["bias"][3] = number
-    checkpoint.delete_checkpoint(newest)
-    checkpoint.save_checkpoint(newest, {"variables": variables, "state": state}, facts)
-    run = medjax.load_run(tmp_path / "run")
-    for ask in (run.evaluate, lambda: run.predict([phantom_folder / "Hand"])):
-        with pytest.raises(RefusedError, match=r"epoch_0002: parameters/features/block_0/bias holds numbers"):
-            ask()
-
-
-def test_a_network_that_no_memory_holds_is_refused(trained_run, phantom_folder, monkeypatch):
-    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 10}[name])
-    with pytest.raises(RefusedError, match="GB, more than half of this machine's memory"):
-        trained_run.predict([phantom_folder / "Hand"])
-
-
 def test_a_directory_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(RefusedError, match=r"run\.json: not found"):
         medjax.load_run(tmp_path)
@@ -291,100 +198,3 @@ def test_a_fold_that_diverged_is_neither_scored_nor_asked(crossval_run, phantom_
     with pytest.raises(RefusedError, match="fold 1 diverged"):
         diverged.predict([phantom_folder / "Hand"])
     assert diverged.evaluate(fold=2) == crossval_run.evaluate(fold=2)
-
-
-LEFT_OUT = "1 of 25 images cannot be used and are left out: a/bad.png"
-
-
-@pytest.fixture(scope="module")
-def deep_folder(tmp_path_factory):
-    """Two classes of images of 12 bits in 16, the second one darker; one image is damaged."""
-    random = np.random.default_rng(0)
-    tree = {
-        f"{name}/{n}.png": encode(random.integers(0, top, (9, 9)).astype(np.uint16))
-        for name, top in (("a", 4096), ("b", 900))
-        for n in range(12)
-    }
-    return write_folder(tmp_path_factory.mktemp("data") / "deep", {**tree, "a/bad.png": b"bad"})
-
-
-@pytest.fixture(scope="module")
-def deep_run(deep_folder, tmp_path_factory):
-    """A run over it, with the damaged image left out, and no page, which others draw."""
-    config = TrainConfig(
-        epochs=1,
-        augment=False,
-        baselines=False,
-        block_features=(4,),
-        hidden_units=0,
-        data=DataConfig(image_size=9, window="auto", skip_bad=True, max_bad=0.05),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medjax.jobs.pipeline.draw_report", lambda *_: None)
-        with pytest.warns(UserWarning, match=LEFT_OUT):
-            return medjax.train(deep_folder, config, run_dir=tmp_path_factory.mktemp("runs") / "deep")
-
-
-def test_a_run_lists_what_it_left_out_and_keeps_its_window(deep_run, deep_folder):
-    with (deep_run.directory / "skipped.csv").open(newline="", encoding="utf-8") as lines:
-        [row] = read_csv(lines)
-    assert row["id"] == "a/bad.png"
-    assert "not a PNG" in row["reason"]
-    assert "a/bad.png" in row["remedy"]
-    data = deep_run.record["data"]
-    assert (data["window"]["low"], data["window"]["high"]) == (0, 4095)
-    assert data["loading"]["bad"] == 1
-    assert data["n"] == 24
-    assert data["source_sizes"] == [[9, 9], [9, 9]]
-    with pytest.warns(UserWarning, match=LEFT_OUT):
-        assert deep_run.evaluate() == {"test": deep_run.metrics["test"]}
-
-
-def test_other_images_are_read_through_the_window_of_the_run(deep_run, deep_folder):
-    """A dark image alone, whose own bit depth is lower."""
-    row = next(row for row in read_predictions(deep_run) if row["id"].startswith("b/"))
-    expected = [float(row["p_a"]), float(row["p_b"])]
-    with pytest.warns(UserWarning, match="gray levels left, read from 0 to 4095"):
-        _, [alone] = deep_run.predict([deep_folder / row["id"]])
-    np.testing.assert_allclose(alone, expected, rtol=1e-4, atol=1e-6)
-    reading = dataclasses.replace(reading_settings(deep_run.directory), window=(0, 1023))
-    _, [brighter] = deep_run.predict([deep_folder / row["id"]], reading=reading)
-    assert np.abs(brighter - expected).max() > 1e-3
-
-
-def test_a_run_of_eight_bits_takes_sixteen_by_a_choice_of_its_user(trained_run, deep_folder):
-    paths = [deep_folder / "a/1.png", deep_folder / "b/1.png"]
-    with pytest.raises(RefusedError, match="16 bits per sample"):
-        trained_run.predict(paths)
-    assert len(trained_run.predict(paths, reading=ReadingConfig(window="auto"))[0]) == 2
-
-
-def test_external_data_list_what_was_left_out(deep_run, deep_folder, tmp_path):
-    shutil.copytree(deep_run.directory, tmp_path / "run")
-    shutil.copytree(deep_folder, tmp_path / "elsewhere")
-    (tmp_path / "elsewhere/a/1.png").unlink()
-    run = medjax.load_run(tmp_path / "run")
-    with (
-        pytest.warns(UserWarning, match="elsewhere: 1 of 24 images"),
-        pytest.warns(UserWarning, match="elsewhere: these are no data from elsewhere"),
-    ):
-        scores = run.evaluate(tmp_path / "elsewhere")
-    text = (tmp_path / "run/external/elsewhere-000/skipped.csv").read_text()
-    assert "a/bad.png" in text
-    assert scores["directory"].endswith("elsewhere-000")
-
-
-def test_images_that_cannot_be_used_are_left_out_where_a_list_is_given(deep_run, deep_folder):
-    left_out = []
-    ids, each = deep_run.predict_folds([deep_folder / "a", "missing.png"], left_out=left_out)
-    assert len(ids) == each.shape[1] == 12
-    assert [problem.name for problem in left_out] == ["missing.png", f"{deep_folder}/a/bad.png"]
-
-
-@pytest.mark.parametrize(
-    "window", [[0, 4095], {}, {"low": "0", "high": 9}, {"low": 9, "high": 9}, {"low": 0, "high": 65536}]
-)
-def test_a_window_that_is_none_is_refused(deep_run, deep_folder, window):
-    record = {**deep_run.record, "data": {**deep_run.record["data"], "window": window}}
-    with pytest.raises(RefusedError, match=r"run\.json: data\.window is not a window"):
-        dataclasses.replace(deep_run, record=record).predict([deep_folder / "a/1.png"])
