@@ -1,6 +1,5 @@
 """A run from its directory alone: evaluate and predict."""
 
-import copy
 import dataclasses
 import json
 import shutil
@@ -10,11 +9,10 @@ import pytest
 from PIL import Image
 
 import medjax
-from medjax.config import DataConfig, ReadingConfig
+from medjax.config import DataConfig, ReadingConfig, TrainConfig
 from medjax.data.load import load
 from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
-from medjax.jobs.run_record import describe_groups
 from medjax.report.terminal import evaluation_lines
 from medjax.runs import checkpoint
 from tests.finished_runs import read_predictions
@@ -117,21 +115,22 @@ def test_labels_and_pixels_are_evaluated_as_data_from_elsewhere(trained_run, tmp
         trained_run.evaluate(images)
 
 
-def test_a_run_with_groups_is_scored_again_after_their_file_has_moved(trained_run, phantom_folder, tmp_path):
-    dataset = load(phantom_folder)
-    rows = [f"{id},P{number // 2}" for number, id in enumerate(dataset.ids)]
-    (tmp_path / "moved.csv").write_text("\n".join(["scan;patient", *rows]).replace(",", ";"))
+def test_a_run_with_groups_is_scored_again_after_their_file_has_moved(phantom_folder, tmp_path, monkeypatch):
+    rows = [f"{id},P{number // 2}" for number, id in enumerate(load(phantom_folder).ids)]
+    (tmp_path / "groups.csv").write_text("\n".join(["scan;patient", *rows]).replace(",", ";"))
     columns = {"image_column": "scan", "group_column": "patient"}
-    groups = load(phantom_folder, DataConfig(groups=str(tmp_path / "moved.csv"), **columns))
-    config = copy.deepcopy(trained_run.record["config"])
-    config["data"] |= {"groups": str(tmp_path / "gone.csv"), **columns}
-    data = {**trained_run.record["data"], "groups": describe_groups(groups)}
-    run = dataclasses.replace(trained_run, record={**trained_run.record, "config": config, "data": data})
-    with pytest.raises(RefusedError, match=r"gone\.csv: .*--groups"):
+    data = DataConfig(image_size=9, groups=str(tmp_path / "groups.csv"), **columns)
+    config = TrainConfig(
+        epochs=1, augment=False, baselines=False, block_features=(4,), hidden_units=0, data=data
+    )
+    monkeypatch.setattr("medjax.jobs.pipeline.draw_report", lambda *_: None)
+    run = medjax.train(phantom_folder, config, run_dir=tmp_path / "run")
+    (tmp_path / "groups.csv").rename(tmp_path / "moved.csv")
+    with pytest.raises(RefusedError, match=r"groups\.csv: .*--groups"):
         run.evaluate(phantom_folder)
     reading = ReadingConfig(groups=str(tmp_path / "moved.csv"), **columns)
     for where in (phantom_folder, None):
-        assert run.evaluate(where, reading=reading)["test"]["n"] == 18
+        assert run.evaluate(where, reading=reading)["test"] == run.metrics["test"]
 
 
 def test_a_damaged_checkpoint_is_named_and_refused(trained_run, phantom_folder, tmp_path):

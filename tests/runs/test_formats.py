@@ -21,3 +21,11 @@ def test_the_field_that_is_wrong_is_named(trained_run):
     record["data"]["counts"]["train"]["Hand"] = -1
     fault = RECORD(record)
     assert (fault.where, fault.reason) == (".data.counts.train.Hand", "is -1, not 0 to 100000000")
+
+
+@pytest.mark.parametrize(
+    "window", [[0, 4095], {}, {"low": "0", "high": 9, "levels": 9}, {"low": 0, "high": 65536, "levels": 9}]
+)
+def test_a_window_that_is_none_is_found(trained_run, window):
+    record = json.loads((trained_run.directory / "run.json").read_text())
+    assert RECORD({**record, "data": {**record["data"], "window": window}}).where.startswith(".data.window")
