@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 LINES_SHOWN = 20
 """Of a refusal with many problems."""
+_SHOWN_WITH_A_REASON = 3
 _AMOUNT = re.compile(r"allocat(?:e|ing) ([0-9][0-9,]*(?:\.[0-9]+)?) ?(bytes|[KMGTPE]iB)")
 
 
@@ -33,11 +34,16 @@ class RefusedError(ValueError):
         super().__init__("\n".join(self.lines()))
 
     def lines(self, limit: int = LINES_SHOWN) -> list[str]:
-        """One line for each problem, at most `limit`, then the number of the others."""
-        lines = [str(problem) for problem in self.problems[:limit]]
-        if len(self.problems) > limit:
-            lines.append(f"… and {len(self.problems) - limit} more")
-        return lines
+        """One line for each problem; of more than `limit`, the first few with each reason, then how many there are."""
+        if len(self.problems) <= limit:
+            return [str(problem) for problem in self.problems]
+        by_reason: dict[str, list[Problem]] = {}
+        for problem in self.problems:
+            by_reason.setdefault(problem.reason, []).append(problem)
+        shown = [
+            str(problem) for problems in by_reason.values() for problem in problems[:_SHOWN_WITH_A_REASON]
+        ]
+        return [*shown[:limit], f"… {len(self.problems):,} problems in all"]
 
 
 class DivergedError(ArithmeticError):

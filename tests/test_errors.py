@@ -23,12 +23,19 @@ def test_a_refusal_names_file_reason_and_remedy_on_one_line():
     assert str(error) == "scan.png: is truncated (restore it)"
 
 
-def test_a_long_list_is_cut_and_counted():
-    error = RefusedError(Problem(f"{index}.png", "is bad", "remove it") for index in range(25))
+def test_a_long_list_shows_some_of_each_reason_and_is_counted():
+    reasons = ["is bad"] * 18 + ["is worse"] * 6 + ["is gone"]
+    error = RefusedError(Problem(f"{index}.png", why, "remove it") for index, why in enumerate(reasons))
     lines = error.lines()
-    assert len(lines) == 21
-    assert lines[-1] == "… and 5 more"
+    shown = [0, 1, 2, 18, 19, 20, 24]
+    assert lines == [*(str(error.problems[index]) for index in shown), "… 25 problems in all"]
     assert len(error.problems) == 25
+
+
+def test_of_many_reasons_the_first_are_shown():
+    error = RefusedError(Problem("a.png", f"is bad in way {way}", "remove it") for way in range(3000))
+    assert len(error.lines()) == 21
+    assert error.lines()[-1] == "… 3,000 problems in all"
 
 
 def test_control_characters_do_not_reach_the_terminal():

@@ -26,8 +26,8 @@ def test_a_table_survives_any_name_and_holds_no_formula():
 def test_a_long_refusal_names_the_file_with_all_of_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = lines_of(RefusedError(MANY))
-    assert len(lines) == 21
-    assert lines[-1] == "… and 5 more; all are listed in medjax-problems.csv"
+    assert len(lines) == 4
+    assert lines[-1] == "… 25 problems in all; all are listed in medjax-problems.csv"
     found = rows((tmp_path / "medjax-problems.csv").read_text(encoding="utf-8"))
     assert [row["id"] for row in found] == [problem.name for problem in MANY]
 
@@ -67,4 +67,4 @@ def test_elsewhere_if_the_working_directory_takes_none(tmp_path, monkeypatch):
 def test_nowhere_if_nothing_can_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     assert write_problems(MANY) is None
-    assert lines_of(RefusedError(MANY))[-1] == "… and 5 more"
+    assert lines_of(RefusedError(MANY))[-1] == "… 25 problems in all"
