@@ -4,7 +4,6 @@
 that fails is in the name of the test or in the message: `mutations.mutate_directory(copy, seed)` repeats it.
 """
 
-import csv
 import functools
 import io
 import os
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 
 import medjax
+from medjax.csv_text import read_csv
 from medjax.errors import RefusedError
 from medjax.jobs import restored_network
 from medjax.jobs.compare import compare_runs
@@ -185,14 +185,13 @@ def elsewhere(phantom_folder, tmp_path_factory):
 
 def check_probabilities(text):
     """Whether a CSV holds probabilities of the three images."""
-    header, *rows = csv.reader(io.StringIO(text, newline=""))
-    assert header[:2] == ["id", "predicted"]
+    rows = list(read_csv(io.StringIO(text, newline="")))
     assert len(rows) == 3
     for row in rows:
-        values = np.array(row[2:], float)
-        assert np.isfinite(values).all()
-        np.testing.assert_allclose(values.sum(), 1, atol=1e-4)
-        assert row[1] == header[2 + values.argmax()].removeprefix("p_")
+        values = {name.removeprefix("p_"): float(row[name]) for name in row if name.startswith("p_")}
+        assert np.isfinite([*values.values()]).all()
+        np.testing.assert_allclose(sum(values.values()), 1, atol=1e-4)
+        assert row["predicted"] == max(values, key=values.get)
 
 
 @pytest.mark.fuzz
