@@ -109,7 +109,8 @@ def fit_folds(
     `data` is a `Dataset` or a pair (images uint8 [n, height, width, channel], labels [n]), which all folds share.
     `folds` trains some of the splits only, each exactly as it would be trained among all; `strategy` says how they are
     worked on. `loss_proportional_sampling` is how often an epoch draws its images anew, in proportion to their losses so
-    far; it has as many steps as ever. A batch is never larger than the longest train part. `class_balance` makes rare classes count more in the loss, or come up more often.
+    far; it has as many steps as ever. `class_balance` makes rare classes count more in the loss, or come up more often. A
+    batch is never larger than the longest train part.
 
     `state` continues where it left off: folds that have not stopped must have finished the same number of epochs. A
     yielded state is only good until the generator is resumed, which reuses its memory; the last one stays. Training ends
