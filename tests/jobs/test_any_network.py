@@ -60,6 +60,7 @@ def test_train_evaluate_resume_predict_and_page(name, phantom_folder, tmp_path, 
     assert_same_result(run, resumed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_folds_looped_and_vmapped(name, phantom_folder, tmp_path):
     make = NETWORKS[name]

@@ -31,7 +31,7 @@ def write_run(directory, rows, *, class_names=("a", "b"), fingerprint="f", group
         **{"versions": {}, "machine": {}, "resumptions": []},
         "model": {"name": "cnn", "source": "medjax", "settings": {}, "parameters": 3},
         "class_names": class_names,
-        "data": {**data, "fingerprint": fingerprint, "groups": groups},
+        "data": {**data, "fingerprint": fingerprint, "groups": groups, "window": None, "source_sizes": None},
         "config": config or {},
     }
     (directory / "run.json").write_text(json.dumps(record))
@@ -120,7 +120,7 @@ def test_groups_are_the_units_where_they_are_at_hand(tmp_path, is_there):
     path = tmp_path / "groups.csv"
     if is_there:
         path.write_text("id,group\n" + "".join(f"{i}.png,{i // 2}\n" for i in range(60)))
-    config = asdict(TrainConfig(data=DataConfig(groups=str(path))))
+    config = dataclasses.asdict(TrainConfig(data=DataConfig(groups=str(path))))
     options = {"groups": {"sources": ["user"], "n": 30, "fingerprint": "0a"}, "config": config}
     first = write_run(tmp_path / "first", rows_of("ab" * 20), **options)
     second = write_run(tmp_path / "second", rows_of("aabb" * 10), **options)
@@ -148,7 +148,7 @@ def test_a_holdout_and_a_cross_validation_of_the_same_data(trained_run, crossval
 )
 def test_grouped_duplicates_are_not_taken_for_patients(tmp_path, sources, warning):
     config = dataclasses.asdict(TrainConfig())
-    options = {"groups": {"n": 2, "fingerprint": "x", "sources": sources}, "config": config}
+    options = {"groups": {"n": 2, "fingerprint": "0a", "sources": sources}, "config": config}
     for name in ("first", "second"):
         write_run(tmp_path / name, rows_of("ab"), **options)
     compared = compare_runs(tmp_path / "first", tmp_path / "second")

@@ -83,6 +83,7 @@ def test_a_network_is_never_imported_because_the_record_names_it(copies, tmp_pat
     assert not (tmp_path / "imported").exists()
 
 
+@pytest.mark.slow
 def test_a_users_network_named_by_a_file_is_kept_with_the_run(copies, tmp_path):
     config = dataclasses.replace(
         CONFIG, model=f"{Path(__file__).parents[1] / 'user_networks.py'}:Deterministic"

@@ -23,7 +23,7 @@ def test_test_rows_of_the_first_repeat_are_read(tmp_path):
     ("rows", "reason"),
     [
         ("x,test,0,0,a,c,0,1\n", "names 'c', none of the classes"),
-        ("x,test,0,0,a\n", "names None, none of the classes"),
+        ("x,test,0,0,a\n", "cannot be read .ValueError"),
         ("x,test,0,0,a,b,0,1\nx,test,0,0,a,a,1,0\n", "has the image x twice"),
         ("x,test,0,first,a,b,0,1\n", "cannot be read .ValueError"),
         ("x,test,0," + "9" * 5000 + ",a,b,0,1\n", "cannot be read .ValueError"),

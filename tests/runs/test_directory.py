@@ -1,5 +1,6 @@
 import copy
 import csv
+import json
 import os
 
 import numpy as np
@@ -96,6 +97,8 @@ RECORD = {
         "image_shape": [28, 28, 1],
         "is_synthetic": False,
         "groups": None,
+        "window": None,
+        "source_sizes": None,
     },
     "model": {"name": "cnn", "source": "medjax", "settings": {}, "parameters": 7},
 }
@@ -275,7 +278,7 @@ def test_ids_survive_predictions_csv_whatever_they_hold(tmp_path):
 
 def test_a_path_that_is_no_utf8_survives_run_json(tmp_path):
     write_json(tmp_path / "run.json", {"path": "data\udcff"})
-    assert read_json(tmp_path / "run.json") == {"path": "data\udcff"}
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == {"path": "data\udcff"}
 
 
 def test_numbered_directories_are_made_in_a_folder_that_is_held_open(tmp_path):
