@@ -25,11 +25,12 @@ ROOMS = [
     for path in (Path(__file__).parents[1] / "medjax").glob("[!_]*")
     if path.stem not in ("cli", "command_help", "commands", "config")
 ]
-jaxtyping.install_import_hook([f"medjax.{room}" for room in ROOMS], "beartype.beartype")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests are of a CPU's numbers, wherever they run, but for those marked gpu."""
+    """Check shapes and types, but where thousands of runs are opened; compute on a CPU, but where a GPU is asked for."""
+    if config.option.markexpr != "fuzz":
+        jaxtyping.install_import_hook([f"medjax.{room}" for room in ROOMS], "beartype.beartype")
     if config.option.markexpr != "gpu":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before anything imports JAX
 

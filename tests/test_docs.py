@@ -27,7 +27,7 @@ PAGES = {
 }
 COMMANDS = ("train", "crossval", "evaluate", "predict", "compare", "audit", "split", "fetch")
 # Options that the changelog names because they are gone.
-REMOVED = {"--floors", "--no-floors", "--views", "--hard-draws"}
+REMOVED = {"--floors", "--no-floors", "--views", "--hard-draws", "--sixteen-bit"}
 
 
 def code_of(page):
