@@ -29,6 +29,7 @@ from medjax.metrics import zero_sums
 from medjax.models.cnn import CNN
 from medjax.records import Dataset, Split
 from medjax.training.augment import random_affine
+from medjax.training.compilation import compile_program
 from medjax.training.fit import fit
 from medjax.training.fold_plan import make_plan
 from medjax.training.folds import Controls, run_steps, shuffle_epoch
@@ -36,7 +37,6 @@ from medjax.training.learner import Learner, make_learner
 from medjax.training.optimizers import make_adam
 from medjax.training.predict import predict
 from medjax.training.programs import compile_init
-from medjax.training.strategies import compiler_options
 
 IMAGES_A_TURN = 4096
 # Forward: 2 · 26² · 9 · 32 + 2 · 11² · 288 · 64 + 2 · 1600 · 128 + 2 · 128 · 6. Backward: twice that, less the
@@ -124,7 +124,7 @@ def make_case(dataset: Dataset, split: Split, batch_size: int, augmented: bool) 
     shuffle = jax.jit(
         functools.partial(shuffle_epoch, len(dataset.class_names), batch_size, num_steps, labels, 0)
     )
-    steps = jax.jit(functools.partial(run_steps, learner, batch_size), compiler_options=compiler_options())
+    steps = compile_program(functools.partial(run_steps, learner, batch_size))
 
     def turn() -> None:
         left = IMAGES_A_TURN // batch_size

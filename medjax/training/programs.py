@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from medjax.memory import available_memory, in_words
+from medjax.training.compilation import Lifted, compile_program
 from medjax.training.folds import (
     Controls,
     FoldState,
@@ -19,7 +20,7 @@ from medjax.training.folds import (
     shuffle_epoch,
 )
 from medjax.training.learner import Learner
-from medjax.training.strategies import STRATEGIES, Lifted, StrategyName, compiler_options, loop
+from medjax.training.strategies import STRATEGIES, StrategyName, loop
 
 
 class EpochPrograms(NamedTuple):
@@ -82,7 +83,7 @@ def compile_init(
 @functools.lru_cache(maxsize=8)
 def compile_evaluation(learner: Learner) -> Callable[..., Any]:
     """`evaluate_batches` of a learner."""
-    return jax.jit(functools.partial(evaluate_batches, learner), compiler_options=compiler_options())
+    return compile_program(functools.partial(evaluate_batches, learner))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ other folds there are: a batched matrix product may differ from a single one in 
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,20 +15,9 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from medjax.training.compilation import Lifted, compile_program
+
 StrategyName = Literal["loop", "map", "vmap", "devices"]
-
-
-@runtime_checkable
-class Lifted(Protocol):
-    """A function of all folds, compiled at its first call, or ahead of it by `lower(...).compile()`."""
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Call the function."""
-        ...
-
-    def lower(self, *arguments: Any) -> Any:
-        """As `jax.jit(...).lower`; the arguments may be ShapeDtypeStructs."""
-        ...
 
 
 class Strategy(Protocol):
@@ -88,23 +77,6 @@ def _join(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
-def compiler_options(effort: int = 1) -> dict[str, Any] | None:
-    """Options of `jax.jit` for this machine; `effort` is the optimization level of a CPU's compiler, 0 to 3.
-
-    On a CPU, at 1 the report's training step takes a fifth less time to compile than at XLA's own 3, and runs as fast, as
-    its time goes into calls of compiled loops. At 0 it runs five times slower. Dense layers of a batch's size are 1.5 to 3
-    times as fast by Eigen as by YNNPACK, which XLA would take.
-
-    A GPU sums in the order in which its threads arrive, and times algorithms to choose one. It is asked for deterministic
-    operations, so that the same call gives the same bits, as on a CPU.
-    """
-    options: dict[str, dict[str, Any]] = {
-        "cpu": {"xla_backend_optimization_level": effort, "xla_cpu_experimental_ynn_fusion_type": ""},
-        "gpu": {"xla_gpu_deterministic_ops": True},
-    }
-    return options.get(jax.default_backend())
-
-
 def loop(
     one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = (), effort: int = 1
 ) -> Lifted:
@@ -119,7 +91,7 @@ def loop(
 
     # The name that the compiler and profiles show.
     of_one.__name__ = getattr(getattr(one_fold, "func", one_fold), "__name__", of_one.__name__)
-    program = jax.jit(of_one, donate_argnums=tuple(donate), compiler_options=compiler_options(effort))
+    program = compile_program(of_one, donate=donate, effort=effort)
     return _Loop(program, num_shared)
 
 
@@ -130,7 +102,7 @@ def map_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence
         shared, per_fold = arguments[:num_shared], arguments[num_shared:]
         return lax.map(lambda slices: one_fold(*shared, *slices), per_fold)
 
-    return jax.jit(all_folds, donate_argnums=tuple(donate), compiler_options=compiler_options())
+    return compile_program(all_folds, donate=donate)
 
 
 def vmap_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
@@ -140,7 +112,7 @@ def vmap_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequenc
         axes = [None] * num_shared + [0] * (len(arguments) - num_shared)
         return jax.vmap(one_fold, in_axes=axes)(*arguments)
 
-    return jax.jit(all_folds, donate_argnums=tuple(donate), compiler_options=compiler_options())
+    return compile_program(all_folds, donate=donate)
 
 
 def lay_over_devices(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
@@ -171,12 +143,7 @@ def lay_over_devices(one_fold: Callable[..., Any], *, num_shared: int, donate: S
         results = spread(*shared, *jax.tree.map(lambda leaf: leaf[filled], per_fold))
         return jax.tree.map(lambda leaf: leaf[:num_folds], results)
 
-    return jax.jit(
-        all_folds,
-        donate_argnums=tuple(donate),
-        out_shardings=NamedSharding(mesh, PartitionSpec()),
-        compiler_options=compiler_options(),
-    )
+    return compile_program(all_folds, donate=donate, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 STRATEGIES: dict[StrategyName, Strategy] = {

@@ -24,15 +24,15 @@ class Buffer(NamedTuple):
 
 def vector_lanes(length: int) -> int:
     """Number of elements of a vector that divides a row of `length` elements, at most those of a register."""
-    lanes = _register_lanes()
+    lanes = register_lanes()
     while length % lanes:
         lanes //= 2
     return lanes
 
 
 @functools.cache
-def _register_lanes() -> int:
-    # Where registers are narrower than 8 float32, LLVM uses two for one vector.
+def register_lanes() -> int:
+    """Float32 numbers in a vector register. Where registers hold fewer than 8, LLVM uses two for one vector."""
     return 16 if llvm.get_host_cpu_features().get("avx512f") else 8
 
 

@@ -34,6 +34,8 @@ def call_kernel(
     results: Sequence[jax.ShapeDtypeStruct],
     batches: Sequence[jax.Array],
     shared: Sequence[jax.Array] = (),
+    *,
+    min_images_per_task: int = ffi_handler.MIN_IMAGES_PER_TASK,
 ) -> Sequence[jax.Array]:
     """Compile a kernel and call it with `batches` and `shared`; returns arrays like `results`. For CPU programs only.
 
@@ -49,11 +51,14 @@ def call_kernel(
     shapes = [
         array.shape if index in are_shared else (0, *array.shape[1:]) for index, array in enumerate(arrays)
     ]
-    target = "_".join(["medjax", kernel.__name__, *("x".join(map(str, shape)) for shape in shapes)])
+    name = kernel.__name__
+    if min_images_per_task != ffi_handler.MIN_IMAGES_PER_TASK:
+        name += f"_by_{min_images_per_task}"
+    target = "_".join(["medjax", name, *("x".join(map(str, shape)) for shape in shapes)])
 
     def write() -> str:
         element_types = [_ELEMENT_TYPES[jnp.dtype(array.dtype).name] for array in arrays]
-        entry = ffi_handler.write_handler(len(shapes) - len(results), len(results))
+        entry = ffi_handler.write_handler(len(shapes) - len(results), len(results), min_images_per_task)
         return f"{_write_kernel(kernel, shapes, element_types)}\n{entry}"
 
     with _lock:

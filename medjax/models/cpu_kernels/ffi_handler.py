@@ -7,13 +7,13 @@ It follows XLA's C interface for foreign functions (https://docs.jax.dev/en/late
 from medjax.models.cpu_kernels.ffi_layout import API_VERSION, ENUMERATORS, OFFSETS, SIZES
 
 # Enough tasks for the cores of a laptop, few enough that summing the results of all tasks costs little.
-_MAX_TASKS = 16
-_MIN_IMAGES_PER_TASK = 4
+MAX_TASKS = 16
+MIN_IMAGES_PER_TASK = 4
 
 
 def images_per_task(num_images: int) -> int:
     """Number of images that one call of a kernel works on; the last task may have fewer."""
-    return max(_MIN_IMAGES_PER_TASK, -(-num_images // _MAX_TASKS))
+    return max(MIN_IMAGES_PER_TASK, -(-num_images // MAX_TASKS))
 
 
 def num_tasks(num_images: int) -> int:
@@ -21,7 +21,9 @@ def num_tasks(num_images: int) -> int:
     return -(-num_images // images_per_task(num_images))
 
 
-def write_handler(num_arguments: int, num_results: int) -> str:
+def write_handler(
+    num_arguments: int, num_results: int, min_images_per_task: int = MIN_IMAGES_PER_TASK
+) -> str:
     """LLVM IR of `handler`, which XLA calls, for a `kernel` of so many arrays; the first array has the batch first.
 
     The batch is split into tasks, taken from a shared atomic counter by this thread and by those of XLA's pool that are
@@ -41,9 +43,9 @@ def write_handler(num_arguments: int, num_results: int) -> str:
     major, minor = API_VERSION
     return _HANDLER.format(
         num_arrays=num_arguments + num_results,
-        max_tasks=_MAX_TASKS,
-        max_tasks_minus_one=_MAX_TASKS - 1,
-        min_images_per_task=_MIN_IMAGES_PER_TASK,
+        max_tasks=MAX_TASKS,
+        max_tasks_minus_one=MAX_TASKS - 1,
+        min_images_per_task=min_images_per_task,
         copy_addresses="\n".join(addresses),
         major=major,
         minor=minor,

@@ -50,15 +50,15 @@ def linear_call(
 def _native_or_twin(
     context: mlir.LoweringRuleContext, *operands: Any, native: Function, twin: Function
 ) -> Sequence[Any]:
-    if _is_native(context):
+    if is_native(context):
         try:
-            return _lower(native, context, operands)
+            return lower(native, context, operands)
         except KernelError as error:
             availability.give_up(str(error))
-    return _lower(twin, context, operands)
+    return lower(twin, context, operands)
 
 
-def _is_native(context: mlir.LoweringRuleContext) -> bool:
+def is_native(context: mlir.LoweringRuleContext) -> bool:
     """Whether a program is for this machine's CPU, with arrays that kernels can work on."""
     module = context.module_context
     if tuple(module.platforms) != ("cpu",) or module.lowering_parameters.for_export:
@@ -73,7 +73,8 @@ def _is_native(context: mlir.LoweringRuleContext) -> bool:
     return reason is None
 
 
-def _lower(function: Function, context: mlir.LoweringRuleContext, operands: Sequence[Any]) -> Sequence[Any]:
+def lower(function: Function, context: mlir.LoweringRuleContext, operands: Sequence[Any]) -> Sequence[Any]:
+    """Lower a function of arrays in the place of an operation."""
     return mlir.lower_fun(lambda *arrays: jax.tree.leaves(function(*arrays)))(context, *operands)
 
 
@@ -165,7 +166,7 @@ _register(_native_call_p, "twin", _native_or_twin)
 _register(
     _linear_call_p,
     "function",
-    lambda context, *operands, function, **_: _lower(function, context, operands),
+    lambda context, *operands, function, **_: lower(function, context, operands),
 )
 batching.primitive_batchers[_native_call_p] = _batch_native_call
 batching.primitive_batchers[_linear_call_p] = _batch_linear_call

@@ -18,7 +18,7 @@ def with_lanes(monkeypatch, lanes, kernel, results, batches, shared=()):
 
     renamed.__name__ = f"{kernel.__name__}_{lanes}_lanes"
     renamed.__module__ = kernel.__module__
-    monkeypatch.setattr(emitter, "_register_lanes", lambda: lanes)
+    monkeypatch.setattr(emitter, "register_lanes", lambda: lanes)
     jax.config.update("jax_enable_compilation_cache", False)  # so that the code is emitted here
     try:
         arrays = jax.jit(lambda *batches: call_kernel(renamed, results, batches, shared))(*batches)

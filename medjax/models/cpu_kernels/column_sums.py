@@ -1,0 +1,36 @@
+"""Kernel of sums over all axes but the last, as batch statistics and their gradients need them."""
+
+from collections.abc import Sequence
+
+from llvmlite import ir
+
+from medjax.models.cpu_kernels.emitter import FLOAT, Buffer, Emitter, constant, vector_lanes
+
+# An addition takes as long as 8 can be started.
+_MAX_SUMS = 8
+
+
+def column_sums(
+    emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
+) -> None:
+    """Images as batch, position, channel -> sums over images and positions, one for each task."""
+    images, sums = buffers
+    _, num_positions, channels = images.shape
+    lanes = vector_lanes(channels)
+    num_vectors = next(number for number in (4, 2, 1) if channels // lanes % number == 0)
+    num_rows = next(number for number in (_MAX_SUMS // num_vectors, 2, 1) if num_positions % number == 0)
+    vectors = range(0, num_vectors * lanes, lanes)
+    zero = constant(FLOAT, 0.0, lanes)
+    with emit.for_range(0, channels // (lanes * num_vectors)) as block:
+        totals = [[emit.variable(zero) for _ in vectors] for _ in range(num_rows)]
+        with emit.for_range(first, stop) as image, emit.for_range(0, num_positions // num_rows) as group:
+            for row, row_totals in enumerate(totals):
+                for vector, total in zip(vectors, row_totals, strict=True):
+                    place = emit.sum((group, num_rows), row), emit.sum((block, lanes * num_vectors), vector)
+                    value = emit.load(images, image, *place, lanes=lanes)
+                    emit.write(emit.builder.fadd(emit.read(total), value), total)
+        for index, vector in enumerate(vectors):
+            total = emit.read(totals[0][index])
+            for row_totals in totals[1:]:
+                total = emit.builder.fadd(total, emit.read(row_totals[index]))
+            emit.store(total, sums, task, emit.sum((block, lanes * num_vectors), vector))

@@ -1,0 +1,208 @@
+"""Replaces convolutions, max-pooling and large sums of a program by kernels where it is lowered for this machine's CPU.
+
+XLA:CPU runs convolutions 8 to 13 times slower inside a loop than outside it
+(https://github.com/jax-ml/jax/issues/12868), and is slow to reduce windows there, or the first axes of an array. Outside
+`fast_convolutions` the rules that lower these operations are JAX's own.
+"""
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+from jax import lax
+from jax._src.lax.windowed_reductions import select_and_scatter_add_p
+from jax.interpreters import mlir
+
+from medjax.models.cpu_kernels import availability
+from medjax.models.cpu_kernels.availability import KernelError
+from medjax.models.cpu_kernels.primitives import Function, is_native, lower
+
+# Smaller sums are not worth a call.
+_MIN_SUMMED = 2**15
+
+Pair = tuple[int, int]
+
+_is_active = contextvars.ContextVar("fast_convolutions", default=False)
+
+
+@contextlib.contextmanager
+def fast_convolutions() -> Iterator[None]:
+    """Within the context, programs that are lowered for a CPU compute their convolutions by kernels."""
+    _install()
+    token = _is_active.set(True)
+    try:
+        yield
+    finally:
+        _is_active.reset(token)
+
+
+@functools.cache
+def _install() -> None:
+    """Put rules before JAX's own; outside `fast_convolutions` they are JAX's own."""
+    for primitive, find in _FINDERS.items():
+        mlir.register_lowering(primitive, _make_rule(find, _stock_rule(primitive)), platform="cpu")
+
+
+def _stock_rule(primitive: Any) -> Function:
+    for rules in (mlir._platform_specific_lowerings["cpu"], mlir._lowerings):
+        if primitive in rules:
+            return rules[primitive].rule
+    raise KernelError(f"JAX has no rule for {primitive}")
+
+
+def _make_rule(find: Function, stock: Function) -> Function:
+    def rule(context: mlir.LoweringRuleContext, *operands: Any, **parameters: Any) -> Sequence[Any]:
+        is_float = all(getattr(aval, "dtype", None) == "float32" for aval in context.avals_in)
+        if _is_active.get() and is_float and is_native(context):
+            try:
+                function = find(context.avals_in, parameters)
+                if function is not None:
+                    return lower(function, context, operands)
+            except KernelError as error:
+                availability.give_up(str(error))
+        return stock(context, *operands, **parameters)
+
+    return rule
+
+
+def find_convolution(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
+    """The function that computes a convolution by kernels; None where there is none."""
+    from medjax.models.cpu_kernels import convolution as kernels
+
+    left, right = avals
+    if left.ndim != 4:
+        return None
+    numbers = parameters["dimension_numbers"]
+    batch, feature, *left_sides = numbers.lhs_spec
+    out_feature, in_feature, *right_sides = numbers.rhs_spec
+    strides, left_dilation, right_dilation = (
+        _pair(parameters[name]) for name in ("window_strides", "lhs_dilation", "rhs_dilation")
+    )
+    padding = _pair([_pair(each) for each in parameters["padding"]])
+    is_dilated = left_dilation != (1, 1)
+    groups, batch_groups = parameters["feature_group_count"], parameters["batch_group_count"]
+    num_outputs = right.shape[out_feature]
+    is_depthwise = 1 < groups == left.shape[feature] == num_outputs
+    is_depthwise_gradient = 1 < batch_groups == left.shape[batch] == num_outputs
+    if (
+        (is_dilated and (strides, right_dilation) != ((1, 1), (1, 1)))
+        or (groups > 1 and not is_depthwise)
+        or (batch_groups > 1 and not is_depthwise_gradient)
+    ):
+        return None
+    taps = _pair([right.shape[axis] for axis in right_sides])
+    sides = _pair(
+        [
+            ((left.shape[axis] - 1) * dilation + sum(pair) - (tap - 1) * spread) // stride + 1
+            for axis, dilation, pair, tap, spread, stride in zip(
+                left_sides, left_dilation, padding, taps, right_dilation, strides, strict=True
+            )
+        ]
+    )
+
+    def outputs(left: jax.Array, right: jax.Array) -> jax.Array:
+        images = left.transpose(batch, *left_sides, feature)
+        kernel = right.transpose(*right_sides, in_feature, out_feature)
+        convolution = kernels.Convolution(strides, padding, left_dilation, right_dilation)
+        if is_depthwise:
+            found = kernels.convolve_depthwise(images, kernel[:, :, 0], convolution)
+        else:
+            found = kernels.convolve(images, kernel, convolution)
+        return _to_layout(found, numbers.out_spec, (0, 3, 1, 2))
+
+    def gradient(left: jax.Array, right: jax.Array) -> jax.Array:
+        images = kernels.pad(left.transpose(feature, *left_sides, batch), padding)
+        gradients = right.transpose(in_feature, *right_sides, out_feature)
+        window = kernels.Window(right_dilation, strides)
+        if is_depthwise_gradient:
+            weights = kernels.depthwise_weight_gradient(images, gradients, sides, window)[:, :, None]
+        else:
+            weights = kernels.weight_gradient(images, gradients, sides, window)
+        return _to_layout(weights, numbers.out_spec, (2, 3, 0, 1))
+
+    # Of two ways to compute the same numbers, the one with long loops inside.
+    has_few_outputs = not is_dilated and not is_depthwise and taps[0] * taps[1] > sides[0] * sides[1]
+    return gradient if is_depthwise_gradient or has_few_outputs else outputs
+
+
+def find_max_pool(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
+    """The function that computes max-pooling fast; None where there is none."""
+    from medjax.models.cpu_kernels.convolution import max_pool
+
+    window = _find_window(parameters)
+    dilations = {*parameters["base_dilation"], *parameters["window_dilation"]}
+    if window is None or dilations != {1}:
+        return None
+    order, sides, strides, padding = window
+
+    def pool(images: jax.Array) -> jax.Array:
+        return max_pool(images.transpose(order), sides, strides, padding).transpose(_inverse(order))
+
+    return pool
+
+
+def find_max_pool_gradient(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
+    """The function that computes the gradient of max-pooling by a kernel; None where there is none."""
+    from medjax.models.cpu_kernels.convolution import max_pool_gradient
+
+    window = _find_window(parameters)
+    if window is None or parameters["select_prim"] is not lax.ge_p:
+        return None
+    order, sides, strides, padding = window
+
+    def gradient(gradients: jax.Array, images: jax.Array) -> jax.Array:
+        arrays = images.transpose(order), gradients.transpose(order)
+        return max_pool_gradient(*arrays, sides, strides, padding).transpose(_inverse(order))
+
+    return gradient
+
+
+def find_column_sums(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
+    """The function that sums over all axes but the last by a kernel; None for other sums, and for small ones."""
+    from medjax.models.cpu_kernels.convolution import sum_columns
+
+    [array] = avals
+    is_over_columns = array.ndim > 1 and tuple(parameters["axes"]) == tuple(range(array.ndim - 1))
+    return sum_columns if is_over_columns and array.size >= _MIN_SUMMED else None
+
+
+_FINDERS = {
+    lax.conv_general_dilated_p: find_convolution,
+    lax.reduce_window_max_p: find_max_pool,
+    select_and_scatter_add_p: find_max_pool_gradient,
+    lax.reduce_sum_p: find_column_sums,
+}
+
+
+def _find_window(
+    parameters: dict[str, Any],
+) -> tuple[tuple[int, ...], Pair, Pair, tuple[Pair, Pair]] | None:
+    """The order of axes that makes images NHWC, then sides, strides and padding of the windows; None for other windows."""
+    names = ("window_dimensions", "window_strides", "padding")
+    settings = list(zip(*(parameters[name] for name in names), strict=True))
+    for order in ((0, 1, 2, 3), (0, 2, 3, 1)) if len(settings) == 4 else ():
+        batch, down, right, channel = (settings[axis] for axis in order)
+        if batch == channel == (1, 1, (0, 0)):
+            sides, strides, padding = zip(down, right, strict=True)
+            return order, sides, strides, padding
+    return None
+
+
+def _pair(values: Sequence[Any]) -> tuple[Any, Any]:
+    first, second = (tuple(value) if isinstance(value, list) else value for value in values)
+    return first, second
+
+
+def _inverse(order: Sequence[int]) -> list[int]:
+    return [order.index(axis) for axis in range(len(order))]
+
+
+def _to_layout(array: jax.Array, spec: Sequence[int], axes: Sequence[int]) -> jax.Array:
+    """Move the axes of batch, feature, height and width (`axes`) to where `spec` wants them."""
+    order = [0] * 4
+    for wanted, axis in zip(spec, axes, strict=True):
+        order[wanted] = axis
+    return array.transpose(order)

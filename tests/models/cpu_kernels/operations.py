@@ -1,0 +1,81 @@
+"""Operations drawn at random, each with its gradients, computed as JAX lowers them and as `fast_convolutions` does."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from medjax.models.cpu_kernels.lowering import fast_convolutions
+
+
+def draw(seed, kind):
+    """A function of images and weights, and these: a convolution, a depthwise one, or max-pooling."""
+    random = np.random.default_rng(seed)
+    sides, strides, dilation = (
+        tuple(int(number) for number in random.integers(1, most, 2)) for most in (6, 4, 3)
+    )
+    if kind == "max_pool":
+        dilation = (1, 1)
+    height, width = (
+        int(random.integers((side - 1) * spread + 1, (side - 1) * spread + 20))
+        for side, spread in zip(sides, dilation, strict=True)
+    )
+    channels = int(random.choice([1, 2, 3, 5, 8, 16, 20, 48]))
+    features = channels if kind != "convolution" else int(random.choice([1, 3, 8, 10, 16, 33, 48, 64]))
+    padding = ["SAME", "VALID", [(int(random.integers(0, side)), 0) for side in sides]][seed % 3]
+    images = random.normal(size=(int(random.integers(1, 9)), height, width, channels)).astype(np.float32)
+    weights = random.normal(size=(*sides, 1 if kind == "depthwise" else channels, features))
+    layout = "NHWC" if seed % 2 else "NCHW"
+    if layout == "NCHW":
+        images = images.transpose(0, 3, 1, 2)
+    if kind == "max_pool":
+        return functools.partial(_max_pool, layout, sides, strides, padding), (np.round(images),)
+    convolve = functools.partial(
+        lax.conv_general_dilated,
+        window_strides=strides,
+        padding=padding,
+        rhs_dilation=dilation,
+        dimension_numbers=(layout, "HWIO", layout),
+        feature_group_count=channels if kind == "depthwise" else 1,
+    )
+    return convolve, (images, weights.astype(np.float32))
+
+
+def _max_pool(layout, sides, strides, padding, images):
+    def filled(pair, other):
+        return (other, *pair, other) if layout == "NHWC" else (other, other, *pair)
+
+    if not isinstance(padding, str):
+        padding = filled(padding, (0, 0))
+    return lax.reduce_window(images, -jnp.inf, lax.max, filled(sides, 1), filled(strides, 1), padding)
+
+
+def with_gradients(function):
+    """A function that returns outputs and gradients of all arguments, for gradients of ones and twos."""
+
+    def computed(*arrays):
+        outputs, pull_back = jax.vjp(function, *arrays)
+        gradient = 1.0 + (jnp.arange(outputs.size) % 2).reshape(outputs.shape).astype(outputs.dtype)
+        return (outputs, *pull_back(gradient))
+
+    return computed
+
+
+def largest_difference(operations):
+    """Of all results of some operations, the largest difference between both ways, relative to the largest number."""
+    functions = [with_gradients(function) for function, _ in operations]
+    arrays = [arguments for _, arguments in operations]
+
+    def together(arrays):
+        return [function(*each) for function, each in zip(functions, arrays, strict=True)]
+
+    expected = jax.jit(together)(arrays)
+    with fast_convolutions():
+        found = jax.jit(lambda arrays: together(arrays))(arrays)
+    differences = [
+        np.max(np.abs(mine - its), initial=0) / (1e-9 + np.max(np.abs(its), initial=0))
+        for mine, its in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    ]
+    return max(differences)

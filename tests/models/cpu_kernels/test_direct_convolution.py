@@ -1,0 +1,68 @@
+"""Tiles and blocks cover everything, and vectors of any width give the same numbers."""
+
+import jax
+import numpy as np
+import pytest
+
+from medjax.models.cpu_kernels import direct_convolution
+from medjax.models.cpu_kernels.convolution import Convolution, Window, convolve, pad, weight_gradient
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.normal(size=(3, 7, 9, 5)).astype(np.float32)
+KERNEL = RANDOM.normal(size=(3, 2, 5, 40)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (7, 7), (28, 28), (3, 50), (50, 3)])
+@pytest.mark.parametrize("most", [6, 9, 14, 28])
+def test_a_tile_fits_the_registers_and_the_outputs(height, width, most):
+    rows, columns = direct_convolution._choose_tile(height, width, most)
+    assert 1 <= rows * columns <= most
+    assert rows <= height
+    assert columns <= width
+
+
+def test_tiles_waste_little():
+    assert direct_convolution._choose_tile(28, 28, 14) == (1, 14)
+    assert direct_convolution._choose_tile(7, 7, 14) in ((2, 7), (1, 7))
+    assert direct_convolution._choose_tile(4, 4, 14) == (2, 4)
+
+
+@pytest.mark.parametrize("number", [1, 13, 14, 15, 64, 192])
+def test_parts_are_even_and_hold_all(number):
+    taps = [direct_convolution.Tap(index, index) for index in range(number)]
+    parts = direct_convolution._even_parts(taps, 14)
+    assert [tap for part in parts for tap in part] == taps
+    assert len({len(part) for part in parts[:-1]}) <= 1
+    assert 0 < len(parts[-1]) <= len(parts[0]) <= 14
+
+
+@pytest.mark.parametrize(("features", "block"), [(1, 16), (16, 16), (32, 32), (48, 48), (64, 32), (80, 16)])
+def test_blocks_of_features_are_whole_vectors(features, block, monkeypatch):
+    monkeypatch.setattr(direct_convolution, "register_lanes", lambda: 16)
+    assert direct_convolution.block_features(features) == block
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_any_width_of_vectors_gives_the_same_numbers(lanes, monkeypatch):
+    window = Window((1, 2), (2, 1))
+    convolution = Convolution(window.strides, ((1, 0), (0, 1)), (1, 1), window.dilation)
+    monkeypatch.setattr(direct_convolution, "register_lanes", lambda: lanes)
+
+    def program(images, kernel):
+        outputs = convolve(images, kernel, convolution)
+        padded = pad(images, convolution.padding)
+        return outputs, weight_gradient(padded, outputs, kernel.shape[:2], window)
+
+    outputs, gradient = jax.jit(program)(IMAGES, KERNEL)
+    padded = np.pad(IMAGES, ((0, 0), (1, 0), (0, 1), (0, 0))).astype(np.float64)
+    expected = sum(
+        np.einsum("nhwc,cf->nhwf", padded[:, 2 * y : 2 * y + 4, x : x + 9 : 2][:, :4, :5], KERNEL[y, x])
+        for y in range(3)
+        for x in range(2)
+    )
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
+    for y in range(3):
+        for x in range(2):
+            pixels = padded[:, 2 * y : 2 * y + 4, x : x + 9 : 2][:, :4, :5]
+            wanted = np.einsum("nhwc,nhwf->cf", pixels, expected)
+            np.testing.assert_allclose(gradient[y, x], wanted, rtol=1e-3, atol=1e-2)

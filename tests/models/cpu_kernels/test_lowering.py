@@ -1,0 +1,124 @@
+"""Operations of any shape give the same numbers, whoever lowers them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from medjax.models.cpu_kernels import ffi_call
+from medjax.models.cpu_kernels.lowering import fast_convolutions
+from tests.models.cpu_kernels.operations import draw, largest_difference
+
+KINDS = ("convolution", "depthwise", "max_pool")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_operations_and_their_gradients_are_those_of_the_library(kind):
+    assert largest_difference([draw(seed, kind) for seed in range(8)]) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("first", range(100, 450, 7))
+def test_a_thousand_operations_are_those_of_the_library(kind, first):
+    assert largest_difference([draw(seed, kind) for seed in range(first, first + 7)]) < 1e-5
+
+
+def targets_of(function, *arrays):
+    """Names of the kernels that a program calls."""
+    text = jax.jit(function).lower(*arrays).as_text()
+    return {name for name in ffi_call._loaded if name in text}
+
+
+def convolve(images, weights):
+    return lax.conv_general_dilated(
+        images, weights, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+IMAGES, WEIGHTS = jnp.ones((4, 9, 9, 3)), jnp.ones((3, 3, 3, 16))
+
+
+def test_only_programs_that_are_lowered_inside_call_kernels():
+    with fast_convolutions():
+        (name,) = targets_of(lambda *arrays: convolve(*arrays), IMAGES, WEIGHTS)
+    assert name.startswith("medjax_convolution_")
+    assert targets_of(lambda *arrays: convolve(*arrays), IMAGES, WEIGHTS) == set()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda images, weights: (images.astype(jnp.bfloat16), weights.astype(jnp.bfloat16)),
+        lambda images, weights: (images[..., None, :], weights[..., None, :, :]),
+    ],
+    ids=["bfloat16", "three dimensions"],
+)
+def test_what_no_kernel_computes_is_left_to_the_library(change):
+    images, weights = change(IMAGES, WEIGHTS)
+    spec = ("NHWC", "HWIO", "NHWC") if images.ndim == 4 else ("NHWDC", "HWDIO", "NHWDC")
+    strides = (1,) * (images.ndim - 2)
+
+    def program(images, weights):
+        return lax.conv_general_dilated(images, weights, strides, "SAME", dimension_numbers=spec)
+
+    with fast_convolutions():
+        assert targets_of(program, images, weights) == set()
+        assert np.isfinite(np.asarray(jax.jit(program)(images, weights), np.float32)).all()
+
+
+def test_grouped_convolutions_are_left_to_the_library():
+    def program(images, weights):
+        return lax.conv_general_dilated(
+            images, weights, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=2
+        )
+
+    with fast_convolutions():
+        assert targets_of(program, jnp.ones((2, 6, 6, 4)), jnp.ones((3, 3, 2, 8))) == set()
+
+
+def test_without_kernels_the_library_runs(monkeypatch):
+    monkeypatch.setenv("MEDJAX_CPU_KERNELS", "0")
+    with fast_convolutions():
+        assert targets_of(lambda *arrays: convolve(*arrays), IMAGES, WEIGHTS) == set()
+
+
+def test_an_exported_program_calls_no_kernel():
+    with fast_convolutions():
+        exported = jax.export.export(jax.jit(convolve))(IMAGES, WEIGHTS)
+    assert "medjax" not in exported.mlir_module()
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_another_platform_gets_no_kernel(platform):
+    with fast_convolutions():
+        lowered = (
+            jax.jit(lambda *arrays: convolve(*arrays))
+            .trace(IMAGES, WEIGHTS)
+            .lower(lowering_platforms=(platform,))
+        )
+    assert "medjax" not in lowered.as_text()
+
+
+def test_large_sums_over_columns_are_summed_by_a_kernel_and_others_are_not():
+    large = jnp.ones((8, 16, 32, 24))
+    with fast_convolutions():
+        (name,) = targets_of(lambda array: array.sum((0, 1, 2)), large)
+        assert "column_sums" in name
+        assert targets_of(lambda array: array.sum(), large) == set()
+        assert targets_of(lambda array: array.sum((0, 1, 2)), large[:1]) == set()
+        assert targets_of(lambda array: array.astype(jnp.int32).sum((0, 1, 2)), large) == set()
+
+
+def test_it_works_inside_a_loop_and_under_vmap():
+    def program(images, weights):
+        def step(_, state):
+            return convolve(state, weights[:, :, :, :3])
+
+        return lax.fori_loop(0, 2, step, images)
+
+    expected = jax.vmap(program, in_axes=(0, None))(jnp.stack([IMAGES, 2 * IMAGES]), 0.1 * WEIGHTS)
+    with fast_convolutions():
+        found = jax.jit(jax.vmap(program, in_axes=(0, None)))(jnp.stack([IMAGES, 2 * IMAGES]), 0.1 * WEIGHTS)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

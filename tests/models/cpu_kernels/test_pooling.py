@@ -1,0 +1,20 @@
+"""The gradient of max-pooling."""
+
+import jax
+import numpy as np
+
+from medjax.models.cpu_kernels.convolution import max_pool_gradient
+
+
+def test_the_gradient_goes_to_the_first_of_equal_maxima():
+    images = np.array([[1, 3, 3], [3, 0, 2], [0, 0, 0]], np.float32).reshape(1, 3, 3, 1)
+    gradients = np.array([[10, 20], [30, 40]], np.float32).reshape(1, 2, 2, 1)
+    program = jax.jit(lambda *arrays: max_pool_gradient(*arrays, (2, 2), (1, 1), ((0, 0), (0, 0))))
+    assert program(images, gradients)[0, :, :, 0].tolist() == [[0, 30, 0], [30, 0, 40], [0, 0, 0]]
+
+
+def test_what_lies_over_the_edge_gets_none():
+    images = -np.ones((2, 3, 3, 4), np.float32)
+    gradients = np.ones((2, 2, 2, 4), np.float32)
+    program = jax.jit(lambda *arrays: max_pool_gradient(*arrays, (3, 3), (2, 2), ((1, 1), (1, 1))))
+    assert program(images, gradients).sum() == gradients.size
