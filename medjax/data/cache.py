@@ -29,7 +29,10 @@ FORMAT = 3
 _CHECKSUM_BYTES = 65
 _CHUNK_BYTES = 2**20
 # Settings that do not change the images.
-_IRRELEVANT = ("cache", "groups", "image_column", "group_column", "group_duplicates", "near_threshold")
+_IRRELEVANT = (
+    *("cache", "groups", "image_column", "group_column", "group_duplicates", "near_threshold"),
+    "val_as_test",
+)
 _ARRAYS = ("images", "labels", "ids", "digests", "split")
 
 

@@ -1,6 +1,5 @@
 """The network of a run, restored from its checkpoints; they may be a stranger's."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from medjax.jobs.from_config import (
 )
 from medjax.jobs.resume import require_same_network, unchanging_facts
 from medjax.jobs.run_record import describe_network
+from medjax.memory import available_memory, in_words
 from medjax.models.network import Network, Variables, abstract_variables
 from medjax.records import Split
 from medjax.runs.checkpoint import load_checkpoint, require_facts
@@ -66,14 +66,13 @@ def restore_variables(
 
 
 def _require_memory(directory: Path, needed: int) -> None:
-    """RefusedError where the variables alone would take more than half of the machine's memory."""
-    if hasattr(os, "sysconf") and needed > (
-        half := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    ):
-        reason = f"its network takes {needed / 1e9:,.1f} GB, more than half of this machine's memory"
-        raise refuse(
-            str(directory), reason, f"use a machine with more than {needed / half:,.1f} times as much"
+    """RefusedError where the variables alone would take more than half of the memory that is available."""
+    free = available_memory()
+    if free is not None and 2 * needed > free:
+        reason = (
+            f"its network takes {in_words(needed)}, more than half of the {in_words(free)} that are available"
         )
+        raise refuse(str(directory), reason, "use a machine with more memory")
 
 
 def _require_finite(path: Path, variables: Variables) -> None:

@@ -187,7 +187,7 @@ def _quoted(command: str) -> str:
         words = shlex.split(command)
     except ValueError:
         words = []
-    return shlex.join(words) if words[:1] == ["medjax"] else "the same call"
+    return command_line(words) if words[:1] == ["medjax"] else "the same call"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

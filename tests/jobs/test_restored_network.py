@@ -1,7 +1,6 @@
 """The network of a run, from checkpoints that may be a stranger's."""
 
 import json
-import os
 import shutil
 
 import pytest
@@ -66,6 +65,6 @@ def test_parameters_that_are_not_finite_are_refused_on_load(trained_run, phantom
 
 
 def test_a_network_that_no_memory_holds_is_refused(trained_run, phantom_folder, monkeypatch):
-    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 10}[name])
-    with pytest.raises(RefusedError, match="GB, more than half of this machine's memory"):
+    monkeypatch.setattr("medjax.jobs.restored_network.available_memory", lambda: 40_960)
+    with pytest.raises(RefusedError, match=r"its network takes .* more than half of the 40\.0 KiB"):
         trained_run.predict([phantom_folder / "Hand"])

@@ -14,7 +14,8 @@ def test_a_program_is_called_lowered_and_donates():
     assert "stablehlo.add" in program.lower(jnp.ones(3), 2.0).as_text()
 
 
-def test_its_sums_are_those_of_kernels():
+def test_its_sums_are_those_of_kernels(monkeypatch):
+    monkeypatch.setenv("MEDJAX_CPU_KERNELS", "1")
     text = compile_program(lambda array: array.sum(0)).lower(jnp.ones((2048, 32))).as_text()
     assert "medjax_column_sums" in text
 

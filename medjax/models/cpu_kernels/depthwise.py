@@ -59,7 +59,7 @@ def make_forward(window: Window) -> Kernel:
             for column, total in enumerate(sums):
                 emit.store(emit.read(total), outputs, image, row, emit.sum(left, column), channel)
 
-    forward.__name__ = f"depthwise_{'_'.join(map(str, (*window.strides, *window.dilation)))}"
+    forward.__name__ = f"depthwise_{window}"
     return forward
 
 
@@ -82,7 +82,7 @@ def make_weight_gradient(window: Window) -> Kernel:
         ):
             _add_image(emit, buffers, window, (task, image, y, emit.sum((vector, lanes))), lanes)
 
-    weight_gradient.__name__ = f"depthwise_gradient_{'_'.join(map(str, (*window.strides, *window.dilation)))}"
+    weight_gradient.__name__ = f"depthwise_gradient_{window}"
     return weight_gradient
 
 

@@ -29,6 +29,10 @@ class Window(NamedTuple):
     strides: tuple[int, int]
     dilation: tuple[int, int]
 
+    def __str__(self) -> str:
+        """Its part of a kernel's name."""
+        return "_".join(map(str, (*self.strides, *self.dilation)))
+
 
 class Tap(NamedTuple):
     """A row of the weights: its number, and the offset in an image of the pixels that it is multiplied by."""
@@ -65,7 +69,7 @@ def make_forward(window: Window) -> Kernel:
             left = emit.minimum(emit.sum((tile_column, columns)), width - columns)
             _compute_tile(emit, buffers, window, (rows, columns), (image, block, top, left))
 
-    forward.__name__ = f"convolution_{_text(window)}"
+    forward.__name__ = f"convolution_{window}"
     return forward
 
 
@@ -143,7 +147,7 @@ def make_weight_gradient(window: Window, num_image_groups: int) -> Kernel:
                 end = emit.minimum(emit.sum(start, chunk), group_stop)
                 _add_images(emit, buffers[1:], window, (job, block, start, end))
 
-    weight_gradient.__name__ = f"weight_gradient_{_text(window)}_{num_image_groups}"
+    weight_gradient.__name__ = f"weight_gradient_{window}_{num_image_groups}"
     return weight_gradient
 
 
@@ -272,7 +276,3 @@ def _even_parts(taps: Sequence[Tap], most: int) -> list[Sequence[Tap]]:
     """Parts of at most `most` taps, all of one size but the last, which is no longer."""
     size = -(-len(taps) // -(-len(taps) // most))
     return [taps[start : start + size] for start in range(0, len(taps), size)]
-
-
-def _text(window: Window) -> str:
-    return "_".join(map(str, (*window.strides, *window.dilation)))
