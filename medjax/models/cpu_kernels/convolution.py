@@ -1,4 +1,4 @@
-"""Convolutions and max-pooling by the kernels of this folder: outputs, input gradients and weight gradients."""
+"""Convolutions, their gradients and those of max-pooling by the kernels of this folder: outputs, input gradients and weight gradients."""
 
 import functools
 import itertools
@@ -64,22 +64,6 @@ def depthwise_weight_gradient(
     return lax.optimization_barrier(functools.reduce(operator.add, sums))
 
 
-def max_pool(images: Images, sides: Pair, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
-    """The maximum of each window, as the maximum of slices: XLA:CPU is slow to reduce windows in a loop."""
-    images = pad(images, padding, -jnp.inf)
-    lengths = [
-        (side - window) // stride + 1
-        for side, window, stride in zip(images.shape[1:3], sides, strides, strict=True)
-    ]
-    slices = [
-        images[:, y : y + (lengths[0] - 1) * strides[0] + 1 : strides[0]][
-            :, :, x : x + (lengths[1] - 1) * strides[1] + 1 : strides[1]
-        ]
-        for y, x in itertools.product(*map(range, sides))
-    ]
-    return functools.reduce(jnp.maximum, slices)
-
-
 def max_pool_gradient(
     images: Images, gradients: Gradients, sides: Pair, strides: Pair, padding: tuple[Pair, Pair]
 ) -> Images:
@@ -130,7 +114,7 @@ def weight_gradient(images: Images, gradients: Gradients, sides: Pair, window: W
         min_images_per_task=1,
     )
     sums = sums.reshape(num_blocks, num_groups, *shape[1:])
-    # As single additions: XLA:CPU is 20 times slower to reduce over an axis that is not the last.
+    # As single additions: XLA:CPU is 20 times slower to reduce over a first axis.
     total = lax.optimization_barrier(
         functools.reduce(operator.add, (sums[:, group] for group in range(num_groups)))
     )

@@ -1,8 +1,7 @@
-"""Replaces convolutions, max-pooling and large sums of a program by kernels where it is lowered for this machine's CPU.
+"""Replaces convolutions, gradients of max-pooling and large sums of a program by kernels where it is lowered for this machine's CPU.
 
 XLA:CPU runs convolutions 8 to 13 times slower inside a loop than outside it
-(https://github.com/jax-ml/jax/issues/12868), and is slow to reduce windows there, or the first axes of an array. Outside
-`fast_convolutions` the rules that lower these operations are JAX's own.
+(https://github.com/jax-ml/jax/issues/12868). Outside `fast_convolutions` the rules that lower these operations are JAX's own.
 """
 
 import contextlib
@@ -128,22 +127,6 @@ def find_convolution(avals: Sequence[Any], parameters: dict[str, Any]) -> Functi
     return gradient if is_depthwise_gradient or has_few_outputs else outputs
 
 
-def find_max_pool(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
-    """The function that computes max-pooling fast; None where there is none."""
-    from medjax.models.cpu_kernels.convolution import max_pool
-
-    window = _find_window(parameters)
-    dilations = {*parameters["base_dilation"], *parameters["window_dilation"]}
-    if window is None or dilations != {1}:
-        return None
-    order, sides, strides, padding = window
-
-    def pool(images: jax.Array) -> jax.Array:
-        return max_pool(images.transpose(order), sides, strides, padding).transpose(_inverse(order))
-
-    return pool
-
-
 def find_max_pool_gradient(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
     """The function that computes the gradient of max-pooling by a kernel; None where there is none."""
     from medjax.models.cpu_kernels.convolution import max_pool_gradient
@@ -171,7 +154,6 @@ def find_column_sums(avals: Sequence[Any], parameters: dict[str, Any]) -> Functi
 
 _FINDERS = {
     lax.conv_general_dilated_p: find_convolution,
-    lax.reduce_window_max_p: find_max_pool,
     select_and_scatter_add_p: find_max_pool_gradient,
     lax.reduce_sum_p: find_column_sums,
 }
