@@ -1,4 +1,4 @@
-"""Convolutions, their gradients and those of max-pooling by the kernels of this folder: outputs, input gradients and weight gradients."""
+"""Convolutions, their gradients, the gradient of max-pooling and sums over columns, by the kernels of this folder."""
 
 import functools
 import itertools
