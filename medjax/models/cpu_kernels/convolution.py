@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import operator
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,56 +12,78 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float32
 
-from medjax.models.cpu_kernels import column_sums, depthwise, direct_convolution, ffi_handler, pooling
+from medjax.models.cpu_kernels import (
+    column_sums,
+    depthwise,
+    direct_convolution,
+    ffi_handler,
+    pooling,
+    winograd,
+)
 from medjax.models.cpu_kernels.direct_convolution import Window
 from medjax.models.cpu_kernels.ffi_call import call_kernel
+from medjax.models.cpu_kernels.winograd_tiles import make_plan
 
 Pair = tuple[int, int]
 Images = Float32[Array, "batch height width channel"]
 ChannelKernels = Float32[Array, "kernel_height kernel_width channel"]
 Gradients = Float32[Array, "batch output_height output_width feature"]
-Kernel = Float32[Array, "kernel_height kernel_width channel feature"]
+Kernel = Float32[Array, "kernel_height kernel_width group_channel feature"]  # channels of one group
 
 # Sums of weight gradients over parts of the images take at most so much memory.
 _MAX_PARTIAL_BYTES = 2**22
+# With fewer channels or features, Winograd's transforms cost more than they save.
+_MIN_WINOGRAD_CHANNELS = 16
+# Transformed pixels that a job of Winograd's outputs goes through again and again, and its weights; measured.
+_CACHED_BYTES, _CACHED_WEIGHTS_BYTES = 2**19, 2**21
+# The same of the gradient of the weights, and the tiles that are worth sums of their own.
+_CACHED_GRADIENT_BYTES, _CACHED_SUMS_BYTES, _MIN_SUMMED_TILES = 2**18, 2**19, 128
 
 
 class Convolution(NamedTuple):
-    """What `lax.conv_general_dilated` computes from NHWC images and an HWIO kernel, without groups."""
+    """What `lax.conv_general_dilated` computes from NHWC images and an HWIO kernel."""
 
     strides: Pair
     padding: tuple[Pair, Pair]
     image_dilation: Pair
     kernel_dilation: Pair
+    groups: int = 1
 
 
 def convolve(images: Images, kernel: Kernel, convolution: Convolution) -> Array:
     """The outputs of a convolution; image_dilation above 1 needs strides and kernel_dilation of 1."""
     if convolution.image_dilation != (1, 1):
         return _convolve_dilated(convolve, images, kernel, convolution)
-    images = pad(images, convolution.padding)
-    if kernel.shape[:2] == (1, 1):
-        return _multiply(images, kernel, convolution.strides)
-    return _call_forward(images, kernel, Window(convolution.strides, convolution.kernel_dilation))
+    if _is_for_winograd(images.shape, kernel.shape, convolution):
+        return _convolve_by_winograd(images, kernel, convolution.padding)
+    if kernel.shape[:2] == (1, 1) and convolution.groups == 1:
+        return _multiply(pad(images, convolution.padding), kernel, convolution.strides)
+    strides, padding, _, dilation, groups = convolution
+    return _call_forward(images, kernel, Window(strides, dilation, padding, groups))
 
 
 def convolve_depthwise(images: Images, kernel: ChannelKernels, convolution: Convolution) -> Array:
     """As `convolve`, where each channel has a kernel of its own."""
     if convolution.image_dilation != (1, 1):
         return _convolve_dilated(convolve_depthwise, images, kernel, convolution)
-    images = pad(images, convolution.padding)
-    window = Window(convolution.strides, convolution.kernel_dilation)
-    results = [_outputs_of(images, kernel, window)]
-    return call_kernel(depthwise.make_forward(window), results, [images], [kernel])[0]
+    window = Window(convolution.strides, convolution.kernel_dilation, convolution.padding)
+    outputs = _outputs_of(images, kernel, window)
+    bands = depthwise.make_bands(window, kernel.shape[:2], images.shape, outputs.shape)
+    scratch = _scratch(window, ffi_handler.num_tasks(len(images)), math.prod(bands.pixels_shape))
+    return call_kernel(depthwise.make_forward(window), [outputs, scratch], [images], [kernel])[0]
 
 
 def depthwise_weight_gradient(
     images: Images, gradients: Gradients, sides: Pair, window: Window
 ) -> ChannelKernels:
     """As `weight_gradient`, of a depthwise convolution."""
-    shape = (ffi_handler.num_tasks(len(images)), *sides, images.shape[-1])
-    results = [jax.ShapeDtypeStruct(shape, jnp.float32)]
-    [sums] = call_kernel(depthwise.make_weight_gradient(window), results, [images, gradients])
+    num_tasks = ffi_handler.num_tasks(len(images))
+    shape = depthwise.padded_shape(window, sides[0], images.shape, gradients.shape)
+    results = [
+        jax.ShapeDtypeStruct((num_tasks, *sides, images.shape[-1]), jnp.float32),
+        _scratch(window, num_tasks, math.prod(shape)),
+    ]
+    sums, _ = call_kernel(depthwise.make_weight_gradient(window), results, [images, gradients])
     return lax.optimization_barrier(functools.reduce(operator.add, sums))
 
 
@@ -91,56 +114,154 @@ def pad(images: Images, padding: tuple[Pair, Pair], value: float = 0.0) -> Array
 
 
 def weight_gradient(images: Images, gradients: Gradients, sides: Pair, window: Window) -> Kernel:
-    """Gradient of a kernel of so many rows and columns, given padded images and the gradients of the outputs."""
-    if sides == (1, 1):
-        strided = images[:, :: window.strides[0], :: window.strides[1]]
+    """Gradient of a kernel of so many rows and columns, given images and the gradients of the outputs."""
+    groups, features, channels = window.groups, gradients.shape[-1], images.shape[-1] // window.groups
+    convolution = Convolution(window.strides, window.padding, (1, 1), window.dilation, groups)
+    if _is_for_winograd(images.shape, (*sides, channels, features), convolution):
+        return _winograd_weight_gradient(images, gradients, window.padding)
+    if sides == (1, 1) and groups == 1:
+        strided = pad(images, window.padding)[:, :: window.strides[0], :: window.strides[1]]
         strided = strided[:, : gradients.shape[1], : gradients.shape[2]]
         return jnp.einsum("nhwc,nhwf->cf", strided, gradients)[None, None]
-    features, channels = gradients.shape[-1], images.shape[-1]
-    block = direct_convolution.block_features(features)
-    gradients = _pad_features(gradients, block)
-    num_blocks = gradients.shape[-1] // block
+    block = direct_convolution.block_features(features // groups)
+    num_blocks = groups * -(-features // groups // block)
     weights_bytes = 4 * sides[0] * sides[1] * channels * features
-    num_groups = max(
+    num_image_groups = max(
         1, min(-(-ffi_handler.MAX_TASKS // num_blocks), _MAX_PARTIAL_BYTES // weights_bytes, len(images))
     )
-    jobs = jnp.zeros((num_blocks * num_groups, 1))
-    shape = (num_blocks * num_groups, *sides, channels, block)
-    [sums] = call_kernel(
-        direct_convolution.make_weight_gradient(window, num_groups),
-        [jax.ShapeDtypeStruct(shape, jnp.float32)],
-        [jobs],
+    num_jobs = num_blocks * num_image_groups
+    chunks = direct_convolution.make_chunks(window, sides[0], images.shape, gradients.shape, num_image_groups)
+    [sums, _] = call_kernel(
+        direct_convolution.make_weight_gradient(window, num_image_groups),
+        [
+            jax.ShapeDtypeStruct((num_jobs, *sides, channels, block), jnp.float32),
+            _scratch(window, num_jobs, chunks.scratch_size),
+        ],
+        [jnp.zeros((num_jobs, 1))],
         [images, gradients],
         min_images_per_task=1,
     )
-    sums = sums.reshape(num_blocks, num_groups, *shape[1:])
+    weights = _sum_groups(sums, num_image_groups)
+    by_group = weights.reshape(*weights.shape[:-1], groups, -1)[..., : features // groups]
+    return by_group.reshape(*weights.shape[:-1], features)
+
+
+def _scratch(window: Window, num_tasks: int, size: int) -> jax.ShapeDtypeStruct:
+    """Memory for padded pixels: of each task, or next to none."""
+    return jax.ShapeDtypeStruct((num_tasks, size) if window.is_padded else (1, 1), jnp.float32)
+
+
+def _is_for_winograd(shape: tuple[int, ...], kernel_shape: tuple[int, ...], convolution: Convolution) -> bool:
+    strides, _, *dilations, groups = convolution
+    *sides, channels, features = kernel_shape
+    return (
+        sides == [3, 3]
+        and {strides, *dilations} == {(1, 1)}
+        and groups == 1
+        and min(channels, features) >= _MIN_WINOGRAD_CHANNELS
+        and channels % 8 == 0
+        and shape[0] > 0
+    )
+
+
+def _convolve_by_winograd(images: Images, kernel: Kernel, padding: tuple[Pair, Pair]) -> Array:
+    num_images, height, width, channels = images.shape
+    features = kernel.shape[-1]
+    outputs = height + sum(padding[0]) - 2, width + sum(padding[1]) - 2
+    block = direct_convolution.block_features(features)
+    num_blocks = -(-features // block)
+    [weights] = call_kernel(
+        winograd.transform_weights,
+        [jax.ShapeDtypeStruct((num_blocks, 4, 4, channels, block), jnp.float32)],
+        [jnp.zeros((num_blocks, 1))],
+        [kernel],
+        min_images_per_task=1,
+    )
+    num_parts = _num_parts(num_blocks, _CACHED_WEIGHTS_BYTES // (64 * channels * block))
+    num_groups = max(1, min(ffi_handler.MAX_TASKS // num_parts, num_images))
+    plan = make_plan(num_images, channels, outputs, padding, num_groups, _CACHED_BYTES)
+    num_jobs = num_parts * num_groups
+    results, _ = call_kernel(
+        winograd.make_forward(plan),
+        [
+            jax.ShapeDtypeStruct((num_images, *outputs, features), jnp.float32),
+            jax.ShapeDtypeStruct((num_jobs, winograd.scratch_size(plan, block)), jnp.float32),
+        ],
+        [jnp.zeros((num_jobs, 1))],
+        [images, weights.reshape(num_parts, -1, *weights.shape[1:])],
+        min_images_per_task=1,
+    )
+    return results
+
+
+def _num_parts(num_blocks: int, blocks_of_part: int) -> int:
+    """The fewest parts of at most so many blocks, but at least one; all are of one size."""
+    return next(
+        number
+        for number in range(1, num_blocks + 1)
+        if num_blocks % number == 0 and num_blocks // number <= max(1, blocks_of_part)
+    )
+
+
+def _winograd_weight_gradient(images: Images, gradients: Gradients, padding: tuple[Pair, Pair]) -> Kernel:
+    num_images, *_, channels = images.shape
+    _, height, width, features = gradients.shape
+    block = direct_convolution.block_features(features)
+    num_blocks = -(-features // block)
+    num_parts = _num_parts(num_blocks, _CACHED_SUMS_BYTES // (64 * channels * block))
+    part_size = block * (num_blocks // num_parts)
+    num_tiles = num_images * -(-height // 2) * -(-width // 2)
+    num_groups = max(1, min(ffi_handler.MAX_TASKS // num_parts, num_tiles // _MIN_SUMMED_TILES, num_images))
+    plan = make_plan(num_images, channels, (height, width), padding, num_groups, _CACHED_GRADIENT_BYTES)
+    num_jobs = num_parts * num_groups
+    shapes = [
+        (num_jobs, 3, 3, channels, part_size),
+        (num_jobs, 4, 4, channels, part_size),
+        (num_jobs, winograd.scratch_size(plan, part_size)),
+    ]
+    [sums, _, _] = call_kernel(
+        winograd.make_weight_gradient(plan),
+        [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes],
+        [jnp.zeros((num_jobs, 1))],
+        [images, gradients],
+        min_images_per_task=1,
+    )
+    return _sum_groups(sums, num_groups)[..., :features]
+
+
+def _sum_groups(sums: Array, num_groups: int) -> Array:
+    """Sum over groups of images, and put parts of the features side by side."""
+    sums = sums.reshape(-1, num_groups, *sums.shape[1:])
     # As single additions: XLA:CPU is 20 times slower to reduce over a first axis.
     total = lax.optimization_barrier(
         functools.reduce(operator.add, (sums[:, group] for group in range(num_groups)))
     )
-    return total.transpose(1, 2, 3, 0, 4).reshape(*shape[1:-1], -1)[..., :features]
+    return total.transpose(1, 2, 3, 0, 4).reshape(*total.shape[1:-1], -1)
 
 
 def _call_forward(images: Images, kernel: Kernel, window: Window) -> Array:
     *sides, channels, features = kernel.shape
-    block = direct_convolution.block_features(features)
-    padded = _pad_features(kernel, block)
-    packed = padded.reshape(*sides, channels, -1, block).transpose(3, 0, 1, 2, 4)
-    [outputs] = call_kernel(
+    block = direct_convolution.block_features(features // window.groups)
+    by_group = kernel.reshape(*sides, channels, window.groups, -1)
+    padded = _pad_features(by_group, block).reshape(*sides, channels, -1, block)
+    outputs = _outputs_of(images, kernel, window)
+    bands = direct_convolution.make_bands(window, (sides[0], sides[1]), images.shape, outputs.shape, block)
+    num_tasks = ffi_handler.num_tasks(len(images), 1)
+    results, _ = call_kernel(
         direct_convolution.make_forward(window),
-        [_outputs_of(images, padded, window)],
+        [outputs, _scratch(window, num_tasks, math.prod(bands.pixels_shape))],
         [images],
-        [packed],
+        [padded.transpose(3, 0, 1, 2, 4)],
         min_images_per_task=1,
     )
-    return outputs[..., :features]
+    return results
 
 
 def _outputs_of(images: Images, kernel: Array, window: Window) -> jax.ShapeDtypeStruct:
     sides = [
-        (side - (taps - 1) * dilation - 1) // stride + 1
-        for side, taps, dilation, stride in zip(
-            images.shape[1:3], kernel.shape[:2], window.dilation, window.strides, strict=True
+        (side + sum(padding) - (taps - 1) * dilation - 1) // stride + 1
+        for side, padding, taps, dilation, stride in zip(
+            images.shape[1:3], window.padding, kernel.shape[:2], window.dilation, window.strides, strict=True
         )
     ]
     return jax.ShapeDtypeStruct((len(images), *sides, kernel.shape[-1]), jnp.float32)
@@ -197,7 +318,7 @@ def _compute_phase(
     ]
     if 0 in taps.shape:
         return jnp.zeros((len(images), *lengths, kernel.shape[-1]))
-    plain = Convolution((1, 1), (paddings[0], paddings[1]), (1, 1), (1, 1))
+    plain = Convolution((1, 1), (paddings[0], paddings[1]), (1, 1), (1, 1), convolution.groups)
     return convolve(images, taps, plain)
 
 

@@ -1,4 +1,4 @@
-"""Kernels of depthwise convolutions without padding: the outputs, and the gradient of the weights.
+"""Kernels of depthwise convolutions: the outputs, and the gradient of the weights.
 
 Each channel has a kernel of its own, so vectors run over channels. Images are float32 as batch, height, width, channel.
 """
@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from llvmlite import ir
 
-from medjax.models.cpu_kernels.direct_convolution import Window
+from medjax.models.cpu_kernels.borders import copy_rows
+from medjax.models.cpu_kernels.direct_convolution import Bands, Window
 from medjax.models.cpu_kernels.emitter import (
     FLOAT,
     Buffer,
@@ -23,81 +24,128 @@ from medjax.models.cpu_kernels.ffi_call import Kernel
 
 # Sums and weights that fit the 32 vector registers of AVX-512 and the 16 of AVX2.
 _MAX_REGISTERS = {16: 26, 8: 14}
+# Padded rows of an image: a part of a core's second cache.
+_CACHED_ROWS_BYTES = 2**17
 # A fused multiply-add takes as long as 8 can be started.
 _MIN_SUMS = 8
 
 
 @functools.cache
 def make_forward(window: Window) -> Kernel:
-    """The kernel `images, weights -> outputs`; weights are kernel height, kernel width, channel."""
+    """The kernel `images, weights -> outputs, scratch`; weights are kernel height, kernel width, channel.
+
+    Scratch is the memory for a task's padded rows, see `make_bands`.
+    """
 
     def forward(
         emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
     ) -> None:
-        _, weights, outputs = buffers
-        kernel_height, kernel_width, channels = weights.shape
-        _, height, width, _ = outputs.shape
-        lanes = vector_lanes(channels)
-        columns = min(width, max(1, _MAX_REGISTERS[register_lanes()] - kernel_width))
-        with (
-            emit.for_range(first, stop) as image,
-            emit.for_range(0, height) as row,
-            emit.for_range(0, -(-width // columns)) as tile,
-            emit.for_range(0, channels // lanes) as vector,
-        ):
-            # The last tile starts where it still fits, and computes some outputs a second time.
-            left = emit.minimum(emit.sum((tile, columns)), width - columns)
-            channel = emit.sum((vector, lanes))
-            sums = [emit.variable(constant(FLOAT, 0.0, lanes)) for _ in range(columns)]
-            with emit.for_range(0, kernel_height) as y:
-                factors = [emit.load(weights, y, x, channel, lanes=lanes) for x in range(kernel_width)]
-                position = (image, row, left, y, channel)
-                for column, x, pixel in _pixels(
-                    emit, buffers[0], window, position, columns, kernel_width, lanes
-                ):
-                    emit.write(emit.add_product(emit.read(sums[column]), pixel, factors[x]), sums[column])
-            for column, total in enumerate(sums):
-                emit.store(emit.read(total), outputs, image, row, emit.sum(left, column), channel)
+        images, weights, outputs, scratch = buffers
+        height = outputs.shape[1]
+        bands = make_bands(window, weights.shape[:2], images.shape, outputs.shape)
+        with emit.for_range(first, stop) as image, emit.for_range(0, -(-height // bands.rows)) as band:
+            # The last band starts where it still fits, and computes some outputs a second time.
+            band_top = emit.minimum(emit.sum((band, bands.rows)), height - bands.rows)
+            pixel_row = emit.sum((band_top, window.strides[0]))
+            pixels = emit.part(images, image, pixel_row)
+            if window.is_padded:
+                pixels = emit.part(scratch, task, shape=bands.pixels_shape)
+                copy_rows(emit, images, image, pixel_row, window.padding, pixels)
+            with emit.for_range(0, bands.rows) as row:
+                _compute_row(emit, (pixels, weights, emit.part(outputs, image, band_top)), window, row)
 
     forward.__name__ = f"depthwise_{window}"
     return forward
 
 
+def _compute_row(emit: Emitter, arrays: tuple[Buffer, Buffer, Buffer], window: Window, row: ir.Value) -> None:
+    """Compute a row of outputs, given rows of an image."""
+    pixels, weights, outputs = arrays
+    kernel_height, kernel_width, channels = weights.shape
+    width = outputs.shape[1]
+    lanes = vector_lanes(channels)
+    columns = min(width, max(1, _MAX_REGISTERS[register_lanes()] - kernel_width))
+    with (
+        emit.for_range(0, -(-width // columns)) as tile,
+        emit.for_range(0, channels // lanes) as vector,
+    ):
+        # The last tile starts where it still fits, and computes some outputs a second time.
+        left = emit.minimum(emit.sum((tile, columns)), width - columns)
+        channel = emit.sum((vector, lanes))
+        sums = [emit.variable(constant(FLOAT, 0.0, lanes)) for _ in range(columns)]
+        with emit.for_range(0, kernel_height) as y:
+            factors = [emit.load(weights, y, x, channel, lanes=lanes) for x in range(kernel_width)]
+            position = (row, left, y, channel)
+            for column, x, pixel in _pixels(emit, pixels, window, position, columns, kernel_width, lanes):
+                emit.write(emit.add_product(emit.read(sums[column]), pixel, factors[x]), sums[column])
+        for column, total in enumerate(sums):
+            emit.store(emit.read(total), outputs, row, emit.sum(left, column), channel)
+
+
+def make_bands(
+    window: Window, kernel_sides: tuple[int, ...], images: tuple[int, ...], outputs: tuple[int, ...]
+) -> Bands:
+    """Bands of rows whose padded pixels stay in a core's cache; of images without padding, one band."""
+    _, _, width, channels = images
+    height, columns = outputs[1], window.padded_width(width)
+    num_rows = _CACHED_ROWS_BYTES // (4 * columns * channels * window.strides[0])
+    num_bands = -(-height // max(1, num_rows)) if window.is_padded else 1
+    rows = -(-height // num_bands)
+    return Bands(rows, (1, 1), (window.num_rows(rows, kernel_sides[0]), columns, channels))
+
+
 @functools.cache
 def make_weight_gradient(window: Window) -> Kernel:
-    """The kernel `images, gradients of the outputs -> gradients of the weights`, one for each task."""
+    """The kernel `images, gradients of the outputs -> gradients of the weights, scratch`, of each task.
+
+    Scratch is the memory for a padded image.
+    """
 
     def weight_gradient(
         emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
     ) -> None:
-        _, _, sums = buffers
+        images, gradients, sums, scratch = buffers
         _, kernel_height, _, channels = sums.shape
         lanes = vector_lanes(channels)
         with emit.for_range(0, math.prod(sums.shape[1:]) // lanes) as vector:
             emit.store(constant(FLOAT, 0.0, lanes), sums, task, 0, 0, emit.sum((vector, lanes)))
-        with (
-            emit.for_range(first, stop) as image,
-            emit.for_range(0, channels // lanes) as vector,
-            emit.for_range(0, kernel_height) as y,
-        ):
-            _add_image(emit, buffers, window, (task, image, y, emit.sum((vector, lanes))), lanes)
+        with emit.for_range(first, stop) as image:
+            pixels = emit.part(images, image, 0)
+            if window.is_padded:
+                shape = padded_shape(window, kernel_height, images.shape, gradients.shape)
+                pixels = emit.part(scratch, task, shape=shape)
+                copy_rows(emit, images, image, 0, window.padding, pixels)
+            arrays = pixels, emit.part(gradients, image, 0), emit.part(sums, task, 0)
+            with (
+                emit.for_range(0, channels // lanes) as vector,
+                emit.for_range(0, kernel_height) as y,
+            ):
+                _add_image(emit, arrays, window, (y, emit.sum((vector, lanes))), lanes)
 
     weight_gradient.__name__ = f"depthwise_gradient_{window}"
     return weight_gradient
 
 
+def padded_shape(
+    window: Window, kernel_height: int, images: tuple[int, ...], gradients: tuple[int, ...]
+) -> tuple[int, int, int]:
+    """Of an image with zeros around it, as the gradient of the weights needs it."""
+    _, _, width, channels = images
+    return window.num_rows(gradients[1], kernel_height), window.padded_width(width), channels
+
+
 def _add_image(
     emit: Emitter,
-    buffers: Sequence[Buffer],
+    arrays: tuple[Buffer, Buffer, Buffer],
     window: Window,
-    position: tuple[ir.Value, ir.Value, ir.Value, ir.Value],
+    position: tuple[ir.Value, ir.Value],
     lanes: int,
 ) -> None:
     """Add the products of one image to one row of the weights."""
-    images, gradients, sums = buffers
-    task, image, y, channel = position
-    _, height, width, _ = gradients.shape
-    kernel_width = sums.shape[2]
+    pixels, gradients, sums = arrays
+    y, channel = position
+    height, width, _ = gradients.shape
+    kernel_width = sums.shape[1]
     columns = min(width, max(1, _MAX_REGISTERS[register_lanes()] - kernel_width) // 2)
     num_sets = -(-_MIN_SUMS // kernel_width)
     totals = [
@@ -106,11 +154,11 @@ def _add_image(
 
     def add_tile(row: Index, left: Index, columns: int) -> None:
         factors = [
-            emit.load(gradients, image, row, emit.sum(left, column), channel, lanes=lanes)
+            emit.load(gradients, row, emit.sum(left, column), channel, lanes=lanes)
             for column in range(columns)
         ]
-        position = (image, row, left, y, channel)
-        for column, x, pixel in _pixels(emit, images, window, position, columns, kernel_width, lanes):
+        position = (row, left, y, channel)
+        for column, x, pixel in _pixels(emit, pixels, window, position, columns, kernel_width, lanes):
             total = totals[x][column % num_sets]
             emit.write(emit.add_product(emit.read(total), pixel, factors[column]), total)
 
@@ -120,15 +168,15 @@ def _add_image(
         if rest := width % columns:
             add_tile(row, width - rest, rest)
     for x, tap_totals in enumerate(totals):
-        total = emit.load(sums, task, y, x, channel, lanes=lanes)
+        total = emit.load(sums, y, x, channel, lanes=lanes)
         for each in tap_totals:
             total = emit.builder.fadd(total, emit.read(each))
-        emit.store(total, sums, task, y, x, channel)
+        emit.store(total, sums, y, x, channel)
 
 
 def _pixels(
     emit: Emitter,
-    images: Buffer,
+    rows: Buffer,
     window: Window,
     position: tuple[Index, ...],
     columns: int,
@@ -136,7 +184,7 @@ def _pixels(
     lanes: int,
 ) -> Iterator[tuple[int, int, ir.Value]]:
     """Load each pixel of a row once; with it, each output column and tap that it belongs to."""
-    image, row, left, y, channel = position
+    row, left, y, channel = position
     image_row = emit.sum((row, window.strides[0]), (y, window.dilation[0]))
     image_left = emit.sum((left, window.strides[1]))
     pairs: dict[int, list[tuple[int, int]]] = {}
@@ -145,6 +193,6 @@ def _pixels(
             offset = column * window.strides[1] + x * window.dilation[1]
             pairs.setdefault(offset, []).append((column, x))
     for offset in sorted(pairs):
-        pixel = emit.load(images, image, image_row, emit.sum(image_left, offset), channel, lanes=lanes)
+        pixel = emit.load(rows, image_row, emit.sum(image_left, offset), channel, lanes=lanes)
         for column, x in pairs[offset]:
             yield column, x, pixel

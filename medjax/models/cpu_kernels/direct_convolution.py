@@ -1,4 +1,4 @@
-"""Kernels of convolutions without padding: the outputs, and the gradient of the weights.
+"""Kernels of convolutions, with or without groups: the outputs, and the gradient of the weights.
 
 Images are float32 as batch, height, width, channel. A kernel keeps a tile of sums in registers while it runs over their
 products, so that every number that it loads serves many multiplications.
@@ -8,10 +8,11 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from llvmlite import ir
 
+from medjax.models.cpu_kernels.borders import Padding, copy_rows
 from medjax.models.cpu_kernels.emitter import FLOAT, INT, Buffer, Emitter, Index, constant, register_lanes
 from medjax.models.cpu_kernels.ffi_call import Kernel
 
@@ -19,19 +20,40 @@ from medjax.models.cpu_kernels.ffi_call import Kernel
 _MAX_SUMS = {16: 28, 8: 12}
 # Bytes of images and gradients that are gone through again and again: half of a core's second cache.
 _CACHED_BYTES = 2**19
+# Padded rows of an image that each block of features goes through: a quarter of it.
+_CACHED_ROWS_BYTES = 2**18
 # Weights of few channels are gone through by code without loops.
 _MAX_UNROLLED = 4
 
 
+Item = TypeVar("Item")
+
+
 class Window(NamedTuple):
-    """How far apart, down and to the right, a convolution's outputs and the taps of its kernel lie in an image."""
+    """Where the taps of a convolution's kernel lie in an image, and which channels they meet."""
 
     strides: tuple[int, int]
     dilation: tuple[int, int]
+    padding: Padding = ((0, 0), (0, 0))
+    groups: int = 1
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether the kernel reaches over the edge of an image, or does not reach all of it."""
+        return self.padding != ((0, 0), (0, 0))
+
+    def num_rows(self, outputs: int, taps: int) -> int:
+        """Rows of an image that so many rows of outputs need, of a kernel with so many rows."""
+        return (outputs - 1) * self.strides[0] + (taps - 1) * self.dilation[0] + 1
+
+    def padded_width(self, width: int) -> int:
+        """Columns of a padded image."""
+        return width + sum(self.padding[1])
 
     def __str__(self) -> str:
         """Its part of a kernel's name."""
-        return "_".join(map(str, (*self.strides, *self.dilation)))
+        numbers = (*self.strides, *self.dilation, *itertools.chain(*self.padding), self.groups)
+        return "_".join(str(number).replace("-", "m") for number in numbers)
 
 
 class Tap(NamedTuple):
@@ -48,26 +70,67 @@ def block_features(features: int) -> int:
     return lanes * next(number for number in (2, 3, 1) if num_vectors % number == 0)
 
 
+class Bands(NamedTuple):
+    """How the outputs of an image are computed: so many rows at a time, in tiles."""
+
+    rows: int
+    tile: tuple[int, int]
+    pixels_shape: tuple[int, int, int]  # of the padded rows of the image that they need
+
+
+def make_bands(
+    window: Window,
+    kernel_sides: tuple[int, ...],
+    images: tuple[int, ...],
+    outputs: tuple[int, ...],
+    block: int,
+) -> Bands:
+    """Bands whose padded rows stay in a core's cache; of images without padding, one band."""
+    _, _, width, channels = images
+    _, height, num_columns, _ = outputs
+    tile = _choose_tile(height, num_columns, max_rows(block))
+    rows, columns = height, window.padded_width(width)
+    if window.is_padded:
+        bytes_of_row = 4 * columns * channels * window.strides[0]
+        num_tiles = max(1, _CACHED_ROWS_BYTES // (bytes_of_row * tile[0]))
+        num_rows = -(-height // tile[0])
+        num_bands = -(-num_rows // num_tiles)
+        rows = min(-(-num_rows // num_bands) * tile[0], height)
+    return Bands(rows, tile, (window.num_rows(rows, kernel_sides[0]), columns, channels))
+
+
 @functools.cache
 def make_forward(window: Window) -> Kernel:
-    """The kernel `images, weights -> outputs`; weights are feature block, kernel height, width, channel, feature."""
+    """The kernel `images, weights -> outputs, scratch`.
+
+    Weights are feature block, kernel height, width, channel, feature; a group's blocks follow one another. Scratch is the
+    memory for a task's padded rows, see `make_bands`.
+    """
 
     def forward(
         emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
     ) -> None:
-        _, weights, outputs = buffers
-        _, height, width, _ = outputs.shape
-        rows, columns = _choose_tile(height, width, _max_rows(weights.shape[-1]))
-        with (
-            emit.for_range(first, stop) as image,
-            emit.for_range(0, weights.shape[0]) as block,
-            emit.for_range(0, -(-height // rows)) as tile_row,
-            emit.for_range(0, -(-width // columns)) as tile_column,
-        ):
-            # The last tile starts where it still fits, and computes some outputs a second time.
-            top = emit.minimum(emit.sum((tile_row, rows)), height - rows)
-            left = emit.minimum(emit.sum((tile_column, columns)), width - columns)
-            _compute_tile(emit, buffers, window, (rows, columns), (image, block, top, left))
+        images, weights, outputs, scratch = buffers
+        bands = make_bands(window, weights.shape[1:3], images.shape, outputs.shape, weights.shape[-1])
+        height, width = outputs.shape[1:3]
+        rows, columns = bands.tile
+        with emit.for_range(first, stop) as image, emit.for_range(0, -(-height // bands.rows)) as band:
+            # The last band and the last tile start where they still fit, and compute some outputs a second time.
+            band_top = emit.minimum(emit.sum((band, bands.rows)), height - bands.rows)
+            pixel_row = emit.sum((band_top, window.strides[0]))
+            pixels = emit.part(images, image, pixel_row)
+            if window.is_padded:
+                pixels = emit.part(scratch, task, shape=bands.pixels_shape)
+                copy_rows(emit, images, image, pixel_row, window.padding, pixels)
+            with (
+                emit.for_range(0, weights.shape[0]) as block,
+                emit.for_range(0, -(-bands.rows // rows)) as tile_row,
+                emit.for_range(0, -(-width // columns)) as tile_column,
+            ):
+                top = emit.minimum(emit.sum((tile_row, rows)), bands.rows - rows)
+                left = emit.minimum(emit.sum((tile_column, columns)), width - columns)
+                arrays = pixels, weights, emit.part(outputs, image, band_top)
+                _compute_tile(emit, arrays, window, bands.tile, (block, top, left))
 
     forward.__name__ = f"convolution_{window}"
     return forward
@@ -75,26 +138,26 @@ def make_forward(window: Window) -> Kernel:
 
 def _compute_tile(
     emit: Emitter,
-    buffers: Sequence[Buffer],
+    arrays: tuple[Buffer, Buffer, Buffer],
     window: Window,
     tile: tuple[int, int],
-    position: tuple[ir.Value, ir.Value, ir.Value, ir.Value],
+    position: tuple[ir.Value, ir.Value, ir.Value],
 ) -> None:
-    """Compute a tile of outputs of one image and one block of features."""
-    images, weights, outputs = buffers
-    image, block, top, left = position
-    _, kernel_height, kernel_width, channels, block_size = weights.shape
-    row_offset, column_offset = images.shape[2] * channels, channels
+    """Compute a tile of outputs, given rows of an image, for one block of features."""
+    rows, weights, outputs = arrays
+    block, top, left = position
+    num_blocks, kernel_height, kernel_width, channels, block_size = weights.shape
+    row_offset, column_offset = rows.shape[1] * rows.shape[2], rows.shape[2]
     lanes = register_lanes()
-    pixels = list(itertools.product(*map(range, tile)))
-    sums = _zeros(emit, len(pixels), block_size // lanes)
+    blocks_of_group = num_blocks // window.groups
+    group = emit.builder.udiv(block, INT(blocks_of_group))
+    places = list(itertools.product(*map(range, tile)))
+    sums = zeros(emit, len(places), block_size // lanes)
     base = emit.sum(
-        (image, images.shape[1] * row_offset),
-        (top, window.strides[0] * row_offset),
-        (left, window.strides[1] * column_offset),
+        (top, window.strides[0] * row_offset), (left, window.strides[1] * column_offset), (group, channels)
     )
-    # A row of a kernel without dilation is contiguous, in the weights as in the images.
-    along = kernel_width if window.dilation[1] == 1 else 1
+    # A row of a kernel without dilation is contiguous, in the weights as in an image without groups.
+    along = kernel_width if window.dilation[1] == 1 == window.groups else 1
     with (
         emit.for_range(0, kernel_height) as y,
         emit.for_range(0, kernel_width // along) as x,
@@ -112,40 +175,80 @@ def _compute_tile(
         )
         offsets = [
             down * window.strides[0] * row_offset + right * window.strides[1] * column_offset
-            for down, right in pixels
+            for down, right in places
         ]
-        _add_products(emit, sums, [emit.sum(tap, offset) for offset in offsets], images, factors)
-    for (down, right), vectors in zip(pixels, sums, strict=True):
+        add_products(emit, sums, [emit.sum(tap, offset) for offset in offsets], rows, factors)
+    by_group = Buffer(
+        outputs.pointer, (*outputs.shape[:2], window.groups, outputs.shape[2] // window.groups), FLOAT
+    )
+    first_feature = emit.sum((emit.builder.urem(block, INT(blocks_of_group)), block_size))
+    for (down, right), vectors in zip(places, sums, strict=True):
         for vector, total in enumerate(vectors):
-            feature = emit.sum((block, block_size), vector * lanes)
-            emit.store(emit.read(total), outputs, image, emit.sum(top, down), emit.sum(left, right), feature)
+            at = emit.sum(top, down), emit.sum(left, right), group, emit.sum(first_feature, vector * lanes)
+            emit.store_within(emit.read(total), by_group, *at)
+
+
+class Chunks(NamedTuple):
+    """How a job of the weights' gradient goes through its images: so many at a time."""
+
+    images: int
+    pixels_shape: tuple[int, int, int]  # of a padded image
+    group_size: int  # images of a job
+
+    @property
+    def scratch_size(self) -> int:
+        """Numbers that a job needs for padded images."""
+        return self.images * math.prod(self.pixels_shape)
+
+
+def make_chunks(
+    window: Window,
+    kernel_height: int,
+    images: tuple[int, ...],
+    gradients: tuple[int, ...],
+    num_image_groups: int,
+) -> Chunks:
+    """Chunks whose pixels and gradients stay in a core's cache."""
+    num_images, _, width, channels = images
+    _, *sides, features = gradients
+    shape = window.num_rows(sides[0], kernel_height), window.padded_width(width), channels
+    group_size = -(-num_images // num_image_groups)
+    bytes_of_image = 4 * (math.prod(sides) * block_features(features // window.groups) + math.prod(shape))
+    return Chunks(min(group_size, max(1, _CACHED_BYTES // bytes_of_image)), shape, group_size)
 
 
 @functools.cache
 def make_weight_gradient(window: Window, num_image_groups: int) -> Kernel:
-    """The kernel `jobs, images, gradients of the outputs -> gradients of the weights`, one for each job.
+    """The kernel `jobs, images, gradients of the outputs -> gradients of the weights, scratch`, of each job.
 
-    Job after job, `num_image_groups` of them share a block of features; each takes its part of the images.
+    Job after job, `num_image_groups` of them share a block of features; each takes its part of the images. Scratch is
+    the memory for its padded images, see `make_chunks`.
     """
 
     def weight_gradient(
         emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
     ) -> None:
-        _, images, gradients, sums = buffers
-        num_images, height, width, _ = gradients.shape
-        lanes, group_size = register_lanes(), -(-num_images // num_image_groups)
-        bytes_of_image = 4 * (height * width * sums.shape[-1] + math.prod(images.shape[1:]))
-        chunk = min(group_size, max(1, _CACHED_BYTES // bytes_of_image))
+        _, images, gradients, sums, scratch = buffers
+        lanes = register_lanes()
+        chunks = make_chunks(window, sums.shape[1], images.shape, gradients.shape, num_image_groups)
         with emit.for_range(first, stop) as job:
             with emit.for_range(0, math.prod(sums.shape[1:]) // lanes) as vector:
                 emit.store(constant(FLOAT, 0.0, lanes), sums, job, 0, 0, 0, emit.sum((vector, lanes)))
             block = emit.builder.udiv(job, INT(num_image_groups))
             group = emit.builder.urem(job, INT(num_image_groups))
-            group_stop = emit.minimum(emit.sum((group, group_size), group_size), num_images)
-            with emit.for_range(0, -(-group_size // chunk)) as part:
-                start = emit.sum((group, group_size), (part, chunk))
-                end = emit.minimum(emit.sum(start, chunk), group_stop)
-                _add_images(emit, buffers[1:], window, (job, block, start, end))
+            group_start = emit.sum((group, chunks.group_size))
+            group_stop = emit.minimum(emit.sum(group_start, chunks.group_size), images.shape[0])
+            with emit.for_range(0, -(-chunks.group_size // chunks.images)) as part:
+                start = emit.sum(group_start, (part, chunks.images))
+                end = emit.minimum(emit.sum(start, chunks.images), group_stop)
+                pixels = emit.part(images, start)
+                if window.is_padded:
+                    pixels = emit.part(scratch, job, shape=(chunks.images, *chunks.pixels_shape))
+                    with emit.for_range(start, end) as image:
+                        rows = emit.part(pixels, emit.builder.sub(image, start), 0)
+                        copy_rows(emit, images, image, 0, window.padding, rows)
+                arrays = pixels, emit.part(gradients, start), emit.part(sums, job, 0)
+                _add_images(emit, arrays, window, (block, emit.builder.sub(end, start)))
 
     weight_gradient.__name__ = f"weight_gradient_{window}_{num_image_groups}"
     return weight_gradient
@@ -153,16 +256,16 @@ def make_weight_gradient(window: Window, num_image_groups: int) -> Kernel:
 
 def _add_images(
     emit: Emitter,
-    buffers: Sequence[Buffer],
+    arrays: tuple[Buffer, Buffer, Buffer],
     window: Window,
-    position: tuple[ir.Value, ir.Value, ir.Value, ir.Value],
+    position: tuple[ir.Value, ir.Value],
 ) -> None:
-    """Add the products of some images to all weights of a block of features."""
-    images, _, sums = buffers
-    _, kernel_height, kernel_width, channels, block_size = sums.shape
-    most = _max_rows(block_size)
-    row_offset, column_offset = images.shape[2] * channels, channels
-    along = kernel_width if window.dilation[1] == 1 else 1
+    """Add the products of the first images to all weights of a block of features."""
+    images, _, sums = arrays
+    kernel_height, kernel_width, channels, block_size = sums.shape
+    most = max_rows(block_size)
+    row_offset, column_offset = images.shape[2] * images.shape[3], images.shape[3]
+    along = kernel_width if window.dilation[1] == 1 == window.groups else 1
     taps = [
         Tap(
             (y * kernel_width + x) * channels + channel,
@@ -171,10 +274,10 @@ def _add_images(
         for y, x, channel in itertools.product(range(kernel_height), range(kernel_width), range(channels))
     ]
     if len(taps) <= _MAX_UNROLLED * most:
-        for some in _even_parts(taps, most):
-            _add_to_weights(emit, buffers, window, position, some, Tap(0, 0))
+        for some in even_parts(taps, most):
+            _add_to_weights(emit, arrays, window, position, some, Tap(0, 0))
         return
-    parts = _even_parts(taps[: along * channels], most)
+    parts = even_parts(taps[: along * channels], most)
     with emit.for_range(0, kernel_height) as y, emit.for_range(0, kernel_width // along) as x:
         first = Tap(
             emit.sum((y, kernel_width * channels), (x, channels)),
@@ -183,52 +286,60 @@ def _add_images(
         # All parts but the last are of one size.
         with emit.for_range(0, len(parts) - 1) as part:
             moved = Tap(*(emit.sum(start, (part, len(parts[0]))) for start in first))
-            _add_to_weights(emit, buffers, window, position, parts[0], moved)
-        _add_to_weights(emit, buffers, window, position, parts[-1], first)
+            _add_to_weights(emit, arrays, window, position, parts[0], moved)
+        _add_to_weights(emit, arrays, window, position, parts[-1], first)
 
 
 def _add_to_weights(
     emit: Emitter,
-    buffers: Sequence[Buffer],
+    arrays: tuple[Buffer, Buffer, Buffer],
     window: Window,
-    position: tuple[ir.Value, ir.Value, ir.Value, ir.Value],
+    position: tuple[ir.Value, ir.Value],
     taps: Sequence[Tap],
     first: Tap,
 ) -> None:
-    """Add the products of some images to some rows of the weights, counted from the row `first`."""
-    images, gradients, sums = buffers
-    job, block, start, end = position
-    _, height, width, _ = gradients.shape
-    row_offset, column_offset = images.shape[2] * images.shape[3], images.shape[3]
-    *rest, block_size = sums.shape
-    by_row = Buffer(sums.pointer, (0, math.prod(rest[1:]), block_size), FLOAT)
+    """Add the products of the first images to some rows of the weights, counted from the row `first`."""
+    images, gradients, sums = arrays
+    block, num_images = position
+    _, height, width, features = gradients.shape
+    image_offset, row_offset, column_offset = (math.prod(images.shape[axis:]) for axis in (1, 2, 3))
+    kernel_height, kernel_width, channels, block_size = sums.shape
+    by_row = Buffer(sums.pointer, (kernel_height * kernel_width * channels, block_size), FLOAT)
+    features_of_group = features // window.groups
+    by_group = Buffer(gradients.pointer, (0, height, width, window.groups, features_of_group), FLOAT)
+    blocks_of_group = -(-features_of_group // block_size)
+    group = emit.builder.udiv(block, INT(blocks_of_group))
+    first_feature = emit.sum((emit.builder.urem(block, INT(blocks_of_group)), block_size))
     lanes = register_lanes()
     vectors = range(0, block_size, lanes)
-    totals = _zeros(emit, len(taps), len(vectors))
+    totals = zeros(emit, len(taps), len(vectors))
     with (
-        emit.for_range(start, end) as image,
+        emit.for_range(0, num_images) as image,
         emit.for_range(0, height) as row,
         emit.for_range(0, width) as column,
     ):
         factors = [
-            emit.load(gradients, image, row, column, emit.sum((block, block_size), vector), lanes=lanes)
+            emit.load_within(
+                by_group, image, row, column, group, emit.sum(first_feature, vector), lanes=lanes
+            )
             for vector in vectors
         ]
         base = emit.sum(
-            (image, images.shape[1] * row_offset),
+            (image, image_offset),
             (row, window.strides[0] * row_offset),
             (column, window.strides[1] * column_offset),
+            (group, channels),
             first.offset,
         )
-        _add_products(emit, totals, [emit.sum(base, tap.offset) for tap in taps], images, factors)
+        add_products(emit, totals, [emit.sum(base, tap.offset) for tap in taps], images, factors)
     for tap, tap_totals in zip(taps, totals, strict=True):
         for total, vector in zip(tap_totals, vectors, strict=True):
             row = emit.sum(first.row, tap.row)
-            before = emit.load(by_row, job, row, vector, lanes=lanes)
-            emit.store(emit.builder.fadd(before, emit.read(total)), by_row, job, row, vector)
+            before = emit.load(by_row, row, vector, lanes=lanes)
+            emit.store(emit.builder.fadd(before, emit.read(total)), by_row, row, vector)
 
 
-def _add_products(
+def add_products(
     emit: Emitter,
     sums: Sequence[Sequence[ir.Value]],
     offsets: Sequence[ir.Value],
@@ -243,12 +354,13 @@ def _add_products(
             emit.write(emit.add_product(emit.read(total), pixel, factor), total)
 
 
-def _zeros(emit: Emitter, num_rows: int, num_vectors: int) -> list[list[ir.Value]]:
+def zeros(emit: Emitter, num_rows: int, num_vectors: int) -> list[list[ir.Value]]:
+    """Rows of vectors that sums start from."""
     zero = constant(FLOAT, 0.0, register_lanes())
     return [[emit.variable(zero) for _ in range(num_vectors)] for _ in range(num_rows)]
 
 
-def _max_rows(block_size: int) -> int:
+def max_rows(block_size: int) -> int:
     """Rows of sums, of `block_size` features each, that fit the registers."""
     lanes = register_lanes()
     return _MAX_SUMS[lanes] // (block_size // lanes)
@@ -272,7 +384,7 @@ def _choose_tile(height: int, width: int, max_pixels: int) -> tuple[int, int]:
     )
 
 
-def _even_parts(taps: Sequence[Tap], most: int) -> list[Sequence[Tap]]:
+def even_parts(taps: Sequence[Item], most: int) -> list[Sequence[Item]]:
     """Parts of at most `most` taps, all of one size but the last, which is no longer."""
     size = -(-len(taps) // -(-len(taps) // most))
     return [taps[start : start + size] for start in range(0, len(taps), size)]

@@ -58,6 +58,12 @@ class Emitter:
         builder.cbranch(builder.icmp_signed("<", following, _integer(stop)), body, after)
         builder.position_at_end(after)
 
+    @contextlib.contextmanager
+    def when(self, condition: ir.Value) -> Iterator[None]:
+        """Emit code that runs where the condition holds."""
+        with self.builder.if_then(condition):
+            yield
+
     def sum(self, *terms: Index | tuple[Index, int]) -> ir.Value:
         """The sum of indices; a pair counts as its product."""
         total = INT(0)
@@ -81,6 +87,40 @@ class Emitter:
         """Store an element, or a vector to adjacent ones."""
         self.builder.store(value, self._address(buffer, indices), align=_size(buffer.element_type))
 
+    def load_within(self, buffer: Buffer, *indices: Index, lanes: int) -> ir.Value:
+        """As `load`, of a vector that may reach over the end of a row: what lies behind is 0."""
+        if buffer.shape[-1] % lanes == 0:
+            return self.load(buffer, *indices, lanes=lanes)
+        vector = ir.VectorType(FLOAT, lanes)
+        mask = self._inside(buffer, indices[-1], lanes)
+        return self._call_masked(
+            "load", vector, vector, self._address(buffer, indices), mask, constant(FLOAT, 0.0, lanes)
+        )
+
+    def store_within(self, value: ir.Value, buffer: Buffer, *indices: Index) -> None:
+        """As `store`, of a vector that may reach over the end of a row: that part is not stored."""
+        if buffer.shape[-1] % value.type.count == 0:
+            self.store(value, buffer, *indices)
+            return
+        mask = self._inside(buffer, indices[-1], value.type.count)
+        self._call_masked("store", value.type, ir.VoidType(), value, self._address(buffer, indices), mask)
+
+    def _inside(self, buffer: Buffer, start: Index, lanes: int) -> ir.Value:
+        """Which lanes of a vector that begins at `start` lie in a row."""
+        left = self.broadcast(self.builder.sub(INT(buffer.shape[-1]), _integer(start)), lanes)
+        return self.builder.icmp_signed("<", ir.Constant(left.type, list(range(lanes))), left)
+
+    def _call_masked(self, name: str, vector: ir.Type, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+        *before, mask = arguments[:-1] if name == "load" else arguments
+        after = arguments[-1:] if name == "load" else ()
+        alignment = ir.IntType(32)(_size(FLOAT))
+        given = [*before, alignment, mask, *after]
+        kind = ir.FunctionType(result, [each.type for each in given])
+        symbol = f"llvm.masked.{name}.v{vector.count}f32.p0"
+        module = self.builder.module
+        function = module.globals.get(symbol) or ir.Function(module, kind, symbol)
+        return self.builder.call(function, given)
+
     def variable(self, start: ir.Value) -> ir.Value:
         """A variable with the value `start`; LLVM keeps it in a register where it can."""
         with self.builder.goto_entry_block():
@@ -95,6 +135,11 @@ class Emitter:
     def write(self, value: ir.Value, variable: ir.Value) -> None:
         """Assign a value to a variable."""
         self.builder.store(value, variable)
+
+    def part(self, buffer: Buffer, *indices: Index, shape: tuple[int, ...] | None = None) -> Buffer:
+        """A buffer from an element on: the axes from the last index on, or a buffer of another shape."""
+        kept = buffer.shape[len(indices) - 1 :] if shape is None else shape
+        return Buffer(self._address(buffer, indices), kept, buffer.element_type)
 
     def scratch(self, element_type: ir.Type, shape: tuple[int, ...]) -> Buffer:
         """A small buffer on the stack, for one task alone; it is not initialized."""

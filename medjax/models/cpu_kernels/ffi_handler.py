@@ -11,14 +11,14 @@ MAX_TASKS = 16
 MIN_IMAGES_PER_TASK = 4
 
 
-def images_per_task(num_images: int) -> int:
+def images_per_task(num_images: int, least: int = MIN_IMAGES_PER_TASK) -> int:
     """Number of images that one call of a kernel works on; the last task may have fewer."""
-    return max(MIN_IMAGES_PER_TASK, -(-num_images // MAX_TASKS))
+    return max(least, -(-num_images // MAX_TASKS))
 
 
-def num_tasks(num_images: int) -> int:
+def num_tasks(num_images: int, least: int = MIN_IMAGES_PER_TASK) -> int:
     """Number of tasks that a batch is split into; it does not depend on the number of cores."""
-    return -(-num_images // images_per_task(num_images))
+    return -(-num_images // images_per_task(num_images, least))
 
 
 def write_handler(

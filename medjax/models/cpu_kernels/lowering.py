@@ -86,11 +86,7 @@ def find_convolution(avals: Sequence[Any], parameters: dict[str, Any]) -> Functi
     num_outputs = right.shape[out_feature]
     is_depthwise = 1 < groups == left.shape[feature] == num_outputs
     is_depthwise_gradient = 1 < batch_groups == left.shape[batch] == num_outputs
-    if (
-        (is_dilated and (strides, right_dilation) != ((1, 1), (1, 1)))
-        or (groups > 1 and not is_depthwise)
-        or (batch_groups > 1 and not is_depthwise_gradient)
-    ):
+    if is_dilated and (strides, right_dilation) != ((1, 1), (1, 1)):
         return None
     taps = _pair([right.shape[axis] for axis in right_sides])
     sides = _pair(
@@ -105,7 +101,7 @@ def find_convolution(avals: Sequence[Any], parameters: dict[str, Any]) -> Functi
     def outputs(left: jax.Array, right: jax.Array) -> jax.Array:
         images = left.transpose(batch, *left_sides, feature)
         kernel = right.transpose(*right_sides, in_feature, out_feature)
-        convolution = kernels.Convolution(strides, padding, left_dilation, right_dilation)
+        convolution = kernels.Convolution(strides, padding, left_dilation, right_dilation, groups)
         if is_depthwise:
             found = kernels.convolve_depthwise(images, kernel[:, :, 0], convolution)
         else:
@@ -113,9 +109,9 @@ def find_convolution(avals: Sequence[Any], parameters: dict[str, Any]) -> Functi
         return _to_layout(found, numbers.out_spec, (0, 3, 1, 2))
 
     def gradient(left: jax.Array, right: jax.Array) -> jax.Array:
-        images = kernels.pad(left.transpose(feature, *left_sides, batch), padding)
+        images = left.transpose(feature, *left_sides, batch)
         gradients = right.transpose(in_feature, *right_sides, out_feature)
-        window = kernels.Window(right_dilation, strides)
+        window = kernels.Window(right_dilation, strides, padding, batch_groups)
         if is_depthwise_gradient:
             weights = kernels.depthwise_weight_gradient(images, gradients, sides, window)[:, :, None]
         else:
@@ -123,8 +119,8 @@ def find_convolution(avals: Sequence[Any], parameters: dict[str, Any]) -> Functi
         return _to_layout(weights, numbers.out_spec, (2, 3, 0, 1))
 
     # Of two ways to compute the same numbers, the one with long loops inside.
-    has_few_outputs = not is_dilated and not is_depthwise and taps[0] * taps[1] > sides[0] * sides[1]
-    return gradient if is_depthwise_gradient or has_few_outputs else outputs
+    has_few_outputs = not is_dilated and groups == 1 and taps[0] * taps[1] > sides[0] * sides[1]
+    return gradient if batch_groups > 1 or has_few_outputs else outputs
 
 
 def find_max_pool_gradient(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:

@@ -11,22 +11,38 @@ from medjax.models.cpu_kernels.lowering import fast_convolutions
 
 
 def draw(seed, kind):
-    """A function of images and weights, and these: a convolution, a depthwise one, or max-pooling."""
+    """A function of images and weights, and these: max-pooling, or a convolution, plain or of the kind."""
     random = np.random.default_rng(seed)
     sides, strides, dilation = (
         tuple(int(number) for number in random.integers(1, most, 2)) for most in (6, 4, 3)
     )
-    if kind == "max_pool":
+    if kind == "winograd":
+        sides, strides = (3, 3), (1, 1)
+    if kind in ("max_pool", "winograd"):
         dilation = (1, 1)
     height, width = (
         int(random.integers((side - 1) * spread + 1, (side - 1) * spread + 20))
         for side, spread in zip(sides, dilation, strict=True)
     )
-    channels = int(random.choice([1, 2, 3, 5, 8, 16, 20, 48]))
-    features = channels if kind != "convolution" else int(random.choice([1, 3, 8, 10, 16, 33, 48, 64]))
-    padding = ["SAME", "VALID", [(int(random.integers(0, side)), 0) for side in sides]][seed % 3]
+    channels = int(random.choice([16, 24, 64] if kind == "winograd" else [1, 2, 3, 5, 8, 16, 20, 48]))
+    features = int(
+        random.choice([16, 33, 48, 64, 128] if kind == "winograd" else [1, 3, 8, 10, 16, 33, 48, 64])
+    )
+    groups = 1
+    if kind == "depthwise":
+        features = groups = channels
+    if kind == "grouped":
+        groups = int(random.choice([2, 3, 8]))
+        channels, features = groups * channels, groups * features
+    # The last kind of padding may cut a row off; JAX's own pooling takes no such padding.
+    cut = 0 if kind == "max_pool" else -1
+    around = [
+        (int(random.integers(0, side)), cut if length > side * spread else 0)
+        for side, length, spread in zip(sides, (height, width), dilation, strict=True)
+    ]
+    padding = ["SAME", "VALID", around][seed % 3]
     images = random.normal(size=(int(random.integers(1, 9)), height, width, channels)).astype(np.float32)
-    weights = random.normal(size=(*sides, 1 if kind == "depthwise" else channels, features))
+    weights = random.normal(size=(*sides, channels // groups, features))
     layout = "NHWC" if seed % 2 else "NCHW"
     if layout == "NCHW":
         images = images.transpose(0, 3, 1, 2)
@@ -38,7 +54,7 @@ def draw(seed, kind):
         padding=padding,
         rhs_dilation=dilation,
         dimension_numbers=(layout, "HWIO", layout),
-        feature_group_count=channels if kind == "depthwise" else 1,
+        feature_group_count=groups,
     )
     return convolve, (images, weights.astype(np.float32))
 

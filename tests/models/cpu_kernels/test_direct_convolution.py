@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medjax.models.cpu_kernels import direct_convolution
-from medjax.models.cpu_kernels.convolution import Convolution, Window, convolve, pad, weight_gradient
+from medjax.models.cpu_kernels.convolution import Convolution, Window, convolve, weight_gradient
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.normal(size=(3, 7, 9, 5)).astype(np.float32)
@@ -30,7 +30,7 @@ def test_tiles_waste_little():
 @pytest.mark.parametrize("number", [1, 13, 14, 15, 64, 192])
 def test_parts_are_even_and_hold_all(number):
     taps = [direct_convolution.Tap(index, index) for index in range(number)]
-    parts = direct_convolution._even_parts(taps, 14)
+    parts = direct_convolution.even_parts(taps, 14)
     assert [tap for part in parts for tap in part] == taps
     assert len({len(part) for part in parts[:-1]}) <= 1
     assert 0 < len(parts[-1]) <= len(parts[0]) <= 14
@@ -44,14 +44,14 @@ def test_blocks_of_features_are_whole_vectors(features, block, monkeypatch):
 
 @pytest.mark.parametrize("lanes", [8, 16])
 def test_any_width_of_vectors_gives_the_same_numbers(lanes, monkeypatch):
-    window = Window((1, 2), (2, 1))
-    convolution = Convolution(window.strides, ((1, 0), (0, 1)), (1, 1), window.dilation)
+    strides, padding, dilation = (1, 2), ((1, 0), (0, 1)), (2, 1)
+    convolution = Convolution(strides, padding, (1, 1), dilation)
     monkeypatch.setattr(direct_convolution, "register_lanes", lambda: lanes)
 
     def program(images, kernel):
         outputs = convolve(images, kernel, convolution)
-        padded = pad(images, convolution.padding)
-        return outputs, weight_gradient(padded, outputs, kernel.shape[:2], window)
+        window = Window(strides, dilation, padding)
+        return outputs, weight_gradient(images, outputs, kernel.shape[:2], window)
 
     outputs, gradient = jax.jit(program)(IMAGES, KERNEL)
     padded = np.pad(IMAGES, ((0, 0), (1, 0), (0, 1), (0, 0))).astype(np.float64)

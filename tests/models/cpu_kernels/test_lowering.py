@@ -10,17 +10,18 @@ from medjax.models.cpu_kernels import ffi_call
 from medjax.models.cpu_kernels.lowering import fast_convolutions
 from tests.models.cpu_kernels.operations import draw, largest_difference
 
-KINDS = ("convolution", "depthwise", "max_pool")
+KINDS = ("convolution", "winograd", "depthwise", "grouped", "max_pool")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_operations_and_their_gradients_are_those_of_the_library(kind):
-    assert largest_difference([draw(seed, kind) for seed in range(8)]) < 1e-5
+    # Each draw takes a second to compile.
+    assert largest_difference([draw(seed, kind) for seed in range(5)]) < 1e-5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("first", range(100, 450, 7))
+@pytest.mark.parametrize("first", range(100, 310, 7))
 def test_a_thousand_operations_are_those_of_the_library(kind, first):
     assert largest_difference([draw(seed, kind) for seed in range(first, first + 7)]) < 1e-5
 
@@ -66,16 +67,6 @@ def test_what_no_kernel_computes_is_left_to_the_library(change):
     with fast_convolutions():
         assert targets_of(program, images, weights) == set()
         assert np.isfinite(np.asarray(jax.jit(program)(images, weights), np.float32)).all()
-
-
-def test_grouped_convolutions_are_left_to_the_library():
-    def program(images, weights):
-        return lax.conv_general_dilated(
-            images, weights, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=2
-        )
-
-    with fast_convolutions():
-        assert targets_of(program, jnp.ones((2, 6, 6, 4)), jnp.ones((3, 3, 2, 8))) == set()
 
 
 def test_without_kernels_the_library_runs(monkeypatch):
