@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-PeerName = Literal["keras", "pytorch", "opencv", "torchvision"]
+PeerName = Literal["keras", "pytorch", "networks", "opencv", "torchvision"]
 PYTHON = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
 # The C library gives large blocks back to the system as soon as they are free, and every step of a peer asks for them
 # again: without that PyTorch trains 1.5 times faster at batch 128. It is the peers' guides that advise it.
@@ -48,6 +48,6 @@ class Peer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
+        """End the process, and close its pipes."""
+        with self._process:
+            self._process.kill()
