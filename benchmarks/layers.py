@@ -5,7 +5,8 @@ side, a kernel or a window is so in height and width.
 """
 
 import dataclasses
-from typing import Any, Literal
+import math
+from typing import Any, Literal, NamedTuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,64 @@ class Concatenate(Layer):
     """What all branches say of the input, their channels one after the other."""
 
     branches: tuple[Chain, ...]
+
+
+class Traced(NamedTuple):
+    """What comes of one image."""
+
+    shape: tuple[int, ...]  # height, width, channel; or a row's length
+    multiplications: int  # of convolutions and dense layers, forward
+
+
+def trace(layer: Layer, shape: tuple[int, ...]) -> Traced:
+    """The layer's output for an image of `shape`; ValueError where a window does not fit."""
+    *sides, channels = shape
+    match layer:
+        case Conv():
+            extent = (layer.kernel - 1) * layer.dilation + 1
+            sides = [_count_windows(side, extent, layer.stride, layer.padding) for side in sides]
+            taps = layer.kernel**2 * channels // layer.groups
+            return Traced((*sides, layer.features), math.prod(sides) * taps * layer.features)
+        case Pool():
+            return Traced(
+                (
+                    *(_count_windows(side, layer.window, layer.stride, layer.padding) for side in sides),
+                    channels,
+                ),
+                0,
+            )
+        case Dense():
+            return Traced((*sides, layer.features), math.prod(shape) * layer.features)
+        case GlobalMean():
+            return Traced((1, 1, channels) if layer.keeps_axes else (channels,), 0)
+        case Flatten():
+            return Traced((math.prod(shape),), 0)
+        case Chain():
+            total = 0
+            for each in layer.layers:
+                shape, multiplications = trace(each, shape)
+                total += multiplications
+            return Traced(shape, total)
+        case Residual():
+            branches = trace(layer.branch, shape), trace(layer.shortcut, shape)
+            return Traced(branches[0].shape, sum(each.multiplications for each in branches))
+        case Gate():
+            return Traced(shape, trace(layer.branch, shape).multiplications)
+        case Concatenate():
+            each = [trace(branch, shape) for branch in layer.branches]
+            *sides, _ = each[0].shape
+            channels = sum(branch.shape[-1] for branch in each)
+            return Traced((*sides, channels), sum(branch.multiplications for branch in each))
+    return Traced(shape, 0)
+
+
+def _count_windows(side: int, extent: int, stride: int, padding: int | str) -> int:
+    if padding == "SAME":
+        return -(-side // stride)
+    count = (side + 2 * (padding if isinstance(padding, int) else 0) - extent) // stride + 1
+    if count < 1:
+        raise ValueError(f"a window of {extent} does not fit into a side of {side}")
+    return count
 
 
 _KINDS: dict[str, type[Layer]] = {kind.__name__: kind for kind in Layer.__subclasses__()}

@@ -1,51 +1,50 @@
-"""Training images a second of networks that are not medjax's own, beside PyTorch.
+"""Images a second that networks other than medjax's own train on and answer, beside PyTorch.
 
-    python -m benchmarks.networks [--turns 5] [--only resnet18-28 …] [--no-peers] [--no-compiled] [--json]
+    python -m benchmarks.networks [--turns 5] [--only resnet18-28 …] [--seed 0] [--no-peers] [--no-compiled] [--json]
 
 Each network is one tree of layers, from which stock Linen layers are called here and PyTorch's in a process of its
-own. Both train by Adam on the same random images, which lie in memory, in steps of the same batch: medjax by the program
-that `fit` runs, PyTorch channels-last, eagerly and by torch.compile, of which the faster counts. The cases of a network
-take turns of about a second each, after as many steps as compile and warm them; the median turn counts. A network's line
-is printed as soon as it is measured. The last line of stdout is one JSON object.
+own: those of `benchmarks.architectures`, and ten that are drawn at random from the seed. Random images lie in memory.
+Training is by Adam in steps of the same batch: medjax by the program that `fit` runs, PyTorch channels-last, eagerly and
+by torch.compile, of which the faster counts. Inference is every image's probabilities on the host, by `predict` and under
+`torch.inference_mode`. The cases take turns of about a second each, after steps that compile and warm them; the median
+turn counts. `compile-time` is how long the training program of ResNet-18 takes to compile. A line is printed as soon
+as it is measured, and what is measured when a key interrupts it is in the last line of stdout, one JSON object.
 """
 
 import contextlib
 import functools
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import tyro
 
-from benchmarks.architectures import NUM_CLASSES, Architecture, make_architectures
-from benchmarks.layers import as_json
-from benchmarks.linen_network import LinenNetwork
+from benchmarks import compile_time
+from benchmarks.architectures import Architecture, make_architectures
+from benchmarks.layers import trace
 from benchmarks.measuring import finish, medians, take_turns
+from benchmarks.medjax_network import MedjaxNetwork
 from benchmarks.peers.client import Peer
-from medjax.metrics import zero_sums
-from medjax.records import Split
-from medjax.training.compilation import compile_program
-from medjax.training.fold_plan import make_plan
-from medjax.training.folds import Controls, init_fold, run_steps
-from medjax.training.learner import make_learner
-from medjax.training.optimizers import make_adam
+from benchmarks.peers.network_client import load_network, make_data
+from benchmarks.random_networks import draw_architectures
 
 SECONDS_A_TURN = 1.0
 MAX_STEPS = 1024  # a turn
-BATCHES = 4  # of different images
+NUM_DRAWN = 10
+COMPILE_TIME = "compile-time"
 
-Steps = Callable[[int], float]  # seconds of so many steps
+
+class Way(NamedTuple):
+    """One way to do a task."""
+
+    run: Callable[[int], float]  # seconds of so many steps
+    images: int  # a step
 
 
 def main(
     turns: int = 5,
     only: tuple[str, ...] = (),
+    seed: int = 0,
     peers: bool = True,
     compiled: bool = True,
     json: bool = False,
@@ -54,119 +53,102 @@ def main(
 
     Args:
         turns: Turns of each case; the median counts.
-        only: Measure these networks and no others.
+        only: Measure these networks, or compile-time, and no others.
+        seed: Random networks are drawn from it.
         peers: Measure PyTorch too.
-        compiled: Try torch.compile too, which takes a minute for a large network.
+        compiled: Measure PyTorch by torch.compile too, which takes minutes to compile a large network.
         json: Print the JSON line alone on stdout, the others on stderr.
     """
-    architectures = make_architectures()
-    if unknown := set(only) - architectures.keys():
-        raise SystemExit(f"no network is called {min(unknown)}: choose from {', '.join(architectures)}")
-    table: list[dict[str, Any]] = []
-    for name in only or architectures:
-        row = measure(name, architectures[name], turns, peers=peers, compiled=compiled)
-        table.append(row)
-        print(in_line(row), file=sys.stderr if json else sys.stdout, flush=True)
-    finish("networks", {"training": table, "turns": turns}, [], json=True)
+    architectures = make_architectures() | draw_architectures(seed, NUM_DRAWN)
+    names = (*architectures, COMPILE_TIME)
+    if unknown := set(only) - set(names):
+        raise SystemExit(f"no network is called {min(unknown)}: choose from {', '.join(names)}")
+    figures: dict[str, Any] = {"turns": turns, "seed": seed}
+    with contextlib.suppress(KeyboardInterrupt):
+        for number, name in enumerate(only or names, start=1):
+            print(f"{number}/{len(only or names)} {name}", file=sys.stderr, flush=True)
+            if name == COMPILE_TIME:
+                rows = compile_time.measure(min(turns, 3), peers=peers and compiled)
+                found: Iterable[tuple[str, dict[str, Any]]] = (("compile time", row) for row in rows)
+            else:
+                found = measure(name, architectures[name], turns, peers=peers, compiled=compiled)
+            for table, row in found:
+                figures.setdefault(table, []).append(row)
+                print(in_line(table, row), file=sys.stderr if json else sys.stdout, flush=True)
+    if peers:
+        with Peer("networks") as peer:
+            figures["PyTorch"] = peer.call("describe")
+    finish("networks", figures, [], json=True)
 
 
-def in_line(row: dict[str, Any]) -> str:
-    """A network's figures for people."""
-    line = f"{row['network']:22} medjax {row['medjax']:8,} images/s"
+def in_line(table: str, row: dict[str, Any]) -> str:
+    """A row for people."""
+    if table == "compile time":
+        return f"{table}  {row['program']:22} cold {row['cold_seconds']:7.1f} s   cached {row['cached_seconds']:6.1f} s"
+    line = f"{table:12}  {row['network']:22} medjax {row['medjax']:8,} images/s"
     if "pytorch" in row:
-        line += f"   PyTorch {row['pytorch']:8,} ({row['way']})   ratio {row['ratio']:.2f}, asked for {row['asked_for']}"
+        line += f"   PyTorch {row['pytorch']:8,} ({row['way']})"
+        line += f"   ratio {row['ratio']:.2f}, asked for {row['asked_for']}"
     return line
 
 
 def measure(
     name: str, architecture: Architecture, turns: int, *, peers: bool, compiled: bool
-) -> dict[str, Any]:
-    """The network's row of the table."""
-    batch_size = architecture.batch_size
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The table and the row of each task."""
     images, labels = make_data(architecture)
+    batch_size = architecture.batch_size
+    shape = (architecture.side, architecture.side, architecture.channels)
+    about = {"network": name, "MMAC": round(trace(architecture.tree, shape).multiplications / 1e6)}
+    ours = MedjaxNetwork(architecture.tree, images, labels, batch_size)
     with contextlib.ExitStack() as stack:
-        ways: dict[str, Steps] = {"medjax": make_training(architecture, images, labels)}
         if peers:
             peer = stack.enter_context(Peer("networks"))
-            load_peer(peer, architecture, images, labels)
-            ways["eager"] = functools.partial(_call, peer, "train", False)
-            if compiled and can_compile(peer, "train"):
-                ways["compiled"] = functools.partial(_call, peer, "train", True)
-        steps = {way: choose_steps(run) for way, run in ways.items()}
-        cases = {way: functools.partial(run, steps[way]) for way, run in ways.items()}
-        seconds = medians(take_turns(cases, turns))
-    rates = {way: steps[way] * batch_size / each for way, each in seconds.items()}
-    return {"network": name, "batch_size": batch_size, **compare(rates), "asked_for": architecture.goal}
+            load_network(peer, architecture, images, labels)
+        for task, way, goal in (
+            ("training", Way(ours.train, batch_size), architecture.goal),
+            ("inference", Way(ours.predict, ours.evaluation_batch), 1.0),
+        ):
+            ways = {"medjax": way}
+            if peers:
+                ways |= make_peer_ways(peer, task, batch_size, compiled=compiled)
+            yield task, {**about, **compare(measure_rates(ways, turns)), "asked_for": goal}
+
+
+def make_peer_ways(peer: Peer, task: str, batch_size: int, *, compiled: bool) -> dict[str, Way]:
+    """PyTorch's ways to do the task."""
+    ways = {"eager": Way(lambda steps: peer.call(task, compiled=False, steps=steps), batch_size)}
+    if compiled:
+        failure = peer.call("try_compiled", task=task)
+        if failure is None:
+            ways["compiled"] = Way(lambda steps: peer.call(task, compiled=True, steps=steps), batch_size)
+        else:
+            print(f"PyTorch eager only, as torch.compile failed: {failure}", file=sys.stderr, flush=True)
+    return ways
+
+
+def measure_rates(ways: dict[str, Way], turns: int) -> dict[str, float]:
+    """Images a second of each way, in turns."""
+    steps = {name: choose_steps(way) for name, way in ways.items()}
+    cases = {name: functools.partial(way.run, steps[name]) for name, way in ways.items()}
+    seconds = medians(take_turns(cases, turns))
+    return {name: steps[name] * way.images / seconds[name] for name, way in ways.items()}
+
+
+def choose_steps(way: Way) -> int:
+    """As many steps as take about a turn, two at least; the first compiles and does not count."""
+    way.run(1)
+    return min(MAX_STEPS, max(2, round(SECONDS_A_TURN / way.run(1))))
 
 
 def compare(rates: dict[str, float]) -> dict[str, Any]:
     """medjax, the better of PyTorch's ways, and their ratio."""
-    ours = rates.pop("medjax")
-    if not rates:
-        return {"medjax": round(ours)}
-    way = max(rates, key=lambda way: rates[way])
-    ratio = round(ours / rates[way], 2)
-    return {"medjax": round(ours), "pytorch": round(rates[way]), "way": way, "ratio": ratio}
-
-
-def make_data(architecture: Architecture) -> tuple[np.ndarray, np.ndarray]:
-    """Random images and labels, a few batches of them."""
-    generator = np.random.default_rng(0)
-    count, side = BATCHES * architecture.batch_size, architecture.side
-    images = generator.integers(0, 256, (count, side, side, architecture.channels), np.uint8)
-    return images, generator.integers(0, NUM_CLASSES, count, np.int32)
-
-
-def make_training(architecture: Architecture, images: np.ndarray, labels: np.ndarray) -> Steps:
-    """Training steps by the program that `fit` runs; each call goes on where the last one ended."""
-    learner = make_learner(LinenNetwork(architecture.tree), make_adam(1e-3))
-    batch_size = architecture.batch_size
-    none = np.zeros(0, int)
-    order = np.arange(MAX_STEPS * batch_size) % len(images)
-    plan = make_plan([Split(order, none, none)], seed=0, batch_size=batch_size)
-    plan = jax.tree.map(lambda leaf: leaf[0], plan)
-    init = functools.partial(init_fold, learner=learner, controls=Controls(), image_shape=images.shape)
-    arrays = jnp.asarray(images), jnp.asarray(labels)
-    program = compile_program(functools.partial(run_steps, learner, batch_size), donate=(5,))
-    state = jax.block_until_ready(compile_program(init, effort=0)(plan.key))
-
-    def run(steps: int) -> float:
-        nonlocal state
-        started = time.perf_counter()
-        state, _ = jax.block_until_ready(program(*arrays, 0, steps, plan, state, zero_sums(NUM_CLASSES)))
-        seconds = time.perf_counter() - started
-        if state.diverged:
-            raise SystemExit("the network diverged: steps that are left out count for nothing")
-        return seconds
-
-    return run
-
-
-def load_peer(peer: Peer, architecture: Architecture, images: np.ndarray, labels: np.ndarray) -> int:
-    """Hand network and data to PyTorch's process; its number of parameters."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.npz"
-        np.savez(path, images=images, labels=labels)
-        tree = as_json(architecture.tree)
-        return peer.call("build", tree=tree, path=str(path), batch_size=architecture.batch_size)
-
-
-def can_compile(peer: Peer, function: str) -> bool:
-    """Compile a function of the peer's by torch.compile; where that fails, say why."""
-    failure = peer.call("try_compiled", function=function)
-    if failure is not None:
-        print(f"PyTorch eager only: torch.compile failed with {failure}", file=sys.stderr, flush=True)
-    return failure is None
-
-
-def choose_steps(run: Steps) -> int:
-    """As many steps as take about a turn, two at least, after one that compiles."""
-    run(1)
-    return min(MAX_STEPS, max(2, round(SECONDS_A_TURN / run(1))))
-
-
-def _call(peer: Peer, function: str, compiled: bool, steps: int) -> float:
-    return peer.call(function, compiled=compiled, steps=steps)
+    peers = {way: rate for way, rate in rates.items() if way != "medjax"}
+    found: dict[str, Any] = {"medjax": round(rates["medjax"])}
+    if peers:
+        way = max(peers, key=lambda way: peers[way])
+        found |= {"pytorch": round(peers[way]), "way": way, "ratio": round(rates["medjax"] / peers[way], 2)}
+    return found
 
 
 if __name__ == "__main__":

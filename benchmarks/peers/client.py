@@ -17,14 +17,14 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_":
 class Peer:
     """A running peer. Use as a context manager; `call` waits for the answer."""
 
-    def __init__(self, name: PeerName) -> None:
-        """Start `benchmarks.peers.<name>` in the peers' own environment."""
+    def __init__(self, name: PeerName, **variables: str) -> None:
+        """Start `benchmarks.peers.<name>_peer` in the peers' own environment, with these environment variables too."""
         if not PYTHON.exists():
             raise SystemExit("the peers are not installed: run make peers, or give --no-peers")
         self._process = subprocess.Popen(
             [PYTHON, "-m", f"benchmarks.peers.{name}_peer"],
             cwd=Path(__file__).parents[2],
-            env=os.environ | KEEP_MEMORY,
+            env=os.environ | KEEP_MEMORY | variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

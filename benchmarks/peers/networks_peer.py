@@ -63,7 +63,7 @@ def _batches(steps: int) -> list[Tensor]:
     return list(order.split(Task.batch_size))
 
 
-def train(compiled: bool, steps: int) -> float:
+def training(compiled: bool, steps: int) -> float:
     """Seconds for that many steps; the network is kept for the next call."""
     if compiled not in Task.losses:
         Task.losses[True] = torch.compile(_loss, dynamic=False)
@@ -77,7 +77,7 @@ def train(compiled: bool, steps: int) -> float:
     return time.perf_counter() - started
 
 
-def predict(compiled: bool, steps: int) -> float:
+def inference(compiled: bool, steps: int) -> float:
     """Seconds for the probabilities of that many batches."""
     Task.network.eval()
     if compiled not in Task.networks:
@@ -91,14 +91,24 @@ def predict(compiled: bool, steps: int) -> float:
     return time.perf_counter() - started
 
 
-def try_compiled(function: str) -> str | None:
+def describe() -> dict[str, Any]:
+    """What the figures depend on."""
+    return {"torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def try_compiled(task: str) -> str | None:
     """Compile and run one step; why that failed, or None."""
     try:
-        {"train": train, "predict": predict}[function](compiled=True, steps=1)
+        {"training": training, "inference": inference}[task](compiled=True, steps=1)
     except Exception as error:  # of many kinds: no compiler, no header, an operation that is not supported
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     return None
 
 
 if __name__ == "__main__":
-    serve({function.__name__: function for function in (build, answer, train, predict, try_compiled)})
+    serve(
+        {
+            function.__name__: function
+            for function in (build, answer, training, inference, try_compiled, describe)
+        }
+    )

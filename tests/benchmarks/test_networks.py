@@ -24,8 +24,9 @@ from benchmarks.layers import (
     from_json,
 )
 from benchmarks.linen_network import LinenNetwork
-from benchmarks.networks import compare, load_peer, make_data
+from benchmarks.networks import compare
 from benchmarks.peers.client import PYTHON, Peer
+from benchmarks.peers.network_client import load_network, make_data
 
 # Every kind of layer.
 ZOO = Chain(
@@ -104,6 +105,6 @@ def test_pytorch_answers_the_same(name, tmp_path):
     )
     np.savez(tmp_path / "arrays.npz", **arrays)
     with Peer("networks") as peer:
-        assert load_peer(peer, architecture, images, labels) == count_parameters(architecture)
+        assert load_network(peer, architecture, images, labels) == count_parameters(architecture)
         peer.call("answer", parameters=str(tmp_path / "arrays.npz"), path=str(tmp_path / "logits.npy"))
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, rtol=1e-3, atol=1e-4)
