@@ -7,8 +7,8 @@ own: those of `benchmarks.architectures`, and ten that are drawn at random from 
 Training is by Adam in steps of the same batch: medjax by the program that `fit` runs, PyTorch channels-last, eagerly and
 by torch.compile, of which the faster counts. Inference is every image's probabilities on the host, by `predict` and under
 `torch.inference_mode`. The cases take turns of about a second each, after steps that compile and warm them; the median
-turn counts. `compile-time` is how long the training program of ResNet-18 takes to compile. A line is printed as soon
-as it is measured, and what is measured when a key interrupts it is in the last line of stdout, one JSON object.
+turn counts. `compile-time` is how long the training program of ResNet-18 takes to compile. Each line is printed as soon
+as it is measured. Ctrl-C ends the benchmark early: the last line of stdout, one JSON object, has what was measured.
 """
 
 import contextlib
@@ -69,7 +69,7 @@ def main(
             print(f"{number}/{len(only or names)} {name}", file=sys.stderr, flush=True)
             if name == COMPILE_TIME:
                 rows = compile_time.measure(min(turns, 3), peers=peers and compiled)
-                found: Iterable[tuple[str, dict[str, Any]]] = (("compile time", row) for row in rows)
+                found: Iterable[tuple[str, dict[str, Any]]] = (("compile_time", row) for row in rows)
             else:
                 found = measure(name, architectures[name], turns, peers=peers, compiled=compiled)
             for table, row in found:
@@ -77,14 +77,14 @@ def main(
                 print(in_line(table, row), file=sys.stderr if json else sys.stdout, flush=True)
     if peers:
         with Peer("networks") as peer:
-            figures["PyTorch"] = peer.call("describe")
+            figures["pytorch"] = peer.call("describe")
     finish("networks", figures, [], json=True)
 
 
 def in_line(table: str, row: dict[str, Any]) -> str:
     """A row for people."""
-    if table == "compile time":
-        return f"{table}  {row['program']:22} cold {row['cold_seconds']:7.1f} s   cached {row['cached_seconds']:6.1f} s"
+    if table == "compile_time":
+        return f"compile time  {row['program']:22} cold {row['cold_seconds']:7.1f} s   cached {row['cached_seconds']:6.1f} s"
     line = f"{table:12}  {row['network']:22} medjax {row['medjax']:8,} images/s"
     if "pytorch" in row:
         line += f"   PyTorch {row['pytorch']:8,} ({row['way']})"
