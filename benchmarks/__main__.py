@@ -51,7 +51,7 @@ def main(data: str = "phantom", only: tuple[Module, ...] = ()) -> None:
 def options_of(name: str, data: str) -> list[str]:
     """What to give Python to run a benchmark by itself."""
     options = ["-m", f"benchmarks.{name}"]
-    if data == "phantom":
+    if data == "phantom" or not BENCHMARKS[name].takes_data:
         return [*options, "--json"]
     # The Keras jobs are the report's, on its data.
     keras = ["--keras"] if name in ("time_to_accuracy", "folds") else []
@@ -82,7 +82,7 @@ def measure(name: str, data: str) -> bool:
 
 def _is_kept(name: str, data: str) -> bool:
     record = read_record(KEPT / f"{name}.json")
-    if record is None or record["data"] != data:
+    if record is None or (BENCHMARKS[name].takes_data and record["data"] != data):
         return False
     print(f"{name}: kept from {record['date']}", file=sys.stderr)
     return True

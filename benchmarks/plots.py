@@ -47,6 +47,33 @@ def plot_throughput(figures: Figures) -> Figure:
 
 
 @styled
+def plot_networks(figures: Figures) -> Figure:
+    """Images a second of medjax over PyTorch's, a row a network, with what was asked for in training."""
+    tasks = {task: figures.get(task, []) for task in ("training", "inference")}
+    names = list(dict.fromkeys(row["network"] for rows in tasks.values() for row in rows))
+    figure = Figure(figsize=(8, 0.22 * len(names) + 1.2), layout="constrained")
+    axes = figure.subplots()
+
+    def draw(rows: Sequence[Mapping[str, Any]], key: str, label: str, **style: Any) -> None:
+        places = [names.index(row["network"]) for row in rows]
+        axes.scatter([row.get(key, np.nan) for row in rows], places, label=label, zorder=3, **style)
+
+    for (task, rows), fill in zip(tasks.items(), (BLUE, "white"), strict=True):
+        draw(rows, "ratio", task, s=28, facecolor=fill, edgecolor=BLUE)
+    draw(tasks["training"], "asked_for", "asked for in training", s=70, marker="|", color=VERMILION)
+    axes.axvline(1, color=INK, linewidth=0.8)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(_few_minors))
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("images a second, medjax over PyTorch")
+    axes.grid(axis="both")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0)
+    return figure
+
+
+@styled
 def plot_scaling(figures: Figures) -> Figure:
     """Seconds (logarithmic) and peak memory over each axis, with the powers that were fitted."""
     tables = figures["tables"]
@@ -114,6 +141,7 @@ def plot_time_to_accuracy(figures: Figures) -> Figure:
 
 PLOTS: dict[str, Callable[[Figures], Figure]] = {
     "throughput": plot_throughput,
+    "networks": plot_networks,
     "scaling": plot_scaling,
     "time_to_accuracy": plot_time_to_accuracy,
 }

@@ -14,6 +14,7 @@ WORDS = {
     "ratio": "times the best peer",
     "fraction_of_limit": "share of the nominal limit",
     "matmul_gflops": "the limit: f32 matrix product, GFLOP/s",
+    "times_stock_jax": "times stock JAX, cold",
     "ratio_cold": "times the peer's speed, cold",
     "ratio_cached": "times the peer's speed, cached",
     "ratio_warm": "times the peer's speed, warm",
@@ -34,7 +35,7 @@ WORDS = {
     "k_memory_exponent": "exponent of peak memory over k − 1",
 }
 NAMES = {"pytorch": "PyTorch", "keras": "Keras", "opencv": "OpenCV"}
-ABOUT = ("benchmark", "environment", "data", "turns", "n", "options")  # told in words, not in tables
+ABOUT = ("benchmark", "environment", "data", "turns", "n", "seed", "options")  # told in words, not in tables
 HIDDEN = ("work",)  # what a slope is fitted against, where it is a column of its own already
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-PeerName = Literal["keras", "pytorch", "opencv", "torchvision"]
+PeerName = Literal["keras", "pytorch", "networks", "opencv", "torchvision"]
 PYTHON = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
 # The C library gives large blocks back to the system as soon as they are free, and every step of a peer asks for them
 # again: without that PyTorch trains 1.5 times faster at batch 128. It is the peers' guides that advise it.
@@ -17,14 +17,14 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_":
 class Peer:
     """A running peer. Use as a context manager; `call` waits for the answer."""
 
-    def __init__(self, name: PeerName) -> None:
-        """Start `benchmarks.peers.<name>` in the peers' own environment."""
+    def __init__(self, name: PeerName, **variables: str) -> None:
+        """Start `benchmarks.peers.<name>_peer` in the peers' own environment, with these environment variables too."""
         if not PYTHON.exists():
             raise SystemExit("the peers are not installed: run make peers, or give --no-peers")
         self._process = subprocess.Popen(
             [PYTHON, "-m", f"benchmarks.peers.{name}_peer"],
             cwd=Path(__file__).parents[2],
-            env=os.environ | KEEP_MEMORY,
+            env=os.environ | KEEP_MEMORY | variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -48,6 +48,6 @@ class Peer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
+        """End the process, and close its pipes."""
+        with self._process:
+            self._process.kill()

@@ -1,5 +1,6 @@
 """The page of the benchmarks: what was measured stands there, what was not is said so."""
 
+import json
 import sys
 
 import pytest
@@ -28,6 +29,16 @@ def throughput():
     return record(
         {"b32": 9, "fraction_of_limit": {"b32": 0.5}, "pytorch_b32": 5, "ratio_b32": 1.8, "turns": 7}
     )
+
+
+def networks():
+    row = {"network": "resnet18-28", "MMAC": 457, "medjax": 90, "pytorch": 60, "way": "eager", "ratio": 1.5}
+    compiled = {"program": "medjax", "cold_seconds": 20.0, "cached_seconds": 2.0, "times_stock_jax": 1.8}
+    tables = {
+        "training": [{**row, "asked_for": 1.0}],
+        "compile_time": [{**compiled, "asked_for": "at most 2"}],
+    }
+    return record({"turns": 5, "seed": 0, **tables, "pytorch": {"torch": "2.13.0", "threads": 2}})
 
 
 def scaling():
@@ -72,8 +83,16 @@ def test_another_machine_is_told_in_its_section():
     assert text.count("Not as above: jax 0.12.0.") == 1
 
 
+def test_networks_have_a_table_a_task():
+    text = render({"networks": networks()}, COMMANDS, {}, "")
+    assert "2026-11-22; 5 turns; seed 0." in text
+    assert "| resnet18-28 | 457 | 90 | 60 | eager | 1.5 | 1 |" in text
+    assert "| medjax | 20 | 2 | 1.8 | at most 2 |" in text
+
+
 def test_pictures_lie_beside_the_page(tmp_path):
     records = {"throughput": throughput(), "scaling": scaling(), "time_to_accuracy": time_to_accuracy()}
+    records["networks"] = networks()
     write_results(records, COMMANDS, tmp_path)
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     for name in records:
@@ -119,6 +138,15 @@ def test_what_is_kept_is_not_measured_again_and_failures_are_told(tmp_path, monk
         bench.main(data="other.zip")
     assert counter.read_text() == "xxx"
     assert written == [{"throughput"}] * 4
+
+
+def test_a_benchmark_with_data_of_its_own_is_not_given_any(tmp_path, monkeypatch):
+    assert bench.options_of("networks", "medical.zip") == ["-m", "benchmarks.networks", "--json"]
+    monkeypatch.setattr(bench, "KEPT", tmp_path)
+    (tmp_path / "networks.json").write_text(json.dumps(networks()))
+    (tmp_path / "throughput.json").write_text(json.dumps(throughput()))
+    assert bench._is_kept("networks", "medical.zip")
+    assert not bench._is_kept("throughput", "medical.zip")
 
 
 def test_paths_of_this_machine_stay_out_of_the_page(tmp_path, monkeypatch):

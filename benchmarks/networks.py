@@ -1,0 +1,155 @@
+"""Images a second that networks other than medjax's own train on and answer, beside PyTorch.
+
+    python -m benchmarks.networks [--turns 5] [--only resnet18-28 …] [--seed 0] [--no-peers] [--no-compiled] [--json]
+
+Each network is one tree of layers, from which stock Linen layers are called here and PyTorch's in a process of its
+own: those of `benchmarks.architectures`, and ten that are drawn at random from the seed. Random images lie in memory.
+Training is by Adam in steps of the same batch: medjax by the program that `fit` runs, PyTorch channels-last, eagerly and
+by torch.compile, of which the faster counts. Inference is every image's probabilities on the host, by `predict` and under
+`torch.inference_mode`. The cases take turns of about a second each, after steps that compile and warm them; the median
+turn counts. `compile-time` is how long the training program of ResNet-18 takes to compile. Each line is printed as soon
+as it is measured. Ctrl-C ends the benchmark early: the last line of stdout, one JSON object, has what was measured.
+"""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import tyro
+
+from benchmarks import compile_time
+from benchmarks.architectures import Architecture, make_architectures
+from benchmarks.layers import trace
+from benchmarks.measuring import finish, medians, take_turns
+from benchmarks.medjax_network import MedjaxNetwork
+from benchmarks.peers.client import Peer
+from benchmarks.peers.network_client import load_network, make_data
+from benchmarks.random_networks import draw_architectures
+
+SECONDS_A_TURN = 1.0
+MAX_STEPS = 1024  # a turn
+NUM_DRAWN = 10
+COMPILE_TIME = "compile-time"
+
+
+class Way(NamedTuple):
+    """One way to do a task."""
+
+    run: Callable[[int], float]  # seconds of so many steps
+    images: int  # a step
+
+
+def main(
+    turns: int = 5,
+    only: tuple[str, ...] = (),
+    seed: int = 0,
+    peers: bool = True,
+    compiled: bool = True,
+    json: bool = False,
+) -> None:
+    """Measure and print.
+
+    Args:
+        turns: Turns of each case; the median counts.
+        only: Measure these networks, or compile-time, and no others.
+        seed: Random networks are drawn from it.
+        peers: Measure PyTorch too.
+        compiled: Measure PyTorch by torch.compile too, which takes minutes to compile a large network.
+        json: Print the JSON line alone on stdout, the others on stderr.
+    """
+    architectures = make_architectures() | draw_architectures(seed, NUM_DRAWN)
+    names = (*architectures, COMPILE_TIME)
+    if unknown := set(only) - set(names):
+        raise SystemExit(f"no network is called {min(unknown)}: choose from {', '.join(names)}")
+    figures: dict[str, Any] = {"turns": turns, "seed": seed}
+    with contextlib.suppress(KeyboardInterrupt):
+        for number, name in enumerate(only or names, start=1):
+            print(f"{number}/{len(only or names)} {name}", file=sys.stderr, flush=True)
+            if name == COMPILE_TIME:
+                rows = compile_time.measure(min(turns, 3), peers=peers and compiled)
+                found: Iterable[tuple[str, dict[str, Any]]] = (("compile_time", row) for row in rows)
+            else:
+                found = measure(name, architectures[name], turns, peers=peers, compiled=compiled)
+            for table, row in found:
+                figures.setdefault(table, []).append(row)
+                print(in_line(table, row), file=sys.stderr if json else sys.stdout, flush=True)
+    if peers:
+        with Peer("networks") as peer:
+            figures["pytorch"] = peer.call("describe")
+    finish("networks", figures, [], json=True)
+
+
+def in_line(table: str, row: dict[str, Any]) -> str:
+    """A row for people."""
+    if table == "compile_time":
+        return f"compile time  {row['program']:22} cold {row['cold_seconds']:7.1f} s   cached {row['cached_seconds']:6.1f} s"
+    line = f"{table:12}  {row['network']:22} medjax {row['medjax']:8,} images/s"
+    if "pytorch" in row:
+        line += f"   PyTorch {row['pytorch']:8,} ({row['way']})"
+        line += f"   ratio {row['ratio']:.2f}, asked for {row['asked_for']}"
+    return line
+
+
+def measure(
+    name: str, architecture: Architecture, turns: int, *, peers: bool, compiled: bool
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The table and the row of each task."""
+    images, labels = make_data(architecture)
+    batch_size = architecture.batch_size
+    shape = (architecture.side, architecture.side, architecture.channels)
+    about = {"network": name, "MMAC": round(trace(architecture.tree, shape).multiplications / 1e6)}
+    ours = MedjaxNetwork(architecture.tree, images, labels, batch_size)
+    with contextlib.ExitStack() as stack:
+        if peers:
+            peer = stack.enter_context(Peer("networks"))
+            load_network(peer, architecture, images, labels)
+        for task, way, goal in (
+            ("training", Way(ours.train, batch_size), architecture.goal),
+            ("inference", Way(ours.predict, ours.evaluation_batch), 1.0),
+        ):
+            ways = {"medjax": way}
+            if peers:
+                ways |= make_peer_ways(peer, task, batch_size, compiled=compiled)
+            yield task, {**about, **compare(measure_rates(ways, turns)), "asked_for": goal}
+
+
+def make_peer_ways(peer: Peer, task: str, batch_size: int, *, compiled: bool) -> dict[str, Way]:
+    """PyTorch's ways to do the task."""
+    ways = {"eager": Way(lambda steps: peer.call(task, compiled=False, steps=steps), batch_size)}
+    if compiled:
+        failure = peer.call("try_compiled", task=task)
+        if failure is None:
+            ways["compiled"] = Way(lambda steps: peer.call(task, compiled=True, steps=steps), batch_size)
+        else:
+            print(f"PyTorch eager only, as torch.compile failed: {failure}", file=sys.stderr, flush=True)
+    return ways
+
+
+def measure_rates(ways: dict[str, Way], turns: int) -> dict[str, float]:
+    """Images a second of each way, in turns."""
+    steps = {name: choose_steps(way) for name, way in ways.items()}
+    cases = {name: functools.partial(way.run, steps[name]) for name, way in ways.items()}
+    seconds = medians(take_turns(cases, turns))
+    return {name: steps[name] * way.images / seconds[name] for name, way in ways.items()}
+
+
+def choose_steps(way: Way) -> int:
+    """As many steps as take about a turn, two at least; the first compiles and does not count."""
+    way.run(1)
+    return min(MAX_STEPS, max(2, round(SECONDS_A_TURN / way.run(1))))
+
+
+def compare(rates: dict[str, float]) -> dict[str, Any]:
+    """medjax, the better of PyTorch's ways, and their ratio."""
+    peers = {way: rate for way, rate in rates.items() if way != "medjax"}
+    found: dict[str, Any] = {"medjax": round(rates["medjax"])}
+    if peers:
+        way = max(peers, key=lambda way: peers[way])
+        found |= {"pytorch": round(peers[way]), "way": way, "ratio": round(rates["medjax"] / peers[way], 2)}
+    return found
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
