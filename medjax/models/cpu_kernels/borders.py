@@ -18,53 +18,52 @@ def copy_rows(
 ) -> None:
     """Fill `rows` (row, column, channel) with rows of a padded image, from its row `top` on.
 
-    Negative padding cuts off; what lies behind the right and lower edge is 0.
+    `rows` may have more channels than the image; those keep what they were. Negative padding cuts off; what lies behind the right and lower edge is 0.
     """
     _, height, width, channels = images.shape
-    num_rows, num_columns, _ = rows.shape
+    num_rows, num_columns, pitch = rows.shape
     (above, _), (left, _) = padding
     first = max(-left, 0)  # column of the image
     start = max(left, 0)  # where it goes
     num_copied = max(min(width - first, num_columns - start), 0)
-    flat_rows = Buffer(rows.pointer, (0, num_columns * channels), FLOAT)
-    flat_images = Buffer(images.pointer, (0, height, width * channels), FLOAT)
+    end = start + num_copied
+    builder = emit.builder
     with emit.for_range(0, num_rows) as row:
         source = emit.sum(top, row, -above)
-        builder = emit.builder
+        target = emit.part(rows, row, 0)
+        _fill(emit, target, 0, start)
+        _fill(emit, target, end, num_columns - end)
         is_inside = builder.icmp_unsigned("<", source, ir.Constant(source.type, height))
-        _fill(emit, flat_rows, row, 0, start * channels)
-        end = start + num_copied
-        _fill(emit, flat_rows, row, end * channels, (num_columns - end) * channels)
         with builder.if_else(is_inside) as (inside, outside):
             with inside:
-                _copy(
-                    emit,
-                    (flat_images, (image, source), first * channels),
-                    (flat_rows, (row,), start * channels),
-                    num_copied * channels,
-                )
+                pixels = emit.part(images, image, source, first)
+                if pitch == channels:
+                    _copy(emit, pixels, emit.part(target, start), num_copied * channels)
+                else:
+                    with emit.for_range(0, num_copied) as column:
+                        place = emit.part(target, emit.sum(column, start))
+                        _copy(emit, emit.part(pixels, column), place, channels)
             with outside:
-                _fill(emit, flat_rows, row, start * channels, num_copied * channels)
+                _fill(emit, target, start, num_copied)
 
 
-def _copy(
-    emit: Emitter,
-    source: tuple[Buffer, tuple[Index, ...], int],
-    target: tuple[Buffer, tuple[Index, ...], int],
-    length: int,
-) -> None:
-    if not length:
-        return
-    with _pieces(emit, length) as (at, lanes):
-        (from_, from_place, from_start), (to, to_place, to_start) = source, target
-        value = emit.load(from_, *from_place, emit.sum(at, from_start), lanes=lanes)
-        emit.store(value, to, *to_place, emit.sum(at, to_start))
-
-
-def _fill(emit: Emitter, rows: Buffer, row: Index, start: int, length: int) -> None:
+def _copy(emit: Emitter, source: Buffer, target: Buffer, length: int) -> None:
+    """Copy so many numbers."""
     if length:
         with _pieces(emit, length) as (at, lanes):
-            emit.store(constant(FLOAT, 0.0, lanes), rows, row, emit.sum(at, start))
+            emit.store(emit.load(_flat(source), at, lanes=lanes), _flat(target), at)
+
+
+def _fill(emit: Emitter, row: Buffer, start: int, num_columns: int) -> None:
+    """Fill so many columns with zeros."""
+    if num_columns:
+        pixels = _flat(emit.part(row, start))
+        with _pieces(emit, num_columns * row.shape[-1]) as (at, lanes):
+            emit.store(constant(FLOAT, 0.0, lanes), pixels, at)
+
+
+def _flat(buffer: Buffer) -> Buffer:
+    return Buffer(buffer.pointer, (0,), buffer.element_type)
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ def convolve_depthwise(images: Images, kernel: ChannelKernels, convolution: Conv
     window = Window(convolution.strides, convolution.kernel_dilation, convolution.padding)
     outputs = _outputs_of(images, kernel, window)
     bands = depthwise.make_bands(window, kernel.shape[:2], images.shape, outputs.shape)
-    scratch = _scratch(window, ffi_handler.num_tasks(len(images)), math.prod(bands.pixels_shape))
+    scratch = _scratch(window.is_padded, ffi_handler.num_tasks(len(images)), math.prod(bands.pixels_shape))
     return call_kernel(depthwise.make_forward(window), [outputs, scratch], [images], [kernel])[0]
 
 
@@ -81,7 +81,7 @@ def depthwise_weight_gradient(
     shape = depthwise.padded_shape(window, sides[0], images.shape, gradients.shape)
     results = [
         jax.ShapeDtypeStruct((num_tasks, *sides, images.shape[-1]), jnp.float32),
-        _scratch(window, num_tasks, math.prod(shape)),
+        _scratch(window.is_padded, num_tasks, math.prod(shape)),
     ]
     sums, _ = call_kernel(depthwise.make_weight_gradient(window), results, [images, gradients])
     return lax.optimization_barrier(functools.reduce(operator.add, sums))
@@ -119,10 +119,6 @@ def weight_gradient(images: Images, gradients: Gradients, sides: Pair, window: W
     convolution = Convolution(window.strides, window.padding, (1, 1), window.dilation, groups)
     if _is_for_winograd(images.shape, (*sides, channels, features), convolution):
         return _winograd_weight_gradient(images, gradients, window.padding)
-    if sides == (1, 1) and groups == 1:
-        strided = pad(images, window.padding)[:, :: window.strides[0], :: window.strides[1]]
-        strided = strided[:, : gradients.shape[1], : gradients.shape[2]]
-        return jnp.einsum("nhwc,nhwf->cf", strided, gradients)[None, None]
     block = direct_convolution.block_features(features // groups)
     num_blocks = groups * -(-features // groups // block)
     weights_bytes = 4 * sides[0] * sides[1] * channels * features
@@ -135,7 +131,9 @@ def weight_gradient(images: Images, gradients: Gradients, sides: Pair, window: W
         direct_convolution.make_weight_gradient(window, num_image_groups),
         [
             jax.ShapeDtypeStruct((num_jobs, *sides, channels, block), jnp.float32),
-            _scratch(window, num_jobs, chunks.scratch_size),
+            _scratch(
+                direct_convolution.copies_pixels(window, images.shape[-1]), num_jobs, chunks.scratch_size
+            ),
         ],
         [jnp.zeros((num_jobs, 1))],
         [images, gradients],
@@ -146,9 +144,9 @@ def weight_gradient(images: Images, gradients: Gradients, sides: Pair, window: W
     return by_group.reshape(*weights.shape[:-1], features)
 
 
-def _scratch(window: Window, num_tasks: int, size: int) -> jax.ShapeDtypeStruct:
-    """Memory for padded pixels: of each task, or next to none."""
-    return jax.ShapeDtypeStruct((num_tasks, size) if window.is_padded else (1, 1), jnp.float32)
+def _scratch(is_needed: bool, num_tasks: int, size: int) -> jax.ShapeDtypeStruct:
+    """Memory for the pixels that each task copies."""
+    return jax.ShapeDtypeStruct((num_tasks, size) if is_needed else (1, 1), jnp.float32)
 
 
 def _is_for_winograd(shape: tuple[int, ...], kernel_shape: tuple[int, ...], convolution: Convolution) -> bool:
@@ -249,7 +247,7 @@ def _call_forward(images: Images, kernel: Kernel, window: Window) -> Array:
     num_tasks = ffi_handler.num_tasks(len(images), 1)
     results, _ = call_kernel(
         direct_convolution.make_forward(window),
-        [outputs, _scratch(window, num_tasks, math.prod(bands.pixels_shape))],
+        [outputs, _scratch(window.is_padded, num_tasks, math.prod(bands.pixels_shape))],
         [images],
         [padded.transpose(3, 0, 1, 2, 4)],
         min_images_per_task=1,

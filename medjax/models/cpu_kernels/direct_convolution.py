@@ -211,10 +211,21 @@ def make_chunks(
     """Chunks whose pixels and gradients stay in a core's cache."""
     num_images, _, width, channels = images
     _, *sides, features = gradients
-    shape = window.num_rows(sides[0], kernel_height), window.padded_width(width), channels
+    pitch = channels + (register_lanes() if _lie_together(channels) else 0)
+    shape = window.num_rows(sides[0], kernel_height), window.padded_width(width), pitch
     group_size = -(-num_images // num_image_groups)
     bytes_of_image = 4 * (math.prod(sides) * block_features(features // window.groups) + math.prod(shape))
     return Chunks(min(group_size, max(1, _CACHED_BYTES // bytes_of_image)), shape, group_size)
+
+
+def copies_pixels(window: Window, channels: int) -> bool:
+    """Whether the gradient of the weights copies an image's pixels first: for zeros around it, or to move them apart."""
+    return window.is_padded or _lie_together(channels)
+
+
+def _lie_together(channels: int) -> bool:
+    """Whether neighboring pixels would take each other's place in a core's first cache, measured at 512 channels."""
+    return channels % 512 == 0
 
 
 @functools.cache
@@ -242,7 +253,7 @@ def make_weight_gradient(window: Window, num_image_groups: int) -> Kernel:
                 start = emit.sum(group_start, (part, chunks.images))
                 end = emit.minimum(emit.sum(start, chunks.images), group_stop)
                 pixels = emit.part(images, start)
-                if window.is_padded:
+                if copies_pixels(window, images.shape[-1]):
                     pixels = emit.part(scratch, job, shape=(chunks.images, *chunks.pixels_shape))
                     with emit.for_range(start, end) as image:
                         rows = emit.part(pixels, emit.builder.sub(image, start), 0)
