@@ -27,13 +27,12 @@ from benchmarks import compile_time
 from benchmarks.architectures import Architecture, make_architectures
 from benchmarks.layers import trace
 from benchmarks.measuring import finish, medians, take_turns
-from benchmarks.medjax_network import MedjaxNetwork
+from benchmarks.medjax_network import MAX_STEPS, MedjaxNetwork
 from benchmarks.peers.client import Peer
 from benchmarks.peers.network_client import load_network, make_data
 from benchmarks.random_networks import draw_architectures
 
 SECONDS_A_TURN = 1.0
-MAX_STEPS = 1024  # a turn
 NUM_DRAWN = 10
 COMPILE_TIME = "compile-time"
 
