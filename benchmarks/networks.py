@@ -9,10 +9,14 @@ by torch.compile, of which the faster counts. Inference is every image's probabi
 `torch.inference_mode`. The cases take turns of about a second each, after steps that compile and warm them; the median
 turn counts. `compile-time` is how long the training program of ResNet-18 takes to compile. Each line is printed as soon
 as it is measured. Ctrl-C ends the benchmark early: the last line of stdout, one JSON object, has what was measured.
+
+Beside other programs that compute, PyTorch is up to ten times slower, as its threads spin while they wait for each other:
+the ratios then mean little. With OMP_WAIT_POLICY=passive in the environment they mean more.
 """
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -23,13 +27,12 @@ from benchmarks import compile_time
 from benchmarks.architectures import Architecture, make_architectures
 from benchmarks.layers import trace
 from benchmarks.measuring import finish, medians, take_turns
-from benchmarks.medjax_network import MedjaxNetwork
+from benchmarks.medjax_network import MAX_STEPS, MedjaxNetwork
 from benchmarks.peers.client import Peer
 from benchmarks.peers.network_client import load_network, make_data
 from benchmarks.random_networks import draw_architectures
 
 SECONDS_A_TURN = 1.0
-MAX_STEPS = 1024  # a turn
 NUM_DRAWN = 10
 COMPILE_TIME = "compile-time"
 
@@ -63,6 +66,7 @@ def main(
     names = (*architectures, COMPILE_TIME)
     if unknown := set(only) - set(names):
         raise SystemExit(f"no network is called {min(unknown)}: choose from {', '.join(names)}")
+    warn_of_load()
     figures: dict[str, Any] = {"turns": turns, "seed": seed}
     with contextlib.suppress(KeyboardInterrupt):
         for number, name in enumerate(only or names, start=1):
@@ -79,6 +83,18 @@ def main(
         with Peer("networks") as peer:
             figures["pytorch"] = peer.call("describe")
     finish("networks", figures, [], json=True)
+
+
+def warn_of_load() -> None:
+    """Say on stderr where other programs seem to compute too."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores / 2:
+        print(
+            f"warning: a load of {load:.1f} on {cores} cores: beside other programs that compute, PyTorch is up to ten "
+            "times slower, and less so with OMP_WAIT_POLICY=passive",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def in_line(table: str, row: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ Channels-last, images as float32 in memory from which batches are taken by index
 ReLU in place where that is allowed. `compiled` hands the loss, or the network in evaluation, to torch.compile.
 """
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from benchmarks.layers import from_json
 from benchmarks.peers.server import serve
 from benchmarks.peers.torch_network import TorchNetwork
 
-torch.set_num_threads(2)
+torch.set_num_threads(len(os.sched_getaffinity(0)))  # all cores there are, as medjax does
 
 
 class Task:
