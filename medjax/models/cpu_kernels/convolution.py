@@ -18,6 +18,7 @@ from medjax.models.cpu_kernels import (
     direct_convolution,
     ffi_handler,
     pooling,
+    row_products,
     winograd,
 )
 from medjax.models.cpu_kernels.direct_convolution import Window
@@ -28,8 +29,11 @@ Pair = tuple[int, int]
 Images = Float32[Array, "batch height width channel"]
 ChannelKernels = Float32[Array, "kernel_height kernel_width channel"]
 Gradients = Float32[Array, "batch output_height output_width feature"]
+Matrix = Float32[Array, "row value"]
 Kernel = Float32[Array, "kernel_height kernel_width group_channel feature"]  # channels of one group
 
+# With more rows, a transposed copy of the other matrix costs little.
+_MAX_LEFT_ROWS = 256
 # Sums of weight gradients over parts of the images take at most so much memory.
 _MAX_PARTIAL_BYTES = 2**22
 # With fewer channels or features, Winograd's transforms cost more than they save.
@@ -84,7 +88,7 @@ def depthwise_weight_gradient(
         _scratch(window.is_padded, num_tasks, math.prod(shape)),
     ]
     sums, _ = call_kernel(depthwise.make_weight_gradient(window), results, [images, gradients])
-    return lax.optimization_barrier(functools.reduce(operator.add, sums))
+    return _sum_first(sums)
 
 
 def max_pool_gradient(
@@ -104,6 +108,21 @@ def sum_columns(array: Array) -> Array:
     results = [jax.ShapeDtypeStruct((ffi_handler.num_tasks(len(array)), array.shape[-1]), jnp.float32)]
     [sums] = call_kernel(column_sums.column_sums, results, [flat])
     return functools.reduce(operator.add, sums)
+
+
+def multiply_rows(left: Matrix, right: Matrix) -> Matrix:
+    """The product of each row on the left with each on the right, as matrices (row on the left, row on the right)."""
+    if len(left) > _MAX_LEFT_ROWS:  # where a transposed copy costs little
+        return left @ lax.optimization_barrier(right.T)
+    results = [jax.ShapeDtypeStruct((len(left), len(right)), jnp.float32)]
+    jobs = jnp.zeros((ffi_handler.MAX_TASKS, ffi_handler.MAX_TASKS))
+    return call_kernel(row_products.row_products, results, [jobs], [left, right], min_images_per_task=1)[0]
+
+
+def multiply_columns(left: Matrix, right: Matrix) -> Matrix:
+    """The product of each column on the left with each on the right, as the gradient of a dense layer's weights."""
+    images, gradients = left[:, None, None], right[:, None, None]
+    return weight_gradient(images, gradients, (1, 1), Window((1, 1), (1, 1)))[0, 0]
 
 
 def pad(images: Images, padding: tuple[Pair, Pair], value: float = 0.0) -> Array:
@@ -130,7 +149,7 @@ def weight_gradient(images: Images, gradients: Gradients, sides: Pair, window: W
     [sums, _] = call_kernel(
         direct_convolution.make_weight_gradient(window, num_image_groups),
         [
-            jax.ShapeDtypeStruct((num_jobs, *sides, channels, block), jnp.float32),
+            jax.ShapeDtypeStruct((num_image_groups, *sides, channels, features), jnp.float32),
             _scratch(
                 direct_convolution.copies_pixels(window, images.shape[-1]), num_jobs, chunks.scratch_size
             ),
@@ -139,9 +158,7 @@ def weight_gradient(images: Images, gradients: Gradients, sides: Pair, window: W
         [images, gradients],
         min_images_per_task=1,
     )
-    weights = _sum_groups(sums, num_image_groups)
-    by_group = weights.reshape(*weights.shape[:-1], groups, -1)[..., : features // groups]
-    return by_group.reshape(*weights.shape[:-1], features)
+    return _sum_first(sums)
 
 
 def _scratch(is_needed: bool, num_tasks: int, size: int) -> jax.ShapeDtypeStruct:
@@ -213,7 +230,7 @@ def _winograd_weight_gradient(images: Images, gradients: Gradients, padding: tup
     plan = make_plan(num_images, channels, (height, width), padding, num_groups, _CACHED_GRADIENT_BYTES)
     num_jobs = num_parts * num_groups
     shapes = [
-        (num_jobs, 3, 3, channels, part_size),
+        (num_groups, 3, 3, channels, features),
         (num_jobs, 4, 4, channels, part_size),
         (num_jobs, winograd.scratch_size(plan, part_size)),
     ]
@@ -224,17 +241,13 @@ def _winograd_weight_gradient(images: Images, gradients: Gradients, padding: tup
         [images, gradients],
         min_images_per_task=1,
     )
-    return _sum_groups(sums, num_groups)[..., :features]
+    return _sum_first(sums)
 
 
-def _sum_groups(sums: Array, num_groups: int) -> Array:
-    """Sum over groups of images, and put parts of the features side by side."""
-    sums = sums.reshape(-1, num_groups, *sums.shape[1:])
-    # As single additions: XLA:CPU is 20 times slower to reduce over a first axis.
-    total = lax.optimization_barrier(
-        functools.reduce(operator.add, (sums[:, group] for group in range(num_groups)))
-    )
-    return total.transpose(1, 2, 3, 0, 4).reshape(*total.shape[1:-1], -1)
+def _sum_first(sums: Array) -> Array:
+    """Sum over the first axis, by single additions: XLA:CPU is 20 times slower to reduce it."""
+    # The barrier keeps later operations from repeating the additions for each use of the sum.
+    return lax.optimization_barrier(functools.reduce(operator.add, sums))
 
 
 def _call_forward(images: Images, kernel: Kernel, window: Window) -> Array:

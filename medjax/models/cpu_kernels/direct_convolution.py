@@ -56,6 +56,31 @@ class Window(NamedTuple):
         return "_".join(str(number).replace("-", "m") for number in numbers)
 
 
+class FeatureBlock(NamedTuple):
+    """Features of one group that are computed together."""
+
+    group: ir.Value
+    first: ir.Value  # in the group
+    size: int
+
+    def vectors(self, emit: Emitter) -> list[ir.Value]:
+        """The first feature of each vector."""
+        return [emit.sum(self.first, vector) for vector in range(0, self.size, register_lanes())]
+
+
+def find_block(emit: Emitter, number: Index, blocks_of_group: int, size: int) -> FeatureBlock:
+    """A block by its number; the blocks of a group follow one another."""
+    number = emit.sum(number)
+    first = emit.sum((emit.builder.urem(number, INT(blocks_of_group)), size))
+    return FeatureBlock(emit.builder.udiv(number, INT(blocks_of_group)), first, size)
+
+
+def by_group(buffer: Buffer, groups: int) -> Buffer:
+    """The same array with its features as group, feature of the group."""
+    *sides, features = buffer.shape
+    return Buffer(buffer.pointer, (*sides, groups, features // groups), buffer.element_type)
+
+
 class Tap(NamedTuple):
     """A row of the weights: its number, and the offset in an image of the pixels that it is multiplied by."""
 
@@ -149,12 +174,13 @@ def _compute_tile(
     num_blocks, kernel_height, kernel_width, channels, block_size = weights.shape
     row_offset, column_offset = rows.shape[1] * rows.shape[2], rows.shape[2]
     lanes = register_lanes()
-    blocks_of_group = num_blocks // window.groups
-    group = emit.builder.udiv(block, INT(blocks_of_group))
+    features = find_block(emit, block, num_blocks // window.groups, block_size)
     places = list(itertools.product(*map(range, tile)))
     sums = zeros(emit, len(places), block_size // lanes)
     base = emit.sum(
-        (top, window.strides[0] * row_offset), (left, window.strides[1] * column_offset), (group, channels)
+        (top, window.strides[0] * row_offset),
+        (left, window.strides[1] * column_offset),
+        (features.group, channels),
     )
     # A row of a kernel without dilation is contiguous, in the weights as in an image without groups.
     along = kernel_width if window.dilation[1] == 1 == window.groups else 1
@@ -178,14 +204,10 @@ def _compute_tile(
             for down, right in places
         ]
         add_products(emit, sums, [emit.sum(tap, offset) for offset in offsets], rows, factors)
-    by_group = Buffer(
-        outputs.pointer, (*outputs.shape[:2], window.groups, outputs.shape[2] // window.groups), FLOAT
-    )
-    first_feature = emit.sum((emit.builder.urem(block, INT(blocks_of_group)), block_size))
     for (down, right), vectors in zip(places, sums, strict=True):
-        for vector, total in enumerate(vectors):
-            at = emit.sum(top, down), emit.sum(left, right), group, emit.sum(first_feature, vector * lanes)
-            emit.store_within(emit.read(total), by_group, *at)
+        for total, feature in zip(vectors, features.vectors(emit), strict=True):
+            at = emit.sum(top, down), emit.sum(left, right), features.group, feature
+            emit.store_within(emit.read(total), by_group(outputs, window.groups), *at)
 
 
 class Chunks(NamedTuple):
@@ -230,7 +252,7 @@ def _lie_together(channels: int) -> bool:
 
 @functools.cache
 def make_weight_gradient(window: Window, num_image_groups: int) -> Kernel:
-    """The kernel `jobs, images, gradients of the outputs -> gradients of the weights, scratch`, of each job.
+    """The kernel `jobs, images, gradients of the outputs -> gradients of the weights, scratch`, of each group of images.
 
     Job after job, `num_image_groups` of them share a block of features; each takes its part of the images. Scratch is
     the memory for its padded images, see `make_chunks`.
@@ -239,14 +261,17 @@ def make_weight_gradient(window: Window, num_image_groups: int) -> Kernel:
     def weight_gradient(
         emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
     ) -> None:
-        _, images, gradients, sums, scratch = buffers
-        lanes = register_lanes()
-        chunks = make_chunks(window, sums.shape[1], images.shape, gradients.shape, num_image_groups)
+        _, images, gradients, weights, scratch = buffers
+        chunks = make_chunks(window, weights.shape[1], images.shape, gradients.shape, num_image_groups)
+        features_of_group = weights.shape[-1] // window.groups
+        block_size = block_features(features_of_group)
+        blocks_of_group = -(-features_of_group // block_size)
         with emit.for_range(first, stop) as job:
-            with emit.for_range(0, math.prod(sums.shape[1:]) // lanes) as vector:
-                emit.store(constant(FLOAT, 0.0, lanes), sums, job, 0, 0, 0, emit.sum((vector, lanes)))
             block = emit.builder.udiv(job, INT(num_image_groups))
             group = emit.builder.urem(job, INT(num_image_groups))
+            features = find_block(emit, block, blocks_of_group, block_size)
+            part_of_weights = by_group(emit.part(weights, group, 0), window.groups)
+            _fill_with_zeros(emit, part_of_weights, features)
             group_start = emit.sum((group, chunks.group_size))
             group_stop = emit.minimum(emit.sum(group_start, chunks.group_size), images.shape[0])
             with emit.for_range(0, -(-chunks.group_size // chunks.images)) as part:
@@ -258,23 +283,34 @@ def make_weight_gradient(window: Window, num_image_groups: int) -> Kernel:
                     with emit.for_range(start, end) as image:
                         rows = emit.part(pixels, emit.builder.sub(image, start), 0)
                         copy_rows(emit, images, image, 0, window.padding, rows)
-                arrays = pixels, emit.part(gradients, start), emit.part(sums, job, 0)
-                _add_images(emit, arrays, window, (block, emit.builder.sub(end, start)))
+                arrays = pixels, by_group(emit.part(gradients, start), window.groups), part_of_weights
+                _add_images(emit, arrays, window, features, emit.builder.sub(end, start))
 
     weight_gradient.__name__ = f"weight_gradient_{window}_{num_image_groups}"
     return weight_gradient
+
+
+def _fill_with_zeros(emit: Emitter, weights: Buffer, features: FeatureBlock) -> None:
+    kernel_height, kernel_width, channels, *_ = weights.shape
+    rows = Buffer(weights.pointer, (kernel_height * kernel_width * channels, *weights.shape[3:]), FLOAT)
+    with emit.for_range(0, rows.shape[0]) as row:
+        for feature in features.vectors(emit):
+            zero = constant(FLOAT, 0.0, register_lanes())
+            emit.store_within(zero, rows, row, features.group, feature)
 
 
 def _add_images(
     emit: Emitter,
     arrays: tuple[Buffer, Buffer, Buffer],
     window: Window,
-    position: tuple[ir.Value, ir.Value],
+    features: FeatureBlock,
+    num_images: ir.Value,
 ) -> None:
     """Add the products of the first images to all weights of a block of features."""
-    images, _, sums = arrays
-    kernel_height, kernel_width, channels, block_size = sums.shape
-    most = max_rows(block_size)
+    images, _, weights = arrays
+    kernel_height, kernel_width, channels, *_ = weights.shape
+    most = max_rows(features.size)
+    position = features, num_images
     row_offset, column_offset = images.shape[2] * images.shape[3], images.shape[3]
     along = kernel_width if window.dilation[1] == 1 == window.groups else 1
     taps = [
@@ -305,24 +341,19 @@ def _add_to_weights(
     emit: Emitter,
     arrays: tuple[Buffer, Buffer, Buffer],
     window: Window,
-    position: tuple[ir.Value, ir.Value],
+    position: tuple[FeatureBlock, ir.Value],
     taps: Sequence[Tap],
     first: Tap,
 ) -> None:
     """Add the products of the first images to some rows of the weights, counted from the row `first`."""
-    images, gradients, sums = arrays
-    block, num_images = position
-    _, height, width, features = gradients.shape
+    images, gradients, weights = arrays
+    features, num_images = position
+    _, height, width, *_ = gradients.shape
     image_offset, row_offset, column_offset = (math.prod(images.shape[axis:]) for axis in (1, 2, 3))
-    kernel_height, kernel_width, channels, block_size = sums.shape
-    by_row = Buffer(sums.pointer, (kernel_height * kernel_width * channels, block_size), FLOAT)
-    features_of_group = features // window.groups
-    by_group = Buffer(gradients.pointer, (0, height, width, window.groups, features_of_group), FLOAT)
-    blocks_of_group = -(-features_of_group // block_size)
-    group = emit.builder.udiv(block, INT(blocks_of_group))
-    first_feature = emit.sum((emit.builder.urem(block, INT(blocks_of_group)), block_size))
+    kernel_height, kernel_width, channels, *by_feature = weights.shape
+    rows = Buffer(weights.pointer, (kernel_height * kernel_width * channels, *by_feature), FLOAT)
     lanes = register_lanes()
-    vectors = range(0, block_size, lanes)
+    vectors = features.vectors(emit)
     totals = zeros(emit, len(taps), len(vectors))
     with (
         emit.for_range(0, num_images) as image,
@@ -330,24 +361,22 @@ def _add_to_weights(
         emit.for_range(0, width) as column,
     ):
         factors = [
-            emit.load_within(
-                by_group, image, row, column, group, emit.sum(first_feature, vector), lanes=lanes
-            )
-            for vector in vectors
+            emit.load_within(gradients, image, row, column, features.group, feature, lanes=lanes)
+            for feature in vectors
         ]
         base = emit.sum(
             (image, image_offset),
             (row, window.strides[0] * row_offset),
             (column, window.strides[1] * column_offset),
-            (group, channels),
+            (features.group, channels),
             first.offset,
         )
         add_products(emit, totals, [emit.sum(base, tap.offset) for tap in taps], images, factors)
     for tap, tap_totals in zip(taps, totals, strict=True):
-        for total, vector in zip(tap_totals, vectors, strict=True):
-            row = emit.sum(first.row, tap.row)
-            before = emit.load(by_row, row, vector, lanes=lanes)
-            emit.store(emit.builder.fadd(before, emit.read(total)), by_row, row, vector)
+        for total, feature in zip(tap_totals, vectors, strict=True):
+            at = emit.sum(first.row, tap.row), features.group, feature
+            before = emit.load_within(rows, *at, lanes=lanes)
+            emit.store_within(emit.builder.fadd(before, emit.read(total)), rows, *at)
 
 
 def add_products(

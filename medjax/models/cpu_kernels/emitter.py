@@ -169,6 +169,21 @@ class Emitter:
         product = self.builder.fmul(first, second, flags=("contract",))
         return self.builder.fadd(total, product, flags=("contract",))
 
+    def add_lanes(self, vector: ir.Value) -> ir.Value:
+        """The sum of a vector's elements."""
+        while vector.type.count > 1:
+            half = vector.type.count // 2
+            parts = [
+                self.builder.shuffle_vector(
+                    vector,
+                    vector,
+                    ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(start, start + half))),
+                )
+                for start in (0, half)
+            ]
+            vector = self.builder.fadd(*parts)
+        return self.builder.extract_element(vector, ir.IntType(32)(0))
+
     def _address(self, buffer: Buffer, indices: Sequence[Index]) -> ir.Value:
         strides = [1]
         for side in reversed(buffer.shape[1:]):

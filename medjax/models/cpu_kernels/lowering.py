@@ -148,7 +148,34 @@ def find_column_sums(avals: Sequence[Any], parameters: dict[str, Any]) -> Functi
     return sum_columns if is_over_columns and array.size >= _MIN_SUMMED else None
 
 
+def find_matrix_product(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
+    """The function that computes a product over rows or columns of both sides by a kernel, as in a dense layer's gradients."""
+    from medjax.models.cpu_kernels import convolution as kernels
+
+    left, right = avals
+    (left_axes, right_axes), batch_axes = parameters["dimension_numbers"]
+    if any(batch_axes) or min(left.ndim, right.ndim) < 2 or 0 in (*left.shape, *right.shape):
+        return None
+    if left_axes == (left.ndim - 1,) and right_axes == (1,) and right.ndim == 2:
+
+        def of_rows(left: jax.Array, right: jax.Array) -> jax.Array:
+            products = kernels.multiply_rows(left.reshape(-1, left.shape[-1]), right)
+            return products.reshape(*left.shape[:-1], len(right))
+
+        return of_rows
+    leading = tuple(range(left.ndim - 1))
+    if left.ndim == right.ndim and left_axes == right_axes == leading:
+
+        def of_columns(left: jax.Array, right: jax.Array) -> jax.Array:
+            flat = (array.reshape(-1, array.shape[-1]) for array in (left, right))
+            return kernels.multiply_columns(*flat)
+
+        return of_columns
+    return None
+
+
 _FINDERS = {
+    lax.dot_general_p: find_matrix_product,
     lax.conv_general_dilated_p: find_convolution,
     select_and_scatter_add_p: find_max_pool_gradient,
     lax.reduce_sum_p: find_column_sums,

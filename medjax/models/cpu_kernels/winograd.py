@@ -145,7 +145,9 @@ def _is_inside(
 
 @functools.cache
 def make_weight_gradient(plan: Plan) -> Kernel:
-    """The kernel `jobs, images, gradients of the outputs -> gradients of the weights, sums, scratch`, of each job.
+    """The kernel `jobs, images, gradients of the outputs -> gradients of the weights, sums, scratch`.
+
+    Gradients of the weights are those of each group of images; sums are of each job.
 
     Job after job, `plan.num_image_groups` of them share a part of the features; each takes its part of the images.
     """
@@ -154,7 +156,7 @@ def make_weight_gradient(plan: Plan) -> Kernel:
         emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
     ) -> None:
         _, images, gradients, weights, sums, scratch = buffers
-        part_size = weights.shape[-1]
+        part_size = sums.shape[-1]
         with emit.for_range(first, stop) as job:
             with emit.for_range(0, math.prod(sums.shape[1:]) // register_lanes()) as vector:
                 zero = constant(FLOAT, 0.0, register_lanes())
@@ -167,7 +169,9 @@ def make_weight_gradient(plan: Plan) -> Kernel:
                     _transform_gradients(emit, gradients, transformed, place, emit.sum((part, part_size)))
                 with emit.for_range(0, 4) as y, emit.for_range(0, 4) as x:
                     _add_to_sums(emit, block, (tiles, transformed, sums), (job, y, x))
-            _store_weights(emit, sums, weights, job)
+            group = emit.builder.urem(job, INT(plan.num_image_groups))
+            arrays = emit.part(sums, job, 0), emit.part(weights, group, 0)
+            _store_weights(emit, *arrays, emit.sum((part, part_size)))
 
     weight_gradient.__name__ = f"winograd_gradient_{plan}"
     return weight_gradient
@@ -245,16 +249,14 @@ def _add_rows(
             emit.store(emit.builder.fadd(before, emit.read(total)), sums, *at)
 
 
-def _store_weights(emit: Emitter, sums: Buffer, weights: Buffer, job: ir.Value) -> None:
+def _store_weights(emit: Emitter, sums: Buffer, weights: Buffer, first_feature: ir.Value) -> None:
     lanes = register_lanes()
     *_, channels, part_size = sums.shape
     with emit.for_range(0, channels) as channel, emit.for_range(0, part_size // lanes) as vector:
         feature = emit.sum((vector, lanes))
-        values = [
-            [emit.load(sums, job, y, x, channel, feature, lanes=lanes) for x in range(4)] for y in range(4)
-        ]
+        values = [[emit.load(sums, y, x, channel, feature, lanes=lanes) for x in range(4)] for y in range(4)]
         for (y, x), value in transform(values, functools.partial(_sum_transform, emit.builder)):
-            emit.store(value, weights, job, y, x, channel, feature)
+            emit.store_within(value, weights, y, x, channel, emit.sum(first_feature, feature))
 
 
 def _scratch(emit: Emitter, scratch: Buffer, job: ir.Value, plan: Plan, block_size: int) -> list[Buffer]:
