@@ -11,6 +11,7 @@ from medjax.config import TrainConfig
 from medjax.errors import described
 from medjax.jobs.from_config import Config, folds_of, make_augmentation, training_of
 from medjax.records import Dataset, Images, Predictions, Split
+from medjax.training.compilation import compile_program
 
 
 def draw_report(
@@ -49,8 +50,11 @@ def make_augmented(originals: Images, config: TrainConfig, count: int = 6) -> np
     augment = make_augmentation(config)
     if augment is None:
         return None
-    keys = jax.random.split(jax.random.key(config.seed), (len(originals), count))
-    augmented = jax.jit(jax.vmap(jax.vmap(augment, in_axes=(0, None))))(
-        keys, originals.astype(np.float32) / 255
-    )
-    return np.asarray(augmented)
+
+    def draw(key: jax.Array, images: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, (len(originals), count))
+        return jax.vmap(jax.vmap(augment, in_axes=(0, None)))(keys, images)
+
+    # As training's programs are: a third of the time of JAX's own options.
+    program = compile_program(draw)
+    return np.asarray(program(jax.random.key(config.seed), originals.astype(np.float32) / 255))
