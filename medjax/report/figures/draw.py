@@ -18,6 +18,7 @@ from medjax.report.figures import plots
 from medjax.report.figures.curves import plot_curves
 from medjax.report.figures.diagnostics import Curve, plot_ranking, plot_reliability
 from medjax.report.figures.fonts import Drawn, warn_of_stand_ins, with_stand_ins
+from medjax.report.figures.render import encode_figure
 
 
 class Drawing(NamedTuple):
@@ -61,7 +62,7 @@ def draw_figures(
             file_name = f"{name}.png"
             try:
                 drawing = make()
-                content = plots.encode_figure(*drawing)
+                content = encode_figure(*drawing)
             except (
                 Exception
             ) as error:  # the work that the figure shows is finished, and must not be lost to it
