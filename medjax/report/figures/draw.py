@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
-from sklearn.metrics import confusion_matrix
 
 from medjax.errors import described
 from medjax.evaluation.calibration import reliability
 from medjax.evaluation.roc import precision_recall_curve, roc_curve
+from medjax.evaluation.scores import count_confusion
 from medjax.files import open_folder, write_in
 from medjax.records import Dataset, Images, Indices, Predictions
 from medjax.report.figures import plots
@@ -99,8 +99,7 @@ def _draw_augmented(
 
 
 def _draw_confusion(classes: Drawn, predictions: Predictions) -> Drawing:
-    predicted = predictions.probabilities.argmax(axis=1)
-    confusion = confusion_matrix(predictions.labels, predicted, labels=np.arange(len(classes.names)))
+    confusion = count_confusion(predictions, len(classes.names))
     return Drawing(plots.plot_confusion_matrix(confusion, classes.names), classes.legend)
 
 
