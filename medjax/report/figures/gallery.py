@@ -11,7 +11,7 @@ from jaxtyping import Num
 from matplotlib.figure import Figure
 from matplotlib.image import BboxImage
 from matplotlib.patches import Rectangle
-from matplotlib.transforms import Bbox, TransformedBbox
+from matplotlib.transforms import Affine2D, Bbox, Transform, TransformedBbox
 
 from medjax.errors import printable
 from medjax.report.figures.style import HAIRLINE, MUTED, STYLE
@@ -38,7 +38,7 @@ class Gallery(NamedTuple):
         pixels = image[:, :, 0] if image.shape[2] == 1 else image
         height, width = (side * length / max(image.shape[:2]) for length in image.shape[:2])
         left, bottom = left + (side - width) / 2, self._upwards(top + (side + height) / 2)
-        inches = self.figure.dpi_scale_trans
+        inches = self._inches()
         box = TransformedBbox(Bbox.from_bounds(left, bottom, width, height), inches)
         drawn = BboxImage(box, cmap="gray", interpolation="nearest", origin="upper")
         drawn.set_data(pixels)
@@ -49,7 +49,12 @@ class Gallery(NamedTuple):
 
     def write(self, x: Inches, y: Inches, text: str, **style: Any) -> None:
         """Write a text; `style` are options of Matplotlib's texts."""
-        self.figure.text(x, self._upwards(y), text, transform=self.figure.dpi_scale_trans, **style)
+        self.figure.text(x, self._upwards(y), text, transform=self._inches(), **style)
+
+    def _inches(self) -> Transform:
+        """From inches to pixels. By way of the figure's own transform, which moves where a PNG is larger than the figure."""
+        width, height = self.figure.get_size_inches()
+        return Affine2D().scale(1 / width, 1 / height) + self.figure.transFigure
 
     def _upwards(self, y: Inches) -> float:
         return self.figure.get_figheight() - self.title_height - y

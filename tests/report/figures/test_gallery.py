@@ -1,11 +1,15 @@
 """A gallery: where its images and texts are, and how gray they are."""
 
+import io
+
 import numpy as np
 import pytest
 from matplotlib.image import BboxImage
 from matplotlib.text import Text
+from PIL import Image
 
 from medjax.report.figures.gallery import SYNTHETIC_NOTE, make_gallery
+from medjax.report.figures.render import encode_figure
 
 
 @pytest.mark.parametrize(("title", "is_synthetic"), [("", False), ("Two images", True)])
@@ -36,3 +40,13 @@ def test_gray_levels_have_a_fixed_scale(dtype, white):
     gallery.draw_image(np.full((2, 2, 1), white / 2).astype(dtype), left=0, top=0, side=2)
     [image] = gallery.figure.findobj(BboxImage)
     assert image.get_clim() == (0, white)
+
+
+def test_texts_that_are_wider_than_the_gallery_are_drawn_whole():
+    gallery = make_gallery(1, 1, "", is_synthetic=False)
+    gallery.write(0.5, 0.5, "wider than an inch at both sides", ha="center")
+    with Image.open(io.BytesIO(encode_figure(gallery.figure))) as image:
+        ink = (np.asarray(image.convert("L")) < 128).any(axis=0)
+    assert len(ink) > 200
+    assert not ink[:12].any()
+    assert not ink[-12:].any()
