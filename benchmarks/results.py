@@ -9,7 +9,7 @@ import jinja2
 
 from benchmarks.plots import PLOTS
 from benchmarks.tables import tables_of
-from medjax.report.figures.plots import save_figure
+from medjax.report.figures.render import save_figure
 
 HERE = Path(__file__).parent
 Record = Mapping[str, Any]  # data, command, date, and the benchmark's own JSON as `figures`

@@ -1,5 +1,7 @@
 """What the command line does with streams that are closed, full, of another encoding or a terminal, and with signals."""
 
+import atexit
+import gc
 import io
 import json
 import os
@@ -20,8 +22,10 @@ def _as_before(monkeypatch):
     """Give back what `begin` takes for the rest of the process."""
     for owner, name in ((sys, "stdout"), (sys, "stderr"), (sys, "unraisablehook"), (warnings, "showwarning")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
+    threshold = gc.get_threshold()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
+    gc.set_threshold(*threshold)
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
@@ -34,6 +38,14 @@ def take_stdout(monkeypatch, encoding="ascii", is_terminal=False):
     monkeypatch.setattr(sys, "stdout", stream)
     process.begin()
     return written
+
+
+def test_cycles_of_references_are_searched_seldom_and_not_at_exit(monkeypatch):
+    at_exit = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    process.begin()
+    assert gc.get_threshold()[0] > 10_000
+    assert at_exit == [gc.freeze]
 
 
 def test_a_full_stdout_is_refused_in_one_line(monkeypatch):

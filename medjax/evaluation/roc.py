@@ -1,14 +1,22 @@
-"""ROC and precision-recall curves of one class against all others, as points for a figure."""
+"""ROC and precision-recall curves of one class against all others: the areas under them, and points for a figure.
+
+They are scikit-learn's, to the last bit, which takes more than a second to import.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from medjax.records import Predictions
 
 MOST_POINTS = 200
 """Longer curves are thinned to this many points; the ends are kept."""
+
+
+Points = Float64[np.ndarray, "_"]
+Probability = Float[np.ndarray, "m"]
+"""Of the class, for each image."""
 
 
 class RocCurve(NamedTuple):
@@ -28,30 +36,77 @@ class PrecisionRecallCurve(NamedTuple):
     prevalence: float  # share of the images that belong to the class: the precision of chance
 
 
-def roc_curve(predictions: Predictions, label: int) -> RocCurve | None:
-    """ROC curve of the class with this label; None if all images, or none, belong to it."""
-    from sklearn import metrics  # imported here: it takes over a second
-
-    is_class, probabilities = _one_against_others(predictions, label)
+def area_under_roc(is_class: Bool[np.ndarray, "m"], probabilities: Probability) -> float | None:
+    """Area under the ROC curve of a class with these members; None if all images, or none, belong to it."""
     if is_class.all() or not is_class.any():
         return None
-    false_positive_rate, true_positive_rate, _ = metrics.roc_curve(is_class, probabilities)
+    false_positive_rate, true_positive_rate = _roc(is_class, probabilities)
+    return float(np.trapezoid(true_positive_rate, false_positive_rate))
+
+
+def average_precision(is_class: Bool[np.ndarray, "m"], probabilities: Probability) -> float | None:
+    """Mean precision at the members of a class, each at its own probability as threshold; None if there are none.
+
+    It is the area under the precision-recall curve, without interpolation.
+    """
+    if not is_class.any():
+        return None
+    recall, precision = _precision_recall(*_count(is_class, probabilities))
+    return float(-np.sum(np.diff(recall) * precision[:-1]))
+
+
+def roc_curve(predictions: Predictions, label: int) -> RocCurve | None:
+    """ROC curve of the class with this label; None if all images, or none, belong to it."""
+    is_class, probabilities = _one_against_others(predictions, label)
+    area = area_under_roc(is_class, probabilities)
+    if area is None:
+        return None
+    false_positive_rate, true_positive_rate = _roc(is_class, probabilities)
     kept = _thin(len(false_positive_rate))
-    area = float(metrics.auc(false_positive_rate, true_positive_rate))
     return RocCurve(false_positive_rate[kept], true_positive_rate[kept], area)
 
 
 def precision_recall_curve(predictions: Predictions, label: int) -> PrecisionRecallCurve | None:
     """Precision-recall curve of the class with this label; None if no image belongs to it."""
-    from sklearn import metrics
-
     is_class, probabilities = _one_against_others(predictions, label)
-    if not is_class.any():
+    average = average_precision(is_class, probabilities)
+    if average is None:
         return None
-    precision, recall, _ = metrics.precision_recall_curve(is_class, probabilities, drop_intermediate=True)
+    true, false = _count(is_class, probabilities)
+    # Of points of equal recall only the first and the last: those between lie on a vertical line.
+    is_end = _with_ends((np.diff(true)[:-1] > 0) | (np.diff(true)[1:] > 0), len(true))
+    recall, precision = _precision_recall(true[is_end], false[is_end])
     kept = _thin(len(recall))
-    average = metrics.average_precision_score(is_class, probabilities)
-    return PrecisionRecallCurve(recall[kept], precision[kept], float(average), float(is_class.mean()))
+    return PrecisionRecallCurve(recall[kept], precision[kept], average, float(is_class.mean()))
+
+
+def _roc(is_class: Bool[np.ndarray, "m"], probabilities: Probability) -> tuple[Points, Points]:
+    """The false and the true positive rate, from 0 to 1, without points on a line of equal steps."""
+    true, false = _count(is_class, probabilities)
+    is_corner = _with_ends((np.diff(false, 2) != 0) | (np.diff(true, 2) != 0), len(true))
+    true, false = (np.concatenate([[0.0], counts[is_corner]]) for counts in (true, false))
+    return false / false[-1], true / true[-1]
+
+
+def _precision_recall(true: Points, false: Points) -> tuple[Points, Points]:
+    """Recall and precision, from the lowest threshold to above the highest, where they are 0 and 1."""
+    recall, precision = true / true[-1], true / (true + false)
+    return np.append(recall[::-1], 0.0), np.append(precision[::-1], 1.0)
+
+
+def _count(is_class: Bool[np.ndarray, "m"], probabilities: Probability) -> tuple[Points, Points]:
+    """How many members of a class, and how many others, are at or above each probability that occurs, the highest first."""
+    order = np.argsort(-probabilities, kind="stable")
+    last = np.flatnonzero(np.diff(probabilities[order], append=-1))
+    true = np.cumsum(is_class[order], dtype=np.float64)[last]
+    return true, last + 1 - true
+
+
+def _with_ends(is_inner: Bool[np.ndarray, "_"], count: int) -> Bool[np.ndarray, "{count}"]:
+    """A mask of `count` points that are the ends, and those between them for which it is true."""
+    is_kept = np.ones(count, bool)
+    is_kept[1:-1] = is_inner
+    return is_kept
 
 
 def _one_against_others(

@@ -18,6 +18,7 @@ from medjax.evaluation.calibration import (
 from medjax.evaluation.calibration_tests import assess_calibration
 from medjax.evaluation.comparison import difference_interval
 from medjax.evaluation.intervals import wilson_interval
+from medjax.evaluation.roc import area_under_roc, average_precision
 from medjax.evaluation.score_records import Bootstrap, ClassScores, LargestClass, Scores
 from medjax.evaluation.units import Units, grouped_interval, image_interval, make_units
 from medjax.metrics import class_rates
@@ -53,7 +54,7 @@ def score(
     units = make_units(predictions, groups)
     is_correct = probabilities.argmax(axis=1) == labels
     n, correct, num_images = len(labels), int(is_correct.sum()), int(units.images.max()) + 1
-    confusion = _confusion(predictions, len(names))
+    confusion = count_confusion(predictions, len(names))
     per_class = {name: _score_class(predictions, label, confusion, units) for label, name in enumerate(names)}
     return Scores(
         n=n,
@@ -133,7 +134,8 @@ def _check_values(labels: Int[np.ndarray, "m"], probabilities: Float[np.ndarray,
         )
 
 
-def _confusion(predictions: Predictions, num_classes: int) -> Int[np.ndarray, "class class"]:
+def count_confusion(predictions: Predictions, num_classes: int) -> Int[np.ndarray, "class class"]:
+    """Predictions by their true class (row) and their predicted class (column)."""
     cells = predictions.labels.astype(np.int64) * num_classes + predictions.probabilities.argmax(axis=1)
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
@@ -142,15 +144,11 @@ def _score_class(
     predictions: Predictions, label: int, confusion: Int[np.ndarray, "class class"], units: Units
 ) -> ClassScores:
     """Score one class against the others."""
-    # Imported here: it takes over a second, and only scoring needs it.
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     rates: dict[str, Any] = {
         key: _defined(values[label]) for key, values in class_rates(confusion)._asdict().items()
     }
     is_class, probabilities = predictions.labels == label, predictions.probabilities[:, label]
     is_predicted = predictions.probabilities.argmax(axis=1) == label
-    has_class = bool(is_class.any())
     proportions = {  # which predictions are right, among which
         "sensitivity": (is_predicted, is_class),
         "specificity": (~is_predicted, ~is_class),
@@ -165,8 +163,8 @@ def _score_class(
         **rates,
         sensitivity=rates["recall"],
         **intervals,
-        auc=float(roc_auc_score(is_class, probabilities)) if has_class and not is_class.all() else None,
-        average_precision=float(average_precision_score(is_class, probabilities)) if has_class else None,
+        auc=area_under_roc(is_class, probabilities),
+        average_precision=average_precision(is_class, probabilities),
     )
 
 

@@ -118,7 +118,7 @@ def _numbered(groups: Int[np.ndarray, "n"]) -> list[int | None]:
 def _draw(directory: Path, dataset: Dataset, groups: duplicates.Groups) -> None:
     # Imported here: Matplotlib takes a second to import, and most audits draw no figure.
     from medjax.report.figures.duplicate_groups import plot_groups
-    from medjax.report.figures.plots import save_figure
+    from medjax.report.figures.render import save_figure
 
     largest = duplicates.largest_groups(groups, GROUPS_SHOWN)
     names = [dataset.class_names[dataset.labels[members[0]]] for members in largest]

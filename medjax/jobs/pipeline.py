@@ -15,6 +15,7 @@ from medjax.config_checks import from_dict, require_valid
 from medjax.errors import DivergedError, is_unicode, listed, refuse, refusing_memory
 from medjax.jobs import resume
 from medjax.jobs.baselines import fit_baselines
+from medjax.jobs.beside_training import BesideTraining
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.draw_report import draw_report
 from medjax.jobs.external_data import TRAINED
@@ -31,7 +32,6 @@ from medjax.jobs.from_config import (
 from medjax.jobs.overlap import write_own_images
 from medjax.jobs.restored_run import Run
 from medjax.jobs.run_record import (
-    describe_leakage,
     describe_parts,
     describe_run,
     job_name,
@@ -98,8 +98,11 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
         if opened and previous:
             _take_over(opened.directory, record, previous, request, display)
         directory = opened.directory if opened else _make_directory(inputs, request, stack)
-        with _kept_record(directory, record, previous, request, display) as write_status:
-            trained = _train_and_score(directory, inputs, record, write_status, display, started)
+        with (
+            _kept_record(directory, record, previous, request, display) as write_status,
+            BesideTraining(config, inputs.dataset, inputs.splits) as beside,
+        ):
+            trained = _train_and_score(directory, inputs, record, write_status, beside, display, started)
     _require_converged(config, trained, directory)
     return Run(directory, run_files.read_record(directory), inputs.model)
 
@@ -247,6 +250,7 @@ def _train_and_score(
     inputs: _Inputs,
     record: dict[str, Any],
     write_status: Callable[[str], None],
+    beside: BesideTraining,
     display: Display,
     started: float,
 ) -> TrainedFolds:
@@ -268,6 +272,7 @@ def _train_and_score(
         display,
         resume.unchanging_facts(record),
         on_start=lambda: write_status("running"),
+        on_compiled=beside.start,
     )
     seconds["compile"] = trained.compile_seconds
     seconds["train"] = sum(row["seconds"] for row in trained.history)
@@ -275,13 +280,12 @@ def _train_and_score(
         write_status("diverged")
         return trained
     scores = _score(directory, inputs, trained, seconds, display, started)
-    # After training, whose start need not wait for it.
-    record["data"]["leakage"] = describe_leakage(config, dataset, splits)
+    record["data"]["leakage"], examples = beside.result()
     write_status("running")
     status = "diverged" if np.any(trained.state.diverged) else "done"
     display.start("drawing")
     # The status is written last: a run that is done has its page.
-    draw_report(directory, status, config, dataset, splits, scores.shown, trained.history)
+    draw_report(directory, status, dataset, examples, scores.shown, trained.history)
     write_status(status)
     return trained
 

@@ -56,16 +56,17 @@ def train_folds(
     facts: Mapping[str, Any],
     *,
     on_start: Callable[[], None],
+    on_compiled: Callable[[], None],
 ) -> TrainedFolds:
     """Train `folds` of `splits`, from their checkpoints where there are any; `arrays` are the images and labels.
 
     `facts` of the run are saved with each checkpoint, and are those of the one that it continues from. `on_start` is
-    called when the checkpoints are found to be sound. history.csv and the checkpoints are kept up to date; an
-    interruption saves the last epoch that was finished.
+    called when the checkpoints are found to be sound, `on_compiled` before the first step. history.csv and the
+    checkpoints are kept up to date; an interruption saves the last epoch that was finished.
     """
     learner = make_fold_learner(config, network, splits)
     controls = make_controls(config)
-    watcher = _Watcher(directory, splits, folds, config, display)
+    watcher = _Watcher(directory, splits, folds, config, display, on_compiled)
     state = _restore(directory, learner, splits, folds, dataset, config, display, facts)
     if state is not None:
         watcher.history = _read_history(directory, int(state.epoch.max()))
@@ -183,6 +184,7 @@ class _Watcher:
         folds: Sequence[int],
         config: TrainConfig,
         display: Display,
+        on_compiled: Callable[[], None],
     ) -> None:
         self.history: list[dict[str, Any]] = []
         self.compile_seconds = 0.0
@@ -192,6 +194,7 @@ class _Watcher:
         self._rate = make_rate(config, splits)
         self._batch_size = min(config.batch_size, max(len(split.train) for split in splits))
         self._display = display
+        self._on_compiled = on_compiled
         self._is_compiled = False
         self._epoch_started = time.perf_counter()
 
@@ -201,6 +204,7 @@ class _Watcher:
             self._is_compiled = True
             now = time.perf_counter()
             self.compile_seconds, self._epoch_started = now - self._epoch_started, now
+            self._on_compiled()
             self._display.start("training")
         sums = jax.device_get(progress.train)  # NumPy arrays, so that showing them compiles nothing
         images = self._batch_size * len(self._folds)

@@ -1,11 +1,14 @@
 """How the programs of training and prediction are compiled: the compiler's options, and fast convolutions on a CPU."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
 from medjax.models.cpu_kernels.lowering import fast_convolutions
+
+_EMITTERS = "xla_cpu_use_fusion_emitters"  # jaxlib 0.12 knows it no more
 
 
 @runtime_checkable
@@ -50,14 +53,29 @@ def compiler_options(effort: int = 1) -> dict[str, Any] | None:
     """Options of `jax.jit` for this machine; `effort` is the optimization level of a CPU's compiler, 0 to 3.
 
     On a CPU, at 1 the report's training step takes a fifth less time to compile than at XLA's own 3, and runs as fast, as
-    its time goes into calls of compiled loops. At 0 it runs five times slower. Dense layers of a batch's size are 1.5 to 3
+    its time goes into calls of compiled loops. At 0 it runs five times slower; such programs, which run once, are compiled
+    by XLA's older fusion emitters too, in half the time. Dense layers of a batch's size are 1.5 to 3
     times as fast by Eigen as by YNNPACK, which XLA would take.
 
     A GPU sums in the order in which its threads arrive, and times algorithms to choose one. It is asked for deterministic
     operations, so that the same call gives the same bits, as on a CPU.
     """
     options: dict[str, dict[str, Any]] = {
-        "cpu": {"xla_backend_optimization_level": effort, "xla_cpu_experimental_ynn_fusion_type": ""},
+        "cpu": {
+            "xla_backend_optimization_level": effort,
+            "xla_cpu_experimental_ynn_fusion_type": "",
+            **({_EMITTERS: False} if effort == 0 and _is_option(_EMITTERS) else {}),
+        },
         "gpu": {"xla_gpu_deterministic_ops": True},
     }
     return options.get(jax.default_backend())
+
+
+@functools.cache
+def _is_option(name: str) -> bool:
+    """Whether this compiler knows an option that can be false."""
+    try:
+        jax.jit(lambda: 0).lower().compile({name: False})
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True

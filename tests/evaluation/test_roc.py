@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from medjax.evaluation.roc import MOST_POINTS, precision_recall_curve, roc_curve
+from medjax.evaluation.roc import (
+    MOST_POINTS,
+    area_under_roc,
+    average_precision,
+    precision_recall_curve,
+    roc_curve,
+)
 from tests.predicted import make_predictions
 
 
@@ -18,6 +24,26 @@ def test_the_curves_are_scikit_learns():
     assert curve.average_precision == sklearn_metrics.average_precision_score(is_class, probabilities)
     assert curve.prevalence == is_class.mean()
     assert (curve.recall[0], curve.recall[-1], curve.precision[-1]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 7])
+@pytest.mark.parametrize("n", [1, 2, 3, 150])
+def test_areas_and_points_are_scikit_learns_with_ties_too(n, decimals):
+    generator = np.random.default_rng(n)
+    for _ in range(30):
+        share = generator.random(n).astype(np.float32).round(decimals)
+        probabilities = np.stack([share, 1 - share], axis=1)
+        predictions = make_predictions(n=n, shares=(0.4, 0.6))._replace(probabilities=probabilities)
+        is_class, exact = predictions.labels == 0, share.astype(np.float64)
+        if roc := roc_curve(predictions, 0):
+            assert area_under_roc(is_class, share) == sklearn_metrics.roc_auc_score(is_class, share)
+            assert np.array_equal(roc[:2], sklearn_metrics.roc_curve(is_class, exact)[:2])
+        if curve := precision_recall_curve(predictions, 0):
+            oracle = sklearn_metrics.precision_recall_curve(is_class, exact, drop_intermediate=True)
+            assert average_precision(is_class, share) == sklearn_metrics.average_precision_score(
+                is_class, share
+            )
+            assert np.array_equal(curve[:2], (oracle[1], oracle[0]))
 
 
 def test_a_long_curve_is_thinned_and_stays_where_it_was():

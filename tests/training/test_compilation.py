@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from medjax.training import compilation
 from medjax.training.compilation import Lifted, compile_program, compiler_options
 
 
@@ -23,3 +24,9 @@ def test_its_sums_are_those_of_kernels(monkeypatch):
 def test_the_effort_is_that_which_is_asked_for():
     assert compiler_options(0)["xla_backend_optimization_level"] == 0
     assert jax.default_backend() == "cpu"
+
+
+def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch):
+    assert not compilation._is_option("xla_cpu_no_such_option")
+    monkeypatch.setattr(compilation, "_EMITTERS", "xla_cpu_no_such_option")
+    assert compile_program(lambda value: value + 1, effort=0)(1) == 2

@@ -7,17 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
-from sklearn.metrics import confusion_matrix
 
 from medjax.errors import described
 from medjax.evaluation.calibration import reliability
 from medjax.evaluation.roc import precision_recall_curve, roc_curve
+from medjax.evaluation.scores import count_confusion
 from medjax.files import open_folder, write_in
 from medjax.records import Dataset, Images, Indices, Predictions
 from medjax.report.figures import plots
 from medjax.report.figures.curves import plot_curves
 from medjax.report.figures.diagnostics import Curve, plot_ranking, plot_reliability
 from medjax.report.figures.fonts import Drawn, warn_of_stand_ins, with_stand_ins
+from medjax.report.figures.render import encode_figure
 
 
 class Drawing(NamedTuple):
@@ -61,7 +62,7 @@ def draw_figures(
             file_name = f"{name}.png"
             try:
                 drawing = make()
-                content = plots.encode_figure(*drawing)
+                content = encode_figure(*drawing)
             except (
                 Exception
             ) as error:  # the work that the figure shows is finished, and must not be lost to it
@@ -98,8 +99,7 @@ def _draw_augmented(
 
 
 def _draw_confusion(classes: Drawn, predictions: Predictions) -> Drawing:
-    predicted = predictions.probabilities.argmax(axis=1)
-    confusion = confusion_matrix(predictions.labels, predicted, labels=np.arange(len(classes.names)))
+    confusion = count_confusion(predictions, len(classes.names))
     return Drawing(plots.plot_confusion_matrix(confusion, classes.names), classes.legend)
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from medjax.records import Images
 from medjax.report.figures.fonts import warn_of_stand_ins, with_stand_ins
-from medjax.report.figures.plots import annotate, draw_image
+from medjax.report.figures.gallery import make_gallery
 from medjax.report.figures.style import MUTED, styled, wrapped
 
 IMAGES_SHOWN = 8
@@ -34,19 +34,16 @@ def plot_groups(
         text = "No identical or near-identical images."
         figure.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, fontsize=11)
         return figure
-    figure = Figure(figsize=(IMAGES_SHOWN + 1.6, len(groups) + 0.5), layout="constrained")
-    grid = figure.subplots(len(groups), IMAGES_SHOWN, squeeze=False)
     names, legend = with_stand_ins(class_names, "class of row")
     warn_of_stand_ins(legend)
-    for row, images, name in zip(grid, groups, names, strict=True):
-        for axes in row:
-            axes.set_axis_off()
-        for axes, image in zip(row, _spaced(images), strict=False):
-            draw_image(axes, image)
+    margin = 1.6
+    gallery = make_gallery(margin + IMAGES_SHOWN, len(groups), TITLE, is_synthetic=is_synthetic)
+    for row, (images, name) in enumerate(zip(groups, names, strict=True)):
         label = f"{wrapped(name, 16)}\n{len(images):,} images"
-        row[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
-    annotate(figure, TITLE, is_synthetic)
-    return figure
+        gallery.write(margin - 0.12, row + 0.46, label, ha="right", va="center")
+        for column, image in enumerate(_spaced(images)):
+            gallery.draw_image(image, margin + column, row, 0.93)
+    return gallery.figure
 
 
 def _spaced(images: Images) -> UInt8[np.ndarray, "few height width channel"]:

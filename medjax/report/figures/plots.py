@@ -1,26 +1,22 @@
 """Figures of images and of the confusion matrix: pure functions from arrays to `matplotlib.figure.Figure`, without pyplot."""
 
-import io
 import math
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, Num, Shaped, UInt8
-from matplotlib.axes import Axes
+from jaxtyping import Float, Integer, Shaped, UInt8
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from medjax.errors import printable
-from medjax.files import write_whole
+from medjax.report.figures.gallery import make_gallery
 from medjax.report.figures.style import (
     BLUE,
     GRID,
     HAIRLINE,
     INK,
     MUTED,
+    STYLE,
     VERMILION,
     apart,
     probability,
@@ -29,7 +25,6 @@ from medjax.report.figures.style import (
     wrapped,
 )
 
-SYNTHETIC_NOTE = "synthetic phantom images, no patient data"
 ERRORS_SHOWN = 24
 UNSURE_SHOWN = 12
 
@@ -83,14 +78,15 @@ def plot_samples(
     is_synthetic: bool,
 ) -> Figure:
     """One sample image of each class, with its name above."""
-    rows = math.ceil(len(images) / 6)
-    columns = math.ceil(len(images) / rows)
-    figure, grid = _gallery(rows, columns, cell=(1.33, 1.6))
-    for axes, image, name in zip(grid.flat, images, class_names, strict=False):
-        draw_image(axes, image)
-        axes.set_title(wrapped(name, 16), loc="center", fontsize=8.5)
-    annotate(figure, title, is_synthetic)
-    return figure
+    num_columns = math.ceil(len(images) / math.ceil(len(images) / 6))
+    names = [wrapped(name, 16) for name in class_names]
+    header = 0.08 + 0.15 * max(name.count("\n") + 1 for name in names)
+    places = _places(len(images), num_columns, 1.34, header + 1.34)
+    gallery = make_gallery(*_extent(places, 1.34, header + 1.34), title, is_synthetic=is_synthetic)
+    for image, name, (left, top) in zip(images, names, places, strict=True):
+        gallery.write(left + 0.62, top + header - 0.05, name, ha="center", va="bottom", fontsize=8.5)
+        gallery.draw_image(image, left, top + header, 1.24)
+    return gallery.figure
 
 
 @styled
@@ -106,20 +102,20 @@ def plot_augmented(
     cell = min(1.1, 6.8 / (num_copies + 1.25))
     names = [wrapped(name, 16) for name in class_names]
     margin = 0.3 + 0.075 * max(len(line) for name in names for line in name.split("\n"))
-    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
-    figure = Figure(figsize=(cell * (num_copies + 1.25) + margin, cell * rows + 0.5), layout=layout)
+    header = 0.22
     # A narrow empty column separates the originals.
-    grid = figure.subplots(rows, num_copies + 2, squeeze=False, width_ratios=[1, 0.25, *[1] * num_copies])
-    for row_axes, original, copies, name in zip(grid, originals, augmented, names, strict=True):
-        draw_image(row_axes[0], original)
-        row_axes[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
-        row_axes[1].set_axis_off()
-        for axes, image in zip(row_axes[2:], copies, strict=True):
-            draw_image(axes, np.clip(image, 0, 1))
-    grid[0, 0].set_title("original")
-    grid[0, 2].set_title("augmented")
-    annotate(figure, "", is_synthetic)
-    return figure
+    width = margin + cell * (num_copies + 1.25)
+    gallery = make_gallery(width, header + cell * rows, "", is_synthetic=is_synthetic)
+    for left, title in ((margin, "original"), (margin + 1.25 * cell, "augmented")):
+        gallery.write(left, header - 0.06, title, va="bottom", fontsize=STYLE["axes.titlesize"])
+    for row, (original, copies, name) in enumerate(zip(originals, augmented, names, strict=True)):
+        top = header + cell * row
+        gallery.write(margin - 0.12, top + cell / 2, name, ha="right", va="center")
+        gallery.draw_image(original, margin, top, cell - 0.07)
+        for column, image in enumerate(copies):
+            left = margin + cell * (column + 1.25)
+            gallery.draw_image(np.clip(image, 0, 1), left, top, cell - 0.07)
+    return gallery.figure
 
 
 @styled
@@ -143,11 +139,11 @@ def plot_errors(
         figure.text(0.5, 0.5, "No misclassified images.", ha="center", va="center", color=MUTED, fontsize=11)
         return figure
     shown = np.argsort(-predicted_probabilities, kind="stable")[:ERRORS_SHOWN]
-    texts = ids, true_names, predicted_names
-    figure = _draw_predictions(images, *texts, predicted_probabilities, true_probabilities, shown)
     extent = f"showing {len(shown)} of {len(images)}" if len(shown) < len(images) else f"all {len(images)}"
-    annotate(figure, f"Misclassified images, most confident first ({extent})", is_synthetic)
-    return figure
+    title = f"Misclassified images, most confident first ({extent})"
+    texts = ids, true_names, predicted_names
+    probabilities = predicted_probabilities, true_probabilities
+    return _draw_predictions(images, *texts, *probabilities, shown, title, is_synthetic=is_synthetic)
 
 
 @styled
@@ -163,31 +159,10 @@ def plot_unsure(
 ) -> Figure:
     """The `UNSURE_SHOWN` images whose predicted class has the lowest probability, labelled as in `plot_errors`."""
     shown = np.argsort(predicted_probabilities, kind="stable")[:UNSURE_SHOWN]
+    title = "Least confident predictions"
     texts = ids, true_names, predicted_names
-    figure = _draw_predictions(images, *texts, predicted_probabilities, true_probabilities, shown)
-    annotate(figure, "Least confident predictions", is_synthetic)
-    return figure
-
-
-def save_figure(figure: Figure, path: Path, *, root: Path | None = None) -> None:
-    """Write a figure as a PNG. `root` is that of `write_whole`."""
-    with write_whole(path, root=root) as file:
-        file.write(encode_figure(figure))
-
-
-@styled
-def encode_figure(figure: Figure, legend: Sequence[str] = ()) -> bytes:
-    """A figure as a PNG without date or program version, so that the same figure gives the same bytes.
-
-    The PNG's text `Description` holds `legend`, a line for each name that has a stand-in (see `fonts.with_stand_ins`).
-    """
-    metadata = {"Software": None, **({"Description": "\n".join(legend)} if legend else {})}
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        # Without stand-ins, letters that the fonts lack are drawn as boxes; a warning for each of them helps nobody.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(stream, format="png", dpi=160, bbox_inches="tight", metadata=metadata)
-    return stream.getvalue()
+    probabilities = predicted_probabilities, true_probabilities
+    return _draw_predictions(images, *texts, *probabilities, shown, title, is_synthetic=is_synthetic)
 
 
 def _confusion_shades(confusion: Integer[np.ndarray, "class class"]) -> Float[np.ndarray, "class class"]:
@@ -202,15 +177,15 @@ def _confusion_colors(shades: Float[np.ndarray, "class class"]) -> Float[np.ndar
     return 1 - shades[:, :, None] * (1 - hues)
 
 
-def _gallery(rows: int, columns: int, cell: tuple[float, float]) -> tuple[Figure, np.ndarray]:
-    """An empty grid of axes; `cell` is the width and height of each in inches."""
-    figure = Figure(
-        figsize=(cell[0] * columns, cell[1] * rows + 0.4), layout=ConstrainedLayoutEngine(h_pad=0.09)
-    )
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    return figure, grid
+def _places(count: int, num_columns: int, width: float, height: float) -> list[tuple[float, float]]:
+    """The left and the top of each of `count` cells of this size, row by row."""
+    return [(width * (index % num_columns), height * (index // num_columns)) for index in range(count)]
+
+
+def _extent(places: Sequence[tuple[float, float]], width: float, height: float) -> tuple[float, float]:
+    """The width and the height of all cells together."""
+    lefts, tops = zip(*places, strict=True)
+    return max(lefts) + width, max(tops) + height
 
 
 def _draw_predictions(
@@ -221,33 +196,21 @@ def _draw_predictions(
     predicted_probabilities: Float[np.ndarray, "n"],
     true_probabilities: Float[np.ndarray, "n"],
     shown: Integer[np.ndarray, "shown"],
+    title: str,
+    *,
+    is_synthetic: bool,
 ) -> Figure:
     """A grid of the `shown` images, each with its file name, its classes and their probabilities."""
-    figure, grid = _gallery(math.ceil(len(shown) / 4), min(4, len(shown)), cell=(2.0, 2.3))
-    for axes, i in zip(grid.flat, shown, strict=False):
-        draw_image(axes, images[i])
-        axes.set_title(short(ids[i], 28), loc="center", fontsize=7.5, color=MUTED)
-        axes.set_xlabel(
+    places = _places(len(shown), 4, 2.0, 2.35)
+    gallery = make_gallery(*_extent(places, 2.0, 2.35), title, is_synthetic=is_synthetic)
+    for i, (left, top) in zip(shown, places, strict=True):
+        middle = left + 1
+        style: dict[str, Any] = {"ha": "center", "fontsize": 7.5, "color": MUTED}
+        gallery.write(middle, top + 0.17, short(ids[i], 28), va="bottom", **style)
+        gallery.draw_image(images[i], left + 0.14, top + 0.21, 1.72)
+        classes = (
             f"{apart(short(true_names[i], 21))} {probability(float(true_probabilities[i]))}\n"
-            f"→ {apart(short(predicted_names[i], 21))} {probability(float(predicted_probabilities[i]))}",
-            fontsize=8,
+            f"→ {apart(short(predicted_names[i], 21))} {probability(float(predicted_probabilities[i]))}"
         )
-    return figure
-
-
-def draw_image(axes: Axes, image: Num[np.ndarray, "height width channel"]) -> None:
-    """Draw an image on a fixed scale of gray levels: 0 to 255 for uint8, 0 to 1 for floats."""
-    white = 255 if image.dtype == np.uint8 else 1
-    pixels = image[:, :, 0] if image.shape[2] == 1 else image
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=white, interpolation="nearest")
-    axes.set_axis_on()
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(visible=True, color=HAIRLINE, linewidth=0.5)
-
-
-def annotate(figure: Figure, title: str, is_synthetic: bool) -> None:
-    """Add a title, unless it is empty, and the note that synthetic images carry."""
-    if title:
-        figure.suptitle(printable(title), x=0.01, ha="left")
-    if is_synthetic:
-        figure.supxlabel(SYNTHETIC_NOTE, fontsize=8, style="italic", color=MUTED)
+        gallery.write(middle, top + 1.98, classes, ha="center", va="top", fontsize=8)
+    return gallery.figure

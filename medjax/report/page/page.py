@@ -25,7 +25,7 @@ from medjax.runs.directory import read_history, read_json, write_text
 from medjax.runs.formats import MAX_RECORD_BYTES
 
 FIGURE_SCALE = 96 / 160
-"""CSS pixels per figure pixel: `plots.save_figure` draws 160 pixels an inch, a page has 96."""
+"""CSS pixels per figure pixel: `render.encode_figure` draws 160 pixels an inch, a page has 96."""
 
 TEMPLATES = {"train": "holdout.html.jinja", "crossval": "crossval.html.jinja"}
 """Template for each job."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from medjax.report.figures.curves import plot_curves
-from medjax.report.figures.plots import save_figure
+from medjax.report.figures.render import save_figure
 from medjax.report.figures.style import BLUE, VERMILION
 
 

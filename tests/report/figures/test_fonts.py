@@ -10,7 +10,8 @@ from matplotlib import font_manager
 
 from medjax.report.figures import fonts
 from medjax.report.figures.fonts import families_for, warn_of_stand_ins, with_stand_ins
-from medjax.report.figures.plots import encode_figure, plot_confusion_matrix
+from medjax.report.figures.plots import plot_confusion_matrix
+from medjax.report.figures.render import encode_figure
 
 CHINESE = ["肺炎", "正常"]
 

@@ -314,6 +314,7 @@ def test_page_is_written_whole_or_not_at_all(tmp_path, run, metrics) -> None:
 
 def test_page_with_real_figures_is_small(tmp_path, run, metrics) -> None:
     from medjax.report.figures import plots
+    from medjax.report.figures.render import save_figure
 
     write_run(tmp_path, run, metrics)
     noise = np.random.default_rng(0).integers(0, 256, (24, 28, 28, 3), dtype=np.uint8)
@@ -326,7 +327,7 @@ def test_page_with_real_figures_is_small(tmp_path, run, metrics) -> None:
         "errors": plots.plot_errors(noise, names, names, names, half, half, is_synthetic=True),
     }
     for name, figure in figures.items():
-        plots.save_figure(figure, tmp_path / "figures" / f"{name}.png")
+        save_figure(figure, tmp_path / "figures" / f"{name}.png")
     assert len(render_page(tmp_path).encode()) < 5 * 2**20
 
 

@@ -7,7 +7,7 @@ import matplotlib
 import pytest
 
 from medjax.errors import RefusedError
-from medjax.report.figures.plots import encode_figure
+from medjax.report.figures.render import encode_figure
 from medjax.report.page import page as page_module
 from medjax.report.page.page import render_page, write_page_or_note
 from tests.pages import FIGURES, METRICS, RUN, Page, rendered, write_run
