@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, Real
 
 from medjax.evaluation.comparison import compare_accuracies
 from medjax.evaluation.components import Components, fit_components
@@ -24,9 +24,9 @@ MOST_OPERATIONS = 5e12
 2 cores."""
 MOST_VALUES = 4096
 """Limit of values (pixels times channels) per image."""
-_ROWS = 1024  # images whose values are copied at a time
+_ROWS = 256  # images whose values are copied at a time
 
-Pixels = Float32[np.ndarray, "_ value"]
+Pixels = Real[np.ndarray, "_ value"]  # of images, on any scale: as they are, or averages
 Rows = Int[np.ndarray, "_"]  # indices of some images
 Fold = tuple[Rows, Rows]  # training and test images
 Classes = Int[np.ndarray, "_"]  # labels of some images
@@ -57,12 +57,17 @@ def average_pixels(images: Images, factor: int) -> Float32[np.ndarray, "n rows c
     """Images in [0, 1], averaged over blocks of `factor` by `factor` pixels; the remainder at the far edges is cropped."""
     n, height, width, channels = images.shape
     height, width = height // factor, width // factor
-    sums = np.zeros((n, height, width, channels), np.float32)  # of whole numbers: exact
-    for row, column in np.ndindex(factor, factor):
-        sums += images[:, row : height * factor : factor, column : width * factor : factor]
-    sums /= np.float32(factor**2)
-    sums /= np.float32(255)
-    return sums
+    averages = np.zeros((n, height, width, channels), np.float32)
+    for first in range(0, n, _ROWS):  # blocks that stay in the cache
+        part = averages[first : first + _ROWS]
+        for row, column in np.ndindex(factor, factor):
+            chosen = images[
+                first : first + _ROWS, row : height * factor : factor, column : width * factor : factor
+            ]
+            part += chosen  # sums of whole numbers: exact
+        part /= np.float32(factor**2)
+        part /= np.float32(255)
+    return averages
 
 
 def predict_baseline(
@@ -162,7 +167,9 @@ def _nearest_centroid(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
         yield present[_nearest_centers(data, np.stack(means), test)], None
 
 
-def _nearest_centers(data: _Data, centers: Pixels, images: Rows) -> Int[np.ndarray, "_"]:
+def _nearest_centers(
+    data: _Data, centers: Float32[np.ndarray, "center value"], images: Rows
+) -> Int[np.ndarray, "_"]:
     middle = centers.mean(axis=0)  # subtracted so that squared norms, and their rounding errors, stay small
     centers = centers - middle
 
@@ -176,7 +183,7 @@ def _mean(pixels: Pixels, rows: Rows) -> Float32[np.ndarray, "value"]:
     """The mean image, summed in float64 over blocks of a size that float32 sums well."""
     total = np.zeros(pixels.shape[1])
     for first in range(0, len(rows), 256):
-        total += pixels[rows[first : first + 256]].sum(axis=0)
+        total += pixels[rows[first : first + 256]].sum(axis=0, dtype=np.float32)
     return (total / len(rows)).astype(np.float32)
 
 

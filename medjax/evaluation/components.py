@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int
+from jaxtyping import Float32, Float64, Int, Real
 
 from medjax.evaluation.worker_threads import blocks
 
@@ -14,7 +14,7 @@ MOST_COMPONENTS = 100
 long and is no better."""
 _ROWS = 4096  # images whose products are summed at a time
 
-Pixels = Float32[np.ndarray, "_ value"]
+Pixels = Real[np.ndarray, "_ value"]  # as the images have them, or floating point
 Rows = Int[np.ndarray, "_"]
 
 
@@ -47,15 +47,14 @@ def fit_components(pixels: Pixels, trains: Sequence[Rows], workers: Executor) ->
     Those are rows of `pixels`; the components are of these images alone. Components of nearly no variance are left out.
     """
     everything = np.arange(len(pixels))
-    center = pixels[:: max(len(pixels) // _ROWS, 1)].mean(
-        axis=0
-    )  # any will do: it saves digits and cancels out
+    # Any center will do: it cancels out, and saves digits.
+    center = pixels[:: max(len(pixels) // _ROWS, 1)].mean(axis=0, dtype=np.float32)
     is_shared = len(trains) > 1 and min(map(len, trains)) > max(len(pixels) / 2, pixels.shape[1])
     total = _sum(pixels, everything, center, workers) if is_shared else None
     for train in trains:
         size = min(MOST_COMPONENTS, pixels.shape[1], max(len(train) // 5, 1))
         if len(train) < pixels.shape[1]:
-            yield _from_images(pixels[train], size)
+            yield _from_images(pixels[train].astype(np.float32), size)
         elif total is None:
             yield _from_sums(_sum(pixels, train, center, workers), center, size)
         else:
@@ -85,7 +84,7 @@ def _from_sums(total: _Sums, center: Float32[np.ndarray, "value"], size: int) ->
     return _whitened(center, offset, scale, directions, variances * num / (num - 1))
 
 
-def _from_images(images: Pixels, size: int) -> Components:
+def _from_images(images: Float32[np.ndarray, "_ value"], size: int) -> Components:
     """The same for fewer images than values, by products of images."""
     mean = images.mean(axis=0)
     scale = _scale(images.var(axis=0))
@@ -98,7 +97,7 @@ def _from_images(images: Pixels, size: int) -> Components:
 def _scale(variances: Float32[np.ndarray, "value"]) -> Float32[np.ndarray, "value"]:
     """Standard deviations; 1 where all images are alike to rounding errors."""
     deviations = np.sqrt(np.maximum(variances, 0))
-    return np.where(deviations > 1e-6, deviations, np.float32(1))
+    return np.where(deviations > 1e-6 * max(deviations.max(), 1), deviations, np.float32(1))
 
 
 def _leading(

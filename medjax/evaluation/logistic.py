@@ -39,18 +39,17 @@ class Regression(NamedTuple):
         return probabilities
 
 
-class _Block(NamedTuple):
-    """Some images."""
-
-    columns: Float32[np.ndarray, "weight m"]  # the last row is of ones, for the intercepts
-    codes: Int[np.ndarray, "m"]  # indices of their classes
+Block = Float32[
+    np.ndarray, "weight m"
+]  # features of some images, in columns; the last row is of ones, for the intercepts
 
 
 class _Images(NamedTuple):
     """Images to sum over, as tasks of several blocks each."""
 
     num: int
-    tasks: list[list[_Block]]
+    tasks: list[list[Block]]
+    of_truths: Weights  # sum of the features of each class; its product with the weights sums the logits of the truths
 
 
 def fit_best_regression(features: Features, labels: Classes, workers: Executor) -> Regression:
@@ -62,7 +61,9 @@ def fit_best_regression(features: Features, labels: Classes, workers: Executor) 
     classes, codes = np.unique(labels, return_inverse=True)
     weights = np.zeros((len(classes), features.shape[1] + 1))
     is_inner = np.arange(len(labels)) % 10 == 9
-    inner, outer = (_divide(features[chosen], codes[chosen]) for chosen in (is_inner, ~is_inner))
+    inner, outer = (
+        _divide(features[chosen], codes[chosen], len(classes)) for chosen in (is_inner, ~is_inner)
+    )
     best = np.inf, INVERSE_PENALTIES[-1], weights
     if inner.num and len(np.unique(labels[~is_inner])) > 1:
         for inverse_penalty in INVERSE_PENALTIES:
@@ -70,21 +71,26 @@ def fit_best_regression(features: Features, labels: Classes, workers: Executor) 
             loss, _ = _mean_cross_entropy(weights, inner, workers)
             best = min(best, (loss, inverse_penalty, weights), key=lambda candidate: candidate[0])
     _, inverse_penalty, weights = best
-    everything = _Images(len(labels), outer.tasks + inner.tasks)
+    everything = _Images(len(labels), outer.tasks + inner.tasks, outer.of_truths + inner.of_truths)
     return Regression(classes, _fit(everything, inverse_penalty, weights, workers))
 
 
-def _divide(features: Features, codes: Classes) -> _Images:
-    def divide(rows: range) -> list[_Block]:
-        parts = [slice(first, min(first + _ROWS, rows.stop)) for first in rows[::_ROWS]]
-        ones = np.ones((1, _ROWS), np.float32)
-        return [
-            _Block(np.concatenate([features[part].T, ones[:, : part.stop - part.start]]), codes[part])
-            for part in parts
-        ]
+def _divide(features: Features, codes: Classes, num_classes: int) -> _Images:
+    of_truths = np.zeros((num_classes, features.shape[1] + 1))
+
+    def divide(rows: range) -> list[Block]:
+        parts = []
+        for first in rows[::_ROWS]:
+            part = slice(first, min(first + _ROWS, rows.stop))
+            columns = np.concatenate([features[part].T, np.ones((1, part.stop - first), np.float32)])
+            is_class = codes[part] == np.arange(num_classes)[:, None]
+            of_truths[:] += is_class.astype(np.float32) @ columns.T
+            parts.append(columns)
+        return parts
 
     whole = range(len(codes))
-    return _Images(len(codes), [divide(whole[task]) for task in blocks(len(codes), _ROWS_OF_TASK)])
+    tasks = [divide(whole[task]) for task in blocks(len(codes), _ROWS_OF_TASK)]
+    return _Images(len(codes), tasks, of_truths)
 
 
 def _fit(images: _Images, inverse_penalty: float, start: Weights, workers: Executor) -> Weights:
@@ -110,25 +116,23 @@ def _fit(images: _Images, inverse_penalty: float, start: Weights, workers: Execu
 def _mean_cross_entropy(weights: Weights, images: _Images, workers: Executor) -> tuple[float, Weights]:
     """The mean of the images' cross-entropies, and its gradient."""
     single = weights.astype(np.float32)
-    sums = list(workers.map(lambda task: _sum_cross_entropies(single, task), images.tasks))
-    return sum(loss for loss, _ in sums) / images.num, np.sum(
-        [slopes for _, slopes in sums], axis=0
-    ) / images.num
+    sums = list(workers.map(lambda task: _sum_norms(single, task), images.tasks))
+    loss = sum(norms for norms, _ in sums) - float((weights * images.of_truths).sum())
+    slopes = np.sum([slopes for _, slopes in sums], axis=0) - images.of_truths
+    return loss / images.num, slopes / images.num
 
 
-def _sum_cross_entropies(
-    weights: Float32[np.ndarray, "class weight"], task: list[_Block]
-) -> tuple[float, Weights]:
-    loss, slopes = 0.0, np.zeros(weights.shape)
-    for columns, codes in task:
+def _sum_norms(weights: Float32[np.ndarray, "class weight"], task: list[Block]) -> tuple[float, Weights]:
+    """The sum of the logarithms of the sums of the exponentials of an image's logits, and its gradient."""
+    sum_norms, slopes = 0.0, np.zeros(weights.shape)
+    for columns in task:
         values = weights @ columns
-        truths = codes, np.arange(len(codes))
-        values -= values.max(axis=0)
-        of_truth = values[truths]
+        largest = values.max(axis=0)
+        values -= largest
         np.exp(values, out=values)
         totals = values.sum(axis=0)
-        loss += float((np.log(totals) - of_truth).sum(dtype=np.float64))
         values /= totals
-        values[truths] -= 1
         slopes += values @ columns.T
-    return loss, slopes
+        largest += np.log(totals, out=totals)
+        sum_norms += float(largest.sum(dtype=np.float64))
+    return sum_norms, slopes

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float32, Int, Real
 
 from medjax.evaluation.worker_threads import blocks
 
@@ -22,7 +22,8 @@ _ROUNDING = 1e-5  # bound of the errors of a squared distance in float32, relati
 _PAIRS = 2**29  # of an image and a reference searched at a time: at most 3 % are held
 _QUERIES, _REFERENCES, _ROWS = 1024, 2048, 256  # held at a time
 
-Pixels = Float32[np.ndarray, "_ value"]
+Pixels = Real[np.ndarray, "_ value"]  # as the images have them, or floating point
+Values = Float32[np.ndarray, "_ value"]
 Embedded = Float32[np.ndarray, "_ dimension"]
 HalfSquares = Float32[np.ndarray, "_"]  # half of squared norms or distances
 Rows = Int[np.ndarray, "_"]
@@ -72,7 +73,7 @@ def make_index(pixels: Pixels, workers: Executor) -> Index:
     """Index `pixels` to search among any of them for the nearest to any others of them."""
     generator = np.random.default_rng(0)
     sample = np.sort(generator.permutation(len(pixels))[:_SAMPLE])
-    mean = pixels[sample].mean(axis=0)
+    mean = pixels[sample].mean(axis=0, dtype=np.float32)
     directions = _leading_directions(pixels[sample] - mean, generator)
 
     def embed(block: slice) -> Embedded:
@@ -93,7 +94,7 @@ def make_index(pixels: Pixels, workers: Executor) -> Index:
     return Index(embedded, np.einsum("nd,nd->n", embedded, embedded) / 2, clusters, centers, radii)
 
 
-def _leading_directions(sample: Pixels, generator: np.random.Generator) -> Float32[np.ndarray, "value _"]:
+def _leading_directions(sample: Values, generator: np.random.Generator) -> Float32[np.ndarray, "value _"]:
     """Orthonormal directions, those of nearly the largest variance, by subspace iteration."""
     directions = generator.standard_normal((sample.shape[1], _DIMENSIONS), np.float32)
     for _ in range(3):
@@ -138,7 +139,7 @@ def nearest(
     left = np.flatnonzero(found < 0)
     if not len(left):
         return found
-    mean = pixels[references[:: max(len(references) // _SAMPLE, 1)]].mean(axis=0)
+    mean = pixels[references[:: max(len(references) // _SAMPLE, 1)]].mean(axis=0, dtype=np.float32)
 
     def measure(block: slice) -> Rows:
         return _measure_all(pixels, references, images[left[block]], mean)
@@ -241,6 +242,6 @@ def _measure(pixels: Pixels, queries: _Queries, references: _References, pairs: 
     distances = np.zeros(len(images), np.float32)
     for first in range(0, len(images), _ROWS):
         block = slice(first, first + _ROWS)
-        differences = pixels[images[block]] - pixels[others[block]]
+        differences = pixels[images[block]].astype(np.float32) - pixels[others[block]]
         distances[block] = np.einsum("nv,nv->n", differences, differences) / 2
     return distances

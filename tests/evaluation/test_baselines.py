@@ -65,6 +65,17 @@ def test_folds_together_are_those_of_each_alone(name):
             np.testing.assert_allclose(found.probabilities, alone.probabilities, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", BASELINES)
+def test_whole_numbers_give_the_answers_of_what_they_stand_for(name):
+    pixels, labels = make_pixels(n=1500)
+    wide = np.tile(np.clip(100 + 60 * pixels, 0, 255).astype(np.uint8), (1, 15))
+    expected = fit(name, wide.astype(np.float32) / 255, labels, num_train=400)
+    found = fit(name, wide, labels, num_train=400)
+    np.testing.assert_array_equal(found.predicted, expected.predicted)
+    if found.probabilities is not None:
+        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.01)
+
+
 def test_a_search_that_pays_for_an_index_uses_one(monkeypatch):
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 3, 3000).astype(np.int32)
