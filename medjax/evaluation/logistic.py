@@ -39,9 +39,8 @@ class Regression(NamedTuple):
         return probabilities
 
 
-Block = Float32[
-    np.ndarray, "weight m"
-]  # features of some images, in columns; the last row is of ones, for the intercepts
+# Features of some images, in columns; the last row is of ones, for the intercepts.
+Block = Float32[np.ndarray, "weight _"]
 
 
 class _Images(NamedTuple):

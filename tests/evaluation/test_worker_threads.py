@@ -1,5 +1,7 @@
 """Threads that share the cores with the library of matrix products."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -19,6 +21,18 @@ def test_a_matrix_product_takes_one_thread_there_and_as_many_as_before_afterward
         assert blas_threads() == {1}
         assert list(workers.map(abs, [-1, 2])) == [1, 2]
     assert {pool["num_threads"] for pool in threadpool_info()} == {pool["num_threads"] for pool in before}
+
+
+def test_the_library_of_scipy_takes_one_thread_too():
+    code = (
+        "from medjax.evaluation.worker_threads import worker_threads\n"
+        "from threadpoolctl import threadpool_info\n"
+        "with worker_threads():\n"
+        "    import scipy.linalg\n"
+        "    pools = [pool for pool in threadpool_info() if pool['user_api'] == 'blas']\n"
+        "    assert all(pool['num_threads'] == 1 for pool in pools), pools\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_an_interruption_leaves_the_work_that_has_not_begun():
