@@ -71,6 +71,5 @@ def test_components_of_nearly_no_variance_are_left_out():
 
 
 def test_blank_images_have_finite_components():
-    for n in (20, 200):
-        (found,) = components_of(np.full((n, 50), 0.7, np.float32), [np.arange(n)])
-        assert np.isfinite(found).all()
+    (found,) = components_of(np.full((200, 50), 0.7, np.float32), [np.arange(200)])
+    assert np.isfinite(found).all()
