@@ -1,5 +1,7 @@
 """Principal components of the training images of each fold; what several folds share is summed once."""
 
+import functools
+import operator
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple
@@ -37,8 +39,8 @@ class _Sums(NamedTuple):
     sums: Float64[np.ndarray, "value"]
     products: Float32[np.ndarray, "value value"]
 
-    def __sub__(self, other: "_Sums") -> "_Sums":
-        return _Sums(self.num - other.num, self.sums - other.sums, self.products - other.products)
+    def __add__(self, other: "_Sums") -> "_Sums":  # type: ignore[override]
+        return _Sums(self.num + other.num, self.sums + other.sums, self.products + other.products)
 
 
 def fit_components(pixels: Pixels, trains: Sequence[Rows], workers: Executor) -> Iterator[Components]:
@@ -47,20 +49,34 @@ def fit_components(pixels: Pixels, trains: Sequence[Rows], workers: Executor) ->
     Those are rows of `pixels`, not all alike; the components are of these images alone. Components of nearly no variance are
     left out.
     """
-    everything = np.arange(len(pixels))
+    size = pixels.shape[1]
+    if trains and min(map(len, trains)) < size:
+        for train in trains:
+            yield _from_images(
+                pixels[train].astype(np.float32), min(MOST_COMPONENTS, max(len(train) // 5, 1))
+            )
+        return
     # Any center will do: it cancels out, and saves digits.
     center = pixels[:: max(len(pixels) // _ROWS, 1)].mean(axis=0, dtype=np.float32)
-    is_shared = len(trains) > 1 and min(map(len, trains)) > max(len(pixels) / 2, pixels.shape[1])
-    total = _sum(pixels, everything, center, workers) if is_shared else None
-    for train in trains:
-        size = min(MOST_COMPONENTS, pixels.shape[1], max(len(train) // 5, 1))
-        if len(train) < pixels.shape[1]:
-            yield _from_images(pixels[train].astype(np.float32), size)
-        elif total is None:
-            yield _from_sums(_sum(pixels, train, center, workers), center, size)
-        else:
-            others = np.delete(everything, train)
-            yield _from_sums(total - _sum(pixels, others, center, workers), center, size)
+    for total in _sum_each(pixels, trains, center, workers):
+        yield _from_sums(total, center, min(MOST_COMPONENTS, size, max(total.num // 5, 1)))
+
+
+def _sum_each(
+    pixels: Pixels, trains: Sequence[Rows], center: Float32[np.ndarray, "value"], workers: Executor
+) -> Iterator[_Sums]:
+    """The sums of each of `trains`; those of a cross-validation leave out parts that are disjoint, and are sums of the others'."""
+    others = [np.delete(np.arange(len(pixels)), train) for train in trains]
+    times_left_out = np.bincount(np.concatenate(others), minlength=len(pixels)) if trains else np.zeros(1)
+    takes_little_memory = len(trains) * pixels.shape[1] <= len(pixels)  # no more than the images in float32
+    if len(trains) < 2 or times_left_out.max() > 1 or not takes_little_memory:
+        for train in trains:
+            yield _sum(pixels, train, center, workers)
+        return
+    parts = [_sum(pixels, rows, center, workers) for rows in (*others, np.flatnonzero(times_left_out == 0))]
+    for left_out in range(len(trains)):
+        # Nothing is subtracted: it would leave a variance of rounding errors where training images are all alike.
+        yield functools.reduce(operator.add, parts[:left_out] + parts[left_out + 1 :])
 
 
 def _sum(pixels: Pixels, rows: Rows, center: Float32[np.ndarray, "value"], workers: Executor) -> _Sums:
@@ -79,8 +95,11 @@ def _sum(pixels: Pixels, rows: Rows, center: Float32[np.ndarray, "value"], worke
 def _from_sums(total: _Sums, center: Float32[np.ndarray, "value"], size: int) -> Components:
     num, sums, products = total
     offset = sums / num
-    covariance = products / np.float32(num) - np.outer(offset, offset).astype(np.float32)
-    scale = _scale(np.diag(covariance))
+    moments = products / np.float32(num)
+    covariance = moments - np.outer(offset, offset).astype(np.float32)
+    # Where all images are alike, there are rounding errors.
+    has_variance = np.diag(covariance) > np.maximum(1e-5 * np.diag(moments), 1e-12)
+    scale = np.where(has_variance, np.sqrt(np.maximum(np.diag(covariance), 0)), np.float32(1))
     variances, directions = _leading(covariance / scale / scale[:, None], size)
     return _whitened(center, offset, scale, directions, variances * num / (num - 1))
 
@@ -94,12 +113,6 @@ def _from_images(images: Float32[np.ndarray, "_ value"], size: int) -> Component
     leading.fit(scaler.fit_transform(images))
     center, scale = scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
     return _whitened(center, np.zeros(len(center)), scale, leading.components_.T, leading.explained_variance_)
-
-
-def _scale(variances: Float32[np.ndarray, "value"]) -> Float32[np.ndarray, "value"]:
-    """Standard deviations; 1 where all images are alike to rounding errors."""
-    deviations = np.sqrt(np.maximum(variances, 0))
-    return np.where(deviations > 1e-6 * max(deviations.max(), 1), deviations, np.float32(1))
 
 
 def _leading(

@@ -44,13 +44,34 @@ def test_components_are_scikit_learns(num_train):
     np.testing.assert_allclose(similarities(found), similarities(peer.transform(pixels)), atol=0.02)
 
 
-def test_components_of_several_folds_are_those_of_each_alone():
+@pytest.mark.parametrize("num_parts", [2, 5, 20])
+def test_components_of_several_folds_are_those_of_each_alone(num_parts):
     pixels = make_pixels()
-    parts = np.arange(len(pixels)) % 5
-    trains = [np.flatnonzero(parts != part) for part in range(5)]
+    parts = np.arange(len(pixels)) % num_parts  # sums of 20 would take more memory than the images
+    trains = [np.flatnonzero(parts != part) for part in range(num_parts)]
     for train, together in zip(trains, components_of(pixels, trains), strict=True):
         (alone,) = components_of(pixels, [train])
         np.testing.assert_allclose(similarities(together), similarities(alone), atol=0.02)
+
+
+def test_folds_that_leave_out_some_images_alike_are_those_of_each_alone():
+    pixels = make_pixels()
+    trains = [np.arange(0, 400), np.arange(100, 600), np.arange(50, 550)]
+    for train, together in zip(trains, components_of(pixels, trains), strict=True):
+        (alone,) = components_of(pixels, [train])
+        np.testing.assert_allclose(similarities(together), similarities(alone), atol=0.02)
+
+
+@pytest.mark.parametrize("num_folds", [1, 5])
+def test_a_value_that_varies_in_no_training_image_changes_nothing(num_folds):
+    pixels = make_pixels()
+    parts = np.arange(len(pixels)) % 5
+    pixels[parts == 0, 7] += np.random.default_rng(3).random(120).astype(np.float32)
+    trains = [np.flatnonzero(parts != part) for part in range(num_folds)]
+    without = components_of(np.delete(pixels, 7, axis=1), trains)[0]
+    np.testing.assert_allclose(
+        similarities(components_of(pixels, trains)[0]), similarities(without), atol=0.02
+    )
 
 
 def test_images_that_are_not_trained_on_change_nothing():
