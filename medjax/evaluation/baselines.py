@@ -83,8 +83,8 @@ def predict_folds(
 ) -> Iterator[BaselinePredictions]:
     """`predict_baseline` for each fold in turn; `workers` are those of `worker_threads`.
 
-    A fold's predictions are those that it has alone, to rounding errors: what is shared depends on no label, and on no image
-    that is not of its training part.
+    A fold's predictions are those that it has alone, to rounding errors: what is fitted is fitted to its training images,
+    and the index of all images only finds the nearest of these sooner.
     """
     started = time.perf_counter()
     for predicted, probabilities in BASELINES[name](_Data(pixels, labels, num_classes, workers), folds):
