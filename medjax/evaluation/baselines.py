@@ -4,30 +4,31 @@ They see nothing but the pixels, and no setting of theirs is tuned on the images
 """
 
 import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, Real
 
 from medjax.evaluation.comparison import compare_accuracies
+from medjax.evaluation.components import Components, fit_components
 from medjax.evaluation.intervals import grouped_wilson_interval, wilson_interval
+from medjax.evaluation.logistic import Features, fit_best_regression
+from medjax.evaluation.nearest import half_square_distances, make_index, nearest, pays_to_index
+from medjax.evaluation.worker_threads import blocks, worker_threads
 from medjax.records import Images, Labels, Predictions
 
 MOST_OPERATIONS = 5e12
-"""Limit of floating-point operations of the nearest-neighbour search: about half a minute on 2 cores."""
+"""Limit of floating-point operations of the nearest-neighbour search, if it measured all distances: about half a minute on
+2 cores."""
 MOST_VALUES = 4096
 """Limit of values (pixels times channels) per image."""
-NUM_COMPONENTS = 100
-"""Principal components that the logistic regression is fitted to: on all 784 pixels of 28 by 28 it takes ten times as
-long and is no better."""
-_INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)  # candidates for scikit-learn's C
-_BLOCK = 512  # images whose distances are held at a time: 84 MB to 41,000 images
+_ROWS = 256  # images whose values are copied at a time
 
-Pixels = Float32[np.ndarray, "_ value"]
-Components = Float32[np.ndarray, "_ component"]
+Pixels = Real[np.ndarray, "_ value"]  # of images, on any scale: as they are, or averages
 Rows = Int[np.ndarray, "_"]  # indices of some images
+Fold = tuple[Rows, Rows]  # training and test images
 Classes = Int[np.ndarray, "_"]  # labels of some images
 Probabilities = Float[np.ndarray, "_ class"]
 
@@ -56,18 +57,40 @@ def average_pixels(images: Images, factor: int) -> Float32[np.ndarray, "n rows c
     """Images in [0, 1], averaged over blocks of `factor` by `factor` pixels; the remainder at the far edges is cropped."""
     n, height, width, channels = images.shape
     height, width = height // factor, width // factor
-    cropped = images[:, : height * factor, : width * factor]
-    blocks = cropped.reshape(n, height, factor, width, factor, channels)
-    return blocks.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
+    averages = np.zeros((n, height, width, channels), np.float32)
+    for first in range(0, n, _ROWS):  # blocks that stay in the cache
+        part = averages[first : first + _ROWS]
+        for row, column in np.ndindex(factor, factor):
+            chosen = images[
+                first : first + _ROWS, row : height * factor : factor, column : width * factor : factor
+            ]
+            part += chosen  # sums of whole numbers: exact
+        part /= np.float32(factor**2)
+        part /= np.float32(255)
+    return averages
 
 
 def predict_baseline(
     name: str, pixels: Pixels, labels: Labels, train: Rows, test: Rows, num_classes: int
 ) -> BaselinePredictions:
     """Fit the baseline of this name to the images `train`, and predict the images `test`."""
+    with worker_threads() as workers:
+        return next(predict_folds(name, pixels, labels, [(train, test)], num_classes, workers))
+
+
+def predict_folds(
+    name: str, pixels: Pixels, labels: Labels, folds: Sequence[Fold], num_classes: int, workers: Executor
+) -> Iterator[BaselinePredictions]:
+    """`predict_baseline` for each fold in turn; `workers` are those of `worker_threads`.
+
+    A fold's predictions are those that it has alone, to rounding errors: what is fitted is fitted to its training images,
+    and the index of all images only finds the nearest of these sooner.
+    """
     started = time.perf_counter()
-    predicted, probabilities = BASELINES[name](pixels[train], labels[train], pixels[test], num_classes)
-    return BaselinePredictions(predicted, probabilities, time.perf_counter() - started)
+    for predicted, probabilities in BASELINES[name](_Data(pixels, labels, num_classes, workers), folds):
+        now = time.perf_counter()
+        yield BaselinePredictions(predicted, probabilities, now - started)
+        started = time.perf_counter()
 
 
 def score_baselines(
@@ -106,7 +129,7 @@ def _score_baseline(
 
 
 def _macro_auc(probabilities: Probabilities, labels: Labels) -> float | None:
-    from sklearn.metrics import roc_auc_score  # imported here and below: it takes over a second
+    from sklearn.metrics import roc_auc_score  # imported here: it takes over a second
 
     is_class = labels[:, None] == np.arange(probabilities.shape[1])
     if is_class.all(axis=0).any() or not is_class.any(axis=0).all():
@@ -114,112 +137,105 @@ def _macro_auc(probabilities: Probabilities, labels: Labels) -> float | None:
     return float(roc_auc_score(is_class, probabilities, average="macro"))
 
 
+class _Data(NamedTuple):
+    """What baselines are fitted to, and with."""
+
+    pixels: Pixels
+    labels: Classes
+    num_classes: int
+    workers: Executor
+
+
 _Fitted = tuple[Classes, Probabilities | None]  # predicted labels and probabilities of the test images
 
 
-def _majority(train: Pixels, labels: Classes, test: Pixels, num_classes: int) -> _Fitted:
+def _majority(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
     """The most frequent class, whatever the image; the probabilities are the shares of the classes."""
-    from sklearn.dummy import DummyClassifier
+    for train, test in folds:
+        shares = np.bincount(data.labels[train], minlength=data.num_classes) / len(train)
+        yield np.full(len(test), shares.argmax()), np.tile(shares, (len(test), 1))
 
-    probabilities = _predict_all(DummyClassifier(strategy="prior").fit(train, labels), test, num_classes)
-    return probabilities.argmax(axis=1), probabilities
 
-
-def _nearest_centroid(train: Pixels, labels: Classes, test: Pixels, num_classes: int) -> _Fitted:
+def _nearest_centroid(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
     """The class whose mean image is nearest, by Euclidean distance.
 
     Not scikit-learn's: that also computes float64 variances, which took 4 to 16 times as long, and refuses a single class.
     """
-    present = np.unique(labels)
-    centroids = np.stack([train[labels == label].mean(axis=0, dtype=np.float64) for label in present])
-    return present[_nearest(centroids.astype(np.float32), test)], None
+    for train, test in folds:
+        present = np.unique(data.labels[train])
+        means = [_mean(data.pixels, train[data.labels[train] == label]) for label in present]
+        yield present[_nearest_centers(data, np.stack(means), test)], None
 
 
-def _nearest_neighbour(train: Pixels, labels: Classes, test: Pixels, num_classes: int) -> _Fitted:
+def _nearest_centers(
+    data: _Data, centers: Float32[np.ndarray, "center value"], images: Rows
+) -> Int[np.ndarray, "_"]:
+    middle = centers.mean(axis=0)  # subtracted so that squared norms, and their rounding errors, stay small
+    centers = centers - middle
+
+    def find(block: slice) -> Int[np.ndarray, "_"]:
+        return half_square_distances(data.pixels[images[block]] - middle, centers).argmin(axis=1)
+
+    return np.concatenate(list(data.workers.map(find, blocks(len(images), _ROWS))))
+
+
+def _mean(pixels: Pixels, rows: Rows) -> Float32[np.ndarray, "value"]:
+    """The mean image, summed in float64 over blocks of a size that float32 sums well."""
+    total = np.zeros(pixels.shape[1])
+    for first in range(0, len(rows), 256):
+        total += pixels[rows[first : first + 256]].sum(axis=0, dtype=np.float32)
+    return (total / len(rows)).astype(np.float32)
+
+
+def _nearest_neighbour(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
     """The class of the nearest training image, by Euclidean distance."""
-    return labels[_nearest(train, test)], None
+    pixels, labels, _, workers = data
+    most = max(len(test) for _, test in folds)
+    index = make_index(pixels, workers) if pays_to_index(pixels.shape[1], most) else None
+    for train, test in folds:
+        yield labels[train[nearest(pixels, train, test, workers, index)]], None
 
 
-def _nearest(references: Pixels, images: Pixels) -> Int[np.ndarray, "m"]:
-    """Index of the reference nearest to each image.
-
-    Not scikit-learn's brute-force search: in float32 this takes half its time and finds the same neighbours.
-    """
-    mean = references.mean(axis=0)  # subtracted so that squared norms, and their rounding errors, stay small
-    references = references - mean
-    half_squares = np.einsum("nv,nv->n", references, references) / 2
-    nearest = []
-    for first in range(0, len(images), _BLOCK):
-        products = (images[first : first + _BLOCK] - mean) @ references.T
-        nearest.append(np.subtract(half_squares, products, out=products).argmin(axis=1))
-    return np.concatenate(nearest)
-
-
-def _logistic_regression(train: Pixels, labels: Classes, test: Pixels, num_classes: int) -> _Fitted:
-    """Multinomial logistic regression on the whitened leading principal components of the standardised pixels.
+def _logistic_regression(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
+    """Multinomial logistic regression on the whitened leading principal components of the standardized pixels.
 
     The penalty is the candidate that, fitted to nine training images in ten, has the lowest mean cross-entropy on the
-    tenth. BLAS gets one thread: on matrices as narrow as these, two took 2 to 10 times as long.
+    tenth.
     """
-    from threadpoolctl import threadpool_limits
-
-    if len(np.unique(labels)) < 2 or (train == train[0]).all():  # nothing to learn
-        return _majority(train, labels, test, num_classes)
-    with threadpool_limits(1):
-        train, test = _leading_components(train, test)
-        model = _fit_regression(train, labels, _choose_inverse_penalty(train, labels, num_classes))
-        probabilities = _predict_all(model, test, num_classes)
-    return probabilities.argmax(axis=1), probabilities
+    can_learn = [_can_learn(data, train) for train, _ in folds]
+    regressions = _fit_regressions(data, [fold for fold, can in zip(folds, can_learn, strict=True) if can])
+    for fold, can in zip(folds, can_learn, strict=True):
+        yield next(regressions if can else _majority(data, [fold]))
 
 
-def _leading_components(train: Pixels, test: Pixels) -> tuple[Components, Components]:
-    """At most `NUM_COMPONENTS` principal components of the standardised pixels, each with variance 1 in `train`."""
-    from sklearn.decomposition import PCA
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    size = min(NUM_COMPONENTS, train.shape[1], max(len(train) // 5, 1))
-    components = PCA(size, whiten=True, random_state=0)
-    pipeline = make_pipeline(StandardScaler(), components).fit(train)
-    deviations = np.sqrt(components.explained_variance_)
-    is_kept = deviations > 1e-3 * max(deviations[0], 1e-6)  # whitening inflates the others: rounding errors
-    return pipeline.transform(train)[:, is_kept], pipeline.transform(test)[:, is_kept]
+def _can_learn(data: _Data, train: Rows) -> bool:
+    """Whether there are two classes and two different images among the training images."""
+    return len(np.unique(data.labels[train])) > 1 and any(
+        (data.pixels[train[first : first + _ROWS]] != data.pixels[train[0]]).any()
+        for first in range(0, len(train), _ROWS)
+    )
 
 
-def _choose_inverse_penalty(train: Components, labels: Classes, num_classes: int) -> float:
-    is_inner = np.arange(len(labels)) % 10 == 9
-    if not is_inner.any() or len(np.unique(labels[~is_inner])) < 2:
-        return _INVERSE_PENALTIES[-1]
-
-    def inner_loss(inverse_penalty: float) -> float:
-        model = _fit_regression(train[~is_inner], labels[~is_inner], inverse_penalty)
-        probabilities = _predict_all(model, train[is_inner], num_classes)
-        of_truth = probabilities[np.arange(len(probabilities)), labels[is_inner]]
-        return float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean())
-
-    return min(_INVERSE_PENALTIES, key=inner_loss)
+def _fit_regressions(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
+    fitted = fit_components(data.pixels, [train for train, _ in folds], data.workers)
+    for (train, test), components in zip(folds, fitted, strict=True):
+        features = _transform(data, components, train)
+        regression = fit_best_regression(features, data.labels[train], data.workers)
+        probabilities = regression.predict(_transform(data, components, test), data.num_classes)
+        yield probabilities.argmax(axis=1), probabilities
 
 
-def _fit_regression(images: Components, labels: Classes, inverse_penalty: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
+def _transform(data: _Data, components: Components, rows: Rows) -> Features:
+    def transform(block: slice) -> Features:
+        return components.transform(data.pixels[rows[block]])
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a fit that has not converged after 100 steps is still a baseline
-        return LogisticRegression(C=inverse_penalty, max_iter=100).fit(images, labels)
-
-
-def _predict_all(model: Any, images: Pixels | Components, num_classes: int) -> Probabilities:
-    """Probabilities of all classes; 0 for those that the model was not fitted to."""
-    probabilities = np.zeros((len(images), num_classes))
-    probabilities[:, model.classes_] = model.predict_proba(images)
-    return probabilities
+    return np.concatenate(list(data.workers.map(transform, blocks(len(rows), _ROWS))))
 
 
-BASELINES: dict[str, Callable[[Pixels, Classes, Pixels, int], _Fitted]] = {
+BASELINES: dict[str, Callable[[_Data, Sequence[Fold]], Iterator[_Fitted]]] = {
     "majority": _majority,
     "nearest_centroid": _nearest_centroid,
     "nearest_neighbour": _nearest_neighbour,
     "logistic_regression": _logistic_regression,
 }
-"""Each fits to training pixels and labels, and predicts the labels and probabilities of other pixels; the last argument
-is the number of classes."""
+"""Each fits to the training images of each fold, and predicts the labels and probabilities of its test images."""

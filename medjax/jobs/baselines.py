@@ -11,9 +11,10 @@ from medjax.evaluation.baselines import (
     BaselinePredictions,
     average_pixels,
     averaging_factor,
-    predict_baseline,
+    predict_folds,
     score_baselines,
 )
+from medjax.evaluation.worker_threads import worker_threads
 from medjax.jobs.from_config import Config, folds_of
 from medjax.progress import Display
 from medjax.records import Dataset, Split
@@ -43,22 +44,24 @@ def fit_baselines(
     folds = _folds_of_repeat(config, scored.repeat)
     shape = dataset.images.shape[1:]
     factor = averaging_factor(shape, sum(len(splits[fold].train) * len(splits[fold].test) for fold in folds))
-    averaged = average_pixels(dataset.images, factor)
+    # As they are, they take a quarter of the memory.
+    averaged = dataset.images if factor == 1 else average_pixels(dataset.images, factor)
     pixels = averaged.reshape(len(averaged), -1)
     num_classes = len(dataset.class_names)
+    divided = [(splits[fold].train, splits[fold].test) for fold in folds]
     predicted: dict[str, BaselinePredictions] = {}
     # In the order of the images, as the predictions of all folds are.
-    order = np.argsort(np.concatenate([splits[fold].test for fold in folds]), kind="stable")
-    for number, name in enumerate(BASELINES):
-        each = []
-        for index, fold in enumerate(folds):
-            display.advance(number * len(folds) + index, len(BASELINES) * len(folds), name.replace("_", " "))
-            each.append(
-                predict_baseline(
-                    name, pixels, dataset.labels, splits[fold].train, splits[fold].test, num_classes
-                )
-            )
-        predicted[name] = _merge(each, order)
+    order = np.argsort(np.concatenate([test for _, test in divided]), kind="stable")
+    total = len(BASELINES) * len(folds)
+    with worker_threads() as workers:
+        for number, name in enumerate(BASELINES):
+            each: list[BaselinePredictions] = []
+            fits = predict_folds(name, pixels, dataset.labels, divided, num_classes, workers)
+            display.advance(number * len(folds), total, name.replace("_", " "))
+            for fit in fits:
+                each.append(fit)
+                display.advance(number * len(folds) + len(each), total, name.replace("_", " "))
+            predicted[name] = _merge(each, order)
     indices = scored.predictions.indices
     groups = None if dataset.groups is None else np.unique(dataset.groups[indices], return_inverse=True)[1]
     block = {

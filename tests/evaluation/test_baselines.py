@@ -12,8 +12,10 @@ from medjax.evaluation.baselines import (
     average_pixels,
     averaging_factor,
     predict_baseline,
+    predict_folds,
     score_baselines,
 )
+from medjax.evaluation.worker_threads import worker_threads
 from tests.predicted import make_predictions
 
 
@@ -48,11 +50,45 @@ def test_distances_are_scikit_learns(noise):
         np.testing.assert_array_equal(fit(name, pixels, labels).predicted, expected)
 
 
-def test_blocks_of_distances_change_nothing(monkeypatch):
-    pixels, labels = make_pixels()
-    whole = fit("nearest_neighbour", pixels, labels).predicted
-    monkeypatch.setattr(baselines, "_BLOCK", 7)
-    np.testing.assert_array_equal(fit("nearest_neighbour", pixels, labels).predicted, whole)
+@pytest.mark.parametrize("name", BASELINES)
+def test_folds_together_are_those_of_each_alone(name):
+    pixels, labels = make_pixels(n=1000, noise=1.0)
+    parts = np.arange(len(labels)) % 4
+    folds = [(np.flatnonzero(parts != part), np.flatnonzero(parts == part)) for part in range(4)]
+    with worker_threads() as workers:
+        together = list(predict_folds(name, pixels, labels, folds, 3, workers))
+    for fold, found in zip(folds, together, strict=True):
+        alone = predict_baseline(name, pixels, labels, *fold, 3)
+        np.testing.assert_array_equal(found.predicted, alone.predicted)
+        assert (found.probabilities is None) == (alone.probabilities is None)
+        if found.probabilities is not None:
+            np.testing.assert_allclose(found.probabilities, alone.probabilities, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_whole_numbers_give_the_answers_of_what_they_stand_for(name):
+    pixels, labels = make_pixels(n=1500)
+    wide = np.tile(np.clip(100 + 60 * pixels, 0, 255).astype(np.uint8), (1, 15))
+    expected = fit(name, wide.astype(np.float32) / 255, labels, num_train=400)
+    found = fit(name, wide, labels, num_train=400)
+    np.testing.assert_array_equal(found.predicted, expected.predicted)
+    if found.probabilities is not None:
+        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.01)
+
+
+def test_a_search_that_pays_for_an_index_uses_one(monkeypatch):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 3000).astype(np.int32)
+    pixels = (labels[:, None] + generator.normal(size=(3000, 150))).astype(np.float32)
+    expected = fit("nearest_neighbour", pixels, labels, num_train=1500).predicted
+    made = []
+    monkeypatch.setattr(baselines, "make_index", lambda *given: made.append(given))
+    np.testing.assert_array_equal(
+        fit("nearest_neighbour", pixels, labels, num_train=1500).predicted, expected
+    )
+    assert len(made) == 1
+    fit("nearest_neighbour", pixels, labels, num_train=2500)
+    assert len(made) == 1
 
 
 def test_a_copy_in_train_is_found():
