@@ -1,4 +1,4 @@
-"""Copies rows of an image with zeros around it, so that the loops of a convolution need not ask where an image ends.
+"""Copies rows of an image with a border around it, so that the loops of a convolution need not ask where an image ends.
 
 The copy is small: it stays in a core's cache, where a padded copy of all images would go through memory.
 """
@@ -14,11 +14,17 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
 def copy_rows(
-    emit: Emitter, images: Buffer, image: Index, top: Index, padding: Padding, rows: Buffer
+    emit: Emitter,
+    images: Buffer,
+    image: Index,
+    top: Index,
+    padding: Padding,
+    rows: Buffer,
+    border: float = 0.0,
 ) -> None:
-    """Fill `rows` (row, column, channel) with rows of a padded image, from its row `top` on.
+    """Fill `rows` (row, column, channel) with rows of an image that is padded with `border`, from its row `top` on.
 
-    `rows` may have more channels than the image; those keep what they were. Negative padding cuts off; what lies behind the right and lower edge is 0.
+    `rows` may have more channels than the image; those keep what they were. Negative padding cuts off; what lies behind the right and lower edge is `border`.
     """
     _, height, width, channels = images.shape
     num_rows, num_columns, pitch = rows.shape
@@ -31,8 +37,8 @@ def copy_rows(
     with emit.for_range(0, num_rows) as row:
         source = emit.sum(top, row, -above)
         target = emit.part(rows, row, 0)
-        _fill(emit, target, 0, start)
-        _fill(emit, target, end, num_columns - end)
+        _fill(emit, target, 0, start, border)
+        _fill(emit, target, end, num_columns - end, border)
         is_inside = builder.icmp_unsigned("<", source, ir.Constant(source.type, height))
         with builder.if_else(is_inside) as (inside, outside):
             with inside:
@@ -44,7 +50,7 @@ def copy_rows(
                         place = emit.part(target, emit.sum(column, start))
                         _copy(emit, emit.part(pixels, column), place, channels)
             with outside:
-                _fill(emit, target, start, num_copied)
+                _fill(emit, target, start, num_copied, border)
 
 
 def _copy(emit: Emitter, source: Buffer, target: Buffer, length: int) -> None:
@@ -54,12 +60,12 @@ def _copy(emit: Emitter, source: Buffer, target: Buffer, length: int) -> None:
             emit.store(emit.load(_flat(source), at, lanes=lanes), _flat(target), at)
 
 
-def _fill(emit: Emitter, row: Buffer, start: int, num_columns: int) -> None:
-    """Fill so many columns with zeros."""
+def _fill(emit: Emitter, row: Buffer, start: int, num_columns: int, value: float) -> None:
+    """Fill so many columns with a value."""
     if num_columns:
         pixels = _flat(emit.part(row, start))
         with _pieces(emit, num_columns * row.shape[-1]) as (at, lanes):
-            emit.store(constant(FLOAT, 0.0, lanes), pixels, at)
+            emit.store(constant(FLOAT, value, lanes), pixels, at)
 
 
 def _flat(buffer: Buffer) -> Buffer:

@@ -5,7 +5,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +89,22 @@ def depthwise_weight_gradient(
     ]
     sums, _ = call_kernel(depthwise.make_weight_gradient(window), results, [images, gradients])
     return _sum_first(sums)
+
+
+def pool(
+    kind: Literal["max", "sum"], images: Images, sides: Pair, strides: Pair, padding: tuple[Pair, Pair]
+) -> Array:
+    """The maximum or the sum of each window."""
+    shape = pooling.padded_shape(images.shape, padding)
+    outputs = [
+        (length - side) // stride + 1 for length, side, stride in zip(shape[:2], sides, strides, strict=True)
+    ]
+    num_tasks = ffi_handler.num_tasks(len(images))
+    results = [
+        jax.ShapeDtypeStruct((len(images), *outputs, shape[-1]), jnp.float32),
+        _scratch(pooling.is_padded(padding), num_tasks, math.prod(shape)),
+    ]
+    return call_kernel(pooling.make_pooling(kind, sides, strides, padding), results, [images])[0]
 
 
 def max_pool_gradient(

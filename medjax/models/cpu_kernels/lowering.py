@@ -8,11 +8,15 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from jax import lax
-from jax._src.lax.windowed_reductions import select_and_scatter_add_p
+from jax._src.lax.windowed_reductions import (
+    reduce_window_max_p,
+    reduce_window_sum_p,
+    select_and_scatter_add_p,
+)
 from jax.interpreters import mlir
 
 from medjax.models.cpu_kernels import availability
@@ -123,6 +127,25 @@ def find_convolution(avals: Sequence[Any], parameters: dict[str, Any]) -> Functi
     return gradient if batch_groups > 1 or has_few_outputs else outputs
 
 
+def find_pooling(
+    kind: Literal["max", "sum"], avals: Sequence[Any], parameters: dict[str, Any]
+) -> Function | None:
+    """The function that computes the maxima or sums of windows by a kernel; None where there is none."""
+    from medjax.models.cpu_kernels.convolution import pool
+
+    window = _find_window(parameters)
+    dilations = {*parameters["base_dilation"], *parameters["window_dilation"]}
+    if window is None or dilations != {1}:
+        return None
+    order, sides, strides, padding = window
+
+    def pooled(images: jax.Array) -> jax.Array:
+        found = pool(kind, images.transpose(order), sides, strides, padding)
+        return found.transpose(_inverse(order))
+
+    return pooled
+
+
 def find_max_pool_gradient(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
     """The function that computes the gradient of max-pooling by a kernel; None where there is none."""
     from medjax.models.cpu_kernels.convolution import max_pool_gradient
@@ -177,6 +200,8 @@ def find_matrix_product(avals: Sequence[Any], parameters: dict[str, Any]) -> Fun
 _FINDERS = {
     lax.dot_general_p: find_matrix_product,
     lax.conv_general_dilated_p: find_convolution,
+    reduce_window_max_p: functools.partial(find_pooling, "max"),
+    reduce_window_sum_p: functools.partial(find_pooling, "sum"),
     select_and_scatter_add_p: find_max_pool_gradient,
     lax.reduce_sum_p: find_column_sums,
 }

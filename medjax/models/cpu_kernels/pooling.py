@@ -1,14 +1,17 @@
-"""Kernels of max-pooling: the outputs, and the gradient of the images. Vectors run over channels.
+"""Kernels of pooling: the maxima or sums of windows, and the gradient of the maxima. Vectors run over channels.
 
-Images are float32 as batch, height, width, channel, filled up with -inf where windows reach over the edge.
+Images are float32 as batch, height, width, channel.
 """
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
+from typing import Literal
 
 from llvmlite import ir
 
+from medjax.models.cpu_kernels.borders import Padding, copy_rows
 from medjax.models.cpu_kernels.emitter import FLOAT, Buffer, Emitter, constant, vector_lanes
 from medjax.models.cpu_kernels.ffi_call import Kernel
 
@@ -16,8 +19,64 @@ Pair = tuple[int, int]
 
 
 @functools.cache
+def make_pooling(kind: Literal["max", "sum"], sides: Pair, strides: Pair, padding: Padding) -> Kernel:
+    """The kernel `images -> outputs, scratch`: the maximum or the sum of each window; a NaN stays one.
+
+    Scratch is the memory for a task's padded image, see `padded_shape`.
+    """
+    border = -math.inf if kind == "max" else 0.0
+
+    def pooling(
+        emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
+    ) -> None:
+        images, outputs, scratch = buffers
+        _, height, width, channels = outputs.shape
+        lanes = vector_lanes(channels)
+        with emit.for_range(first, stop) as image:
+            pixels = emit.part(images, image, 0)
+            if is_padded(padding):
+                pixels = emit.part(scratch, task, shape=padded_shape(images.shape, padding))
+                copy_rows(emit, images, image, 0, padding, pixels, border)
+            with (
+                emit.for_range(0, height) as row,
+                emit.for_range(0, width) as column,
+                emit.for_range(0, channels // lanes) as vector,
+            ):
+                channel = emit.sum((vector, lanes))
+                total = emit.variable(constant(FLOAT, border, lanes))
+                with emit.for_range(0, sides[0]) as y, emit.for_range(0, sides[1]) as x:
+                    place = emit.sum((row, strides[0]), y), emit.sum((column, strides[1]), x), channel
+                    value = emit.load(pixels, *place, lanes=lanes)
+                    emit.write(combine(emit.builder, emit.read(total), value), total)
+                emit.store(emit.read(total), outputs, image, row, column, channel)
+
+    def combine(builder: ir.IRBuilder, best: ir.Value, value: ir.Value) -> ir.Value:
+        if kind == "sum":
+            return builder.fadd(best, value)
+        is_kept = builder.or_(
+            builder.fcmp_ordered(">=", best, value), builder.fcmp_unordered("uno", best, best)
+        )
+        return builder.select(is_kept, best, value)
+
+    numbers = (*sides, *strides, *itertools.chain(*padding))
+    pooling.__name__ = f"{kind}_pooling_" + "_".join(str(number).replace("-", "m") for number in numbers)
+    return pooling
+
+
+def is_padded(padding: Padding) -> bool:
+    """Whether windows reach over the edge of an image, or do not reach all of it."""
+    return padding != ((0, 0), (0, 0))
+
+
+def padded_shape(images: tuple[int, ...], padding: Padding) -> tuple[int, int, int]:
+    """Of an image with a border."""
+    _, height, width, channels = images
+    return height + sum(padding[0]), width + sum(padding[1]), channels
+
+
+@functools.cache
 def make_max_gradient(sides: Pair, strides: Pair) -> Kernel:
-    """The kernel `images, gradients of the maxima -> gradients of the images`.
+    """The kernel `images, gradients of the maxima -> gradients of the images`, of images padded with -inf.
 
     The gradient of a window goes to the first of its equal maxima; a window with a NaN passes its gradient nowhere.
     """

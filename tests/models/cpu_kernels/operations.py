@@ -11,14 +11,14 @@ from medjax.models.cpu_kernels.lowering import fast_convolutions
 
 
 def draw(seed, kind):
-    """A function of images and weights, and these: max-pooling, or a convolution, plain or of the kind."""
+    """A function of images and weights, and these: pooling, or a convolution, plain or of the kind."""
     random = np.random.default_rng(seed)
     sides, strides, dilation = (
         tuple(int(number) for number in random.integers(1, most, 2)) for most in (6, 4, 3)
     )
     if kind == "winograd":
         sides, strides = (3, 3), (1, 1)
-    if kind in ("max_pool", "winograd"):
+    if kind in ("max_pool", "sum_pool", "winograd"):
         dilation = (1, 1)
     height, width = (
         int(random.integers((side - 1) * spread + 1, (side - 1) * spread + 20))
@@ -35,7 +35,7 @@ def draw(seed, kind):
         groups = int(random.choice([2, 3, 8]))
         channels, features = groups * channels, groups * features
     # The last kind of padding may cut a row off; JAX's own pooling takes no such padding.
-    cut = 0 if kind == "max_pool" else -1
+    cut = 0 if "pool" in kind else -1
     around = [
         (int(random.integers(0, side)), cut if length > side * spread else 0)
         for side, length, spread in zip(sides, (height, width), dilation, strict=True)
@@ -46,8 +46,9 @@ def draw(seed, kind):
     layout = "NHWC" if seed % 2 else "NCHW"
     if layout == "NCHW":
         images = images.transpose(0, 3, 1, 2)
-    if kind == "max_pool":
-        return functools.partial(_max_pool, layout, sides, strides, padding), (np.round(images),)
+    if "pool" in kind:
+        start, reduce = (-jnp.inf, lax.max) if kind == "max_pool" else (0.0, lax.add)
+        return functools.partial(_pool, start, reduce, layout, sides, strides, padding), (np.round(images),)
     convolve = functools.partial(
         lax.conv_general_dilated,
         window_strides=strides,
@@ -59,13 +60,13 @@ def draw(seed, kind):
     return convolve, (images, weights.astype(np.float32))
 
 
-def _max_pool(layout, sides, strides, padding, images):
+def _pool(start, reduce, layout, sides, strides, padding, images):
     def filled(pair, other):
         return (other, *pair, other) if layout == "NHWC" else (other, other, *pair)
 
     if not isinstance(padding, str):
         padding = filled(padding, (0, 0))
-    return lax.reduce_window(images, -jnp.inf, lax.max, filled(sides, 1), filled(strides, 1), padding)
+    return lax.reduce_window(images, start, reduce, filled(sides, 1), filled(strides, 1), padding)
 
 
 def with_gradients(function):

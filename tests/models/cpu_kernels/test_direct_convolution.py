@@ -8,8 +8,6 @@ from medjax.models.cpu_kernels import direct_convolution
 from medjax.models.cpu_kernels.convolution import Convolution, Window, convolve, weight_gradient
 
 RANDOM = np.random.default_rng(0)
-IMAGES = RANDOM.normal(size=(3, 7, 9, 5)).astype(np.float32)
-KERNEL = RANDOM.normal(size=(3, 2, 5, 40)).astype(np.float32)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (7, 7), (28, 28), (3, 50), (50, 3)])
@@ -42,8 +40,11 @@ def test_blocks_of_features_are_whole_vectors(features, block, monkeypatch):
     assert direct_convolution.block_features(features) == block
 
 
-@pytest.mark.parametrize("lanes", [8, 16])
-def test_any_width_of_vectors_gives_the_same_numbers(lanes, monkeypatch):
+# A kernel is compiled once for its shapes, so each width has shapes of its own.
+@pytest.mark.parametrize(("lanes", "channels"), [(8, 5), (16, 6)])
+def test_any_width_of_vectors_gives_the_same_numbers(lanes, channels, monkeypatch):
+    images = RANDOM.normal(size=(3, 7, 9, channels)).astype(np.float32)
+    kernel = RANDOM.normal(size=(3, 2, channels, 40)).astype(np.float32)
     strides, padding, dilation = (1, 2), ((1, 0), (0, 1)), (2, 1)
     convolution = Convolution(strides, padding, (1, 1), dilation)
     monkeypatch.setattr(direct_convolution, "register_lanes", lambda: lanes)
@@ -53,10 +54,10 @@ def test_any_width_of_vectors_gives_the_same_numbers(lanes, monkeypatch):
         window = Window(strides, dilation, padding)
         return outputs, weight_gradient(images, outputs, kernel.shape[:2], window)
 
-    outputs, gradient = jax.jit(program)(IMAGES, KERNEL)
-    padded = np.pad(IMAGES, ((0, 0), (1, 0), (0, 1), (0, 0))).astype(np.float64)
+    outputs, gradient = jax.jit(program)(images, kernel)
+    padded = np.pad(images, ((0, 0), (1, 0), (0, 1), (0, 0))).astype(np.float64)
     expected = sum(
-        np.einsum("nhwc,cf->nhwf", padded[:, 2 * y : 2 * y + 4, x : x + 9 : 2][:, :4, :5], KERNEL[y, x])
+        np.einsum("nhwc,cf->nhwf", padded[:, 2 * y : 2 * y + 4, x : x + 9 : 2][:, :4, :5], kernel[y, x])
         for y in range(3)
         for x in range(2)
     )

@@ -1,9 +1,9 @@
-"""The gradient of max-pooling."""
+"""Pooling, and the gradient of max-pooling."""
 
 import jax
 import numpy as np
 
-from medjax.models.cpu_kernels.convolution import max_pool_gradient
+from medjax.models.cpu_kernels.convolution import max_pool_gradient, pool
 
 
 def test_the_gradient_goes_to_the_first_of_equal_maxima():
@@ -18,3 +18,13 @@ def test_what_lies_over_the_edge_gets_none():
     gradients = np.ones((2, 2, 2, 4), np.float32)
     program = jax.jit(lambda *arrays: max_pool_gradient(*arrays, (3, 3), (2, 2), ((1, 1), (1, 1))))
     assert program(images, gradients).sum() == gradients.size
+
+
+def test_a_nan_stays_one_and_a_border_is_never_the_maximum():
+    images = -np.ones((1, 3, 4, 2), np.float32)
+    images[0, 0, 0, 0] = np.nan
+    maxima = jax.jit(lambda images: pool("max", images, (2, 2), (2, 2), ((0, 1), (0, 0))))(images)
+    assert np.isnan(maxima[..., 0]).tolist() == [[[True, False], [False, False]]]
+    assert (maxima[..., 1] == -1).all()
+    sums = jax.jit(lambda images: pool("sum", images, (2, 2), (2, 2), ((0, 1), (0, 0))))(images)
+    assert sums[0, :, :, 1].tolist() == [[-4, -4], [-2, -2]]
