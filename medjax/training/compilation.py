@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+from jax import lax
 
-from medjax.models.cpu_kernels.lowering import fast_convolutions
+from medjax.models.cpu_kernels.lowering import fast_convolutions, is_fast
+from medjax.models.cpu_kernels.slow_layers import warn_of_slow_layers
 
 _EMITTERS = "xla_cpu_use_fusion_emitters"  # jaxlib 0.12 knows it no more
 
@@ -30,12 +32,20 @@ class _Compiled(NamedTuple):
     program: Any  # jitted
 
     def __call__(self, *arguments: Any) -> Any:
-        with fast_convolutions():
-            return self.program(*arguments)
+        with fast_convolutions() as left:
+            results = self.program(*arguments)
+        self._warn(left, arguments)
+        return results
 
     def lower(self, *arguments: Any) -> Any:
-        with fast_convolutions():
-            return self.program.lower(*arguments)
+        with fast_convolutions() as left:
+            lowered = self.program.lower(*arguments)
+        self._warn(left, arguments)
+        return lowered
+
+    def _warn(self, left: set[Any], arguments: tuple[Any, ...]) -> None:
+        if lax.conv_general_dilated_p in left:  # which is known only where the program was lowered just now
+            warn_of_slow_layers(self.program.trace(*arguments).jaxpr, is_fast)
 
 
 def compile_program(

@@ -44,16 +44,16 @@ def copy_rows(
             with inside:
                 pixels = emit.part(images, image, source, first)
                 if pitch == channels:
-                    _copy(emit, pixels, emit.part(target, start), num_copied * channels)
+                    copy_run(emit, pixels, emit.part(target, start), num_copied * channels)
                 else:
                     with emit.for_range(0, num_copied) as column:
                         place = emit.part(target, emit.sum(column, start))
-                        _copy(emit, emit.part(pixels, column), place, channels)
+                        copy_run(emit, emit.part(pixels, column), place, channels)
             with outside:
                 _fill(emit, target, start, num_copied, border)
 
 
-def _copy(emit: Emitter, source: Buffer, target: Buffer, length: int) -> None:
+def copy_run(emit: Emitter, source: Buffer, target: Buffer, length: int) -> None:
     """Copy so many numbers."""
     if length:
         with _pieces(emit, length) as (at, lanes):

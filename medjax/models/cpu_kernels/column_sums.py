@@ -1,10 +1,10 @@
-"""Kernel of sums over all axes but the last, as batch statistics and their gradients need them."""
+"""Kernels of sums over all axes but the last, as batch statistics and their gradients need them, and over tasks."""
 
 from collections.abc import Sequence
 
 from llvmlite import ir
 
-from medjax.models.cpu_kernels.emitter import FLOAT, Buffer, Emitter, constant, vector_lanes
+from medjax.models.cpu_kernels.emitter import FLOAT, Buffer, Emitter, constant, register_lanes, vector_lanes
 
 # An addition takes as long as 8 can be started.
 _MAX_SUMS = 8
@@ -34,3 +34,18 @@ def column_sums(
             for row_totals in totals[1:]:
                 total = emit.builder.fadd(total, emit.read(row_totals[index]))
             emit.store(total, sums, task, emit.sum((block, lanes * num_vectors), vector))
+
+
+def task_sums(
+    emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
+) -> None:
+    """Parts, numbers as task, part, number -> sums over tasks as part, number."""
+    _, numbers, sums = buffers
+    num_tasks, _, length = numbers.shape
+    lanes = register_lanes()
+    with emit.for_range(first, stop) as part, emit.for_range(0, -(-length // lanes)) as vector:
+        at = part, emit.sum((vector, lanes))
+        total = emit.load_within(numbers, 0, *at, lanes=lanes)
+        for index in range(1, num_tasks):
+            total = emit.builder.fadd(total, emit.load_within(numbers, index, *at, lanes=lanes))
+        emit.store_within(total, sums, *at)

@@ -1,9 +1,7 @@
 """Convolutions, their gradients, the gradient of max-pooling and sums over columns, by the kernels of this folder."""
 
-import functools
 import itertools
 import math
-import operator
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -19,6 +17,7 @@ from medjax.models.cpu_kernels import (
     ffi_handler,
     pooling,
     row_products,
+    slices,
     winograd,
 )
 from medjax.models.cpu_kernels.direct_convolution import Window
@@ -107,6 +106,12 @@ def pool(
     return call_kernel(pooling.make_pooling(kind, sides, strides, padding), results, [images])[0]
 
 
+def spread(images: Images, filling: Array, sides: Pair, spacing: Pair, first_pixel: Pair) -> Array:
+    """Images of `sides` whose pixels lie `spacing` apart, the first at `first_pixel`, amid the number `filling`."""
+    result = jax.ShapeDtypeStruct((len(images), *sides, images.shape[-1]), jnp.float32)
+    return call_kernel(pooling.make_spreading(spacing, first_pixel), [result], [images], [filling])[0]
+
+
 def max_pool_gradient(
     images: Images, gradients: Gradients, sides: Pair, strides: Pair, padding: tuple[Pair, Pair]
 ) -> Images:
@@ -123,7 +128,16 @@ def sum_columns(array: Array) -> Array:
     flat = array.reshape(len(array), -1, array.shape[-1])
     results = [jax.ShapeDtypeStruct((ffi_handler.num_tasks(len(array)), array.shape[-1]), jnp.float32)]
     [sums] = call_kernel(column_sums.column_sums, results, [flat])
-    return functools.reduce(operator.add, sums)
+    return _sum_first(sums)
+
+
+def slice_axis(array: Array, axis: int, start: int, stop: int) -> Array:
+    """The part of an array from `start` to `stop` along an axis that is not the first."""
+    rest = math.prod(array.shape[axis + 1 :])
+    rows = array.reshape(len(array), math.prod(array.shape[1:axis]), -1)
+    result = jax.ShapeDtypeStruct((*rows.shape[:2], (stop - start) * rest), jnp.float32)
+    [found] = call_kernel(slices.make_slice(start * rest), [result], [rows])
+    return found.reshape(*array.shape[:axis], stop - start, *array.shape[axis + 1 :])
 
 
 def multiply_rows(left: Matrix, right: Matrix) -> Matrix:
@@ -261,9 +275,16 @@ def _winograd_weight_gradient(images: Images, gradients: Gradients, padding: tup
 
 
 def _sum_first(sums: Array) -> Array:
-    """Sum over the first axis, by single additions: XLA:CPU is 20 times slower to reduce it."""
-    # The barrier keeps later operations from repeating the additions for each use of the sum.
-    return lax.optimization_barrier(functools.reduce(operator.add, sums))
+    """Sum over the first axis, of tasks; XLA would compute it anew for each number that it is used for."""
+    if len(sums) == 1:
+        return sums[0]
+    num_parts = next(number for number in (16, 9, 8, 4, 3, 2, 1) if sums.shape[1] % number == 0)
+    parts = sums.reshape(len(sums), num_parts, -1)
+    result = jax.ShapeDtypeStruct(parts.shape[1:], jnp.float32)
+    [total] = call_kernel(
+        column_sums.task_sums, [result], [jnp.zeros((num_parts, 1))], [parts], min_images_per_task=1
+    )
+    return total.reshape(sums.shape[1:])
 
 
 def _call_forward(images: Images, kernel: Kernel, window: Window) -> Array:

@@ -28,18 +28,29 @@ _MIN_SUMMED = 2**15
 
 Pair = tuple[int, int]
 
-_is_active = contextvars.ContextVar("fast_convolutions", default=False)
+# The operations, lowered within the context, that no kernel computes; None outside of it.
+_left: contextvars.ContextVar[set[Any] | None] = contextvars.ContextVar("fast_convolutions", default=None)
 
 
 @contextlib.contextmanager
-def fast_convolutions() -> Iterator[None]:
-    """Within the context, programs that are lowered for a CPU compute their convolutions by kernels."""
+def fast_convolutions() -> Iterator[set[Any]]:
+    """Within the context, programs that are lowered for a CPU compute their convolutions by kernels.
+
+    Yields a set, to which those primitives are added that had to be left to the library.
+    """
     _install()
-    token = _is_active.set(True)
+    left: set[Any] = set()
+    token = _left.set(left)
     try:
-        yield
+        yield left
     finally:
-        _is_active.reset(token)
+        _left.reset(token)
+
+
+def is_fast(equation: Any) -> bool:
+    """Whether a kernel computes an operation of a traced program."""
+    avals = [variable.aval for variable in equation.invars]
+    return _are_floats(avals) and _FINDERS[equation.primitive](avals, equation.params) is not None
 
 
 @functools.cache
@@ -58,17 +69,24 @@ def _stock_rule(primitive: Any) -> Function:
 
 def _make_rule(find: Function, stock: Function) -> Function:
     def rule(context: mlir.LoweringRuleContext, *operands: Any, **parameters: Any) -> Sequence[Any]:
-        is_float = all(getattr(aval, "dtype", None) == "float32" for aval in context.avals_in)
-        if _is_active.get() and is_float and is_native(context):
+        left = _left.get()
+        if left is None:
+            return stock(context, *operands, **parameters)
+        function = find(context.avals_in, parameters) if _are_floats(context.avals_in) else None
+        if function is None:
+            left.add(context.primitive)
+        elif is_native(context):
             try:
-                function = find(context.avals_in, parameters)
-                if function is not None:
-                    return lower(function, context, operands)
+                return lower(function, context, operands)
             except KernelError as error:
                 availability.give_up(str(error))
         return stock(context, *operands, **parameters)
 
     return rule
+
+
+def _are_floats(avals: Sequence[Any]) -> bool:
+    return all(getattr(aval, "dtype", None) == "float32" for aval in avals)
 
 
 def find_convolution(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
@@ -162,6 +180,28 @@ def find_max_pool_gradient(avals: Sequence[Any], parameters: dict[str, Any]) -> 
     return gradient
 
 
+def find_spreading(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
+    """The function that puts zeros between pixels by a kernel, as gradients of pooling do; None for other padding."""
+    from medjax.models.cpu_kernels.convolution import spread
+
+    images = avals[0]
+    config = [tuple(map(int, each)) for each in parameters["padding_config"]]
+    order = _find_order(config, (0, 0, 0))
+    if order is None or all(interior == 0 for *_, interior in config):
+        return None
+    down, right = (config[axis] for axis in order[1:3])
+    sides = _pair(
+        [(images.shape[axis] - 1) * (config[axis][2] + 1) + 1 + sum(config[axis][:2]) for axis in order[1:3]]
+    )
+    spacing, first_pixel = (down[2] + 1, right[2] + 1), (down[0], right[0])
+
+    def spreaded(images: jax.Array, filling: jax.Array) -> jax.Array:
+        found = spread(images.transpose(order), filling, sides, spacing, first_pixel)
+        return found.transpose(_inverse(order))
+
+    return spreaded
+
+
 def find_column_sums(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
     """The function that sums over all axes but the last by a kernel; None for other sums, and for small ones."""
     from medjax.models.cpu_kernels.convolution import sum_columns
@@ -197,13 +237,28 @@ def find_matrix_product(avals: Sequence[Any], parameters: dict[str, Any]) -> Fun
     return None
 
 
-_FINDERS = {
+def find_slice(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
+    """The function that takes some features of large arrays by a kernel; None for other slices."""
+    from medjax.models.cpu_kernels.convolution import slice_axis
+
+    [array] = avals
+    limits = list(zip(parameters["start_indices"], parameters["limit_indices"], strict=True))
+    cut = [axis for axis, limit in enumerate(limits) if limit != (0, array.shape[axis])]
+    is_plain = set(parameters["strides"] or [1]) == {1} and len(cut) == 1 and cut[0] > 0
+    if not is_plain or array.ndim != 4 or array.size < _MIN_SUMMED:
+        return None
+    return lambda array: slice_axis(array, cut[0], *limits[cut[0]])
+
+
+_FINDERS: dict[Any, Function] = {
     lax.dot_general_p: find_matrix_product,
     lax.conv_general_dilated_p: find_convolution,
     reduce_window_max_p: functools.partial(find_pooling, "max"),
     reduce_window_sum_p: functools.partial(find_pooling, "sum"),
     select_and_scatter_add_p: find_max_pool_gradient,
     lax.reduce_sum_p: find_column_sums,
+    lax.pad_p: find_spreading,
+    lax.slice_p: find_slice,
 }
 
 
@@ -213,11 +268,18 @@ def _find_window(
     """The order of axes that makes images NHWC, then sides, strides and padding of the windows; None for other windows."""
     names = ("window_dimensions", "window_strides", "padding")
     settings = list(zip(*(parameters[name] for name in names), strict=True))
+    order = _find_order(settings, (1, 1, (0, 0)))
+    if order is None:
+        return None
+    sides, strides, padding = zip(settings[order[1]], settings[order[2]], strict=True)
+    return order, sides, strides, padding
+
+
+def _find_order(settings: Sequence[Any], neutral: Any) -> tuple[int, ...] | None:
+    """The order of four axes that makes images NHWC, where two, which have the neutral setting, are batch and channel."""
     for order in ((0, 1, 2, 3), (0, 2, 3, 1)) if len(settings) == 4 else ():
-        batch, down, right, channel = (settings[axis] for axis in order)
-        if batch == channel == (1, 1, (0, 0)):
-            sides, strides, padding = zip(down, right, strict=True)
-            return order, sides, strides, padding
+        if settings[order[0]] == settings[order[3]] == neutral:
+            return order
     return None
 
 

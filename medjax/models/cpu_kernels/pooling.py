@@ -1,4 +1,4 @@
-"""Kernels of pooling: the maxima or sums of windows, and the gradient of the maxima. Vectors run over channels.
+"""Kernels of pooling: the maxima or sums of windows, and what their gradients need. Vectors run over channels.
 
 Images are float32 as batch, height, width, channel.
 """
@@ -72,6 +72,49 @@ def padded_shape(images: tuple[int, ...], padding: Padding) -> tuple[int, int, i
     """Of an image with a border."""
     _, height, width, channels = images
     return height + sum(padding[0]), width + sum(padding[1]), channels
+
+
+@functools.cache
+def make_spreading(spacing: Pair, first_pixel: Pair) -> Kernel:
+    """The kernel `images, filling -> outputs`: pixels `spacing` apart, the first at `first_pixel`, amid a number.
+
+    Pixels that would lie outside of the outputs are left out.
+    """
+
+    def spreading(
+        emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
+    ) -> None:
+        images, filling, outputs = buffers
+        channels = images.shape[-1]
+        lanes = vector_lanes(channels)
+        # Which rows and columns of the images lie inside of the outputs.
+        ranges = [
+            (max(0, -(start // step)), min(side, -((start - target) // step)))
+            for side, target, step, start in zip(
+                images.shape[1:3], outputs.shape[1:3], spacing, first_pixel, strict=True
+            )
+        ]
+        flat = Buffer(outputs.pointer, (0, math.prod(outputs.shape[1:])), FLOAT)
+        value = emit.broadcast(emit.load(filling), lanes)
+        with emit.for_range(first, stop) as image:
+            with emit.for_range(0, flat.shape[1] // lanes) as vector:
+                emit.store(value, flat, image, emit.sum((vector, lanes)))
+            with (
+                emit.for_range(*ranges[0]) as row,
+                emit.for_range(*ranges[1]) as column,
+                emit.for_range(0, channels // lanes) as vector,
+            ):
+                channel = emit.sum((vector, lanes))
+                pixel = emit.load(images, image, row, column, channel, lanes=lanes)
+                at = (
+                    emit.sum((row, spacing[0]), first_pixel[0]),
+                    emit.sum((column, spacing[1]), first_pixel[1]),
+                )
+                emit.store(pixel, outputs, image, *at, channel)
+
+    numbers = (*spacing, *first_pixel)
+    spreading.__name__ = "spreading_" + "_".join(str(number).replace("-", "m") for number in numbers)
+    return spreading
 
 
 @functools.cache
