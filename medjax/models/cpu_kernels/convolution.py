@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -138,6 +138,12 @@ def slice_axis(array: Array, axis: int, start: int, stop: int) -> Array:
     result = jax.ShapeDtypeStruct((*rows.shape[:2], (stop - start) * rest), jnp.float32)
     [found] = call_kernel(slices.make_slice(start * rest), [result], [rows])
     return found.reshape(*array.shape[:axis], stop - start, *array.shape[axis + 1 :])
+
+
+def split_axis(array: Array, axis: int, sizes: Sequence[int]) -> list[Array]:
+    """Parts of an array, of these sizes along an axis that is not the first."""
+    stops = itertools.accumulate(sizes)
+    return [slice_axis(array, axis, stop - size, stop) for size, stop in zip(sizes, stops, strict=True)]
 
 
 def multiply_rows(left: Matrix, right: Matrix) -> Matrix:

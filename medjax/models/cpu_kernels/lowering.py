@@ -250,6 +250,16 @@ def find_slice(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | N
     return lambda array: slice_axis(array, cut[0], *limits[cut[0]])
 
 
+def find_split(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
+    """The function that takes a large array apart along an axis by a kernel, as the gradient of a concatenation."""
+    from medjax.models.cpu_kernels.convolution import split_axis
+
+    [array] = avals
+    if parameters["axis"] == 0 or array.ndim != 4 or array.size < _MIN_SUMMED:
+        return None
+    return lambda array: split_axis(array, parameters["axis"], parameters["sizes"])
+
+
 _FINDERS: dict[Any, Function] = {
     lax.dot_general_p: find_matrix_product,
     lax.conv_general_dilated_p: find_convolution,
@@ -259,6 +269,7 @@ _FINDERS: dict[Any, Function] = {
     lax.reduce_sum_p: find_column_sums,
     lax.pad_p: find_spreading,
     lax.slice_p: find_slice,
+    lax.split_p: find_split,
 }
 
 

@@ -128,3 +128,18 @@ def test_slices_of_large_arrays_are_taken_by_a_kernel_along_any_axis_but_the_fir
             np.testing.assert_array_equal(jax.jit(lambda array, part=part: array[part])(images), images[part])
         assert targets_of(lambda array: array[1:], images) == set()
         assert targets_of(lambda array: array[..., ::2], images) == set()
+
+
+def test_gradients_of_concatenations_are_taken_apart_by_a_kernel():
+    parts = [jnp.ones((3, 40, 20, features)) for features in (3, 16)]
+
+    def gradient(*parts):
+        weights = jnp.arange(19.0)
+        return jax.grad(lambda parts: (jnp.concatenate(parts, -1) * weights).sum())(parts)
+
+    with fast_convolutions():
+        names = targets_of(gradient, *parts)
+        found = jax.jit(gradient)(*parts)
+    assert any("slice" in name for name in names)
+    for mine, expected in zip(found, gradient(*parts), strict=True):
+        np.testing.assert_array_equal(mine, expected)
