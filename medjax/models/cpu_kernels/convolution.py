@@ -21,6 +21,7 @@ from medjax.models.cpu_kernels import (
     winograd,
 )
 from medjax.models.cpu_kernels.direct_convolution import Window
+from medjax.models.cpu_kernels.expressions import Term
 from medjax.models.cpu_kernels.ffi_call import call_kernel
 from medjax.models.cpu_kernels.winograd_tiles import make_plan
 
@@ -28,7 +29,6 @@ Pair = tuple[int, int]
 Images = Float32[Array, "batch height width channel"]
 ChannelKernels = Float32[Array, "kernel_height kernel_width channel"]
 Gradients = Float32[Array, "batch output_height output_width feature"]
-Matrix = Float32[Array, "row value"]
 Kernel = Float32[Array, "kernel_height kernel_width group_channel feature"]  # channels of one group
 
 # With more rows, a transposed copy of the other matrix costs little.
@@ -123,11 +123,13 @@ def max_pool_gradient(
     return padded[:, top : top + images.shape[1], left : left + images.shape[2]]
 
 
-def sum_columns(array: Array) -> Array:
-    """The sum over all axes but the last."""
-    flat = array.reshape(len(array), -1, array.shape[-1])
-    results = [jax.ShapeDtypeStruct((ffi_handler.num_tasks(len(array)), array.shape[-1]), jnp.float32)]
-    [sums] = call_kernel(column_sums.column_sums, results, [flat])
+def sum_columns(term: Term, arrays: Sequence[Array], rows: Sequence[Array]) -> Array:
+    """The sum, over all axes but the last, of what a term computes from arrays of one shape and rows along the last axis."""
+    flat = [array.reshape(len(array), -1, array.shape[-1]) for array in arrays]
+    num_tasks, num_channels = ffi_handler.num_tasks(len(flat[0])), flat[0].shape[-1]
+    results = [jax.ShapeDtypeStruct((num_tasks, num_channels), jnp.float32)]
+    kernel = column_sums.make_column_sums(term, len(arrays))
+    [sums] = call_kernel(kernel, results, flat, [row.reshape(-1) for row in rows])
     return _sum_first(sums)
 
 
@@ -146,7 +148,9 @@ def split_axis(array: Array, axis: int, sizes: Sequence[int]) -> list[Array]:
     return [slice_axis(array, axis, stop - size, stop) for size, stop in zip(sizes, stops, strict=True)]
 
 
-def multiply_rows(left: Matrix, right: Matrix) -> Matrix:
+def multiply_rows(
+    left: Float32[Array, "row value"], right: Float32[Array, "other value"]
+) -> Float32[Array, "row other"]:
     """The product of each row on the left with each on the right, as matrices (row on the left, row on the right)."""
     if len(left) > _MAX_LEFT_ROWS:  # where a transposed copy costs little
         return left @ lax.optimization_barrier(right.T)
@@ -155,7 +159,9 @@ def multiply_rows(left: Matrix, right: Matrix) -> Matrix:
     return call_kernel(row_products.row_products, results, [jobs], [left, right], min_images_per_task=1)[0]
 
 
-def multiply_columns(left: Matrix, right: Matrix) -> Matrix:
+def multiply_columns(
+    left: Float32[Array, "row column"], right: Float32[Array, "row other"]
+) -> Float32[Array, "column other"]:
     """The product of each column on the left with each on the right, as the gradient of a dense layer's weights."""
     images, gradients = left[:, None, None], right[:, None, None]
     return weight_gradient(images, gradients, (1, 1), Window((1, 1), (1, 1)))[0, 0]

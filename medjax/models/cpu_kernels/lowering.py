@@ -17,6 +17,7 @@ from jax._src.lax.windowed_reductions import (
     reduce_window_sum_p,
     select_and_scatter_add_p,
 )
+from jax.core import ShapedArray
 from jax.interpreters import mlir
 
 from medjax.models.cpu_kernels import availability
@@ -58,6 +59,9 @@ def _install() -> None:
     """Put rules before JAX's own; outside `fast_convolutions` they are JAX's own."""
     for primitive, find in _FINDERS.items():
         mlir.register_lowering(primitive, _make_rule(find, _stock_rule(primitive)), platform="cpu")
+    sum_rule = functools.partial(_sum_columns, _stock_rule(lax.reduce_sum_p))
+    # Lowered anew for each sum, as it depends on how the array is computed.
+    mlir.register_lowering(lax.reduce_sum_p, sum_rule, platform="cpu", cacheable=False)
 
 
 def _stock_rule(primitive: Any) -> Function:
@@ -202,13 +206,30 @@ def find_spreading(avals: Sequence[Any], parameters: dict[str, Any]) -> Function
     return spreaded
 
 
-def find_column_sums(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
-    """The function that sums over all axes but the last by a kernel; None for other sums, and for small ones."""
-    from medjax.models.cpu_kernels.convolution import sum_columns
-
-    [array] = avals
+def _sum_columns(
+    stock: Function, context: mlir.LoweringRuleContext, *operands: Any, **parameters: Any
+) -> Sequence[Any]:
+    """The rule of sums: those over all axes but the last, of large arrays, by a kernel that computes the array as well."""
+    array: Any = context.avals_in[0]
     is_over_columns = array.ndim > 1 and tuple(parameters["axes"]) == tuple(range(array.ndim - 1))
-    return sum_columns if is_over_columns and array.size >= _MIN_SUMMED else None
+    is_large = is_over_columns and array.size >= _MIN_SUMMED and _are_floats([array])
+    if _left.get() is None or not is_large or not is_native(context):
+        return stock(context, *operands, **parameters)
+    from medjax.models.cpu_kernels.convolution import sum_columns
+    from medjax.models.cpu_kernels.expressions import read_expression
+
+    term, arrays, rows = read_expression(operands[0])
+    values = [*arrays, *rows]
+    avals = [ShapedArray(tuple(value.type.shape), array.dtype) for value in values]
+
+    def summed(*values: jax.Array) -> jax.Array:
+        return sum_columns(term, values[: len(arrays)], values[len(arrays) :])
+
+    try:
+        return lower(summed, context.replace(avals_in=avals), values)
+    except KernelError as error:
+        availability.give_up(str(error))
+    return stock(context, *operands, **parameters)
 
 
 def find_matrix_product(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
@@ -266,7 +287,6 @@ _FINDERS: dict[Any, Function] = {
     reduce_window_max_p: functools.partial(find_pooling, "max"),
     reduce_window_sum_p: functools.partial(find_pooling, "sum"),
     select_and_scatter_add_p: find_max_pool_gradient,
-    lax.reduce_sum_p: find_column_sums,
     lax.pad_p: find_spreading,
     lax.slice_p: find_slice,
     lax.split_p: find_split,

@@ -11,4 +11,6 @@ from medjax.models.cpu_kernels.convolution import sum_columns
 def test_all_axes_but_the_last_are_summed(shape):
     array = np.random.default_rng(3).normal(size=shape).astype(np.float32)
     expected = array.astype(np.float64).reshape(-1, shape[-1]).sum(0)
-    np.testing.assert_allclose(jax.jit(sum_columns)(array), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.jit(lambda array: sum_columns(("array", 0), [array], []))(array), expected, rtol=1e-4, atol=1e-4
+    )

@@ -143,3 +143,28 @@ def test_gradients_of_concatenations_are_taken_apart_by_a_kernel():
     assert any("slice" in name for name in names)
     for mine, expected in zip(found, gradient(*parts), strict=True):
         np.testing.assert_array_equal(mine, expected)
+
+
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(32, 40, 6), (7, 130, 33), (300, 24, 48), (1, 1, 1)])
+def test_gradients_of_dense_layers_are_those_of_the_library(rows, inputs, outputs):
+    random = np.random.default_rng(7)
+    images = random.normal(size=(rows, inputs)).astype(np.float32)
+    weights = random.normal(size=(inputs, outputs)).astype(np.float32)
+
+    def gradients(images, weights):
+        return jax.grad(lambda pair: (jnp.tanh(pair[0] @ pair[1]) ** 2).sum())((images, weights))
+
+    with fast_convolutions():
+        names = targets_of(lambda *arrays: gradients(*arrays), images, weights)
+        found = jax.jit(lambda *arrays: gradients(*arrays))(images, weights)
+    assert any("weight_gradient" in name for name in names)
+    assert rows > 256 or any("row_products" in name for name in names)
+    for mine, expected in zip(found, gradients(images, weights), strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_batched_and_other_products_are_left_to_the_library():
+    left, right = jnp.ones((3, 4, 5)), jnp.ones((3, 5, 6))
+    with fast_convolutions():
+        assert targets_of(lambda *arrays: jnp.einsum("bij,bjk->bik", *arrays), left, right) == set()
+        assert targets_of(lambda left, right: left @ right, left[0], right[0]) == set()
