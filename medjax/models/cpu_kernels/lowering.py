@@ -8,26 +8,18 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 from jax import lax
-from jax._src.lax.windowed_reductions import (
-    reduce_window_max_p,
-    reduce_window_sum_p,
-    select_and_scatter_add_p,
-)
+from jax._src.interpreters.mlir import _uncacheable_primitives
 from jax.core import ShapedArray
 from jax.interpreters import mlir
 
 from medjax.models.cpu_kernels import availability
 from medjax.models.cpu_kernels.availability import KernelError
+from medjax.models.cpu_kernels.finders import FINDERS, MIN_SIZE
 from medjax.models.cpu_kernels.primitives import Function, is_native, lower
-
-# Smaller sums are not worth a call.
-_MIN_SUMMED = 2**15
-
-Pair = tuple[int, int]
 
 # The operations, lowered within the context, that no kernel computes; None outside of it.
 _left: contextvars.ContextVar[set[Any] | None] = contextvars.ContextVar("fast_convolutions", default=None)
@@ -42,26 +34,31 @@ def fast_convolutions() -> Iterator[set[Any]]:
     _install()
     left: set[Any] = set()
     token = _left.set(left)
+    # A sum is lowered anew each time, as that depends on how the array is computed. Only here: JAX exports no program for
+    # several platforms that has an operation of this kind.
+    is_first = lax.reduce_sum_p not in _uncacheable_primitives
+    _uncacheable_primitives.add(lax.reduce_sum_p)
     try:
         yield left
     finally:
         _left.reset(token)
+        if is_first:
+            _uncacheable_primitives.discard(lax.reduce_sum_p)
 
 
 def is_fast(equation: Any) -> bool:
     """Whether a kernel computes an operation of a traced program."""
     avals = [variable.aval for variable in equation.invars]
-    return _are_floats(avals) and _FINDERS[equation.primitive](avals, equation.params) is not None
+    return _are_floats(avals) and FINDERS[equation.primitive](avals, equation.params) is not None
 
 
 @functools.cache
 def _install() -> None:
     """Put rules before JAX's own; outside `fast_convolutions` they are JAX's own."""
-    for primitive, find in _FINDERS.items():
+    for primitive, find in FINDERS.items():
         mlir.register_lowering(primitive, _make_rule(find, _stock_rule(primitive)), platform="cpu")
     sum_rule = functools.partial(_sum_columns, _stock_rule(lax.reduce_sum_p))
-    # Lowered anew for each sum, as it depends on how the array is computed.
-    mlir.register_lowering(lax.reduce_sum_p, sum_rule, platform="cpu", cacheable=False)
+    mlir.register_lowering(lax.reduce_sum_p, sum_rule, platform="cpu")
 
 
 def _stock_rule(primitive: Any) -> Function:
@@ -89,133 +86,16 @@ def _make_rule(find: Function, stock: Function) -> Function:
     return rule
 
 
-def _are_floats(avals: Sequence[Any]) -> bool:
-    return all(getattr(aval, "dtype", None) == "float32" for aval in avals)
-
-
-def find_convolution(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
-    """The function that computes a convolution by kernels; None where there is none."""
-    from medjax.models.cpu_kernels import convolution as kernels
-
-    left, right = avals
-    if left.ndim != 4:
-        return None
-    numbers = parameters["dimension_numbers"]
-    batch, feature, *left_sides = numbers.lhs_spec
-    out_feature, in_feature, *right_sides = numbers.rhs_spec
-    strides, left_dilation, right_dilation = (
-        _pair(parameters[name]) for name in ("window_strides", "lhs_dilation", "rhs_dilation")
-    )
-    padding = _pair([_pair(each) for each in parameters["padding"]])
-    is_dilated = left_dilation != (1, 1)
-    groups, batch_groups = parameters["feature_group_count"], parameters["batch_group_count"]
-    num_outputs = right.shape[out_feature]
-    is_depthwise = 1 < groups == left.shape[feature] == num_outputs
-    is_depthwise_gradient = 1 < batch_groups == left.shape[batch] == num_outputs
-    if is_dilated and (strides, right_dilation) != ((1, 1), (1, 1)):
-        return None
-    taps = _pair([right.shape[axis] for axis in right_sides])
-    sides = _pair(
-        [
-            ((left.shape[axis] - 1) * dilation + sum(pair) - (tap - 1) * spread) // stride + 1
-            for axis, dilation, pair, tap, spread, stride in zip(
-                left_sides, left_dilation, padding, taps, right_dilation, strides, strict=True
-            )
-        ]
-    )
-
-    def outputs(left: jax.Array, right: jax.Array) -> jax.Array:
-        images = left.transpose(batch, *left_sides, feature)
-        kernel = right.transpose(*right_sides, in_feature, out_feature)
-        convolution = kernels.Convolution(strides, padding, left_dilation, right_dilation, groups)
-        if is_depthwise:
-            found = kernels.convolve_depthwise(images, kernel[:, :, 0], convolution)
-        else:
-            found = kernels.convolve(images, kernel, convolution)
-        return _to_layout(found, numbers.out_spec, (0, 3, 1, 2))
-
-    def gradient(left: jax.Array, right: jax.Array) -> jax.Array:
-        images = left.transpose(feature, *left_sides, batch)
-        gradients = right.transpose(in_feature, *right_sides, out_feature)
-        window = kernels.Window(right_dilation, strides, padding, batch_groups)
-        if is_depthwise_gradient:
-            weights = kernels.depthwise_weight_gradient(images, gradients, sides, window)[:, :, None]
-        else:
-            weights = kernels.weight_gradient(images, gradients, sides, window)
-        return _to_layout(weights, numbers.out_spec, (2, 3, 0, 1))
-
-    # Of two ways to compute the same numbers, the one with long loops inside.
-    has_few_outputs = not is_dilated and groups == 1 and taps[0] * taps[1] > sides[0] * sides[1]
-    return gradient if batch_groups > 1 or has_few_outputs else outputs
-
-
-def find_pooling(
-    kind: Literal["max", "sum"], avals: Sequence[Any], parameters: dict[str, Any]
-) -> Function | None:
-    """The function that computes the maxima or sums of windows by a kernel; None where there is none."""
-    from medjax.models.cpu_kernels.convolution import pool
-
-    window = _find_window(parameters)
-    dilations = {*parameters["base_dilation"], *parameters["window_dilation"]}
-    if window is None or dilations != {1}:
-        return None
-    order, sides, strides, padding = window
-
-    def pooled(images: jax.Array) -> jax.Array:
-        found = pool(kind, images.transpose(order), sides, strides, padding)
-        return found.transpose(_inverse(order))
-
-    return pooled
-
-
-def find_max_pool_gradient(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
-    """The function that computes the gradient of max-pooling by a kernel; None where there is none."""
-    from medjax.models.cpu_kernels.convolution import max_pool_gradient
-
-    window = _find_window(parameters)
-    if window is None or parameters["select_prim"] is not lax.ge_p:
-        return None
-    order, sides, strides, padding = window
-
-    def gradient(gradients: jax.Array, images: jax.Array) -> jax.Array:
-        arrays = images.transpose(order), gradients.transpose(order)
-        return max_pool_gradient(*arrays, sides, strides, padding).transpose(_inverse(order))
-
-    return gradient
-
-
-def find_spreading(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
-    """The function that puts zeros between pixels by a kernel, as gradients of pooling do; None for other padding."""
-    from medjax.models.cpu_kernels.convolution import spread
-
-    images = avals[0]
-    config = [tuple(map(int, each)) for each in parameters["padding_config"]]
-    order = _find_order(config, (0, 0, 0))
-    if order is None or all(interior == 0 for *_, interior in config):
-        return None
-    down, right = (config[axis] for axis in order[1:3])
-    sides = _pair(
-        [(images.shape[axis] - 1) * (config[axis][2] + 1) + 1 + sum(config[axis][:2]) for axis in order[1:3]]
-    )
-    spacing, first_pixel = (down[2] + 1, right[2] + 1), (down[0], right[0])
-
-    def spreaded(images: jax.Array, filling: jax.Array) -> jax.Array:
-        found = spread(images.transpose(order), filling, sides, spacing, first_pixel)
-        return found.transpose(_inverse(order))
-
-    return spreaded
-
-
 def _sum_columns(
     stock: Function, context: mlir.LoweringRuleContext, *operands: Any, **parameters: Any
 ) -> Sequence[Any]:
     """The rule of sums: those over all axes but the last, of large arrays, by a kernel that computes the array as well."""
     array: Any = context.avals_in[0]
     is_over_columns = array.ndim > 1 and tuple(parameters["axes"]) == tuple(range(array.ndim - 1))
-    is_large = is_over_columns and array.size >= _MIN_SUMMED and _are_floats([array])
+    is_large = is_over_columns and array.size >= MIN_SIZE and _are_floats([array])
     if _left.get() is None or not is_large or not is_native(context):
         return stock(context, *operands, **parameters)
-    from medjax.models.cpu_kernels.convolution import sum_columns
+    from medjax.models.cpu_kernels.array_operations import sum_columns
     from medjax.models.cpu_kernels.expressions import read_expression
 
     term, arrays, rows = read_expression(operands[0])
@@ -232,100 +112,5 @@ def _sum_columns(
     return stock(context, *operands, **parameters)
 
 
-def find_matrix_product(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
-    """The function that computes a product over rows or columns of both sides by a kernel, as in a dense layer's gradients."""
-    from medjax.models.cpu_kernels import convolution as kernels
-
-    left, right = avals
-    (left_axes, right_axes), batch_axes = parameters["dimension_numbers"]
-    if any(batch_axes) or min(left.ndim, right.ndim) < 2 or 0 in (*left.shape, *right.shape):
-        return None
-    if left_axes == (left.ndim - 1,) and right_axes == (1,) and right.ndim == 2:
-
-        def of_rows(left: jax.Array, right: jax.Array) -> jax.Array:
-            products = kernels.multiply_rows(left.reshape(-1, left.shape[-1]), right)
-            return products.reshape(*left.shape[:-1], len(right))
-
-        return of_rows
-    leading = tuple(range(left.ndim - 1))
-    if left.ndim == right.ndim and left_axes == right_axes == leading:
-
-        def of_columns(left: jax.Array, right: jax.Array) -> jax.Array:
-            flat = (array.reshape(-1, array.shape[-1]) for array in (left, right))
-            return kernels.multiply_columns(*flat)
-
-        return of_columns
-    return None
-
-
-def find_slice(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
-    """The function that takes some features of large arrays by a kernel; None for other slices."""
-    from medjax.models.cpu_kernels.convolution import slice_axis
-
-    [array] = avals
-    limits = list(zip(parameters["start_indices"], parameters["limit_indices"], strict=True))
-    cut = [axis for axis, limit in enumerate(limits) if limit != (0, array.shape[axis])]
-    is_plain = set(parameters["strides"] or [1]) == {1} and len(cut) == 1 and cut[0] > 0
-    if not is_plain or array.ndim != 4 or array.size < _MIN_SUMMED:
-        return None
-    return lambda array: slice_axis(array, cut[0], *limits[cut[0]])
-
-
-def find_split(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
-    """The function that takes a large array apart along an axis by a kernel, as the gradient of a concatenation."""
-    from medjax.models.cpu_kernels.convolution import split_axis
-
-    [array] = avals
-    if parameters["axis"] == 0 or array.ndim != 4 or array.size < _MIN_SUMMED:
-        return None
-    return lambda array: split_axis(array, parameters["axis"], parameters["sizes"])
-
-
-_FINDERS: dict[Any, Function] = {
-    lax.dot_general_p: find_matrix_product,
-    lax.conv_general_dilated_p: find_convolution,
-    reduce_window_max_p: functools.partial(find_pooling, "max"),
-    reduce_window_sum_p: functools.partial(find_pooling, "sum"),
-    select_and_scatter_add_p: find_max_pool_gradient,
-    lax.pad_p: find_spreading,
-    lax.slice_p: find_slice,
-    lax.split_p: find_split,
-}
-
-
-def _find_window(
-    parameters: dict[str, Any],
-) -> tuple[tuple[int, ...], Pair, Pair, tuple[Pair, Pair]] | None:
-    """The order of axes that makes images NHWC, then sides, strides and padding of the windows; None for other windows."""
-    names = ("window_dimensions", "window_strides", "padding")
-    settings = list(zip(*(parameters[name] for name in names), strict=True))
-    order = _find_order(settings, (1, 1, (0, 0)))
-    if order is None:
-        return None
-    sides, strides, padding = zip(settings[order[1]], settings[order[2]], strict=True)
-    return order, sides, strides, padding
-
-
-def _find_order(settings: Sequence[Any], neutral: Any) -> tuple[int, ...] | None:
-    """The order of four axes that makes images NHWC, where two, which have the neutral setting, are batch and channel."""
-    for order in ((0, 1, 2, 3), (0, 2, 3, 1)) if len(settings) == 4 else ():
-        if settings[order[0]] == settings[order[3]] == neutral:
-            return order
-    return None
-
-
-def _pair(values: Sequence[Any]) -> tuple[Any, Any]:
-    first, second = (tuple(value) if isinstance(value, list) else value for value in values)
-    return first, second
-
-
-def _inverse(order: Sequence[int]) -> list[int]:
-    return [order.index(axis) for axis in range(len(order))]
-
-
-def _to_layout(array: jax.Array, spec: Sequence[int], axes: Sequence[int]) -> jax.Array:
-    """Move the axes of batch, feature, height and width (`axes`) to where `spec` wants them."""
-    order = [0] * 4
-    for wanted, axis in zip(spec, axes, strict=True):
-        order[wanted] = axis
-    return array.transpose(order)
+def _are_floats(avals: Sequence[Any]) -> bool:
+    return all(getattr(aval, "dtype", None) == "float32" for aval in avals)

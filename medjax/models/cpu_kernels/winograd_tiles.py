@@ -7,6 +7,7 @@ many that its matrix products use each loaded weight often, so few that they sta
 import contextlib
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -21,6 +22,9 @@ _MIN_TILES, _MAX_TILES = 28, 112
 _MAX_ROWS = 32
 
 Values = Sequence[ir.Value]
+Place = tuple[
+    ir.Value, ir.Value, ir.Value, ir.Value
+]  # image, row and column among its tiles, number in the block
 
 
 class Plan(NamedTuple):
@@ -153,6 +157,34 @@ def for_blocks(emit: Emitter, plan: Plan, num_images: int, job: ir.Value) -> Ite
             (emit.builder.sub(end, first), plan.rows), emit.builder.sub(bottom, top), -plan.rows
         )
         yield Block(plan, (first, end), (top, bottom), emit.sum((num_rows, right)))
+
+
+def scratch_size(plan: Plan, block_size: int) -> int:
+    """Numbers that a job needs for pixels, transformed pixels, and products or transformed gradients."""
+    return sum(map(math.prod, _scratch_shapes(plan, block_size)))
+
+
+def make_scratch(emit: Emitter, scratch: Buffer, job: ir.Value, plan: Plan, block_size: int) -> list[Buffer]:
+    """A job's memory for pixels, transformed pixels, and products or transformed gradients."""
+    shapes = _scratch_shapes(plan, block_size)
+    starts = [0, *itertools.accumulate(map(math.prod, shapes))]
+    return [emit.part(scratch, job, start, shape=shape) for start, shape in zip(starts, shapes, strict=False)]
+
+
+def _scratch_shapes(plan: Plan, block_size: int) -> list[tuple[int, ...]]:
+    return [plan.pixels_shape, plan.shape(plan.row_length), plan.shape(block_size)]
+
+
+def is_inside(
+    emit: Emitter, at: tuple[ir.Value, ir.Value], offsets: tuple[int, int], sides: tuple[int, int]
+) -> ir.Value | None:
+    """Whether a pixel lies inside the outputs; None where that is certain."""
+    found = None
+    for index, offset, side in zip(at, offsets, sides, strict=True):
+        if offset and side % 2:
+            within = emit.builder.icmp_signed("<", index, INT(side))
+            found = within if found is None else emit.builder.and_(found, within)
+    return found
 
 
 def transform(

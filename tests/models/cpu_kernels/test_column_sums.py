@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.models.cpu_kernels.convolution import sum_columns
+from medjax.models.cpu_kernels.array_operations import sum_columns
 
 
 @pytest.mark.parametrize("shape", [(5, 13, 7, 24), (64, 4, 4, 128), (3, 1000, 7), (40, 17)])

@@ -1,12 +1,11 @@
 """Convolutions as the kernels take them."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from medjax.models.cpu_kernels.convolution import Convolution, convolve, pad
+from medjax.models.cpu_kernels.convolution import Convolution, convolve
 
 RANDOM = np.random.default_rng(1)
 
@@ -23,10 +22,3 @@ def test_zeros_between_pixels_are_never_multiplied(dilation, padding, taps):
         images, kernel, (1, 1), padding, lhs_dilation=dilation, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_padding_below_zero_cuts_off():
-    images = jnp.arange(12.0, dtype=jnp.float32).reshape(1, 3, 4, 1)
-    padded = pad(images, ((1, -1), (0, -2)), -1.0)
-    assert padded[0, :, :, 0].tolist() == [[-1, -1], [0, 1], [4, 5]]
-    assert pad(images, ((0, 0), (0, 0))) is images

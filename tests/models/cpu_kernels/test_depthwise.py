@@ -5,12 +5,9 @@ import numpy as np
 import pytest
 
 from medjax.models.cpu_kernels import depthwise
-from medjax.models.cpu_kernels.convolution import (
-    Convolution,
-    Window,
-    convolve_depthwise,
-    depthwise_weight_gradient,
-)
+from medjax.models.cpu_kernels.convolution import Convolution, convolve_depthwise
+from medjax.models.cpu_kernels.register_tiles import Window
+from medjax.models.cpu_kernels.weight_gradient import depthwise_weight_gradient
 
 RANDOM = np.random.default_rng(2)
 

@@ -4,8 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.models.cpu_kernels import direct_convolution
-from medjax.models.cpu_kernels.convolution import Convolution, Window, convolve, weight_gradient
+from medjax.models.cpu_kernels import direct_convolution, direct_weight_gradient, register_tiles
+from medjax.models.cpu_kernels.convolution import Convolution, convolve
+from medjax.models.cpu_kernels.register_tiles import Window
+from medjax.models.cpu_kernels.weight_gradient import weight_gradient
 
 RANDOM = np.random.default_rng(0)
 
@@ -25,21 +27,6 @@ def test_tiles_waste_little():
     assert direct_convolution._choose_tile(4, 4, 14) == (2, 4)
 
 
-@pytest.mark.parametrize("number", [1, 13, 14, 15, 64, 192])
-def test_parts_are_even_and_hold_all(number):
-    taps = [direct_convolution.Tap(index, index) for index in range(number)]
-    parts = direct_convolution.even_parts(taps, 14)
-    assert [tap for part in parts for tap in part] == taps
-    assert len({len(part) for part in parts[:-1]}) <= 1
-    assert 0 < len(parts[-1]) <= len(parts[0]) <= 14
-
-
-@pytest.mark.parametrize(("features", "block"), [(1, 16), (16, 16), (32, 32), (48, 48), (64, 32), (80, 16)])
-def test_blocks_of_features_are_whole_vectors(features, block, monkeypatch):
-    monkeypatch.setattr(direct_convolution, "register_lanes", lambda: 16)
-    assert direct_convolution.block_features(features) == block
-
-
 # A kernel is compiled once for its shapes, so each width has shapes of its own.
 @pytest.mark.parametrize(("lanes", "channels"), [(8, 5), (16, 6)])
 def test_any_width_of_vectors_gives_the_same_numbers(lanes, channels, monkeypatch):
@@ -47,7 +34,8 @@ def test_any_width_of_vectors_gives_the_same_numbers(lanes, channels, monkeypatc
     kernel = RANDOM.normal(size=(3, 2, channels, 40)).astype(np.float32)
     strides, padding, dilation = (1, 2), ((1, 0), (0, 1)), (2, 1)
     convolution = Convolution(strides, padding, (1, 1), dilation)
-    monkeypatch.setattr(direct_convolution, "register_lanes", lambda: lanes)
+    for module in (direct_convolution, direct_weight_gradient, register_tiles):
+        monkeypatch.setattr(module, "register_lanes", lambda: lanes)
 
     def program(images, kernel):
         outputs = convolve(images, kernel, convolution)

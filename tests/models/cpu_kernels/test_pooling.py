@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from medjax.models.cpu_kernels.convolution import max_pool_gradient, pool
+from medjax.models.cpu_kernels.array_operations import max_pool_gradient, pool
 
 
 def test_the_gradient_goes_to_the_first_of_equal_maxima():

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.models.cpu_kernels import direct_convolution, row_products
-from medjax.models.cpu_kernels.convolution import multiply_rows
+from medjax.models.cpu_kernels import register_tiles, row_products
+from medjax.models.cpu_kernels.array_operations import multiply_rows
 
 RANDOM = np.random.default_rng(8)
 
@@ -15,7 +15,7 @@ RANDOM = np.random.default_rng(8)
     ("lanes", "left", "right", "length"), [(8, 5, 21, 19), (16, 6, 22, 35), (16, 1, 2, 3), (8, 3, 1, 16)]
 )
 def test_any_width_of_vectors_gives_the_same_numbers(lanes, left, right, length, monkeypatch):
-    for module in (direct_convolution, row_products):
+    for module in (register_tiles, row_products):
         monkeypatch.setattr(module, "register_lanes", lambda: lanes)
     one = RANDOM.normal(size=(left, length)).astype(np.float32)
     other = RANDOM.normal(size=(right, length)).astype(np.float32)

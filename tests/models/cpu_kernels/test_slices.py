@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.models.cpu_kernels.convolution import slice_axis, split_axis
+from medjax.models.cpu_kernels.array_operations import slice_axis, split_axis
 
 ARRAY = np.arange(3 * 5 * 7 * 20, dtype=np.float32).reshape(3, 5, 7, 20)
 

@@ -5,9 +5,17 @@ import numpy as np
 import pytest
 
 from medjax.models.cpu_kernels import convolution as convolutions
-from medjax.models.cpu_kernels import direct_convolution, winograd, winograd_tiles
-from medjax.models.cpu_kernels.convolution import Convolution, Window, convolve, weight_gradient
+from medjax.models.cpu_kernels import (
+    register_tiles,
+    winograd,
+    winograd_gradient,
+    winograd_tiles,
+)
+from medjax.models.cpu_kernels import weight_gradient as weight_gradients
+from medjax.models.cpu_kernels.convolution import Convolution, convolve
 from medjax.models.cpu_kernels.ffi_call import _loaded
+from medjax.models.cpu_kernels.register_tiles import Window
+from medjax.models.cpu_kernels.weight_gradient import weight_gradient
 
 RANDOM = np.random.default_rng(4)
 
@@ -16,9 +24,9 @@ RANDOM = np.random.default_rng(4)
 @pytest.mark.parametrize(("lanes", "features"), [(8, 56), (16, 72)])
 @pytest.mark.parametrize("height", [5, 6])
 def test_any_width_of_vectors_gives_the_same_numbers(lanes, features, height, monkeypatch):
-    for module in (direct_convolution, winograd, winograd_tiles):
+    for module in (register_tiles, winograd, winograd_gradient, winograd_tiles):
         monkeypatch.setattr(module, "register_lanes", lambda: lanes)
-    monkeypatch.setattr(convolutions, "_MIN_SUMMED_TILES", 8)
+    monkeypatch.setattr(weight_gradients, "_MIN_SUMMED_TILES", 8)
     images = RANDOM.normal(size=(5, height, 9, 24)).astype(np.float32)
     kernel = RANDOM.normal(size=(3, 3, 24, features)).astype(np.float32)
     padding = ((1, 0), (0, 1))
@@ -45,8 +53,8 @@ def test_any_width_of_vectors_gives_the_same_numbers(lanes, features, height, mo
 
 def test_jobs_share_features_and_images(monkeypatch):
     monkeypatch.setattr(convolutions, "_CACHED_WEIGHTS_BYTES", 1)
-    monkeypatch.setattr(convolutions, "_CACHED_SUMS_BYTES", 1)
-    monkeypatch.setattr(convolutions, "_MIN_SUMMED_TILES", 8)
+    monkeypatch.setattr(weight_gradients, "_CACHED_SUMS_BYTES", 1)
+    monkeypatch.setattr(weight_gradients, "_MIN_SUMMED_TILES", 8)
     images = RANDOM.normal(size=(7, 6, 6, 16)).astype(np.float32)
     kernel = RANDOM.normal(size=(3, 3, 16, 96)).astype(np.float32)
     convolution = Convolution((1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1))
