@@ -7,6 +7,7 @@ XLA:CPU runs convolutions 8 to 13 times slower inside a loop than outside it
 import contextlib
 import contextvars
 import functools
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,10 @@ from medjax.models.cpu_kernels.availability import KernelError
 from medjax.models.cpu_kernels.finders import FINDERS, MIN_SIZE
 from medjax.models.cpu_kernels.primitives import Function, is_native, lower
 
+_cpu_rules = mlir._platform_specific_lowerings["cpu"]
+_lock = threading.Lock()
+_num_users = 0
+_replaced: dict[Any, Any] = {}  # JAX's rules, by primitive; None where it has none for a CPU alone
 # The operations, lowered within the context, that no kernel computes; None outside of it.
 _left: contextvars.ContextVar[set[Any] | None] = contextvars.ContextVar("fast_convolutions", default=None)
 
@@ -31,19 +36,13 @@ def fast_convolutions() -> Iterator[set[Any]]:
 
     Yields a set, to which those primitives are added that had to be left to the library.
     """
-    _install()
     left: set[Any] = set()
     token = _left.set(left)
-    # A sum is lowered anew each time, as that depends on how the array is computed. Only here: JAX exports no program for
-    # several platforms that has an operation of this kind.
-    is_first = lax.reduce_sum_p not in _uncacheable_primitives
-    _uncacheable_primitives.add(lax.reduce_sum_p)
-    try:
-        yield left
-    finally:
-        _left.reset(token)
-        if is_first:
-            _uncacheable_primitives.discard(lax.reduce_sum_p)
+    with _installed_rules():
+        try:
+            yield left
+        finally:
+            _left.reset(token)
 
 
 def is_fast(equation: Any) -> bool:
@@ -52,17 +51,38 @@ def is_fast(equation: Any) -> bool:
     return _are_floats(avals) and FINDERS[equation.primitive](avals, equation.params) is not None
 
 
-@functools.cache
-def _install() -> None:
-    """Put rules before JAX's own; outside `fast_convolutions` they are JAX's own."""
-    for primitive, find in FINDERS.items():
-        mlir.register_lowering(primitive, _make_rule(find, _stock_rule(primitive)), platform="cpu")
-    sum_rule = functools.partial(_sum_columns, _stock_rule(lax.reduce_sum_p))
-    mlir.register_lowering(lax.reduce_sum_p, sum_rule, platform="cpu")
+@contextlib.contextmanager
+def _installed_rules() -> Iterator[None]:
+    """Put rules before JAX's own while any thread is within; those leave to JAX what is lowered by other threads."""
+    global _num_users
+    with _lock:
+        _num_users += 1
+        if _num_users == 1:
+            _replaced.update(
+                {primitive: _cpu_rules.get(primitive) for primitive in (*FINDERS, lax.reduce_sum_p)}
+            )
+            for primitive, find in FINDERS.items():
+                mlir.register_lowering(primitive, _make_rule(find, _stock_rule(primitive)), platform="cpu")
+            sum_rule = functools.partial(_sum_columns, _stock_rule(lax.reduce_sum_p))
+            # A sum is lowered anew each time, as that depends on how the array is computed.
+            mlir.register_lowering(lax.reduce_sum_p, sum_rule, platform="cpu", cacheable=False)
+    try:
+        yield
+    finally:
+        with _lock:
+            _num_users -= 1
+            if _num_users == 0:
+                # Programs for several platforms are lowered better, or at all, without rules for one of them.
+                _uncacheable_primitives.discard(lax.reduce_sum_p)
+                for primitive, rule in _replaced.items():
+                    if rule is None:
+                        del _cpu_rules[primitive]
+                    else:
+                        _cpu_rules[primitive] = rule
 
 
 def _stock_rule(primitive: Any) -> Function:
-    for rules in (mlir._platform_specific_lowerings["cpu"], mlir._lowerings):
+    for rules in (_cpu_rules, mlir._lowerings):
         if primitive in rules:
             return rules[primitive].rule
     raise KernelError(f"JAX has no rule for {primitive}")
@@ -75,7 +95,8 @@ def _make_rule(find: Function, stock: Function) -> Function:
             return stock(context, *operands, **parameters)
         function = find(context.avals_in, parameters) if _are_floats(context.avals_in) else None
         if function is None:
-            left.add(context.primitive)
+            if availability.is_wanted() and availability.missing() is None:
+                left.add(context.primitive)
         elif is_native(context):
             try:
                 return lower(function, context, operands)

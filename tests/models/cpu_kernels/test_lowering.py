@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from medjax.models.cpu_kernels import ffi_call
+from medjax.models.cpu_kernels import ffi_call, lowering
 from medjax.models.cpu_kernels.lowering import fast_convolutions
 from tests.models.cpu_kernels.operations import draw, largest_difference
 
@@ -168,3 +168,17 @@ def test_batched_and_other_products_are_left_to_the_library():
     with fast_convolutions():
         assert targets_of(lambda *arrays: jnp.einsum("bij,bjk->bik", *arrays), left, right) == set()
         assert targets_of(lambda left, right: left @ right, left[0], right[0]) == set()
+
+
+def test_rules_are_there_only_while_they_are_needed():
+    rules = lowering._cpu_rules
+    before = {primitive: rules.get(primitive) for primitive in lowering.FINDERS}
+    with fast_convolutions():
+        with fast_convolutions():
+            pass
+        assert all(rules[primitive] is not before[primitive] for primitive in lowering.FINDERS)
+    assert {primitive: rules.get(primitive) for primitive in lowering.FINDERS} == before
+    exported = jax.export.export(jax.jit(lambda array: array.sum((0, 1))), platforms=("cpu", "cuda"))(
+        jnp.ones((64, 64, 16))
+    )
+    assert "case" not in exported.mlir_module()

@@ -50,3 +50,12 @@ def test_another_dtype_is_named():
 
     with pytest.warns(RuntimeWarning, match="bfloat16"):
         warn_of_slow_layers(jax.make_jaxpr(program)(IMAGES).jaxpr, is_fast)
+
+
+def test_without_kernels_nothing_is_said(monkeypatch):
+    monkeypatch.setenv("MEDJAX_CPU_KERNELS", "0")
+    network = Volumes()
+    variables = network.init(jax.random.key(0), IMAGES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compile_program(network.apply)(variables, IMAGES)
