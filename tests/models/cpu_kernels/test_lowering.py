@@ -1,5 +1,7 @@
 """Operations of any shape give the same numbers, whoever lowers them."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -182,3 +184,21 @@ def test_rules_are_there_only_while_they_are_needed():
         jnp.ones((64, 64, 16))
     )
     assert "case" not in exported.mlir_module()
+
+
+def test_another_thread_that_ends_first_changes_nothing():
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def use():
+        with fast_convolutions():
+            has_begun.set()
+            may_end.wait(60)
+
+    other = threading.Thread(target=use)
+    other.start()
+    has_begun.wait(60)
+    with fast_convolutions():
+        may_end.set()
+        other.join()
+        names = targets_of(lambda array: (array * array).sum((0, 1)), jnp.ones((64, 64, 16)))
+    assert any("multiply" in name for name in names)
