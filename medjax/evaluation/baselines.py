@@ -16,6 +16,7 @@ from medjax.evaluation.components import Components, fit_components
 from medjax.evaluation.intervals import grouped_wilson_interval, wilson_interval
 from medjax.evaluation.logistic import Features, fit_best_regression
 from medjax.evaluation.nearest import half_square_distances, make_index, nearest, pays_to_index
+from medjax.evaluation.roc import area_under_roc
 from medjax.evaluation.worker_threads import blocks, worker_threads
 from medjax.records import Images, Labels, Predictions
 
@@ -129,12 +130,9 @@ def _score_baseline(
 
 
 def _macro_auc(probabilities: Probabilities, labels: Labels) -> float | None:
-    from sklearn.metrics import roc_auc_score  # imported here: it takes over a second
-
-    is_class = labels[:, None] == np.arange(probabilities.shape[1])
-    if is_class.all(axis=0).any() or not is_class.any(axis=0).all():
-        return None
-    return float(roc_auc_score(is_class, probabilities, average="macro"))
+    areas = [area_under_roc(labels == label, column) for label, column in enumerate(probabilities.T)]
+    known = [area for area in areas if area is not None]
+    return float(np.mean(known)) if len(known) == len(areas) else None
 
 
 class _Data(NamedTuple):

@@ -24,7 +24,8 @@ def copy_rows(
 ) -> None:
     """Fill `rows` (row, column, channel) with rows of an image that is padded with `border`, from its row `top` on.
 
-    `rows` may have more channels than the image; those keep what they were. Negative padding cuts off; what lies behind the right and lower edge is `border`.
+    `rows` may have more channels than the image; those keep what they were. Negative padding cuts off; what lies
+    behind the right and lower edge is `border`.
     """
     _, height, width, channels = images.shape
     num_rows, num_columns, pitch = rows.shape

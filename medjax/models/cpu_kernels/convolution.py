@@ -36,7 +36,7 @@ def convolve(images: Images, kernel: Kernel, convolution: Convolution) -> Array:
     """The outputs of a convolution; image_dilation above 1 needs strides and kernel_dilation of 1."""
     if convolution.image_dilation != (1, 1):
         return _convolve_dilated(convolve, images, kernel, convolution)
-    if is_for_winograd(images.shape, kernel.shape, convolution):
+    if is_for_winograd(kernel.shape, convolution):
         return _convolve_by_winograd(images, kernel, convolution.padding)
     if kernel.shape[:2] == (1, 1) and convolution.groups == 1:
         return _multiply(pad(images, convolution.padding), kernel, convolution.strides)
@@ -57,8 +57,8 @@ def convolve_depthwise(images: Images, kernel: ChannelKernels, convolution: Conv
     return call_kernel(depthwise.make_forward(window), [outputs, scratch], [images], [kernel])[0]
 
 
-def is_for_winograd(shape: tuple[int, ...], kernel_shape: tuple[int, ...], convolution: Convolution) -> bool:
-    """Whether Winograd's kernels compute a convolution, of images and a kernel of these shapes."""
+def is_for_winograd(kernel_shape: tuple[int, ...], convolution: Convolution) -> bool:
+    """Whether Winograd's kernels compute a convolution by a kernel of this shape."""
     strides, _, *dilations, groups = convolution
     *sides, channels, features = kernel_shape
     return (
@@ -67,7 +67,6 @@ def is_for_winograd(shape: tuple[int, ...], kernel_shape: tuple[int, ...], convo
         and groups == 1
         and min(channels, features) >= _MIN_WINOGRAD_CHANNELS
         and channels % 8 == 0
-        and shape[0] > 0
     )
 
 

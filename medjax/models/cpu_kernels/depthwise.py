@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from llvmlite import ir
 
 from medjax.models.cpu_kernels.borders import copy_rows
-from medjax.models.cpu_kernels.direct_convolution import Bands, Window
+from medjax.models.cpu_kernels.direct_convolution import Bands
 from medjax.models.cpu_kernels.emitter import (
     FLOAT,
     Buffer,
@@ -21,6 +21,7 @@ from medjax.models.cpu_kernels.emitter import (
     vector_lanes,
 )
 from medjax.models.cpu_kernels.ffi_call import Kernel
+from medjax.models.cpu_kernels.register_tiles import Window
 
 # Sums and weights that fit the 32 vector registers of AVX-512 and the 16 of AVX2.
 _MAX_REGISTERS = {16: 26, 8: 14}

@@ -6,12 +6,13 @@ feature. There is no padding; an odd last row or column of outputs is left out. 
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from llvmlite import ir
 
 from medjax.models.cpu_kernels.emitter import BYTE, FLOAT, Buffer, Emitter, constant, vector_lanes
 from medjax.models.cpu_kernels.twins import NOWHERE, WINDOW
+from medjax.models.cpu_kernels.winograd_tiles import output_transform, pixel_transform, transform
 
 # A fused multiply-add takes as long as 8 can be started: 8 independent sums, 4 outputs of 2 vectors, keep a core busy.
 _NUM_VECTORS = 2
@@ -113,7 +114,7 @@ def _transform_tiles(
             ]
             for y in range(4)
         ]
-        for (y, x), value in _transform(pixels, functools.partial(_input_transform, emit.builder)).items():
+        for (y, x), value in transform(pixels, functools.partial(pixel_transform, emit.builder)):
             emit.store(value, tiles, y, x, tile, channel)
 
 
@@ -146,34 +147,7 @@ def _transform_products(
 ) -> list[ir.Value]:
     """The four outputs of a window."""
     values = [[emit.load(products, y, x, tile, feature, lanes=lanes) for x in range(4)] for y in range(4)]
-    return list(_transform(values, functools.partial(_output_transform, emit.builder)).values())
-
-
-def _transform(
-    rows: Sequence[Sequence[ir.Value]], along: Callable[[Sequence[ir.Value]], list[ir.Value]]
-) -> dict[tuple[int, int], ir.Value]:
-    """Transform a small matrix along both axes; the elements by row and column, in row-major order."""
-    columns = [along(column) for column in zip(*rows, strict=True)]
-    rows = [along(row) for row in zip(*columns, strict=True)]
-    return {(y, x): value for y, row in enumerate(rows) for x, value in enumerate(row)}
-
-
-def _input_transform(builder: ir.IRBuilder, values: Sequence[ir.Value]) -> list[ir.Value]:
-    first, second, third, fourth = values
-    return [
-        builder.fsub(first, third),
-        builder.fadd(second, third),
-        builder.fsub(third, second),
-        builder.fsub(second, fourth),
-    ]
-
-
-def _output_transform(builder: ir.IRBuilder, values: Sequence[ir.Value]) -> list[ir.Value]:
-    first, second, third, fourth = values
-    return [
-        builder.fadd(builder.fadd(first, second), third),
-        builder.fsub(builder.fsub(second, third), fourth),
-    ]
+    return [value for _, value in transform(values, functools.partial(output_transform, emit.builder))]
 
 
 def _pool(emit: Emitter, outputs: Sequence[ir.Value], bias: ir.Value) -> tuple[ir.Value, ir.Value]:

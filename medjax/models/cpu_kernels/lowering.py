@@ -1,4 +1,4 @@
-"""Replaces convolutions, gradients of max-pooling and large sums of a program by kernels where it is lowered for this machine's CPU.
+"""Replaces convolutions, pooling and other operations of a program by kernels where it is lowered for this machine's CPU.
 
 XLA:CPU runs convolutions 8 to 13 times slower inside a loop than outside it
 (https://github.com/jax-ml/jax/issues/12868). Outside `fast_convolutions` the rules that lower these operations are JAX's own.

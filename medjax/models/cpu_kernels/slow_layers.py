@@ -20,7 +20,7 @@ def warn_of_slow_layers(jaxpr: Any, is_fast: Any) -> None:
         more = f" and {len(slow) - 3} more" if len(slow) > 3 else ""
         warnings.warn(
             f"{layers}{more}: on a CPU these convolutions train about ten times slower than they could; "
-            "those of 2-dimensional images in float32 are fast",
+            "those of 2-dimensional images in float32, strided or dilated, are fast",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -48,4 +48,6 @@ def _name(equation: Any) -> str:
 def _describe(equation: Any) -> str:
     left = equation.invars[0].aval
     dimensions = left.ndim - 2
-    return f"{dimensions}-dimensional" if dimensions != 2 else str(left.dtype)
+    if dimensions != 2:
+        return f"{dimensions}-dimensional"
+    return "strided and dilated" if str(left.dtype) == "float32" else str(left.dtype)

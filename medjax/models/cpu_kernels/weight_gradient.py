@@ -33,7 +33,7 @@ def weight_gradient(images: Images, gradients: Gradients, sides: Pair, window: W
     """Gradient of a kernel of so many rows and columns, given images and the gradients of the outputs."""
     groups, features, channels = window.groups, gradients.shape[-1], images.shape[-1] // window.groups
     convolution = Convolution(window.strides, window.padding, (1, 1), window.dilation, groups)
-    if is_for_winograd(images.shape, (*sides, channels, features), convolution):
+    if is_for_winograd((*sides, channels, features), convolution):
         return _winograd_weight_gradient(images, gradients, window.padding)
     block = block_features(features // groups)
     num_blocks = groups * -(-features // groups // block)

@@ -20,6 +20,7 @@ from medjax.models.cpu_kernels.winograd_tiles import (
     for_blocks,
     is_inside,
     make_scratch,
+    output_transform,
     transform,
 )
 
@@ -111,7 +112,7 @@ def _store_outputs(
             [emit.load(products, y, x, tile, vector, lanes=register_lanes()) for x in range(4)]
             for y in range(4)
         ]
-        for (y, x), value in transform(values, functools.partial(_output_transform, emit.builder)):
+        for (y, x), value in transform(values, functools.partial(output_transform, emit.builder)):
             at = emit.sum((row, 2), y), emit.sum((column, 2), x)
             inside = is_inside(emit, at, (y, x), (height, width))
             feature = emit.sum(first_feature, vector)
@@ -128,11 +129,3 @@ def _weight_transform(builder: ir.IRBuilder, values: Values) -> list[ir.Value]:
     outer = builder.fmul(builder.fadd(first, third), half)
     middle = builder.fmul(second, half)
     return [first, builder.fadd(outer, middle), builder.fsub(outer, middle), third]
-
-
-def _output_transform(builder: ir.IRBuilder, values: Values) -> list[ir.Value]:
-    first, second, third, fourth = values
-    return [
-        builder.fadd(builder.fadd(first, second), third),
-        builder.fsub(builder.fsub(second, third), fourth),
-    ]

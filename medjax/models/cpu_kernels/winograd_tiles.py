@@ -206,3 +206,12 @@ def pixel_transform(builder: ir.IRBuilder, values: Values) -> list[ir.Value]:
         builder.fsub(third, second),
         builder.fsub(second, fourth),
     ]
+
+
+def output_transform(builder: ir.IRBuilder, values: Values) -> list[ir.Value]:
+    """Two outputs, from four products in a line."""
+    first, second, third, fourth = values
+    return [
+        builder.fadd(builder.fadd(first, second), third),
+        builder.fsub(builder.fsub(second, third), fourth),
+    ]

@@ -59,3 +59,15 @@ def test_without_kernels_nothing_is_said(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         compile_program(network.apply)(variables, IMAGES)
+
+
+def test_strides_and_dilation_together_are_named():
+    def program(images, weights):
+        outputs = jax.lax.conv_general_dilated(
+            images, weights, (2, 2), "SAME", rhs_dilation=(2, 2), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return outputs.sum()
+
+    gradient = jax.make_jaxpr(jax.grad(program))(IMAGES, jnp.ones((3, 3, 3, 4)))
+    with pytest.warns(RuntimeWarning, match="strided and dilated"):
+        warn_of_slow_layers(gradient.jaxpr, is_fast)
