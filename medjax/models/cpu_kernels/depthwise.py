@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from llvmlite import ir
 
 from medjax.models.cpu_kernels.borders import copy_rows
-from medjax.models.cpu_kernels.direct_convolution import Bands
+from medjax.models.cpu_kernels.direct_convolution import Bands, for_bands
 from medjax.models.cpu_kernels.emitter import (
     FLOAT,
     Buffer,
@@ -42,18 +42,13 @@ def make_forward(window: Window) -> Kernel:
         emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
     ) -> None:
         images, weights, outputs, scratch = buffers
-        height = outputs.shape[1]
         bands = make_bands(window, weights.shape[:2], images.shape, outputs.shape)
-        with emit.for_range(first, stop) as image, emit.for_range(0, -(-height // bands.rows)) as band:
-            # The last band starts where it still fits, and computes some outputs a second time.
-            band_top = emit.minimum(emit.sum((band, bands.rows)), height - bands.rows)
-            pixel_row = emit.sum((band_top, window.strides[0]))
-            pixels = emit.part(images, image, pixel_row)
-            if window.is_padded:
-                pixels = emit.part(scratch, task, shape=bands.pixels_shape)
-                copy_rows(emit, images, image, pixel_row, window.padding, pixels)
-            with emit.for_range(0, bands.rows) as row:
-                _compute_row(emit, (pixels, weights, emit.part(outputs, image, band_top)), window, row)
+        with (
+            emit.for_range(first, stop) as image,
+            for_bands(emit, window, bands, (images, outputs, scratch), (image, task)) as (pixels, band),
+            emit.for_range(0, bands.rows) as row,
+        ):
+            _compute_row(emit, (pixels, weights, band), window, row)
 
     forward.__name__ = f"depthwise_{window}"
     return forward

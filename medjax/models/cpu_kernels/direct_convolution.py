@@ -3,9 +3,10 @@
 Images are float32 as batch, height, width, channel.
 """
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -55,6 +56,29 @@ def make_bands(
     return Bands(rows, tile, (window.num_rows(rows, kernel_sides[0]), columns, channels))
 
 
+@contextlib.contextmanager
+def for_bands(
+    emit: Emitter,
+    window: Window,
+    bands: Bands,
+    buffers: tuple[Buffer, Buffer, Buffer],
+    place: tuple[ir.Value, ir.Value],
+) -> Iterator[tuple[Buffer, Buffer]]:
+    """Emit a loop over the bands of an image, given images, outputs and scratch: the rows of pixels, and those of outputs."""
+    images, outputs, scratch = buffers
+    image, task = place
+    height = outputs.shape[1]
+    with emit.for_range(0, -(-height // bands.rows)) as band:
+        # The last band starts where it still fits, and computes some outputs a second time.
+        top = emit.minimum(emit.sum((band, bands.rows)), height - bands.rows)
+        pixel_row = emit.sum((top, window.strides[0]))
+        pixels = emit.part(images, image, pixel_row)
+        if window.is_padded:
+            pixels = emit.part(scratch, task, shape=bands.pixels_shape)
+            copy_rows(emit, images, image, pixel_row, window.padding, pixels)
+        yield pixels, emit.part(outputs, image, top)
+
+
 @functools.cache
 def make_forward(window: Window) -> Kernel:
     """The kernel `images, weights -> outputs, scratch`.
@@ -68,25 +92,19 @@ def make_forward(window: Window) -> Kernel:
     ) -> None:
         images, weights, outputs, scratch = buffers
         bands = make_bands(window, weights.shape[1:3], images.shape, outputs.shape, weights.shape[-1])
-        height, width = outputs.shape[1:3]
+        width = outputs.shape[2]
         rows, columns = bands.tile
-        with emit.for_range(first, stop) as image, emit.for_range(0, -(-height // bands.rows)) as band:
-            # The last band and the last tile start where they still fit, and compute some outputs a second time.
-            band_top = emit.minimum(emit.sum((band, bands.rows)), height - bands.rows)
-            pixel_row = emit.sum((band_top, window.strides[0]))
-            pixels = emit.part(images, image, pixel_row)
-            if window.is_padded:
-                pixels = emit.part(scratch, task, shape=bands.pixels_shape)
-                copy_rows(emit, images, image, pixel_row, window.padding, pixels)
-            with (
-                emit.for_range(0, weights.shape[0]) as block,
-                emit.for_range(0, -(-bands.rows // rows)) as tile_row,
-                emit.for_range(0, -(-width // columns)) as tile_column,
-            ):
-                top = emit.minimum(emit.sum((tile_row, rows)), bands.rows - rows)
-                left = emit.minimum(emit.sum((tile_column, columns)), width - columns)
-                arrays = pixels, weights, emit.part(outputs, image, band_top)
-                _compute_tile(emit, arrays, window, bands.tile, (block, top, left))
+        with (
+            emit.for_range(first, stop) as image,
+            for_bands(emit, window, bands, (images, outputs, scratch), (image, task)) as (pixels, band),
+            emit.for_range(0, weights.shape[0]) as block,
+            emit.for_range(0, -(-bands.rows // rows)) as tile_row,
+            emit.for_range(0, -(-width // columns)) as tile_column,
+        ):
+            # The last tile starts where it still fits, and computes some outputs a second time.
+            top = emit.minimum(emit.sum((tile_row, rows)), bands.rows - rows)
+            left = emit.minimum(emit.sum((tile_column, columns)), width - columns)
+            _compute_tile(emit, (pixels, weights, band), window, bands.tile, (block, top, left))
 
     forward.__name__ = f"convolution_{window}"
     return forward
