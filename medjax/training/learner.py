@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int32, Key, PyTree
 from medjax.errors import counted, refuse
 from medjax.metrics import Sums, sum_batch
 from medjax.models.as_network import as_network
+from medjax.models.fused_layers import Apply, fuse_layers
 from medjax.models.network import Network, Variables
 from medjax.training.batching import Batch
 from medjax.training.losses import Loss, cross_entropy
@@ -96,9 +97,10 @@ def make_learner(
     if test_time_augmentation < 0:
         raise refuse("test_time_augmentation", f"is {test_time_augmentation}", "give 0 for none, or more")
     network = as_network(model)
+    apply = fuse_layers(network.apply)
     init = _make_init(network, optimizer, has_average=ema_decay > 0)
-    train_step = _make_train_step(network, optimizer, augment, loss, ema_decay)
-    eval_step = _make_eval_step(network)
+    train_step = _make_train_step(apply, optimizer, augment, loss, ema_decay)
+    eval_step = _make_eval_step(apply)
     if test_time_augmentation == 0 or augment is None:
         return Learner(init, train_step, eval_step, eval_step, network)
     predict_step = _make_augmented_step(eval_step, augment, test_time_augmentation)
@@ -129,13 +131,13 @@ def _without_weak_type(leaf: Any) -> Any:
 
 
 def _make_train_step(
-    network: Network, optimizer: Any, augment: Augment | None, loss: Loss, ema_decay: float
+    apply: Apply, optimizer: Any, augment: Augment | None, loss: Loss, ema_decay: float
 ) -> Callable[[Key[Array, ""], LearnerState, Batch], tuple[LearnerState, StepInfo]]:
     def mean_loss(
         parameters: PyTree, network_state: PyTree, key: Key[Array, ""], batch: Batch
     ) -> tuple[Array, tuple[Sums, Array, PyTree]]:
         variables = Variables(parameters, network_state)
-        logits, network_state = network.apply(variables, batch.images, is_training=True, key=key)
+        logits, network_state = apply(variables, batch.images, is_training=True, key=key)
         logits = logits.astype(jnp.float32)
         losses = loss(logits, batch.labels)
         if losses.shape != batch.labels.shape:
@@ -205,11 +207,11 @@ def _average(before: LearnerState, after: LearnerState, decay: float) -> Variabl
     return jax.tree.map(move, Variables(after.parameters, after.network_state), before.averaged)
 
 
-def _make_eval_step(network: Network) -> Callable[[Variables, Batch], Evaluation]:
+def _make_eval_step(apply: Apply) -> Callable[[Variables, Batch], Evaluation]:
     def eval_step(variables: Variables, batch: Batch) -> Evaluation:
         # A constant key: a network that draws at random even when it is not trained gives the same answer each time.
         key = jax.random.key(0)
-        logits, _ = network.apply(variables, batch.images, is_training=False, key=key)
+        logits, _ = apply(variables, batch.images, is_training=False, key=key)
         logits = logits.astype(jnp.float32)
         return Evaluation(logits, cross_entropy(logits, batch.labels))
 
