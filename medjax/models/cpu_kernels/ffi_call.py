@@ -65,12 +65,21 @@ def call_kernel(
         if target not in _loaded:
             identity = [target, *_sources(kernel.__module__)]
             try:
+                _load_runner()
                 code = machine_code.load(write, identity)
                 _register(target, code.address("handler"))
             except RuntimeError as error:
                 raise KernelError(f"the CPU kernel {target} cannot be used ({error})") from error
             _loaded[target] = code
     return jax.ffi.ffi_call(target, list(results), vmap_method="sequential")(*batches, *shared)
+
+
+@functools.cache
+def _load_runner() -> machine_code.MachineCode:
+    """Make the function that handlers call known to LLVM; its code stays in memory with the result."""
+    code = machine_code.load(ffi_handler.write_runner, [ffi_handler.RUNNER, *_sources(ffi_handler.__name__)])
+    machine_code.add_symbol(ffi_handler.RUNNER, code.address(ffi_handler.RUNNER))
+    return code
 
 
 @functools.cache

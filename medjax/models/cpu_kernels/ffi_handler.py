@@ -9,6 +9,8 @@ from medjax.models.cpu_kernels.ffi_layout import API_VERSION, ENUMERATORS, OFFSE
 # Enough tasks for the cores of a laptop, few enough that summing the results of all tasks costs little.
 MAX_TASKS = 16
 MIN_IMAGES_PER_TASK = 4
+# The name of the function that handlers call.
+RUNNER = "medjax_run_kernel"
 
 
 def images_per_task(num_images: int, least: int = MIN_IMAGES_PER_TASK) -> int:
@@ -26,27 +28,31 @@ def write_handler(
 ) -> str:
     """LLVM IR of `handler`, which XLA calls, for a `kernel` of so many arrays; the first array has the batch first.
 
+    It calls the function of `write_runner`, which all kernels share: most of a small kernel's code would be that.
+    """
+    numbers = (num_arguments, num_results, min_images_per_task)
+    arguments = ", ".join(["ptr %frame", "ptr @kernel", *(f"i64 {number}" for number in numbers)])
+    return f"""\
+declare ptr @{RUNNER}(ptr, ptr, i64, i64, i64)
+define ptr @handler(ptr %frame) {{
+  %error = call ptr @{RUNNER}({arguments})
+  ret ptr %error
+}}
+"""
+
+
+def write_runner() -> str:
+    """LLVM IR of the function that runs a kernel, given XLA's frame, the kernel, its numbers of arrays and of images.
+
     The batch is split into tasks, taken from a shared atomic counter by this thread and by those of XLA's pool that are
     free; the last thread to leave frees the job. Nothing waits for a thread that has not begun, so a pool whose
     threads are all busy cannot cause a deadlock.
     """
-    addresses = []
-    for array in range(num_arguments + num_results):
-        source, index = ("arguments", array) if array < num_arguments else ("results", array - num_arguments)
-        addresses.append(f"""\
-  %entry.{array} = getelementptr ptr, ptr %{source}, i64 {index}
-  %buffer.{array} = load ptr, ptr %entry.{array}
-  %data.at.{array} = getelementptr i8, ptr %buffer.{array}, i64 {OFFSETS["Buffer.data"]}
-  %data.{array} = load ptr, ptr %data.at.{array}
-  %array.{array} = getelementptr %Job, ptr %job, i32 0, i32 6, i32 {array}
-  store ptr %data.{array}, ptr %array.{array}""")
     major, minor = API_VERSION
-    return _HANDLER.format(
-        num_arrays=num_arguments + num_results,
+    return _RUNNER.format(
+        name=RUNNER,
         max_tasks=MAX_TASKS,
         max_tasks_minus_one=MAX_TASKS - 1,
-        min_images_per_task=min_images_per_task,
-        copy_addresses="\n".join(addresses),
         major=major,
         minor=minor,
         offset=OFFSETS,
@@ -75,9 +81,9 @@ def _write_structure(name: str, **values: str) -> str:
     return "\n".join(f"  {line}" for line in lines)
 
 
-_HANDLER = """\
-; Tasks taken, tasks done, threads that use the job, images, images per task, number of tasks, addresses of the arrays.
-%Job = type {{ i64, i64, i64, i64, i64, i64, [{num_arrays} x ptr] }}
+_RUNNER = """\
+; Tasks taken, tasks done, threads that use the job, images, images per task, number of tasks, kernel, addresses of the arrays.
+%Job = type {{ i64, i64, i64, i64, i64, i64, ptr, [0 x ptr] }}
 @no.memory = private constant [32 x i8] c"medjax: no memory for a CPU job\\00"
 declare i64 @llvm.smax.i64(i64, i64)
 declare i64 @llvm.smin.i64(i64, i64)
@@ -117,7 +123,9 @@ define internal void @work(ptr %job) {{
   %per.task = load i64, ptr %per.task.at
   %tasks.at = getelementptr %Job, ptr %job, i32 0, i32 5
   %tasks = load i64, ptr %tasks.at
-  %arrays = getelementptr %Job, ptr %job, i32 0, i32 6
+  %kernel.at = getelementptr %Job, ptr %job, i32 0, i32 6
+  %kernel = load ptr, ptr %kernel.at
+  %arrays = getelementptr %Job, ptr %job, i32 0, i32 7
   br label %take
 take:
   %task = atomicrmw add ptr %job, i64 1 seq_cst
@@ -127,7 +135,7 @@ run:
   %first = mul i64 %task, %per.task
   %next = add i64 %first, %per.task
   %stop = call i64 @llvm.smin.i64(i64 %next, i64 %images)
-  call void @kernel(ptr %arrays, i64 %first, i64 %stop, i64 %task)
+  call void %kernel(ptr %arrays, i64 %first, i64 %stop, i64 %task)
   %done = atomicrmw add ptr %done.at, i64 1 seq_cst
   br label %take
 end:
@@ -135,7 +143,27 @@ end:
   ret void
 }}
 
-define ptr @handler(ptr %frame) {{
+; The data of some buffers of a frame.
+define internal void @copy_addresses(ptr %buffers, i64 %count, ptr %addresses) {{
+begin:
+  %is.none = icmp eq i64 %count, 0
+  br i1 %is.none, label %end, label %copy
+copy:
+  %index = phi i64 [ 0, %begin ], [ %next, %copy ]
+  %next = add i64 %index, 1
+  %entry = getelementptr ptr, ptr %buffers, i64 %index
+  %buffer = load ptr, ptr %entry
+  %data.at = getelementptr i8, ptr %buffer, i64 {offset[Buffer.data]}
+  %data = load ptr, ptr %data.at
+  %address.at = getelementptr ptr, ptr %addresses, i64 %index
+  store ptr %data, ptr %address.at
+  %is.more = icmp ult i64 %next, %count
+  br i1 %is.more, label %copy, label %end
+end:
+  ret void
+}}
+
+define ptr @{name}(ptr %frame, ptr %kernel, i64 %arguments.count, i64 %results.count, i64 %least) {{
   %threads = alloca i64
   %api.at = getelementptr i8, ptr %frame, i64 {offset[CallFrame.api]}
   %api = load ptr, ptr %api.at
@@ -162,7 +190,9 @@ describe:  ; XLA asks which version of the interface this was written for
   ret ptr null
 
 begin:
-  %size = ptrtoint ptr getelementptr (%Job, ptr null, i32 1) to i64
+  %arrays.count = add i64 %arguments.count, %results.count
+  %end.at = getelementptr %Job, ptr null, i32 0, i32 7, i64 %arrays.count
+  %size = ptrtoint ptr %end.at to i64
   %job = call ptr @malloc(i64 %size)
   %is.missing = icmp eq ptr %job, null
   br i1 %is.missing, label %fail, label %fill
@@ -183,13 +213,19 @@ fill:
   %arguments = load ptr, ptr %arguments.at
   %results.at = getelementptr i8, ptr %frame, i64 {offset[CallFrame.rets.rets]}
   %results = load ptr, ptr %results.at
-{copy_addresses}
-  %sides.at = getelementptr i8, ptr %buffer.0, i64 {offset[Buffer.dims]}
+  %kernel.at = getelementptr %Job, ptr %job, i32 0, i32 6
+  store ptr %kernel, ptr %kernel.at
+  %arrays.at = getelementptr %Job, ptr %job, i32 0, i32 7
+  call void @copy_addresses(ptr %arguments, i64 %arguments.count, ptr %arrays.at)
+  %results.arrays.at = getelementptr ptr, ptr %arrays.at, i64 %arguments.count
+  call void @copy_addresses(ptr %results, i64 %results.count, ptr %results.arrays.at)
+  %first.buffer = load ptr, ptr %arguments
+  %sides.at = getelementptr i8, ptr %first.buffer, i64 {offset[Buffer.dims]}
   %sides = load ptr, ptr %sides.at
   %images = load i64, ptr %sides
   %images.padded = add i64 %images, {max_tasks_minus_one}
   %images.divided = sdiv i64 %images.padded, {max_tasks}
-  %per.task = call i64 @llvm.smax.i64(i64 %images.divided, i64 {min_images_per_task})
+  %per.task = call i64 @llvm.smax.i64(i64 %images.divided, i64 %least)
   %tasks.last = sub i64 %per.task, 1
   %tasks.padded = add i64 %images, %tasks.last
   %tasks = sdiv i64 %tasks.padded, %per.task

@@ -44,6 +44,11 @@ def load(write: Callable[[], str], identity: Sequence[str]) -> MachineCode:
     return MachineCode(object_file)
 
 
+def add_symbol(name: str, address: int) -> None:
+    """Give a name to an address, for code that is loaded after this and calls it."""
+    llvm.add_symbol(name, address)
+
+
 def _compile(text: str) -> bytes:
     module, machine = llvm.parse_assembly(text), _target_machine()
     passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))

@@ -20,9 +20,17 @@ define void @kernel(ptr %arrays, i64 %first, i64 %stop, i64 %task) {
   ret void
 }
 """
-JOB_BYTES = 64  # six numbers and two addresses
+JOB_BYTES = 72  # six numbers, the kernel and two arrays
 ERROR = 0x5EED  # the address of an error that the interface returned
 Function = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+
+
+def write_program(num_arguments, num_results):
+    """The kernel, its handler and the function that runs it, as one program."""
+    handler = ffi_handler.write_handler(num_arguments, num_results)
+    declaration, rest = handler.split("\n", 1)
+    assert declaration.startswith("declare")
+    return "\n".join([KERNEL, rest, ffi_handler.write_runner()])
 
 
 class Xla:
@@ -97,7 +105,7 @@ class Xla:
 
     def compile(self):
         """The address of the handler, whose memory comes from here."""
-        text = ffi_handler.write_handler(1, 1)
+        text = write_program(1, 1)
         for declared, function in (
             ("declare ptr @malloc(i64)", self.malloc),
             ("declare void @free(ptr)", self.free),
@@ -113,7 +121,7 @@ class Xla:
             )
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        code = machine_code.MachineCode(machine_code._compile(f"{KERNEL}\n{text}"))
+        code = machine_code.MachineCode(machine_code._compile(text))
         self.kept.append(code)
         return code.address("handler")
 
@@ -139,13 +147,18 @@ def test_tasks_are_few_and_do_not_depend_on_cores():
 @pytest.mark.parametrize(("num_arguments", "num_results"), [(1, 1), (2, 1), (3, 4)])
 def test_handlers_are_well_formed_for_any_number_of_arrays(num_arguments, num_results):
     llvm.initialize_native_target()
-    text = ffi_handler.write_handler(num_arguments, num_results)
-    module = llvm.parse_assembly(f"{KERNEL}\n{text}")
+    module = llvm.parse_assembly(write_program(num_arguments, num_results))
     module.verify()
     functions = {function.name for function in module.functions if not function.is_declaration}
-    assert functions == {"kernel", "handler", "work", "leave", "destroy"}
-    for index in range(num_arguments + num_results):
-        assert f"%data.{index}, ptr %array.{index}" in text
+    assert functions == {
+        "kernel",
+        "handler",
+        ffi_handler.RUNNER,
+        "work",
+        "leave",
+        "destroy",
+        "copy_addresses",
+    }
 
 
 @pytest.mark.parametrize("num_images", [0, 1, 4, 5, 64, 65, 1000])
