@@ -65,10 +65,8 @@ def fuse_layers(apply: Apply) -> Apply:
         if jax.default_backend() != "cpu" or not availability.is_wanted() or availability.missing():
             return call(*arguments)
         traced, outline = jax.make_jaxpr(call, return_shape=True)(*arguments)
-        found = find_layers(traced.jaxpr)
-        if not found:
-            return call(*arguments)
-        outputs = jaxpr_as_fun(_replace(traced, found))(*jax.tree.leaves(arguments))
+        replaced = _replace(traced, find_layers(traced.jaxpr))
+        outputs = jaxpr_as_fun(replaced)(*jax.tree.leaves(arguments))
         return jax.tree.unflatten(jax.tree.structure(outline), outputs)
 
     return fused

@@ -66,11 +66,17 @@ class Emitter:
 
     def sum(self, *terms: Index | tuple[Index, int]) -> ir.Value:
         """The sum of indices; a pair counts as its product."""
-        total = INT(0)
+        known, total = 0, None
         for term in terms:
             factor, times = term if isinstance(term, tuple) else (term, 1)
-            total = self.builder.add(total, self.builder.mul(_integer(factor), INT(times)))
-        return total
+            if isinstance(factor, int):
+                known += factor * times
+                continue
+            product = factor if times == 1 else self.builder.mul(factor, INT(times))
+            total = product if total is None else self.builder.add(total, product)
+        if total is None:
+            return INT(known)
+        return self.builder.add(total, INT(known)) if known else total
 
     def minimum(self, first: Index, second: Index) -> ir.Value:
         """The smaller of two indices."""
