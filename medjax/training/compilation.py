@@ -7,6 +7,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 from jax import lax
 
+from medjax.models.cpu_kernels import availability
+from medjax.models.cpu_kernels.availability import KernelError
+from medjax.models.cpu_kernels.compiling import compile_beside
 from medjax.models.cpu_kernels.lowering import fast_convolutions, is_fast
 from medjax.models.cpu_kernels.slow_layers import warn_of_slow_layers
 
@@ -38,8 +41,13 @@ class _Compiled(NamedTuple):
         return results
 
     def lower(self, *arguments: Any) -> Any:
-        with fast_convolutions() as left:
-            lowered = self.program.lower(*arguments)
+        try:
+            with fast_convolutions() as left, compile_beside():
+                lowered = self.program.lower(*arguments)
+        except KernelError as error:
+            availability.give_up(str(error))
+            jax.clear_caches()  # of what was lowered with kernels
+            return self.program.lower(*arguments)
         self._warn(left, arguments)
         return lowered
 

@@ -7,16 +7,18 @@ do not either.
 
 import ctypes
 import functools
+import hashlib
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from llvmlite import ir
 
-from medjax.models.cpu_kernels import ffi_handler, machine_code
+from medjax.models.cpu_kernels import compiling, ffi_handler, machine_code
 from medjax.models.cpu_kernels.availability import KernelError
 from medjax.models.cpu_kernels.emitter import BYTE, FLOAT, INT, POINTER, Buffer, Emitter
 
@@ -25,8 +27,8 @@ _ELEMENT_TYPES = {"float32": FLOAT, "int8": BYTE}
 Kernel = Callable[[Emitter, Sequence[Buffer], ir.Value, ir.Value, ir.Value], None]
 
 _lock = threading.Lock()
-# By target name. Keeping the objects keeps their code in memory.
-_loaded: dict[str, machine_code.MachineCode] = {}
+# By target name. Keeping the results keeps their code in memory.
+_loaded: dict[str, Future[machine_code.MachineCode]] = {}
 
 
 def call_kernel(
@@ -36,6 +38,7 @@ def call_kernel(
     shared: Sequence[jax.Array] = (),
     *,
     min_images_per_task: int = ffi_handler.MIN_IMAGES_PER_TASK,
+    is_thorough: bool = False,
 ) -> Sequence[jax.Array]:
     """Compile a kernel and call it with `batches` and `shared`; returns arrays like `results`. For CPU programs only.
 
@@ -43,6 +46,8 @@ def call_kernel(
     `kernel` emits the code, which may depend on the kernel's name and on all sides but the first of `batches` and
     `results`. Its arguments are the emitter, all arrays in this order, results last, the first image of a task, the
     image to stop before, and the index of the task. Each task must write all of its own results, and nothing else.
+
+    With `is_thorough` LLVM optimizes as much as it can, which a few kernels are the faster for.
 
     Raises KernelError where LLVM does not compile it, or XLA does not support our version of its interface.
     """
@@ -63,30 +68,36 @@ def call_kernel(
 
     with _lock:
         if target not in _loaded:
-            identity = [target, *_sources(kernel.__module__)]
-            try:
-                _load_runner()
-                code = machine_code.load(write, identity)
-                _register(target, code.address("handler"))
-            except RuntimeError as error:
-                raise KernelError(f"the CPU kernel {target} cannot be used ({error})") from error
-            _loaded[target] = code
+            _loaded[target] = compiling.start(
+                functools.partial(_load, target, kernel.__module__, write, is_thorough)
+            )
+    compiling.require(_loaded[target])
     return jax.ffi.ffi_call(target, list(results), vmap_method="sequential")(*batches, *shared)
+
+
+def _load(target: str, module: str, write: Callable[[], str], is_thorough: bool) -> machine_code.MachineCode:
+    try:
+        _load_runner()
+        code = machine_code.load(write, [target, _sources(module)], is_thorough=is_thorough)
+        _register(target, code.address("handler"))
+    except RuntimeError as error:
+        raise KernelError(f"the CPU kernel {target} cannot be used ({error})") from error
+    return code
 
 
 @functools.cache
 def _load_runner() -> machine_code.MachineCode:
     """Make the function that handlers call known to LLVM; its code stays in memory with the result."""
-    code = machine_code.load(ffi_handler.write_runner, [ffi_handler.RUNNER, *_sources(ffi_handler.__name__)])
+    code = machine_code.load(ffi_handler.write_runner, [ffi_handler.RUNNER, _sources(ffi_handler.__name__)])
     machine_code.add_symbol(ffi_handler.RUNNER, code.address(ffi_handler.RUNNER))
     return code
 
 
 @functools.cache
-def _sources(module: str) -> list[str]:
-    """The source code that a kernel's machine code depends on: its own module and all of this folder."""
+def _sources(module: str) -> str:
+    """Digest of the source code that a kernel's machine code depends on: its own module and all of this folder."""
     paths = [Path(str(sys.modules[module].__file__)), *sorted(Path(__file__).parent.glob("*.py"))]
-    return [path.read_text(encoding="utf-8") for path in paths]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def _write_kernel(

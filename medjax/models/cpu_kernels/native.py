@@ -31,11 +31,11 @@ def forward(images: Images, kernel: Kernel, bias: Bias) -> tuple[Activations, Po
     if kernel_sides == (3, 3) and kernel.shape[2] >= _MIN_WINOGRAD_CHANNELS:
         shared = [transform_kernel(kernel), bias]
         activations, positions = ffi_call.call_kernel(
-            forward_kernels.winograd_forward, results, [images], shared
+            forward_kernels.winograd_forward, results, [images], shared, is_thorough=True
         )
     else:
         activations, positions = ffi_call.call_kernel(
-            forward_kernels.pooled_forward, results, [images], [kernel, bias]
+            forward_kernels.pooled_forward, results, [images], [kernel, bias], is_thorough=True
         )
     return activations, positions
 
@@ -56,7 +56,7 @@ def image_gradient(images: Images, kernel: Kernel, positions: Positions, gradien
     features_first = kernel.transpose(3, 0, 1, 2)
     results = [jax.ShapeDtypeStruct(images.shape, jnp.float32)]
     [image_gradient] = ffi_call.call_kernel(
-        gradient_kernels.image_gradient, results, [positions, gradient], [features_first]
+        gradient_kernels.image_gradient, results, [positions, gradient], [features_first], is_thorough=True
     )
     return image_gradient
 
@@ -72,7 +72,9 @@ def kernel_gradient(
     shape = (features, *rest) if is_deep else kernel.shape
     results = [jax.ShapeDtypeStruct((num_tasks, *sides), jnp.float32) for sides in (shape, (features,))]
     emit = gradient_kernels.kernel_gradient if is_deep else gradient_kernels.shallow_kernel_gradient
-    kernel_gradients, bias_gradients = ffi_call.call_kernel(emit, results, [images, positions, gradient])
+    kernel_gradients, bias_gradients = ffi_call.call_kernel(
+        emit, results, [images, positions, gradient], is_thorough=True
+    )
     # As single additions: XLA:CPU is 20 times slower to reduce over a first axis. The barrier keeps later operations
     # from repeating the additions for each use of the sum.
     kernel_gradient = lax.optimization_barrier(functools.reduce(operator.add, kernel_gradients))
