@@ -44,7 +44,7 @@ def test_an_error_comes_out_of_the_context():
 
 
 def test_a_kernel_that_fails_beside_leaves_the_program_to_the_library(monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("LLVM ERROR: no such instruction")
 
     monkeypatch.setattr(machine_code, "load", fail)

@@ -109,7 +109,7 @@ def test_xla_refuses_a_handler_for_an_interface_that_it_does_not_have(version, m
 
 
 def test_errors_of_llvm_are_kernel_errors(monkeypatch):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise RuntimeError("LLVM IR parsing error")
 
     monkeypatch.setattr(machine_code, "load", fail)
