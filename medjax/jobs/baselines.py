@@ -1,6 +1,6 @@
 """Baselines on the splits of a run: the block `baselines` of metrics.json."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,32 +16,29 @@ from medjax.evaluation.baselines import (
 )
 from medjax.evaluation.worker_threads import worker_threads
 from medjax.jobs.from_config import Config, folds_of
-from medjax.progress import Display
-from medjax.records import Dataset, Split
+from medjax.records import Dataset, Predictions, Split
 from medjax.runs.directory import PredictedPart
+
+Tell = Callable[[int, int, str], None]  # fits that are done, of how many, and of what
 
 
 class Baselines(NamedTuple):
-    """Scores of the baselines, and the seconds that each took."""
+    """Predictions of the baselines, fitted on the training images of a run, of its test images in their order."""
 
-    metrics: dict[str, Any]
-    seconds: dict[str, float]  # by name of the baseline, all folds together
+    predicted: dict[str, BaselinePredictions]
+    image_shape: list[int]  # of the images as the baselines saw them
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each took, all folds together."""
+        return {name: each.seconds for name, each in self.predicted.items()}
 
 
 def fit_baselines(
-    config: Config,
-    dataset: Dataset,
-    splits: Sequence[Split],
-    parts: Sequence[PredictedPart],
-    display: Display,
+    config: Config, dataset: Dataset, splits: Sequence[Split], repeat: int, tell: Tell
 ) -> Baselines:
-    """Fit each baseline on the training images of a run, and score it on the same images as the run.
-
-    Of `parts`, what the run predicted, those are the first test part: of a cross-validation the out-of-fold images of
-    one repeat, each fold with baselines of its own.
-    """
-    scored = next(part for part in parts if part.split == "test")
-    folds = _folds_of_repeat(config, scored.repeat)
+    """Fit each baseline; of a cross-validation for the folds of one repeat, each fold with baselines of its own."""
+    folds = _folds_of_repeat(config, repeat)
     shape = dataset.images.shape[1:]
     factor = averaging_factor(shape, sum(len(splits[fold].train) * len(splits[fold].test) for fold in folds))
     # As they are, they take a quarter of the memory.
@@ -57,19 +54,36 @@ def fit_baselines(
         for number, name in enumerate(BASELINES):
             each: list[BaselinePredictions] = []
             fits = predict_folds(name, pixels, dataset.labels, divided, num_classes, workers)
-            display.advance(number * len(folds), total, name.replace("_", " "))
+            tell(number * len(folds), total, name.replace("_", " "))
             for fit in fits:
                 each.append(fit)
-                display.advance(number * len(folds) + len(each), total, name.replace("_", " "))
+                tell(number * len(folds) + len(each), total, name.replace("_", " "))
             predicted[name] = _merge(each, order)
-    indices = scored.predictions.indices
-    groups = None if dataset.groups is None else np.unique(dataset.groups[indices], return_inverse=True)[1]
-    block = {
+    return Baselines(predicted, list(averaged.shape[1:]))
+
+
+def first_repeat(config: Config) -> int:
+    """The repeat that baselines are fitted for, unless a fold of it diverges; 0 without repeats."""
+    return folds_of(config)[0] // config.folds if isinstance(config, CrossvalConfig) else 0
+
+
+def find_scored(parts: Sequence[PredictedPart]) -> PredictedPart:
+    """Of what a run predicted, the part that baselines are compared on: the first test part."""
+    return next(part for part in parts if part.split == "test")
+
+
+def compare_baselines(
+    config: Config, dataset: Dataset, baselines: Baselines, scored: Predictions
+) -> dict[str, Any]:
+    """The block of metrics.json: scores of the baselines beside the run's own on the same images."""
+    groups = None
+    if dataset.groups is not None:
+        groups = np.unique(dataset.groups[scored.indices], return_inverse=True)[1]
+    return {
         "part": "out of fold" if isinstance(config, CrossvalConfig) else "test",
-        "image_shape": list(averaged.shape[1:]),
-        **score_baselines(predicted, scored.predictions, groups),
+        "image_shape": baselines.image_shape,
+        **score_baselines(baselines.predicted, scored, groups),
     }
-    return Baselines(block, {name: each.seconds for name, each in predicted.items()})
 
 
 def _folds_of_repeat(config: Config, repeat: int) -> list[int]:

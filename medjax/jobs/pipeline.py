@@ -14,7 +14,7 @@ from medjax.config import CrossvalConfig
 from medjax.config_checks import from_dict, require_valid
 from medjax.errors import DivergedError, is_unicode, listed, refuse, refusing_memory
 from medjax.jobs import resume
-from medjax.jobs.baselines import fit_baselines
+from medjax.jobs.baselines import compare_baselines, find_scored
 from medjax.jobs.beside_training import BesideTraining
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.draw_report import draw_report
@@ -279,10 +279,19 @@ def _train_and_score(
     if np.all(trained.state.diverged):
         write_status("diverged")
         return trained
-    scores = _score(directory, inputs, trained, seconds, display, started)
+    display.start("scoring")
+    before = time.perf_counter()
+    scores = score_folds(config, dataset, arrays, splits, trained)
+    run_files.write_predictions(directory / "predictions.csv", dataset, scores.parts)
+    seconds["evaluate"] = time.perf_counter() - before
+    seconds["total"] = time.perf_counter() - started
+    metrics = {**scores.metrics, "baselines": None, "seconds": seconds}
+    run_files.write_json(directory / "metrics.json", metrics)
     record["data"]["leakage"], examples = beside.result()
     write_status("running")
     status = "diverged" if np.any(trained.state.diverged) else "done"
+    if training_of(config).baselines and scores.shown is not None:
+        _add_baselines(directory, inputs, beside, scores, metrics, display, started)
     display.start("drawing")
     # The status is written last: a run that is done has its page.
     draw_report(directory, status, dataset, examples, scores.shown, trained.history)
@@ -290,34 +299,29 @@ def _train_and_score(
     return trained
 
 
-def _score(
+def _add_baselines(
     directory: Path,
     inputs: _Inputs,
-    trained: TrainedFolds,
-    seconds: dict[str, float],
+    beside: BesideTraining,
+    scores: FoldScores,
+    metrics: dict[str, Any],
     display: Display,
     started: float,
-) -> FoldScores:
-    """Write predictions.csv and metrics.json, the latter before and after the baselines are fitted."""
-    config, dataset, arrays, splits, *_ = inputs
-    display.start("scoring")
-    before = time.perf_counter()
-    scores = score_folds(config, dataset, arrays, splits, trained)
-    run_files.write_predictions(directory / "predictions.csv", dataset, scores.parts)
-    seconds["evaluate"] = time.perf_counter() - before
-    seconds["total"] = time.perf_counter() - started
-    path = directory / "metrics.json"
-    run_files.write_json(path, {**scores.metrics, "baselines": None, "seconds": seconds})
-    if not training_of(config).baselines or scores.shown is None:
-        return scores
+) -> None:
+    """Wait for the baselines, and write metrics.json again with their scores and seconds."""
     display.start("baselines", "fits")
     before = time.perf_counter()
-    baselines = fit_baselines(config, dataset, splits, scores.parts, display)
-    seconds |= {f"baseline_{name}": spent for name, spent in baselines.seconds.items()}
-    seconds["baselines"] = time.perf_counter() - before
-    seconds["total"] = time.perf_counter() - started
-    run_files.write_json(path, {**scores.metrics, "baselines": baselines.metrics, "seconds": seconds})
-    return scores
+    scored = find_scored(scores.parts)
+    baselines = beside.baselines(scored.repeat, display)
+    block = compare_baselines(inputs.config, inputs.dataset, baselines, scored.predictions)
+    seconds = {
+        **metrics["seconds"],
+        # Each while the network trained; `baselines` is what remained after that.
+        **{f"baseline_{name}": spent for name, spent in baselines.seconds.items()},
+        "baselines": time.perf_counter() - before,
+        "total": time.perf_counter() - started,
+    }
+    run_files.write_json(directory / "metrics.json", {**metrics, "baselines": block, "seconds": seconds})
 
 
 def _require_converged(config: Config, trained: TrainedFolds, directory: Path) -> None:
