@@ -41,7 +41,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 from benchmarks.gpu_items import Item, list_items
 from benchmarks.gpu_peer_side import GpuPeer
-from benchmarks.gpu_rates import Sizes, Tools
+from benchmarks.gpu_tools import Sizes, Tools
 from benchmarks.peers.client import find_torch
 from medjax.jobs.run_record import describe_environment
 from medjax.runs.directory import write_json

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.architectures import NUM_CLASSES
 from benchmarks.gpu_network import Case
 from benchmarks.gpu_profile import profile
-from benchmarks.gpu_rates import Row, Tools
+from benchmarks.gpu_tools import Row, Tools
 from medjax.config import PRESETS, DataConfig
 from medjax.data.load import load
 from medjax.jobs.from_config import make_controls, make_fold_learner, make_network, make_splits
@@ -25,8 +25,16 @@ from medjax.training.learner import make_learner
 from medjax.training.optimizers import make_adam
 from medjax.training.predict import predict
 
-# The recipe that needs the fewest seconds on a CPU, but with images of 28 pixels a side.
-RECIPE = dataclasses.replace(PRESETS["fast"], data=DataConfig(image_size=28, cache=False))
+# That of `fast` in batches four times as large, as a GPU takes about as long for a step of either. On a CPU, seeds 0 to 4 of
+# Medical MNIST at 28 by 28: a mean of 3.0 errors of 8,844 on the val part, by which it was chosen, and of 2.6 on the test
+# part, in 1,944 steps; `fast` itself has 5,805.
+RECIPE = dataclasses.replace(
+    PRESETS["fast"],
+    batch_size=256,
+    epochs=12,
+    learning_rate=6e-3,
+    data=DataConfig(image_size=28, cache=False),
+)
 
 
 def measure_accuracy(tools: Tools) -> Iterator[tuple[str, Row]]:
@@ -71,6 +79,7 @@ def measure_accuracy(tools: Tools) -> Iterator[tuple[str, Row]]:
             "train_images": len(splits[0].train),
             "of": len(splits[0].test),
             "epochs": config.epochs,
+            "steps": config.epochs * -(-len(splits[0].train) // config.batch_size),
             "batch": config.batch_size,
             "first_epoch_with_compilation": round(compiling, 1),
             "seconds": statistics.median(row["seconds"] for row in rows),

@@ -8,15 +8,13 @@ from benchmarks.gpu_fits import measure_accuracy, measure_epoch
 from benchmarks.gpu_limits import measure_copies, measure_loops, measure_products
 from benchmarks.gpu_network import OPTIONS, Case, make_report_case, make_resnet_case
 from benchmarks.gpu_rates import (
-    Row,
-    Sizes,
-    Tools,
     measure_folds,
     measure_inference,
     measure_max_autotune,
     measure_profile,
     measure_training,
 )
+from benchmarks.gpu_tools import Row, Sizes, Tools
 
 ALL_WAYS = ("medjax", *OPTIONS)
 SMALL_SECONDS = 6.0  # of any item, where all is tiny
@@ -43,18 +41,17 @@ def list_items(tools: Tools) -> list[Item]:
     profiled = [main[0], wide[0]]
     items = [
         Item("limits", "limits", 20, measure_limits),
-        *(_train(case, ALL_WAYS) for case in (*main, wide[0])),
+        *(_train(case, ALL_WAYS, keeps=case in profiled) for case in main),
         Item("accuracy", "accuracy", 35, measure_accuracy),
         _folds(tools, tools.sizes.report_batch),
-        _train(wide[1], ALL_WAYS[:2]),
-        *(
-            Item(f"profile {case.title}", "profile", 20, functools.partial(measure_profile, case))
-            for case in profiled
-        ),
+        _profile(main[0]),
         Item("profile of an epoch", "epoch", 20, functools.partial(measure_epoch, main[0])),
+        _train(wide[0], ALL_WAYS[:2], keeps=True),
+        _profile(wide[0]),
+        _train(wide[1], ALL_WAYS[:2]),
         _folds(tools, first),
         *(_train(case, ALL_WAYS[:2]) for case in others),
-        *(_ask(case) for case in (main[1], wide[0], wide[1])),
+        *(_ask(case) for case in (main[1], *wide)),
         *(_autotune(case) for case in main),
     ]
     every = [
@@ -91,9 +88,9 @@ def _kind(task: str, case: Case) -> str:
     return f"{task} {case.name.split('-')[0]}"
 
 
-def _train(case: Case, ways: tuple[str, ...]) -> Item:
+def _train(case: Case, ways: tuple[str, ...], *, keeps: bool = False) -> Item:
     seconds = 60 if case.name.startswith("resnet") else 30
-    run = functools.partial(measure_training, case, ways)
+    run = functools.partial(measure_training, case, ways, keeps=keeps)
     return Item(f"training {case.title}", f"{_kind('training', case)} {len(ways)}", seconds, run)
 
 
@@ -108,6 +105,10 @@ def _autotune(case: Case) -> Item:
     return Item(f"max-autotune {case.title}", _kind("max-autotune", case), 60, run)
 
 
+def _profile(case: Case) -> Item:
+    return Item(f"profile {case.title}", "profile", 20, functools.partial(measure_profile, case))
+
+
 def _folds(tools: Tools, batch_size: int) -> Item:
     case = make_report_case(tools.sizes.sides[0], batch_size, "default")
     return Item(f"folds b{batch_size}", "folds", 25, functools.partial(measure_folds, case))
@@ -115,11 +116,6 @@ def _folds(tools: Tools, batch_size: int) -> Item:
 
 def measure_limits(tools: Tools) -> Iterator[tuple[str, Row]]:
     """TFLOP/s, GB/s, and microseconds of a step that computes nothing."""
-    yield (
-        "limits",
-        {
-            "tflops": measure_products(tools.sizes.product_side),
-            "copy_gigabytes_a_second": measure_copies(tools.sizes.copied_bytes),
-            "microseconds_a_step": measure_loops(),
-        },
-    )
+    yield "limits", {"tflops": measure_products(tools.sizes.product_side)}
+    yield "limits", {"copy_gigabytes_a_second": measure_copies(tools.sizes.copied_bytes)}
+    yield "limits", {"microseconds_a_step": measure_loops()}

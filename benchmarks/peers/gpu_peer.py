@@ -117,8 +117,15 @@ class Case:
             self.runs[task, way] = self._prepare_training(function)
         else:
             self.runs[task, way] = self._prepare_inference(function)
+        before = self._parameters()
         self.runs[task, way](STEPS_A_GRAPH if IS_GPU else 1)
-        _synchronize()
+        changed = self._parameters() - before
+        if not changed.isfinite().all() or bool(changed.any()) != (task == "training"):
+            raise RuntimeError(f"{task} changed the parameters by {changed.abs().max().item()} at most")
+
+    def _parameters(self) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([parameter.flatten() for parameter in self.network.parameters()])
 
     def _take_batch(self) -> Tensor:
         indices = self.order.index_select(0, self.next)[0]

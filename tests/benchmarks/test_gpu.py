@@ -15,7 +15,7 @@ from benchmarks import gpu
 from benchmarks.gpu_items import Item, list_items
 from benchmarks.gpu_network import Case, GpuNetwork, in_bfloat16, make_report_case
 from benchmarks.gpu_profile import Event, count_operations, summarize
-from benchmarks.gpu_rates import Sizes, Tools
+from benchmarks.gpu_tools import Sizes, Tools
 from benchmarks.layers import Chain, Dense, GlobalMean, Norm
 from benchmarks.linen_network import LinenNetwork
 from benchmarks.throughput import FORWARD_FLOP, STEP_FLOP
@@ -48,9 +48,7 @@ def test_every_network_size_batch_and_arithmetic_is_trained_and_the_asked_for_co
     }
     for task in ("training", "inference"):
         assert {name.partition(" ")[2] for name in names if name.startswith(task)} == cases
-    assert names[1:4] == [
-        f"training {name}" for name in ("cnn-28 b512 f32", "cnn-28 b2048 f32", "resnet18-28 b512 bf16")
-    ]
+    assert names[1:3] == [f"training cnn-28 b{batch} f32" for batch in (512, 2048)]
 
 
 def test_in_bfloat16_parameters_and_statistics_stay_float32():
@@ -104,13 +102,27 @@ def test_a_profile_counts_kernels_copies_and_idle_time():
         summarize([], steps=2)
 
 
+# What XLA writes, shortened.
+PROGRAM = """
+%fused_computation (param_0: f32[4]) -> f32[4] {
+  %copy.1 = f32[4]{0} copy(%param_0)
+  ROOT %dot.1 = f32[4]{0} dot(%copy.1, %param_0)
+}
+
+%region_0.1 (tuple.1: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %add_fusion = f32[4]{0} fusion(%tuple.1), kind=kLoop, calls=%fused_computation
+  ROOT %conv.2 = (f32[4]{0}, u8[0]{0}) custom-call(%add_fusion), custom_call_target="__cudnn$convForward"
+}
+
+ENTRY %main.3 (x.1: f32[4]) -> f32[4] {
+  %copy.6 = f32[4]{0} copy(%x.1)
+  ROOT %while.7 = (s32[], f32[4]{0}) while(%copy.6), condition=%region_1.2, body=%region_0.1
+}
+"""
+
+
 def test_operations_of_a_program_are_counted_without_those_inside_fusions():
-    program = jax.jit(
-        lambda x: jax.lax.fori_loop(0, x[0].astype(int), lambda _, x: jnp.sin(x) @ x.reshape(4, 1) + x, x)
-    )
-    found = count_operations(program.lower(jnp.ones(4)).compile().as_text())
-    assert found["while"] == 1
-    assert found.get("fusion", 0) <= 4
+    assert count_operations(PROGRAM) == {"fusion": 1, "custom-call": 1, "while": 1, "copy": 1}
 
 
 def run(items, seconds, only=()):
