@@ -26,15 +26,15 @@ The status is 1 where anything failed. With --small everything is tiny and runs 
 """
 
 import argparse  # not tyro: a borrowed machine may lack it
-import json
 import os
 import signal
 import sys
 import threading
 import time
+from json import dumps
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 # JAX would take three quarters of the card's memory at its first call, and leave PyTorch none.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -49,51 +49,16 @@ from medjax.runs.directory import write_json
 GRACE = 45.0  # seconds after the time is over until a measurement that hangs is given up
 
 
-class Options(NamedTuple):
-    """What the command line says."""
-
-    data: str
-    seconds: float
-    only: tuple[str, ...]
-    peers: bool
-    small: bool
-    json: bool
-    output: Path | None
-
-
-def parse(arguments: list[str]) -> Options:
-    """The options; status 2 for others."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument(
-        "--data", default="phantom", help="data set of the seconds to accuracy, or the word phantom"
-    )
-    parser.add_argument(
-        "--seconds", type=float, help="begin nothing that would not end by then; 330, or 100 with --small"
-    )
-    parser.add_argument(
-        "--only", nargs="+", default=[], help="measure only what has one of these texts in its name"
-    )
-    parser.add_argument("--no-peers", dest="peers", action="store_false", help="leave PyTorch out")
-    parser.add_argument("--small", action="store_true", help="tiny sizes, for a CPU")
-    parser.add_argument(
-        "--json", action="store_true", help="print the JSON line alone on stdout, the others on stderr"
-    )
-    parser.add_argument("--output", type=Path, help="also write the JSON here after each measurement")
-    options = vars(parser.parse_args(arguments))
-    if options["seconds"] is None:
-        options["seconds"] = 100.0 if options["small"] else 330.0
-    return Options(**{**options, "only": tuple(options["only"])})
-
-
 class Report:
     """What was measured: printed, kept, and told as JSON once."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, seconds: float, *, is_small: bool, only_json: bool, output: Path | None) -> None:
+        """There are `seconds` in all; `output` is a file that holds the JSON so far."""
         self.figures: dict[str, Any] = {"skipped": [], "failed": []}
+        self._about = {"benchmark": "gpu", "is_small": is_small}
         self._environment = describe_environment()
-        self._options = options
+        self._seconds, self._output = seconds, output
+        self._stream = sys.stderr if only_json else sys.stdout
         self._started = time.perf_counter()
         self._lock = threading.Lock()
         self._is_told = False
@@ -101,19 +66,18 @@ class Report:
     @property
     def left(self) -> float:
         """Seconds until the time is over."""
-        return self._options.seconds - (time.perf_counter() - self._started)
+        return self._seconds - (time.perf_counter() - self._started)
 
     def say(self, line: str) -> None:
         """Print a line for people."""
-        stream = sys.stderr if self._options.json else sys.stdout
-        print(f"{self._options.seconds - self.left:6.1f} s  {line}", file=stream, flush=True)
+        print(f"{self._seconds - self.left:6.1f} s  {line}", file=self._stream, flush=True)
 
     def add(self, table: str, row: Any) -> None:
         """Keep a row, and print it."""
         self.figures.setdefault(table, []).append(row)
         self.say(f"{table}: {in_line(row)}")
-        if self._options.output is not None:
-            write_json(self._options.output, self._record())
+        if self._output is not None:
+            write_json(self._output, self._record())
 
     @property
     def has_failures(self) -> bool:
@@ -126,12 +90,11 @@ class Report:
         with self._lock:
             if not self._is_told:
                 self._is_told = True
-                print(json.dumps(self._record()), flush=True)
+                print(dumps(self._record()), flush=True)
 
     def _record(self) -> dict[str, Any]:
-        seconds = round(self._options.seconds - self.left, 1)
-        kind = {"benchmark": "gpu", "is_small": self._options.small}
-        return {**kind, **self.figures, "seconds": seconds, "environment": self._environment}
+        seconds = round(self._seconds - self.left, 1)
+        return {**self._about, **self.figures, "seconds": seconds, "environment": self._environment}
 
 
 def in_line(value: Any) -> str:
@@ -167,18 +130,37 @@ def run_items(items: list[Item], tools: Tools, report: Report, only: tuple[str, 
         longest[item.kind] = max(longest.get(item.kind, 0.0), time.perf_counter() - started)
 
 
-def main(arguments: list[str]) -> int:
-    """Measure and print; the status."""
-    options = parse(arguments)
-    report = Report(options)
-    python = find_torch() if options.peers else None
+def main(
+    data: str = "phantom",
+    seconds: float | None = None,
+    only: tuple[str, ...] = (),
+    peers: bool = True,
+    small: bool = False,
+    json: bool = False,
+    output: Path | None = None,
+) -> int:
+    """Measure and print; the status.
+
+    Args:
+        data: Data set of the seconds to accuracy, or the word phantom.
+        seconds: Begin nothing that would not end by then: 330 by default, or 100 with `small`.
+        only: Measure only what has one of these texts in its name.
+        peers: Measure PyTorch too.
+        small: Tiny sizes, for a CPU.
+        json: Print the JSON line alone on stdout, the others on stderr.
+        output: Also write the JSON here after each measurement.
+    """
+    if seconds is None:
+        seconds = 100.0 if small else 330.0
+    report = Report(seconds, is_small=small, only_json=json, output=output)
+    python = find_torch() if peers else None
     if python is None:
-        report.say("without PyTorch: " + ("it is not installed here" if options.peers else "as asked for"))
+        report.say("without PyTorch: " + ("it is not installed here" if peers else "as asked for"))
     peer = None if python is None else GpuPeer(python)
     if peer is not None:
         peer.start()  # imports while the card is measured
-    sizes = Sizes.small() if options.small else Sizes()
-    tools = Tools(sizes, options.data, peer, lambda: report.left, report.figures, kept={})
+    sizes = Sizes.small() if small else Sizes()
+    tools = Tools(sizes, data, peer, lambda: report.left, report.figures, kept={})
 
     def give_up() -> None:
         report.figures["failed"].append({"item": "the last one", "error": "took too long"})
@@ -187,16 +169,15 @@ def main(arguments: list[str]) -> int:
             peer.close()
         os._exit(1)
 
-    watch = threading.Timer(options.seconds + GRACE, give_up)
+    watch = threading.Timer(seconds + GRACE, give_up)
     watch.daemon = True
     watch.start()
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        run_items(list_items(tools), tools, report, options.only)
+        run_items(list_items(tools), tools, report, only)
         if peer is not None and peer.is_running:
             report.add("pytorch", peer.call("describe", GRACE / 2))
     except (KeyboardInterrupt, RuntimeError, TimeoutError) as error:
-        report.say(f"ended early: {error or 'interrupted'}")
+        report.say(f"ended early: {str(error) or 'interrupted'}")
     finally:
         watch.cancel()
         report.tell()
@@ -205,9 +186,24 @@ def main(arguments: list[str]) -> int:
     return int(report.has_failures)
 
 
+def parse(arguments: list[str]) -> dict[str, Any]:
+    """The arguments of `main`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=main.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--data", default="phantom")
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--only", nargs="+", default=())
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--output", type=Path)
+    return vars(parser.parse_args(arguments))
+
+
 def _interrupt(_: int, __: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C, so that what was measured is told
+    sys.exit(main(**parse(sys.argv[1:])))

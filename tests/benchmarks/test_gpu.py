@@ -126,7 +126,7 @@ def test_operations_of_a_program_are_counted_without_those_inside_fusions():
 
 
 def run(items, seconds, only=()):
-    report = gpu.Report(gpu.parse(["--seconds", str(seconds), "--json"]))
+    report = gpu.Report(seconds, is_small=True, only_json=True, output=None)
     gpu.run_items(items, make_tools(), report, only)
     return report
 
@@ -165,7 +165,7 @@ def test_how_long_an_item_took_decides_about_the_next_of_its_kind():
 
 def test_the_last_line_is_one_json_object(capsys, tmp_path):
     output = tmp_path / "gpu.json"
-    assert gpu.main(["--small", "--no-peers", "--only", "limits", "--output", str(output)]) == 0
+    assert gpu.main(**gpu.parse(["--small", "--no-peers", "--only", "limits", "--output", str(output)])) == 0
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["benchmark"] == "gpu"
     assert set(last["limits"][0]["tflops"]) == {"default", "f32", "tf32", "bf16"}
