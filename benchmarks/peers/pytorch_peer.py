@@ -81,10 +81,10 @@ def make_network(num_classes: int) -> nn.Sequential:
 
 def augment(images: Tensor) -> Tensor:
     """Rotation by 10 degrees, shift by 0.1 of a side and zoom of each axis by 0.1 at most, in one resampling."""
-    count = len(images)
-    angle = torch.empty(count).uniform_(-math.radians(10), math.radians(10))
-    shift = torch.empty(count, 2).uniform_(-0.2, 0.2)  # the side is 2 long in the grid's units
-    zoom = torch.empty(count, 2).uniform_(0.9, 1.1)
+    count, device = len(images), images.device
+    angle = torch.empty(count, device=device).uniform_(-math.radians(10), math.radians(10))
+    shift = torch.empty(count, 2, device=device).uniform_(-0.2, 0.2)  # the side is 2 long in the grid's units
+    zoom = torch.empty(count, 2, device=device).uniform_(0.9, 1.1)
     cosine, sine = torch.cos(angle), torch.sin(angle)
     turn = torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)
     theta = torch.cat([turn * zoom[:, None], turn @ shift[:, :, None]], 2)

@@ -15,7 +15,6 @@ from typing import BinaryIO
 
 import numpy as np
 import PIL
-import platformdirs
 
 from medjax.config import DataConfig
 from medjax.errors import Problem, RefusedError
@@ -38,7 +37,11 @@ _ARRAYS = ("images", "labels", "ids", "digests", "split")
 
 def cache_folder() -> Path:
     """The folder of the cache: MEDJAX_CACHE_DIR if it is set, else in the user's cache folder."""
-    return Path(os.environ.get("MEDJAX_CACHE_DIR") or platformdirs.user_cache_dir("medjax"))
+    if named := os.environ.get("MEDJAX_CACHE_DIR"):
+        return Path(named)
+    import platformdirs  # which a borrowed machine may lack
+
+    return Path(platformdirs.user_cache_dir("medjax"))
 
 
 def cache_key(stamp: str, config: DataConfig) -> str:

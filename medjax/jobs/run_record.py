@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +235,7 @@ def describe_environment() -> dict[str, Any]:
     device = jax.devices()[0]
     devices = f"{jax.device_count()} × {device.platform}" if jax.device_count() > 1 else device.platform
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+        "versions": {"python": platform.python_version(), **{name: _version_of(name) for name in _VERSIONS}},
         "machine": {
             "platform": f"{platform.system()} {platform.machine()}",
             "processor": _processor_name(),
@@ -243,6 +243,13 @@ def describe_environment() -> dict[str, Any]:
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         },
     }
+
+
+def _version_of(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # medjax itself, where it runs from its source
+        return "not installed"
 
 
 def _processor_name() -> str:

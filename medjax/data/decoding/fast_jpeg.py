@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
-import simplejpeg
 from jaxtyping import UInt8
 from PIL import features
 
@@ -93,6 +92,8 @@ def _decode_alike(
     images: Sequence[bytes], positions: Sequence[int], shape: Shape
 ) -> tuple[list[int], UInt8[np.ndarray, "n height width channel"]]:
     """Positions and pixels of the images that decode without a warning; all are of one shape."""
+    import simplejpeg  # which a borrowed machine may lack
+
     full = np.empty((len(positions), *shape), np.uint8)
     decoded: list[int] = []
     for position in positions:
