@@ -2,9 +2,10 @@
 
     python -m benchmarks.time_to_accuracy [--data ZIP] [--preset fast] [--seeds 100-109] [--warm-seeds 3] [--keras]
 
-Each seed is the command `medjax train DATA --preset P --seed S --group-duplicates none --no-baselines` (images divided as
+Each seed is the command `medjax train DATA --preset P --seed S --group-duplicates none` (images divided as
 the report divided them) in a process of its own, with an empty cache of decoded images (cold); the first few seeds once
-more with the one that this left (warm). The clock starts with the process and stops when metrics.json is written; the page that follows is in `ended_seconds`. Both runs of
+more with the one that this left (warm). The clock starts with the process and stops when metrics.json is written, baselines included, in `seconds`,
+and when the process ends, after the page, in `ended_seconds`. Both runs of
 a seed must end in the same scores, or the benchmark fails. The operating system's own file cache is as it is found.
 
 `--keras` also runs the report's own job once, `benchmarks/peers/keras_report.py`: its images lie extracted in
@@ -53,7 +54,7 @@ def main(
         json: Print the JSON line alone.
     """
     first, _, last = seeds.partition("-")
-    options = ["--preset", preset, "--group-duplicates", "none", "--no-baselines"] + (
+    options = ["--preset", preset, "--group-duplicates", "none"] + (
         [] if epochs is None else ["--epochs", str(epochs)]
     )
     numbers = range(int(first), int(last or first) + 1)
@@ -79,13 +80,13 @@ def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def compare(figures: dict[str, Any], keras: dict[str, Any]) -> dict[str, Any]:
-    """The Keras job's figures beside ours: how many times our seconds it took."""
+    """The Keras job's figures beside ours: how many times the seconds of our whole command it took."""
     seconds = sum(keras[f"{part}_seconds"] for part in ("starting", "loading", "training", "evaluating"))
     return {
         **{f"keras_{name}": value for name, value in keras.items()},
         "keras_seconds": round(seconds, 2),
-        "ratio_cold": round(seconds / figures["cold_seconds"], 2),
-        "ratio_warm": round(seconds / figures["warm_seconds"], 2),
+        "ratio_cold": round(seconds / figures["cold_ended_seconds"], 2),
+        "ratio_warm": round(seconds / figures["warm_ended_seconds"], 2),
     }
 
 
@@ -103,7 +104,7 @@ def _measure_seed(data: str, seed: int, options: Sequence[str], *, is_warm: bool
     row = {"seed": seed, **{name: test[name] for name in ("n", "errors", "loss")}}
     for kind, each in seconds.items():
         row |= {f"{kind}_{name}": round(value, 2) for name, value in each.items()}
-    times = ", ".join(f"{each['seconds']:.1f} s {kind}" for kind, each in seconds.items())
+    times = ", ".join(f"{each['ended_seconds']:.1f} s {kind}" for kind, each in seconds.items())
     print(f"seed {seed}: {times}, {row['errors']} errors", file=sys.stderr, flush=True)
     return row
 
@@ -111,7 +112,7 @@ def _measure_seed(data: str, seed: int, options: Sequence[str], *, is_warm: bool
 def _train(
     data: str, seed: int, options: Sequence[str], run_dir: Path, cache: Path
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Seconds to the scores and to the end of the process, and the scores themselves."""
+    """Seconds to all scores and to the end of the process, and the scores themselves."""
     command = [
         sys.executable,
         "-m",
@@ -175,8 +176,8 @@ def _lines(figures: dict[str, Any]) -> list[str]:
         return mean if deviation is None else f"{mean} ± {deviation:.{digits}f}"
 
     lines = [
-        f"{figures['n']} seeds, {figures['options']}: {figures['cold_seconds']:.1f} s cold,"
-        f" {figures['warm_seconds']:.1f} s warm (medians)",
+        f"{figures['n']} seeds, {figures['options']}: {figures['cold_ended_seconds']:.1f} s cold,"
+        f" {figures['warm_ended_seconds']:.1f} s warm (medians, whole)",
         f"{spread('errors', 1)} errors of {figures['test_images']:,}, loss {spread('loss', 4)} (mean ± sd)",
     ]
     if "keras_seconds" in figures:

@@ -33,7 +33,7 @@ def test_one_seed_has_no_spread():
 
 def test_the_peer_counts_from_its_start_to_its_score():
     keras = {f"{part}_seconds": 25.0 for part in ("starting", "loading", "training", "evaluating")}
-    figures = compare({"cold_seconds": 10.0, "warm_seconds": 5.0}, {**keras, "errors": 3})
+    figures = compare({"cold_ended_seconds": 10.0, "warm_ended_seconds": 5.0}, {**keras, "errors": 3})
     assert figures["keras_seconds"] == 100.0
     assert (figures["ratio_cold"], figures["ratio_warm"]) == (10.0, 20.0)
     assert figures["keras_errors"] == 3
