@@ -1,6 +1,7 @@
-"""Finds in any network the layers that `convolution_pool` computes together, and calls it in their place on a CPU.
+"""Layers of any network that kernels compute together are called together, in programs for a CPU.
 
-A pooled gradient is zero but for one of four outputs, so together they train several times faster than one by one.
+In training those that `convolution_pool` computes: a pooled gradient is zero but for one of four outputs, so together they
+train several times faster than one by one. In evaluation also what `layer_endings` finds.
 """
 
 import collections
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from medjax.models.convolution_pool import convolution_pool
 from medjax.models.cpu_kernels import availability
-from medjax.models.cpu_kernels.array_operations import pad
+from medjax.models.layer_endings import find_ended
 from medjax.models.network import Variables
 
 Apply = Callable[..., tuple[Float[Array, "batch class"], PyTree]]
@@ -52,7 +53,7 @@ class Layers(NamedTuple):
 
 
 def fuse_layers(apply: Apply) -> Apply:
-    """`apply` of a `Network`, with the layers that `find_layers` finds in it computed together in programs for a CPU."""
+    """`apply` of a `Network`, with the layers that are found in it computed together in programs for a CPU."""
 
     @functools.wraps(apply)
     def fused(
@@ -66,6 +67,8 @@ def fuse_layers(apply: Apply) -> Apply:
             return call(*arguments)
         traced, outline = jax.make_jaxpr(call, return_shape=True)(*arguments)
         replaced = _replace(traced, find_layers(traced.jaxpr))
+        if not is_training:
+            replaced = _end_in_kernels(replaced)
         outputs = jaxpr_as_fun(replaced)(*jax.tree.leaves(arguments))
         return jax.tree.unflatten(jax.tree.structure(outline), outputs)
 
@@ -159,24 +162,41 @@ def _is_relu(equation: Any) -> bool:
 
 def _replace(traced: ClosedJaxpr, found: Sequence[Layers]) -> ClosedJaxpr:
     """The traced network with one call in place of each group of layers, where the last of them was."""
-    calls = {id(layers.equations[-1]): _make_call(layers) for layers in found}
-    dropped = {id(equation) for layers in found for equation in layers.equations[:-1]}
-    equations = [
-        calls.get(id(equation), equation) for equation in traced.jaxpr.eqns if id(equation) not in dropped
-    ]
-    return traced.replace(jaxpr=traced.jaxpr.replace(eqns=equations))
+    return _put_calls(traced, [(layers.equations, *_make_pooled(layers)) for layers in found])
 
 
-def _make_call(layers: Layers) -> Any:
-    """The equation that calls `convolution_pool`."""
+def _end_in_kernels(traced: ClosedJaxpr) -> ClosedJaxpr:
+    """The traced network, not to be trained, with one call in place of each convolution and what follows it."""
+    found = find_ended(traced.jaxpr)
+    return _put_calls(traced, [(ended.equations, ended.call, ended.arguments) for ended in found])
+
+
+def _make_pooled(layers: Layers) -> tuple[Callable[..., Array], list[Any]]:
+    """The function that takes the place of layers, and its arguments."""
     arguments = [each for each in (layers.images, layers.kernel, layers.bias) if each is not None]
 
-    @jax.jit
     def convolution_relu_pool(images: Array, kernel: Array, bias: Array | None = None) -> Array:
         features = kernel.shape[-1]
         bias = jnp.zeros(features) if bias is None else bias.reshape(features)
-        return convolution_pool(pad(images, layers.padding), kernel, bias)
+        border = [(0, 0, 0), *((*pair, 0) for pair in layers.padding), (0, 0, 0)]
+        return convolution_pool(lax.pad(images, jnp.float32(0), border), kernel, bias)
 
-    [call] = jax.make_jaxpr(convolution_relu_pool)(*(each.aval for each in arguments)).eqns
-    last = layers.equations[-1]
-    return call.replace(invars=arguments, outvars=last.outvars, source_info=last.source_info)
+    return convolution_relu_pool, arguments
+
+
+def _put_calls(
+    traced: ClosedJaxpr, calls: Sequence[tuple[Sequence[Any], Callable[..., Array], Sequence[Any]]]
+) -> ClosedJaxpr:
+    """Put calls, of a function with its arguments, in the place of the last of some equations each."""
+    dropped = {id(equation) for equations, *_ in calls for equation in equations[:-1]}
+    placed = {}
+    for equations, function, arguments in calls:
+        [call] = jax.make_jaxpr(jax.jit(function))(*(each.aval for each in arguments)).eqns
+        last = equations[-1]
+        placed[id(last)] = call.replace(
+            invars=list(arguments), outvars=last.outvars, source_info=last.source_info
+        )
+    equations = [
+        placed.get(id(equation), equation) for equation in traced.jaxpr.eqns if id(equation) not in dropped
+    ]
+    return traced.replace(jaxpr=traced.jaxpr.replace(eqns=equations))

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -12,6 +12,8 @@ from jaxtyping import Array
 from medjax.models.cpu_kernels import depthwise, direct_convolution, ffi_handler, winograd
 from medjax.models.cpu_kernels.array_operations import pad
 from medjax.models.cpu_kernels.calls import ChannelKernels, Images, Kernel, Pair, count_parts, make_scratch
+from medjax.models.cpu_kernels.epilogues import Epilogue
+from medjax.models.cpu_kernels.expressions import Term
 from medjax.models.cpu_kernels.ffi_call import call_kernel
 from medjax.models.cpu_kernels.register_tiles import Window, block_features
 from medjax.models.cpu_kernels.winograd_tiles import make_plan, scratch_size
@@ -32,29 +34,50 @@ class Convolution(NamedTuple):
     groups: int = 1
 
 
-def convolve(images: Images, kernel: Kernel, convolution: Convolution) -> Array:
-    """The outputs of a convolution; image_dilation above 1 needs strides and kernel_dilation of 1."""
+class Ending(NamedTuple):
+    """What is computed of the outputs before they are written: a term, and what it reads."""
+
+    term: Term = ("array", 0)
+    arrays: Sequence[Array] = ()  # of the shape of the outputs
+    rows: Sequence[Array] = ()  # along the features
+
+    @property
+    def epilogue(self) -> Epilogue:
+        """What of it the kernel's code depends on."""
+        return Epilogue(self.term, len(self.arrays), len(self.rows))
+
+
+def convolve(images: Images, kernel: Kernel, convolution: Convolution, ending: Ending | None = None) -> Array:
+    """The outputs of a convolution; image_dilation above 1 needs strides and kernel_dilation of 1, and no ending."""
     if convolution.image_dilation != (1, 1):
         return _convolve_dilated(convolve, images, kernel, convolution)
     if is_for_winograd(kernel.shape, convolution):
-        return _convolve_by_winograd(images, kernel, convolution.padding)
-    if kernel.shape[:2] == (1, 1) and convolution.groups == 1:
+        return _convolve_by_winograd(images, kernel, convolution.padding, ending or Ending())
+    if kernel.shape[:2] == (1, 1) and convolution.groups == 1 and ending is None:
         return _multiply(pad(images, convolution.padding), kernel, convolution.strides)
     strides, padding, _, dilation, groups = convolution
-    return _call_forward(images, kernel, Window(strides, dilation, padding, groups))
+    return _call_forward(images, kernel, Window(strides, dilation, padding, groups), ending or Ending())
 
 
-def convolve_depthwise(images: Images, kernel: ChannelKernels, convolution: Convolution) -> Array:
+def convolve_depthwise(
+    images: Images, kernel: ChannelKernels, convolution: Convolution, ending: Ending | None = None
+) -> Array:
     """As `convolve`, where each channel has a kernel of its own."""
     if convolution.image_dilation != (1, 1):
         return _convolve_dilated(convolve_depthwise, images, kernel, convolution)
+    ending = ending or Ending()
     window = Window(convolution.strides, convolution.kernel_dilation, convolution.padding)
     outputs = _outputs_of(images, kernel, window)
     bands = depthwise.make_bands(window, kernel.shape[:2], images.shape, outputs.shape)
     scratch = make_scratch(
         window.is_padded, ffi_handler.num_tasks(len(images)), math.prod(bands.pixels_shape)
     )
-    return call_kernel(depthwise.make_forward(window), [outputs, scratch], [images], [kernel])[0]
+    return call_kernel(
+        depthwise.make_forward(window, ending.epilogue),
+        [outputs, scratch],
+        [images, *ending.arrays],
+        [kernel, *ending.rows],
+    )[0]
 
 
 def is_for_winograd(kernel_shape: tuple[int, ...], convolution: Convolution) -> bool:
@@ -70,7 +93,9 @@ def is_for_winograd(kernel_shape: tuple[int, ...], convolution: Convolution) -> 
     )
 
 
-def _convolve_by_winograd(images: Images, kernel: Kernel, padding: tuple[Pair, Pair]) -> Array:
+def _convolve_by_winograd(
+    images: Images, kernel: Kernel, padding: tuple[Pair, Pair], ending: Ending
+) -> Array:
     num_images, height, width, channels = images.shape
     features = kernel.shape[-1]
     outputs = height + sum(padding[0]) - 2, width + sum(padding[1]) - 2
@@ -88,19 +113,19 @@ def _convolve_by_winograd(images: Images, kernel: Kernel, padding: tuple[Pair, P
     plan = make_plan(num_images, channels, outputs, padding, num_groups, _CACHED_BYTES)
     num_jobs = num_parts * num_groups
     results, _ = call_kernel(
-        winograd.make_forward(plan),
+        winograd.make_forward(plan, ending.epilogue),
         [
             jax.ShapeDtypeStruct((num_images, *outputs, features), jnp.float32),
             jax.ShapeDtypeStruct((num_jobs, scratch_size(plan, block)), jnp.float32),
         ],
         [jnp.zeros((num_jobs, 1))],
-        [images, weights.reshape(num_parts, -1, *weights.shape[1:])],
+        [images, *ending.arrays, weights.reshape(num_parts, -1, *weights.shape[1:]), *ending.rows],
         min_images_per_task=1,
     )
     return results
 
 
-def _call_forward(images: Images, kernel: Kernel, window: Window) -> Array:
+def _call_forward(images: Images, kernel: Kernel, window: Window, ending: Ending) -> Array:
     *sides, channels, features = kernel.shape
     block = block_features(features // window.groups)
     by_group = kernel.reshape(*sides, channels, window.groups, -1)
@@ -109,10 +134,10 @@ def _call_forward(images: Images, kernel: Kernel, window: Window) -> Array:
     bands = direct_convolution.make_bands(window, (sides[0], sides[1]), images.shape, outputs.shape, block)
     num_tasks = ffi_handler.num_tasks(len(images), 1)
     results, _ = call_kernel(
-        direct_convolution.make_forward(window),
+        direct_convolution.make_forward(window, ending.epilogue),
         [outputs, make_scratch(window.is_padded, num_tasks, math.prod(bands.pixels_shape))],
-        [images],
-        [padded.transpose(3, 0, 1, 2, 4)],
+        [images, *ending.arrays],
+        [padded.transpose(3, 0, 1, 2, 4), *ending.rows],
         min_images_per_task=1,
     )
     return results

@@ -20,6 +20,7 @@ from medjax.models.cpu_kernels.emitter import (
     register_lanes,
     vector_lanes,
 )
+from medjax.models.cpu_kernels.epilogues import Epilogue, Operands, split_operands
 from medjax.models.cpu_kernels.ffi_call import Kernel
 from medjax.models.cpu_kernels.register_tiles import Window
 
@@ -32,33 +33,41 @@ _MIN_SUMS = 8
 
 
 @functools.cache
-def make_forward(window: Window) -> Kernel:
-    """The kernel `images, weights -> outputs, scratch`; weights are kernel height, kernel width, channel.
+def make_forward(window: Window, epilogue: Epilogue) -> Kernel:
+    """The kernel `images, arrays, weights, rows -> outputs, scratch`; arrays and rows are what the epilogue reads.
 
-    Scratch is the memory for a task's padded rows, see `make_bands`.
+    Weights are kernel height, kernel width, channel. Scratch is the memory for a task's padded rows, see `make_bands`.
     """
 
     def forward(
         emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
     ) -> None:
-        images, weights, outputs, scratch = buffers
+        images, *others, outputs, scratch = buffers
+        arrays, weights, rows = split_operands(epilogue, others)
         bands = make_bands(window, weights.shape[:2], images.shape, outputs.shape)
         with (
             emit.for_range(first, stop) as image,
-            for_bands(emit, window, bands, (images, outputs, scratch), (image, task)) as (pixels, band),
+            for_bands(emit, window, bands, (images, [outputs, *arrays], scratch), (image, task)) as (
+                pixels,
+                (band, *parts),
+            ),
             emit.for_range(0, bands.rows) as row,
         ):
-            _compute_row(emit, (pixels, weights, band), window, row)
+            for value, place in _compute_row(emit, (pixels, weights), window, (row, band.shape[1])):
+                value = Operands(parts, rows).finish(emit, epilogue, value, place)
+                emit.store(value, band, *place)
 
-    forward.__name__ = f"depthwise_{window}"
+    forward.__name__ = f"depthwise_{window}{epilogue}"
     return forward
 
 
-def _compute_row(emit: Emitter, arrays: tuple[Buffer, Buffer, Buffer], window: Window, row: ir.Value) -> None:
-    """Compute a row of outputs, given rows of an image."""
-    pixels, weights, outputs = arrays
+def _compute_row(
+    emit: Emitter, arrays: tuple[Buffer, Buffer], window: Window, place: tuple[ir.Value, int]
+) -> Iterator[tuple[ir.Value, tuple[ir.Value, ...]]]:
+    """Vectors of a row of so many outputs, each with its place among them, given rows of an image."""
+    pixels, weights = arrays
+    row, width = place
     kernel_height, kernel_width, channels = weights.shape
-    width = outputs.shape[1]
     lanes = vector_lanes(channels)
     columns = min(width, max(1, _MAX_REGISTERS[register_lanes()] - kernel_width))
     with (
@@ -75,7 +84,7 @@ def _compute_row(emit: Emitter, arrays: tuple[Buffer, Buffer, Buffer], window: W
             for column, x, pixel in _pixels(emit, pixels, window, position, columns, kernel_width, lanes):
                 emit.write(emit.add_product(emit.read(sums[column]), pixel, factors[x]), sums[column])
         for column, total in enumerate(sums):
-            emit.store(emit.read(total), outputs, row, emit.sum(left, column), channel)
+            yield emit.read(total), (row, emit.sum(left, column), channel)
 
 
 def make_bands(

@@ -13,8 +13,10 @@ from llvmlite import ir
 
 from medjax.models.cpu_kernels.borders import copy_rows
 from medjax.models.cpu_kernels.emitter import Buffer, Emitter, register_lanes
+from medjax.models.cpu_kernels.epilogues import Epilogue, Operands, split_operands
 from medjax.models.cpu_kernels.ffi_call import Kernel
 from medjax.models.cpu_kernels.register_tiles import (
+    FeatureBlock,
     Window,
     add_products,
     by_group,
@@ -61,13 +63,13 @@ def for_bands(
     emit: Emitter,
     window: Window,
     bands: Bands,
-    buffers: tuple[Buffer, Buffer, Buffer],
+    buffers: tuple[Buffer, Sequence[Buffer], Buffer],
     place: tuple[ir.Value, ir.Value],
-) -> Iterator[tuple[Buffer, Buffer]]:
-    """Emit a loop over the bands of an image, given images, outputs and scratch: the rows of pixels, and those of outputs."""
+) -> Iterator[tuple[Buffer, list[Buffer]]]:
+    """Emit a loop over the bands of an image, given images, arrays like the outputs, and scratch: their rows in the band."""
     images, outputs, scratch = buffers
     image, task = place
-    height = outputs.shape[1]
+    height = outputs[0].shape[1]
     with emit.for_range(0, -(-height // bands.rows)) as band:
         # The last band starts where it still fits, and computes some outputs a second time.
         top = emit.minimum(emit.sum((band, bands.rows)), height - bands.rows)
@@ -76,12 +78,12 @@ def for_bands(
         if window.is_padded:
             pixels = emit.part(scratch, task, shape=bands.pixels_shape)
             copy_rows(emit, images, image, pixel_row, window.padding, pixels)
-        yield pixels, emit.part(outputs, image, top)
+        yield pixels, [emit.part(array, image, top) for array in outputs]
 
 
 @functools.cache
-def make_forward(window: Window) -> Kernel:
-    """The kernel `images, weights -> outputs, scratch`.
+def make_forward(window: Window, epilogue: Epilogue) -> Kernel:
+    """The kernel `images, arrays, weights, rows -> outputs, scratch`; arrays and rows are what the epilogue reads.
 
     Weights are feature block, kernel height, width, channel, feature; a group's blocks follow one another. Scratch is the
     memory for a task's padded rows, see `make_bands`.
@@ -90,41 +92,52 @@ def make_forward(window: Window) -> Kernel:
     def forward(
         emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
     ) -> None:
-        images, weights, outputs, scratch = buffers
+        images, *others, outputs, scratch = buffers
+        arrays, weights, rows = split_operands(epilogue, others)
+        rows = [by_group(row, window.groups) for row in rows]
         bands = make_bands(window, weights.shape[1:3], images.shape, outputs.shape, weights.shape[-1])
         width = outputs.shape[2]
-        rows, columns = bands.tile
+        tile_rows, columns = bands.tile
         with (
             emit.for_range(first, stop) as image,
-            for_bands(emit, window, bands, (images, outputs, scratch), (image, task)) as (pixels, band),
+            for_bands(emit, window, bands, (images, [outputs, *arrays], scratch), (image, task)) as (
+                pixels,
+                parts,
+            ),
             emit.for_range(0, weights.shape[0]) as block,
-            emit.for_range(0, -(-bands.rows // rows)) as tile_row,
+            emit.for_range(0, -(-bands.rows // tile_rows)) as tile_row,
             emit.for_range(0, -(-width // columns)) as tile_column,
         ):
             # The last tile starts where it still fits, and computes some outputs a second time.
-            top = emit.minimum(emit.sum((tile_row, rows)), bands.rows - rows)
+            top = emit.minimum(emit.sum((tile_row, tile_rows)), bands.rows - tile_rows)
             left = emit.minimum(emit.sum((tile_column, columns)), width - columns)
-            _compute_tile(emit, (pixels, weights, band), window, bands.tile, (block, top, left))
+            band, *bands_of_arrays = (by_group(part, window.groups) for part in parts)
+            sums, features = _compute_tile(emit, (pixels, weights), window, bands.tile, (block, top, left))
+            operands = Operands(bands_of_arrays, rows)
+            for (down, right), vectors in sums.items():
+                for total, feature in zip(vectors, features.vectors(emit), strict=True):
+                    at = emit.sum(top, down), emit.sum(left, right), features.group, feature
+                    emit.store_within(operands.finish(emit, epilogue, emit.read(total), at), band, *at)
 
-    forward.__name__ = f"convolution_{window}"
+    forward.__name__ = f"convolution_{window}{epilogue}"
     return forward
 
 
 def _compute_tile(
     emit: Emitter,
-    arrays: tuple[Buffer, Buffer, Buffer],
+    arrays: tuple[Buffer, Buffer],
     window: Window,
     tile: tuple[int, int],
     position: tuple[ir.Value, ir.Value, ir.Value],
-) -> None:
-    """Compute a tile of outputs, given rows of an image, for one block of features."""
-    rows, weights, outputs = arrays
+) -> tuple[dict[tuple[int, int], list[ir.Value]], FeatureBlock]:
+    """A tile of outputs by its row and column, given rows of an image, for one block of features."""
+    rows, weights = arrays
     block, top, left = position
     num_blocks, kernel_height, kernel_width, channels, block_size = weights.shape
     row_offset, column_offset = rows.shape[1] * rows.shape[2], rows.shape[2]
     lanes = register_lanes()
     features = find_block(emit, block, num_blocks // window.groups, block_size)
-    places = list(itertools.product(*map(range, tile)))
+    places = list(itertools.product(range(tile[0]), range(tile[1])))
     sums = zeros(emit, len(places), block_size // lanes)
     base = emit.sum(
         (top, window.strides[0] * row_offset),
@@ -153,10 +166,7 @@ def _compute_tile(
             for down, right in places
         ]
         add_products(emit, sums, [emit.sum(tap, offset) for offset in offsets], rows, factors)
-    for (down, right), vectors in zip(places, sums, strict=True):
-        for total, feature in zip(vectors, features.vectors(emit), strict=True):
-            at = emit.sum(top, down), emit.sum(left, right), features.group, feature
-            emit.store_within(emit.read(total), by_group(outputs, window.groups), *at)
+    return dict(zip(places, sums, strict=True)), features
 
 
 def _choose_tile(height: int, width: int, max_pixels: int) -> tuple[int, int]:

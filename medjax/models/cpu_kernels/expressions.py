@@ -161,6 +161,9 @@ def emit_term(
         return builder.fcmp_ordered(name, *values)
     if name == "square":
         return builder.fmul(values[0], values[0])
+    if name in ("maximum", "minimum"):  # of a number that is no NaN; that of a NaN is one
+        comparison = builder.fcmp_unordered(">" if name == "maximum" else "<", *values)
+        return builder.select(comparison, *values)
     methods = {
         "add": builder.fadd,
         "subtract": builder.fsub,

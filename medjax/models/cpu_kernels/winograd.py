@@ -4,12 +4,14 @@ Winograd's F(2 x 2, 3 x 3): each of the 16 elements of a transformed tile is one
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (https://arxiv.org/abs/1509.09308).
 """
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from llvmlite import ir
 
 from medjax.models.cpu_kernels.emitter import FLOAT, INT, Buffer, Emitter, constant, register_lanes
+from medjax.models.cpu_kernels.epilogues import Epilogue, Operands, split_operands
 from medjax.models.cpu_kernels.ffi_call import Kernel
 from medjax.models.cpu_kernels.register_tiles import add_products, max_rows, zeros
 from medjax.models.cpu_kernels.winograd_tiles import (
@@ -47,8 +49,10 @@ def transform_weights(
 
 
 @functools.cache
-def make_forward(plan: Plan) -> Kernel:
-    """The kernel `jobs, images, weights -> outputs, scratch`, with weights as `transform_weights` writes them.
+def make_forward(plan: Plan, epilogue: Epilogue) -> Kernel:
+    """The kernel `jobs, images, arrays, weights, rows -> outputs, scratch`, with weights as `transform_weights` writes them.
+
+    Arrays and rows are what the epilogue reads.
 
     Job after job, `plan.num_image_groups` of them share a part of the features; each takes its part of the images.
     """
@@ -56,7 +60,8 @@ def make_forward(plan: Plan) -> Kernel:
     def forward(
         emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
     ) -> None:
-        _, images, weights, outputs, scratch = buffers
+        _, images, *others, outputs, scratch = buffers
+        arrays, weights, rows = split_operands(epilogue, others)
         _, blocks_of_part, *_, block_size = weights.shape
         with emit.for_range(first, stop) as job:
             pixels, tiles, products = make_scratch(emit, scratch, job, plan, block_size)
@@ -68,9 +73,11 @@ def make_forward(plan: Plan) -> Kernel:
                         _multiply_tiles(emit, block, (tiles, weights, products), (part, features, y, x))
                     first_feature = emit.sum((part, blocks_of_part * block_size), (features, block_size))
                     with block.for_tiles(emit) as place:
-                        _store_outputs(emit, products, outputs, place, first_feature)
+                        for value, at in _compute_outputs(emit, products, outputs, place, first_feature):
+                            value = Operands(arrays, rows).finish(emit, epilogue, value, at)
+                            emit.store_within(value, outputs, *at)
 
-    forward.__name__ = f"winograd_{plan}"
+    forward.__name__ = f"winograd_{plan}{epilogue}"
     return forward
 
 
@@ -101,10 +108,10 @@ def _multiply_tiles(
                 emit.store(emit.read(total), products, y, x, emit.sum(first, row), vector)
 
 
-def _store_outputs(
+def _compute_outputs(
     emit: Emitter, products: Buffer, outputs: Buffer, place: Place, first_feature: ir.Value
-) -> None:
-    """Transform the products of a tile to 2 by 2 outputs; those beyond the last row or column are left out."""
+) -> Iterator[tuple[ir.Value, tuple[ir.Value, ...]]]:
+    """Transform the products of a tile to 2 by 2 outputs, each with its place; those beyond the last row or column are left out."""
     image, row, column, tile = place
     _, height, width, _ = outputs.shape
     for vector in range(0, products.shape[-1], register_lanes()):
@@ -115,12 +122,8 @@ def _store_outputs(
         for (y, x), value in transform(values, functools.partial(output_transform, emit.builder)):
             at = emit.sum((row, 2), y), emit.sum((column, 2), x)
             inside = is_inside(emit, at, (y, x), (height, width))
-            feature = emit.sum(first_feature, vector)
-            if inside is None:
-                emit.store_within(value, outputs, image, *at, feature)
-            else:
-                with emit.when(inside):
-                    emit.store_within(value, outputs, image, *at, feature)
+            with contextlib.nullcontext() if inside is None else emit.when(inside):
+                yield value, (image, *at, emit.sum(first_feature, vector))
 
 
 def _weight_transform(builder: ir.IRBuilder, values: Values) -> list[ir.Value]:
