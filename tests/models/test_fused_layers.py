@@ -1,6 +1,8 @@
 """Layers that are computed together give the values and gradients of the layers one by one."""
 
 import functools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -158,3 +160,9 @@ def test_without_kernels_nothing_is_replaced(monkeypatch):
         for apply in (fuse_layers(network.apply), network.apply)
     )
     assert ours == theirs
+
+
+def test_a_learner_needs_no_llvmlite():
+    """It is imported when kernels are compiled; where there are none it may be missing."""
+    code = "import sys, medjax.training.learner; sys.exit('llvmlite' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
