@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from benchmarks.tables import Figures, in_words, pivot_cases
 from medjax.report.figures.style import BLUE, INK, MUTED, VERMILION, styled
@@ -63,8 +63,9 @@ def plot_networks(figures: Figures) -> Figure:
     draw(tasks["training"], "asked_for", "asked for in training", s=70, marker="|", color=VERMILION)
     axes.axvline(1, color=INK, linewidth=0.8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(_few_minors))
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("images a second, medjax over PyTorch")
