@@ -46,7 +46,7 @@ BENCHMARKS = {
     "folds": Benchmark(
         "Cross-validation",
         "The strategies for k folds: seconds, peak memory, and how far their numbers lie apart; and the report's "
-        "cross-validation, 5 folds without augmentation, beside Keras's loop of it, compilation and scores included.",
+        "cross-validation, 5 folds without augmentation, by the whole command beside Keras's loop of it.",
     ),
     "loading": Benchmark(
         "Loading",
