@@ -137,7 +137,7 @@ def _is_convolution(equation: Any) -> bool:
 
 
 def _is_row(bias: Any, outputs: Any) -> bool:
-    return bias.dtype == "float32" and bias.size == bias.shape[-1] == outputs.shape[-1]
+    return bias.dtype == "float32" and bias.ndim > 0 and bias.size == bias.shape[-1] == outputs.shape[-1]
 
 
 def _matches(parameters: dict[str, Any], wanted: dict[str, Any]) -> bool:

@@ -36,9 +36,7 @@ class Operands(NamedTuple):
     """What an epilogue reads beside the output."""
 
     arrays: Sequence[Buffer]  # indexed as the outputs are
-    rows: Sequence[
-        Buffer
-    ]  # indexed by the last of these indices, or the last two where features are in groups
+    rows: Sequence[Buffer]  # by the last of these indices, or the last two where features are in groups
 
     def finish(
         self, emit: Emitter, epilogue: Epilogue, value: ir.Value, place: Sequence[ir.Value]
