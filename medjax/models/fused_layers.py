@@ -4,7 +4,6 @@ In training those that `convolution_pool` computes: a pooled gradient is zero bu
 train several times faster than one by one. In evaluation also what `layer_endings` finds.
 """
 
-import collections
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from medjax.models.convolution_pool import convolution_pool
 from medjax.models.cpu_kernels import availability
-from medjax.models.layer_endings import find_ended
+from medjax.models.layer_endings import CHANNELS_LAST, find_ended, read_uses
 from medjax.models.network import Variables
 
 Apply = Callable[..., tuple[Float[Array, "batch class"], PyTree]]
@@ -35,7 +34,7 @@ _CONVOLUTION = {
     "rhs_dilation": (1, 1),
     "feature_group_count": 1,
     "batch_group_count": 1,
-    "dimension_numbers": lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)),
+    "dimension_numbers": CHANNELS_LAST,
 }
 _FUNCTIONS = ("custom_jvp_call", "jit", "pjit")
 # Beyond them, the kernels that skip zeros take longer than Winograd's; measured.
@@ -77,21 +76,18 @@ def fuse_layers(apply: Apply) -> Apply:
 
 def find_layers(jaxpr: Jaxpr) -> list[Layers]:
     """The groups of layers in a traced network that `convolution_pool` computes, in float32."""
-    makers = {output: equation for equation in jaxpr.eqns for output in equation.outvars}
-    used = [*jaxpr.outvars, *(each for equation in jaxpr.eqns for each in equation.invars)]
-    num_uses = collections.Counter(each for each in used if isinstance(each, Var))
-    users = {each: equation for equation in jaxpr.eqns for each in equation.invars if isinstance(each, Var)}
+    uses = read_uses(jaxpr)
 
     def maker(value: Any) -> Any:
         """The equation that computes a value for one use alone."""
-        return makers.get(value) if isinstance(value, Var) and num_uses[value] == 1 else None
+        return uses.makers.get(value) if isinstance(value, Var) and uses.counts[value] == 1 else None
 
     found = []
     for pool in jaxpr.eqns:
         if not _is_pool(pool):
             continue
         before = maker(pool.invars[0])
-        after = users.get(pool.outvars[0]) if num_uses[pool.outvars[0]] == 1 else None
+        after = uses.only_user(pool.outvars[0])
         layers = None
         if _is_relu(before):
             layers = _read_convolution(maker, before.invars[0], (before, pool))

@@ -16,12 +16,33 @@ from jaxtyping import Array
 
 from medjax.models.cpu_kernels.primitives import native_call
 
+CHANNELS_LAST = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # NHWC, HWIO, NHWC
 # A second array, beside the output, would be read more slowly than XLA reads it.
 _MAX_ARRAYS = 1
 _NAMES = {"add": "add", "sub": "subtract", "mul": "multiply", "max": "maximum", "min": "minimum"}
 _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 
 Term = tuple[Any, ...]
+
+
+class Uses(NamedTuple):
+    """Which equations of a traced network compute its values, and which use them."""
+
+    makers: dict[Any, Any]
+    users: dict[Any, Any]  # the last one
+    counts: collections.Counter[Any]  # outputs of the network are uses too
+
+    def only_user(self, value: Any) -> Any:
+        """The equation that uses a value; None where that is not the only use."""
+        return self.users.get(value) if self.counts[value] == 1 else None
+
+
+def read_uses(jaxpr: Jaxpr) -> Uses:
+    """What computes and uses each value."""
+    makers = {each: equation for equation in jaxpr.eqns for each in equation.outvars}
+    users = {each: equation for equation in jaxpr.eqns for each in equation.invars if isinstance(each, Var)}
+    used = [*jaxpr.outvars, *(each for equation in jaxpr.eqns for each in equation.invars)]
+    return Uses(makers, users, collections.Counter(each for each in used if isinstance(each, Var)))
 
 
 class Ended(NamedTuple):
@@ -70,18 +91,15 @@ def _twin(ended: Ended, *arguments: Array) -> Array:
 
 def find_ended(jaxpr: Jaxpr) -> list[Ended]:
     """The convolutions in float32 of a traced network that something follows which a kernel computes too."""
-    used = [*jaxpr.outvars, *(each for equation in jaxpr.eqns for each in equation.invars)]
-    num_uses = collections.Counter(each for each in used if isinstance(each, Var))
-    users = {each: equation for equation in jaxpr.eqns for each in equation.invars if isinstance(each, Var)}
-    makers = {each: equation for equation in jaxpr.eqns for each in equation.outvars}
+    uses = read_uses(jaxpr)
     taken: set[int] = set()  # equations that follow another convolution already
     found = []
     for convolution in jaxpr.eqns:
         if not _is_convolution(convolution):
             continue
-        reader = _Reader(convolution, makers)
-        while num_uses[reader.value] == 1:
-            user = users.get(reader.value)
+        reader = _Reader(convolution, uses.makers)
+        while True:
+            user = uses.only_user(reader.value)
             if user is None or id(user) in taken or not reader.read(user):
                 break
         if len(reader.equations) > 1:
@@ -189,9 +207,8 @@ def _is_convolution(equation: Any) -> bool:
     if equation.primitive is not lax.conv_general_dilated_p or parameters["batch_group_count"] != 1:
         return False
     images, kernel, outputs = (each.aval for each in (*equation.invars, *equation.outvars))
-    numbers = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
     return (
-        parameters["dimension_numbers"] == numbers
+        parameters["dimension_numbers"] == CHANNELS_LAST
         and parameters["lhs_dilation"] == (1, 1)
         and images.dtype == kernel.dtype == outputs.dtype == jnp.float32
         # Else the loops of `weight_gradient` compute it.
