@@ -8,15 +8,12 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float32
+from jaxtyping import Array
 
-from medjax.models.cpu_kernels import column_sums, ffi_handler, pooling, row_products, slices
+from medjax.models.cpu_kernels import column_sums, ffi_handler, pooling, slices
 from medjax.models.cpu_kernels.calls import Gradients, Images, Pair, make_scratch, sum_first
 from medjax.models.cpu_kernels.expressions import Term
 from medjax.models.cpu_kernels.ffi_call import call_kernel
-
-# With more rows, a transposed copy of the other matrix costs little.
-_MAX_LEFT_ROWS = 256
 
 
 def pool(
@@ -75,17 +72,6 @@ def split_axis(array: Array, axis: int, sizes: Sequence[int]) -> list[Array]:
     """Parts of an array, of these sizes along an axis that is not the first."""
     stops = itertools.accumulate(sizes)
     return [slice_axis(array, axis, stop - size, stop) for size, stop in zip(sizes, stops, strict=True)]
-
-
-def multiply_rows(
-    left: Float32[Array, "row value"], right: Float32[Array, "other value"]
-) -> Float32[Array, "row other"]:
-    """The product of each row on the left with each on the right, as matrices (row on the left, row on the right)."""
-    if len(left) > _MAX_LEFT_ROWS:  # where a transposed copy costs little
-        return left @ lax.optimization_barrier(right.T)
-    results = [jax.ShapeDtypeStruct((len(left), len(right)), jnp.float32)]
-    jobs = jnp.zeros((ffi_handler.MAX_TASKS, ffi_handler.MAX_TASKS))
-    return call_kernel(row_products.row_products, results, [jobs], [left, right], min_images_per_task=1)[0]
 
 
 def pad(images: Images, padding: tuple[Pair, Pair], value: float = 0.0) -> Array:

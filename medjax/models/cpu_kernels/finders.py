@@ -138,8 +138,7 @@ def find_spreading(avals: Sequence[Any], parameters: dict[str, Any]) -> Function
 
 def find_matrix_product(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
     """The function that computes a product over rows or columns of both sides by a kernel, as in a dense layer's gradients."""
-    from medjax.models.cpu_kernels.array_operations import multiply_rows
-    from medjax.models.cpu_kernels.weight_gradient import multiply_columns
+    from medjax.models.cpu_kernels.matrix_products import multiply_columns, multiply_rows
 
     left, right = avals
     (left_axes, right_axes), batch_axes = parameters["dimension_numbers"]
@@ -156,8 +155,9 @@ def find_matrix_product(avals: Sequence[Any], parameters: dict[str, Any]) -> Fun
     if left.ndim == right.ndim and left_axes == right_axes == leading:
 
         def of_columns(left: jax.Array, right: jax.Array) -> jax.Array:
-            flat = (array.reshape(-1, array.shape[-1]) for array in (left, right))
-            return multiply_columns(*flat)
+            # JAX asks for the transposed gradient of a weight matrix, and transposes it: two transposes cancel.
+            flat = (array.reshape(-1, array.shape[-1]) for array in (right, left))
+            return multiply_columns(*flat).T
 
         return of_columns
     return None

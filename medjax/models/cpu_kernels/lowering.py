@@ -15,6 +15,7 @@ import jax
 from jax import lax
 from jax._src.interpreters.mlir import _uncacheable_primitives
 from jax.core import ShapedArray
+from jax.extend.random import threefry2x32_p
 from jax.interpreters import mlir
 
 from medjax.models.cpu_kernels import availability
@@ -22,6 +23,8 @@ from medjax.models.cpu_kernels.availability import KernelError
 from medjax.models.cpu_kernels.finders import FINDERS, MIN_SIZE
 from medjax.models.cpu_kernels.primitives import Function, is_native, lower
 
+# Smaller arrays are not worth a call when they are summed to one number, which XLA:CPU does by 1,024 numbers at a time.
+_MIN_SUM_SIZE = 2**12
 _cpu_rules = mlir._platform_specific_lowerings["cpu"]
 _lock = threading.Lock()
 _num_users = 0
@@ -58,9 +61,10 @@ def _installed_rules() -> Iterator[None]:
     with _lock:
         _num_users += 1
         if _num_users == 1:
-            _replaced.update(
-                {primitive: _cpu_rules.get(primitive) for primitive in (*FINDERS, lax.reduce_sum_p)}
-            )
+            primitives = (*FINDERS, lax.reduce_sum_p, threefry2x32_p)
+            _replaced.update({primitive: _cpu_rules.get(primitive) for primitive in primitives})
+            # Leaves the rule of other platforms, where the rounds of random numbers are no loop but one fused operation.
+            _cpu_rules.pop(threefry2x32_p, None)
             for primitive, find in FINDERS.items():
                 mlir.register_lowering(primitive, _make_rule(find, _stock_rule(primitive)), platform="cpu")
             sum_rule = functools.partial(_sum_columns, _stock_rule(lax.reduce_sum_p))
@@ -76,7 +80,7 @@ def _installed_rules() -> Iterator[None]:
                 _uncacheable_primitives.discard(lax.reduce_sum_p)
                 for primitive, rule in _replaced.items():
                     if rule is None:
-                        del _cpu_rules[primitive]
+                        _cpu_rules.pop(primitive, None)
                     else:
                         _cpu_rules[primitive] = rule
 
@@ -110,10 +114,13 @@ def _make_rule(find: Function, stock: Function) -> Function:
 def _sum_columns(
     stock: Function, context: mlir.LoweringRuleContext, *operands: Any, **parameters: Any
 ) -> Sequence[Any]:
-    """The rule of sums: those over all axes but the last, of large arrays, by a kernel that computes the array as well."""
+    """The rule of sums: those of large arrays over all axes, or all but the last, by a kernel that computes the array too."""
     array: Any = context.avals_in[0]
-    is_over_columns = array.ndim > 1 and tuple(parameters["axes"]) == tuple(range(array.ndim - 1))
-    is_large = is_over_columns and array.size >= MIN_SIZE and _are_floats([array])
+    axes = set(parameters["axes"])
+    is_over_columns = array.ndim > 1 and axes >= set(range(array.ndim - 1))
+    is_whole = len(axes) == array.ndim
+    min_size = _MIN_SUM_SIZE if is_whole else MIN_SIZE
+    is_large = is_over_columns and array.size >= min_size and _are_floats([array])
     if _left.get() is None or not is_large or not is_native(context):
         return stock(context, *operands, **parameters)
     from medjax.models.cpu_kernels.array_operations import sum_columns
@@ -124,7 +131,8 @@ def _sum_columns(
     avals = [ShapedArray(tuple(value.type.shape), array.dtype) for value in values]
 
     def summed(*values: jax.Array) -> jax.Array:
-        return sum_columns(term, values[: len(arrays)], values[len(arrays) :])
+        sums = sum_columns(term, values[: len(arrays)], values[len(arrays) :])
+        return sums.sum() if is_whole else sums
 
     try:
         return lower(summed, context.replace(avals_in=avals), values)

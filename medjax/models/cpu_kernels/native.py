@@ -3,12 +3,8 @@
 Each imports llvmlite only when it is called: where no kernels are used, it may be missing.
 """
 
-import functools
-import operator
-
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float32
 
 from medjax.models.cpu_kernels import ffi_handler
@@ -65,7 +61,7 @@ def kernel_gradient(
     images: Images, kernel: Kernel, positions: Positions, gradient: Activations
 ) -> tuple[Kernel, Bias]:
     """Gradients of the kernel and the bias."""
-    from medjax.models.cpu_kernels import ffi_call, gradient_kernels
+    from medjax.models.cpu_kernels import calls, ffi_call, gradient_kernels
 
     num_tasks, (*rest, features) = ffi_handler.num_tasks(len(images)), kernel.shape
     is_deep = kernel.shape[2] >= _MIN_DEEP_CHANNELS
@@ -75,7 +71,5 @@ def kernel_gradient(
     kernel_gradients, bias_gradients = ffi_call.call_kernel(
         emit, results, [images, positions, gradient], is_thorough=True
     )
-    # As single additions: XLA:CPU is 20 times slower to reduce over a first axis. The barrier keeps later operations
-    # from repeating the additions for each use of the sum.
-    kernel_gradient = lax.optimization_barrier(functools.reduce(operator.add, kernel_gradients))
+    kernel_gradient = calls.sum_first(kernel_gradients)
     return kernel_gradient.transpose(1, 2, 3, 0) if is_deep else kernel_gradient, bias_gradients.sum(0)

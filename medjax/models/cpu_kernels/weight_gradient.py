@@ -1,10 +1,9 @@
-"""The gradients of the weights of convolutions and dense layers, by the kernels of this folder."""
+"""The gradients of the weights of convolutions, by the kernels of this folder."""
 
 import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float32
 
 from medjax.models.cpu_kernels import depthwise, direct_weight_gradient, ffi_handler, winograd_gradient
 from medjax.models.cpu_kernels.calls import (
@@ -72,14 +71,6 @@ def depthwise_weight_gradient(
     ]
     sums, _ = call_kernel(depthwise.make_weight_gradient(window), results, [images, gradients])
     return sum_first(sums)
-
-
-def multiply_columns(
-    left: Float32[Array, "row column"], right: Float32[Array, "row other"]
-) -> Float32[Array, "column other"]:
-    """The product of each column on the left with each on the right, as the gradient of a dense layer's weights."""
-    images, gradients = left[:, None, None], right[:, None, None]
-    return weight_gradient(images, gradients, (1, 1), Window((1, 1), (1, 1)))[0, 0]
 
 
 def _winograd_weight_gradient(images: Images, gradients: Gradients, padding: tuple[Pair, Pair]) -> Kernel:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medjax.models.cpu_kernels import register_tiles, row_products
-from medjax.models.cpu_kernels.array_operations import multiply_rows
+from medjax.models.cpu_kernels.matrix_products import multiply_rows
 
 RANDOM = np.random.default_rng(8)
 
