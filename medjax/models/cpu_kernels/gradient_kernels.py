@@ -9,13 +9,25 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from medjax.models.cpu_kernels.emitter import BYTE, FLOAT, INT, Buffer, Emitter, constant, vector_lanes
+from medjax.models.cpu_kernels.emitter import (
+    BYTE,
+    FLOAT,
+    INT,
+    Buffer,
+    Emitter,
+    constant,
+    register_lanes,
+    vector_lanes,
+)
+from medjax.models.cpu_kernels.register_tiles import even_parts
 from medjax.models.cpu_kernels.twins import NOWHERE, WINDOW
 
 # Windows of an image that are processed together: their sparse gradients stay in a core's L1 cache.
 _MAX_WINDOWS = 1024
-# Sums that fit the registers, with some to spare, of a CPU with 16 of them.
-_MAX_SUMS = 12
+# Vectors of sums that fit the 32 registers of AVX-512 and the 16 of others, with some to spare.
+_MAX_SUMS = {16: 28, 8: 12}
+# Features whose positions are compared at once: the bits of the answer fit a number.
+_POWERS_OF_TWO = (64, 32, 16, 8, 4, 2, 1)
 
 
 def kernel_gradient(
@@ -39,8 +51,7 @@ def kernel_gradient(
         with emit.for_range(0, count) as index:
             emit.write(emit.builder.fadd(emit.read(bias_sum), emit.load(sparse.values, index)), bias_sum)
         emit.store(emit.read(bias_sum), bias_gradients, task, feature)
-        with emit.for_range(0, kernel_height) as y:
-            _add_pixels(emit, sparse, count, images, kernel_gradients, (task, feature, y))
+        _add_pixels(emit, sparse, count, images, kernel_gradients, (task, feature))
 
 
 def _add_pixels(
@@ -49,24 +60,27 @@ def _add_pixels(
     count: ir.Value,
     images: Buffer,
     kernel_gradients: Buffer,
-    kernel_row: tuple[ir.Value, ir.Value, ir.Value],
+    of_feature: tuple[ir.Value, ir.Value],
 ) -> None:
-    """Add to the gradient of a row of the kernel: pixels times gradients."""
-    *_, kernel_width, channels = kernel_gradients.shape
-    lanes, chunks = _chunk_row(kernel_width * channels)
+    """Add to a feature's gradient of the kernel: pixels times gradients."""
+    *_, kernel_height, kernel_width, channels = kernel_gradients.shape
+    lanes, chunks = _chunk_kernel(kernel_height, kernel_width * channels)
     pixels = _flatten(images)
     for chunk in chunks:
         sums = [
-            emit.variable(emit.load(kernel_gradients, *kernel_row, 0, start, lanes=lanes)) for start in chunk
+            emit.variable(emit.load(kernel_gradients, *of_feature, y, 0, start, lanes=lanes))
+            for y, start in chunk
         ]
         with emit.for_range(0, count) as index:
             value = emit.broadcast(emit.load(sparse.values, index), lanes)
-            offset = emit.sum(emit.load(sparse.offsets, index), (kernel_row[-1], images.shape[2] * channels))
-            for total, start in zip(sums, chunk, strict=True):
-                pixel = emit.load(pixels, emit.sum(offset, start), lanes=lanes)
+            offset = emit.load(sparse.offsets, index)
+            for total, (y, start) in zip(sums, chunk, strict=True):
+                pixel = emit.load(
+                    pixels, emit.sum(offset, y * images.shape[2] * channels + start), lanes=lanes
+                )
                 emit.write(emit.add_product(emit.read(total), value, pixel), total)
-        for total, start in zip(sums, chunk, strict=True):
-            emit.store(emit.read(total), kernel_gradients, *kernel_row, 0, start)
+        for total, (y, start) in zip(sums, chunk, strict=True):
+            emit.store(emit.read(total), kernel_gradients, *of_feature, y, 0, start)
 
 
 def shallow_kernel_gradient(
@@ -114,27 +128,60 @@ def image_gradient(
     emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
 ) -> None:
     """Positions, gradient, kernel with features first -> gradient of the images."""
-    positions, gradient, kernel, image_gradients = buffers
-    features, kernel_height, kernel_width, channels = kernel.shape
+    positions, _, kernel, image_gradients = buffers
+    _, kernel_height, kernel_width, channels = kernel.shape
     _, height, width, _ = image_gradients.shape
-    lanes, chunks = _chunk_row(kernel_width * channels)
-    pixels = _flatten(image_gradients)
-    sparse = SparseGradient(emit, positions, gradient, image_gradients)
+    _, rows, columns, _ = positions.shape
+    lanes, chunks = _chunk_kernel(kernel_height, kernel_width * channels)
     with emit.for_range(first, stop) as image:
         with emit.for_range(0, height * width * channels) as index:
             emit.store(FLOAT(0.0), image_gradients, image, 0, 0, index)
-        with emit.for_range(0, sparse.num_bands) as band, emit.for_range(0, features) as feature:
-            count = sparse.collect(image, band, feature)
-            with emit.for_range(0, kernel_height) as y:
+        with emit.for_range(0, rows) as row, emit.for_range(0, columns) as column:
+            for number, (down, right) in enumerate(WINDOW):
+                pixel = image, emit.sum((row, 2), down), emit.sum((column, 2), right)
                 for chunk in chunks:
-                    weights = [emit.load(kernel, feature, y, 0, start, lanes=lanes) for start in chunk]
-                    with emit.for_range(0, count) as index:
-                        value = emit.broadcast(emit.load(sparse.values, index), lanes)
-                        offset = emit.sum(emit.load(sparse.offsets, index), (y, width * channels))
-                        for weight, start in zip(weights, chunk, strict=True):
-                            address = emit.sum(offset, start)
-                            total = emit.load(pixels, address, lanes=lanes)
-                            emit.store(emit.add_product(total, value, weight), pixels, address)
+                    _add_weights(emit, buffers, (image, row, column), number, pixel, chunk, lanes)
+
+
+def _add_weights(
+    emit: Emitter,
+    buffers: Sequence[Buffer],
+    window: tuple[ir.Value, ...],
+    number: int,
+    pixel: tuple[ir.Value, ...],
+    chunk: Sequence[tuple[int, int]],
+    lanes: int,
+) -> None:
+    """Add to the gradient of pixels: weights of the features whose maximum is at position `number`, times gradients.
+
+    The sums stay in registers while the features go by, so that weights are read and nothing is written.
+    """
+    positions, gradient, kernel, image_gradients = buffers
+    image, top, left = pixel
+    places = [(image, emit.sum(top, y), left, start) for y, start in chunk]
+    sums = [emit.variable(emit.load(image_gradients, *place, lanes=lanes)) for place in places]
+    features = kernel.shape[0]
+    compared = next(count for count in _POWERS_OF_TWO if features % count == 0)
+    builder = emit.builder
+    with emit.for_range(0, features // compared) as group:
+        first = emit.sum((group, compared))
+        at_number = builder.icmp_unsigned(
+            "==",
+            emit.load(positions, *window, first, lanes=compared),
+            constant(BYTE, number, compared),
+        )
+        bits = builder.bitcast(at_number, ir.IntType(compared))
+        left_over = emit.variable(bits if compared == 64 else builder.zext(bits, INT))
+        with emit.for_range(0, builder.ctpop(emit.read(left_over))):
+            these = emit.read(left_over)
+            feature = builder.add(first, builder.cttz(these, ir.IntType(1)(1)))
+            emit.write(builder.and_(these, builder.sub(these, INT(1))), left_over)
+            value = emit.broadcast(emit.load(gradient, *window, feature), lanes)
+            for total, (y, start) in zip(sums, chunk, strict=True):
+                weight = emit.load(kernel, feature, y, 0, start, lanes=lanes)
+                emit.write(emit.add_product(emit.read(total), value, weight), total)
+    for total, place in zip(sums, places, strict=True):
+        emit.store(emit.read(total), image_gradients, *place)
 
 
 class SparseGradient:
@@ -179,11 +226,11 @@ class SparseGradient:
         return emit.read(count)
 
 
-def _chunk_row(length: int) -> tuple[int, list[list[int]]]:
-    """Lanes of a vector, and the first elements of the vectors of a row, in chunks that fit the registers."""
+def _chunk_kernel(num_rows: int, length: int) -> tuple[int, list[Sequence[tuple[int, int]]]]:
+    """Lanes of a vector, and row and first element of the vectors of a kernel's rows, in chunks that fit the registers."""
     lanes = vector_lanes(length)
-    starts = list(range(0, length, lanes))
-    return lanes, [starts[index : index + _MAX_SUMS] for index in range(0, len(starts), _MAX_SUMS)]
+    vectors = list(itertools.product(range(num_rows), range(0, length, lanes)))
+    return lanes, even_parts(vectors, _MAX_SUMS[register_lanes()])
 
 
 def _flatten(buffer: Buffer) -> Buffer:
