@@ -183,10 +183,26 @@ def _make_train_step(
             )
             return updated._replace(averaged=_average(state, updated, ema_decay)) if ema_decay else updated
 
-        state = lax.cond(batch.mask.any() & is_finite, update, lambda state: state, state)
-        return state, StepInfo(sums, losses, is_finite)
+        return _update_where(batch.mask.any() & is_finite, update, state), StepInfo(sums, losses, is_finite)
 
     return train_step
+
+
+def _update_where(
+    condition: Bool[Array, ""], update: Callable[[LearnerState], LearnerState], state: LearnerState
+) -> LearnerState:
+    """The updated state where the condition holds, else the state as it was.
+
+    A branch ends a GPU's chain of operations, and selecting costs a CPU more than a branch, so each has its own way.
+    """
+
+    def select(state: LearnerState) -> LearnerState:
+        return jax.tree.map(lambda new, old: jnp.where(condition, new, old), update(state), state)
+
+    def branch(state: LearnerState) -> LearnerState:
+        return lax.cond(condition, update, lambda state: state, state)
+
+    return lax.platform_dependent(state, cpu=branch, default=select)
 
 
 def _all_finite(state: PyTree) -> Bool[Array, ""]:
