@@ -12,7 +12,7 @@ from medjax.settings import Configuration, Setting, entries, setting
 
 PresetName = Literal["report", "article", "fast", "best"]
 Monitor = Literal["val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1"]
-StrategyChoice = Literal["auto", "loop", "map", "vmap", "devices"]
+StrategyChoice = Literal["auto", "loop", "threads", "map", "vmap", "devices"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "lion"]
 ScheduleName = Literal["constant", "cosine", "one-cycle"]
 ClassBalance = Literal["none", "weights", "sampling"]
@@ -220,9 +220,9 @@ class CrossvalConfig(Configuration):
     repeats: int = setting(1, "cross-validation", is_common=True, at_least=1, at_most=9999)
     """Cross-validations, each with other folds."""
     only_fold: int | None = setting(None, "cross-validation", metavar="K", at_least=0, at_most=9998)
-    """Train only this fold; under the loop strategy, bit-identical to that fold of a full run."""
+    """Train only this fold; under loop and threads bit-identical to that fold of a full run."""
     fold_strategy: StrategyChoice = setting("auto", "cross-validation")
-    """Train folds in turn (loop, map), at once (vmap), or spread over the devices."""
+    """Train folds in turn (loop, map), one a CPU core (threads), at once (vmap), or spread over the devices."""
     keep_test: bool = setting(False, "cross-validation")
     """Keep the data's own test images out of all folds; score them by all models together."""
     training: TrainConfig = field(default_factory=lambda: CROSSVAL_PRESETS["report"])

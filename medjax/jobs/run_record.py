@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -24,7 +23,7 @@ from medjax.jobs.outside_range import describe_ranges
 from medjax.models.network import Network
 from medjax.models.summary import summarize_network
 from medjax.records import Dataset, Indices, Split
-from medjax.training.strategies import choose_strategy
+from medjax.training.strategies import choose_strategy, count_cores
 
 GROUPS_NAMED = 20
 """Groups in more than one official part that are named; all are counted."""
@@ -240,7 +239,7 @@ def describe_environment() -> dict[str, Any]:
             "platform": f"{platform.system()} {platform.machine()}",
             "processor": _processor_name(),
             "device": f"{devices} ({device.device_kind})",
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": count_cores(),
         },
     }
 

@@ -37,7 +37,7 @@ RECORD = fields(
         "command": text(at_most=10**6),
         "status": text(at_most=100, characters=string.ascii_lowercase + " -"),
         "started": _WORD,
-        "strategy": text(choices=("loop", "map", "vmap", "devices")),
+        "strategy": text(choices=("loop", "threads", "map", "vmap", "devices")),
         "config": table(plain, at_most=1000),  # `config_checks.from_dict` does the rest
         "resumptions": items(_RESUMPTION, at_most=10_000),
         "class_names": items(text(at_most=1000), at_least=1, at_most=MAX_CLASSES),

@@ -20,7 +20,7 @@ from medjax.training.folds import (
     shuffle_epoch,
 )
 from medjax.training.learner import Learner
-from medjax.training.strategies import STRATEGIES, StrategyName, loop
+from medjax.training.strategies import STRATEGIES, Loop, StrategyName, loop
 
 
 class EpochPrograms(NamedTuple):
@@ -106,7 +106,7 @@ def compile_ahead(
 
 
 def _compile(program: Lifted, *arguments: Any) -> None:
-    """Compile, and raise MemoryError where this machine's memory is too small for the program.
+    """Compile, and raise MemoryError where this machine's memory is too small for the program; as many folds at once as fit.
 
     Linux would promise the memory, and end the process that takes it. Other devices refuse by themselves.
     """
@@ -116,3 +116,5 @@ def _compile(program: Lifted, *arguments: Any) -> None:
         return
     if (needed := usage.temp_size_in_bytes) > free:
         raise MemoryError(f"Unable to allocate {in_words(needed)}: {in_words(free)} are available")
+    if isinstance(program, Loop) and needed:
+        program.folds_at_once = min(program.folds_at_once, free // needed)

@@ -1,12 +1,14 @@
 """Strategies that lift a function of one fold to k folds. Per-fold arrays have a leading axis of folds.
 
-All strategies compute the same numbers up to rounding. Only under `loop` is the result of a fold bit-identical whatever
-other folds there are: a batched matrix product may differ from a single one in its last bits.
+All strategies compute the same numbers up to rounding. Only under `loop` and `threads` is the result of a fold bit-identical
+whatever other folds there are: a batched matrix product may differ from a single one in its last bits.
 """
 
 import functools
+import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ from jaxtyping import PyTree
 
 from medjax.training.compilation import Lifted, compile_program
 
-StrategyName = Literal["loop", "map", "vmap", "devices"]
+StrategyName = Literal["loop", "threads", "map", "vmap", "devices"]
 
 
 class Strategy(Protocol):
@@ -44,23 +46,42 @@ def stack_folds(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-class _Loop(NamedTuple):
+class Loop:
     """A program with a leading axis of one fold, called once a fold."""
 
-    program: Any  # jitted
-    num_shared: int
+    def __init__(self, program: Any, num_shared: int, folds_at_once: int = 1) -> None:
+        self.folds_at_once = folds_at_once  # each takes the program's memory
+        self._program = program  # jitted
+        self._num_shared = num_shared
+        self._has_run = False
 
     def __call__(self, *arguments: Any) -> Any:
-        """All folds, one after the other."""
-        shared, per_fold = arguments[: self.num_shared], arguments[self.num_shared :]
+        """All folds, one after the other, or some at once in threads."""
+        shared, per_fold = arguments[: self._num_shared], arguments[self._num_shared :]
         if _num_folds(per_fold) == 1:
-            return self.program(*arguments)
-        return _join([self.program(*shared, *part) for part in _part(per_fold)])
+            return self._program(*arguments)
+        parts = _part(per_fold)
+        results = []
+        if self.folds_at_once == 1 or not self._has_run:  # threads would each compile what has not run yet
+            count = len(parts) if self.folds_at_once == 1 else 1
+            results = [self._program(*shared, *part) for part in parts[:count]]
+            self._has_run = True
+        if len(results) < len(parts):
+            results += self._call_in_threads(shared, parts[len(results) :])
+        return _join(results)
+
+    def _call_in_threads(self, shared: Sequence[Any], parts: Sequence[Sequence[Any]]) -> list[Any]:
+        # A thread's calls run in order, so each waits for its own.
+        workers = ThreadPoolExecutor(self.folds_at_once, thread_name_prefix="fold")
+        try:
+            return list(workers.map(lambda part: jax.block_until_ready(self._program(*shared, *part)), parts))
+        finally:
+            workers.shutdown(cancel_futures=True)
 
     def lower(self, *arguments: Any) -> Any:
         """The program of one fold, lowered."""
-        first = jax.eval_shape(lambda tree: _part(tree)[0], arguments[self.num_shared :])
-        return self.program.lower(*arguments[: self.num_shared], *first)
+        first = jax.eval_shape(lambda tree: _part(tree)[0], arguments[self._num_shared :])
+        return self._program.lower(*arguments[: self._num_shared], *first)
 
 
 # Compiled, because states have many leaves: a call for each leaf and fold would take longer than the copies.
@@ -79,7 +100,7 @@ def _join(trees: Sequence[Any]) -> Any:
 
 def loop(
     one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = (), effort: int = 1
-) -> Lifted:
+) -> Loop:
     """Compile `one_fold` once and call it for one fold after the other; needs the memory of one fold.
 
     `effort` is that of `compiler_options`.
@@ -92,7 +113,14 @@ def loop(
     # The name that the compiler and profiles show.
     of_one.__name__ = getattr(getattr(one_fold, "func", one_fold), "__name__", of_one.__name__)
     program = compile_program(of_one, donate=donate, effort=effort)
-    return _Loop(program, num_shared)
+    return Loop(program, num_shared)
+
+
+def loop_in_threads(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
+    """As `loop`, for as many folds at a time as the CPU has cores, which then wait less for one another; the same bits."""
+    looped = loop(one_fold, num_shared=num_shared, donate=donate)
+    looped.folds_at_once = count_cores()
+    return looped
 
 
 def map_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
@@ -148,19 +176,29 @@ def lay_over_devices(one_fold: Callable[..., Any], *, num_shared: int, donate: S
 
 STRATEGIES: dict[StrategyName, Strategy] = {
     "loop": loop,
+    "threads": loop_in_threads,
     "map": map_folds,
     "vmap": vmap_folds,
     "devices": lay_over_devices,
 }
 
 
-def choose_strategy(num_folds: int) -> StrategyName:
-    """The strategy of `auto`: `devices` for several folds on several devices, else `loop`.
+def count_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    The table behind it is benchmarks/FOLDS.md (`python -m benchmarks.folds`): on one device `loop` is as fast as any,
-    needs the least memory, and gives the same bits for a fold alone. Nothing was measured on accelerators.
+
+def choose_strategy(num_folds: int) -> StrategyName:
+    """The strategy of `auto`: for several folds `devices` on several devices and `threads` on a CPU's cores; else `loop`.
+
+    The table behind it is benchmarks/FOLDS.md (`python -m benchmarks.folds`): both give the same bits for a fold alone, and on
+    a CPU `threads` is the fastest.
     """
-    return "devices" if num_folds > 1 and len(jax.devices()) > 1 else "loop"
+    if num_folds == 1:
+        return "loop"
+    if len(jax.devices()) > 1:
+        return "devices"
+    return "threads" if jax.default_backend() == "cpu" and count_cores() > 1 else "loop"
 
 
 def put_on_devices(strategy: StrategyName, tree: PyTree) -> PyTree:

@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medjax.training import strategies
 from medjax.training.strategies import (
     STRATEGIES,
+    Loop,
     abstract_arrays,
     choose_strategy,
     loop,
@@ -78,11 +81,50 @@ def test_a_fold_is_its_slice_of_every_leaf_and_stacking_is_the_inverse():
     jax.tree.map(np.testing.assert_array_equal, stacked, tree)
 
 
-def test_auto_lays_folds_over_devices_only_where_there_are_several(monkeypatch):
-    assert choose_strategy(5) == "loop"
-    monkeypatch.setattr(jax, "devices", lambda: [1, 2])
-    assert choose_strategy(5) == "devices"
+@pytest.mark.parametrize(
+    ("cores", "devices", "backend", "expected"),
+    [(1, 1, "cpu", "loop"), (2, 1, "cpu", "threads"), (2, 1, "gpu", "loop"), (2, 2, "cpu", "devices")],
+)
+def test_auto_is_what_the_machine_has_several_of(cores, devices, backend, expected, monkeypatch):
+    monkeypatch.setattr(strategies, "count_cores", lambda: cores)
+    monkeypatch.setattr(jax, "devices", lambda: [None] * devices)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert choose_strategy(5) == expected
     assert choose_strategy(1) == "loop"
+
+
+def test_threads_give_the_bits_of_a_loop(monkeypatch):
+    monkeypatch.setattr(strategies, "count_cores", lambda: 2)
+
+    def one_fold(matrix):
+        return jax.lax.fori_loop(0, 5, lambda _, matrix: jnp.tanh(matrix @ matrix), matrix)
+
+    matrices = jnp.asarray(np.random.default_rng(5).normal(size=(5, 40, 40)).astype(np.float32))
+    threaded = STRATEGIES["threads"](one_fold, num_shared=0)
+    for _ in range(2):  # the first call begins with one fold alone
+        np.testing.assert_array_equal(threaded(matrices), loop(one_fold, num_shared=0)(matrices))
+
+
+def test_threads_run_folds_at_once():
+    both = threading.Barrier(2, timeout=60)
+    numbers = []
+
+    def program(fold):
+        if numbers:  # but for the first fold, which runs alone
+            both.wait()
+        numbers.append(float(fold[0]))
+        return fold
+
+    assert Loop(program, 0, 2)(jnp.arange(5.0)).tolist() == [0, 1, 2, 3, 4]
+    assert sorted(numbers) == [0, 1, 2, 3, 4]
+
+
+def test_an_error_of_a_fold_is_raised(monkeypatch):
+    monkeypatch.setattr(strategies, "count_cores", lambda: 2)
+    lifted = STRATEGIES["threads"](lambda matrix: matrix @ matrix, num_shared=0)
+    lifted._has_run = True
+    with pytest.raises(TypeError):
+        lifted(jnp.ones((3, 2, 5)))
 
 
 TRAINED = """
