@@ -16,6 +16,7 @@ StrategyChoice = Literal["auto", "loop", "map", "vmap", "devices"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "lion"]
 ScheduleName = Literal["constant", "cosine", "one-cycle"]
 ClassBalance = Literal["none", "weights", "sampling"]
+InputScaling = Literal["auto", "none", "imagenet", "half"]
 
 BUILT_IN = "cnn"
 """The network whose settings are flags of their own, such as `--block-features`."""
@@ -181,6 +182,12 @@ class TrainConfig(Configuration):
     """Scale the network's input to -2..2 instead of 0..1: it learns in fewer steps."""
     dropout: float = setting(0.5, "network", unit="of the hidden units", at_least=0, below=1, needs=_CNN)
     """Fraction of the last layer's inputs that each training step drops."""
+    pretrained: str | Path | None = setting(None, "network", is_common=True, metavar="FILE|NAME|RUN")
+    """Start from these weights: a file (.safetensors, .pth, .whl), a run of medjax, or resnet18, resnet50, resnet50_v2,
+    densenet121, vgg16 or efficientnet_lite0, for the network of that name."""
+    input_scaling: InputScaling = setting("auto", "network")
+    """Scale pixels as the weights were trained with (auto), not at all, by ImageNet's mean and deviation, or to -1..1
+    (half)."""
     augment: bool = setting(True, "augmentation", is_common=True)
     """Rotate, shift and zoom training images at random."""
     test_time_augmentation: int = setting(0, "augmentation", unit="of each image", at_least=0, at_most=1024)

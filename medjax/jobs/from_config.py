@@ -12,6 +12,7 @@ import numpy as np
 from medjax.config import CrossvalConfig, Monitor, TrainConfig
 from medjax.data.splitting.splits import fold_splits, official_parts, split
 from medjax.errors import counted, refuse
+from medjax.jobs.published_weights import WEIGHTS
 from medjax.metrics import Sums
 from medjax.models.as_network import as_network
 from medjax.models.network import Network, count_classes
@@ -57,11 +58,13 @@ def folds_of(config: Config) -> Sequence[int]:
 def with_absolute_paths(config: Config) -> Config:
     """The configuration as it can be used from any working directory."""
     training = training_of(config)
-    if training.data.groups is None:
-        return config
-    groups = str(Path(training.data.groups).absolute())
+    groups, pretrained = training.data.groups, training.pretrained
+    if groups is not None:
+        groups = str(Path(groups).absolute())
+    if pretrained is not None and pretrained not in WEIGHTS:
+        pretrained = str(Path(pretrained).absolute())
     data = dataclasses.replace(training.data, groups=groups)
-    return with_training(config, dataclasses.replace(training, data=data))
+    return with_training(config, dataclasses.replace(training, data=data, pretrained=pretrained))
 
 
 def make_splits(config: Config, dataset: Dataset) -> list[Split]:

@@ -30,6 +30,7 @@ from medjax.jobs.from_config import (
     with_training,
 )
 from medjax.jobs.overlap import write_own_images
+from medjax.jobs.pretrained import Started, start_network
 from medjax.jobs.restored_run import Run
 from medjax.jobs.run_record import (
     describe_parts,
@@ -39,7 +40,6 @@ from medjax.jobs.run_record import (
 )
 from medjax.jobs.score_folds import FoldScores, score_folds
 from medjax.jobs.train_folds import TrainedFolds, train_folds
-from medjax.models.network import Network
 from medjax.models.registry import load_model
 from medjax.progress import Display
 from medjax.records import Dataset, Split
@@ -72,7 +72,7 @@ class _Inputs(NamedTuple):
     dataset: Dataset
     arrays: tuple[jax.Array, jax.Array]  # images and labels on the device
     splits: Sequence[Split]
-    network: Network
+    started: Started
     model: Any  # what the network was made of, where it is none of medjax's; else None
 
 
@@ -110,7 +110,8 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
 def _require_unicode(config: Config, request: Request) -> None:
     """RefusedError for a name that run.json, which is UTF-8, could not hold."""
     source = request.data.name if isinstance(request.data, Dataset) else str(Path(request.data).absolute())
-    for name in (source, str(training_of(config).data.groups), request.command):
+    training = training_of(config)
+    for name in (source, str(training.data.groups), str(training.pretrained), request.command):
         if not is_unicode(name):
             raise refuse(name, "is not UTF-8, so that no run can record it", "rename it")
 
@@ -152,9 +153,11 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
     network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
+    own_model = None if is_built_in(training) else model
+    started = start_network(training, network, dataset, splits, own_model, display)
     with refusing_memory(dataset.name, "train with a smaller --image-size, or on fewer images"):
         arrays = jax.device_put((dataset.images, dataset.labels))
-    return _Inputs(config, dataset, arrays, splits, network, None if is_built_in(training) else model)
+    return _Inputs(config, dataset, arrays, splits, started, own_model)
 
 
 def _parts_line(config: Config, dataset: Dataset) -> str:
@@ -166,15 +169,17 @@ def _parts_line(config: Config, dataset: Dataset) -> str:
 
 
 def _describe(inputs: _Inputs, request: Request) -> dict[str, Any]:
-    return describe_run(
+    record = describe_run(
         inputs.config,
         request.command,
         None if isinstance(request.data, Dataset) else request.data,
         inputs.dataset,
         inputs.splits,
-        inputs.network,
+        inputs.started.network,
         is_own_network=request.model is not None,
     )
+    record["model"] |= {"pretrained": inputs.started.pretrained, "input": inputs.started.input}
+    return record
 
 
 def _take_over(
@@ -187,6 +192,7 @@ def _take_over(
     """Let `record` take over what a run that continues keeps; RefusedError if it may not continue."""
     resume.require_same_data(directory, previous["data"], record["data"])
     resume.require_same_network(directory, previous["model"], record["model"])
+    resume.require_same_start(directory, previous["model"], record["model"])
     for warning in resume.compare_environments(
         directory, previous, record, allow_version_change=request.allow_version_change
     ):
@@ -255,14 +261,14 @@ def _train_and_score(
     started: float,
 ) -> TrainedFolds:
     """Train, score, write and draw; run.json ends with the run's status."""
-    config, dataset, arrays, splits, network, _ = inputs
+    config, dataset, arrays, splits, start, _ = inputs
     run_files.write_skipped(directory, dataset.bad)
     run_files.write_digests(directory / TRAINED, dataset.digests[trained_images(config, splits)])
     write_own_images(directory, dataset)
     seconds = {"load": time.perf_counter() - started}
     trained = train_folds(
         directory,
-        network,
+        start.network,
         dataset,
         arrays,
         splits,
