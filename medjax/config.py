@@ -22,6 +22,7 @@ BUILT_IN = "cnn"
 """The network whose settings are flags of their own, such as `--block-features`."""
 
 _CNN = ("model", BUILT_IN)
+_PRETRAINED = ("pretrained",)
 _AUGMENT = ("augment", True)
 _STOPPING = ("early_stopping", True)
 _PLATEAU = ("reduce_on_plateau", True)
@@ -185,6 +186,15 @@ class TrainConfig(Configuration):
     pretrained: str | Path | None = setting(None, "network", is_common=True, metavar="FILE|NAME|RUN")
     """Start from these weights: a file (.safetensors, .pth, .whl), a run of medjax, or resnet18, resnet50, resnet50_v2,
     densenet121, vgg16 or efficientnet_lite0, for the network of that name."""
+    freeze: Literal["none", "features"] = setting("none", "network", is_common=True, needs=_PRETRAINED)
+    """Train only the network's head on features as they are, batch statistics included; without augmentation each image's
+    are computed once."""
+    unfreeze_after: int | None = setting(
+        None, "network", metavar="N", at_least=1, at_most=9999, needs=("freeze", "features")
+    )
+    """Train the features too after this many epochs."""
+    features_rate: float = setting(1.0, "network", above=0, at_most=1, needs=_PRETRAINED)
+    """Learning rate of the features, as a fraction of the head's."""
     input_scaling: InputScaling = setting("auto", "network")
     """Scale pixels as the weights were trained with (auto), not at all, by ImageNet's mean and deviation, or to -1..1
     (half)."""

@@ -87,6 +87,7 @@ SPECIAL = {"window": "auto"}
 EMPTY = {
     "groups": "3",
     "pretrained": "3",
+    "unfreeze_after": 3,
     "zip_encoding": "3",
     "only_fold": 3,
     "stop_baseline": 3.0,

@@ -29,6 +29,7 @@ from medjax.jobs.from_config import (
     training_of,
     with_training,
 )
+from medjax.jobs.frozen import caches_features, compute_features
 from medjax.jobs.overlap import write_own_images
 from medjax.jobs.pretrained import Started, start_network
 from medjax.jobs.restored_run import Run
@@ -40,6 +41,7 @@ from medjax.jobs.run_record import (
 )
 from medjax.jobs.score_folds import FoldScores, score_folds
 from medjax.jobs.train_folds import TrainedFolds, train_folds
+from medjax.models.network import Variables
 from medjax.models.registry import load_model
 from medjax.progress import Display
 from medjax.records import Dataset, Split
@@ -74,6 +76,7 @@ class _Inputs(NamedTuple):
     splits: Sequence[Split]
     started: Started
     model: Any  # what the network was made of, where it is none of medjax's; else None
+    caches_features: bool  # frozen features are computed once, and the head alone is trained
 
 
 def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
@@ -157,7 +160,8 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     started = start_network(training, network, dataset, splits, own_model, display)
     with refusing_memory(dataset.name, "train with a smaller --image-size, or on fewer images"):
         arrays = jax.device_put((dataset.images, dataset.labels))
-    return _Inputs(config, dataset, arrays, splits, started, own_model)
+    caches = caches_features(training, started.network, dataset)
+    return _Inputs(config, dataset, arrays, splits, started, own_model, caches)
 
 
 def _parts_line(config: Config, dataset: Dataset) -> str:
@@ -261,22 +265,29 @@ def _train_and_score(
     started: float,
 ) -> TrainedFolds:
     """Train, score, write and draw; run.json ends with the run's status."""
-    config, dataset, arrays, splits, start, _ = inputs
+    config, dataset, arrays, splits, start = inputs[:5]
     run_files.write_skipped(directory, dataset.bad)
     run_files.write_digests(directory / TRAINED, dataset.digests[trained_images(config, splits)])
     write_own_images(directory, dataset)
     seconds = {"load": time.perf_counter() - started}
+    training, network = training_of(config), start.network
+    complete: Callable[[Variables], Variables] = _same
+    if inputs.caches_features:
+        with refusing_memory("features", "train with a smaller --image-size, or on fewer images"):
+            probe = compute_features(network, arrays, display)
+        network, arrays, complete = probe.network, probe.maps, probe.complete
+        training = dataclasses.replace(training, freeze="none", features_rate=1.0)
     trained = train_folds(
         directory,
-        start.network,
-        dataset,
+        network,
         arrays,
         splits,
         folds_of(config),
-        training_of(config),
+        training,
         record["strategy"],
         display,
         resume.unchanging_facts(record),
+        complete=complete,
         on_start=lambda: write_status("running"),
         on_compiled=beside.start,
     )
@@ -303,6 +314,10 @@ def _train_and_score(
     draw_report(directory, status, dataset, examples, scores.shown, trained.history)
     write_status(status)
     return trained
+
+
+def _same(variables: Variables) -> Variables:
+    return variables
 
 
 def _add_baselines(
