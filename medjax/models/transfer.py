@@ -20,6 +20,7 @@ _HIDDEN = ("head/hidden_0/kernel", "head/hidden_0/bias", "head/hidden_1/kernel",
 _POSITIONS = "features/pos_embed"
 
 Shape = tuple[int, ...]
+Leaf = jax.Array | jax.ShapeDtypeStruct
 
 
 class Transferred(NamedTuple):
@@ -35,7 +36,7 @@ class _Entry(NamedTuple):
 
 
 def transfer(variables: Variables, weights: Mapping[str, np.ndarray], *, model: str) -> Transferred:
-    """The variables of a network of `MODELS`, filled from weights that PyTorch libraries publish for it.
+    """The variables of a network of `MODELS`, maybe abstract ones, filled from weights that PyTorch libraries publish for it.
 
     `weights` has their names: of torchvision, timm, or lukemelas's EfficientNet. Every parameter and batch statistic is filled
     exactly once and every entry is used, but for counters of batches. The last layer keeps its values where it has another
@@ -92,7 +93,7 @@ def _path(keys: tuple) -> str:
 def _replace(variables: Variables, filled: Mapping[str, np.ndarray]) -> Variables:
     """The variables with the values of `filled` at their paths."""
 
-    def value(keys: tuple, leaf: jax.Array) -> jax.Array:
+    def value(keys: tuple, leaf: Leaf) -> Leaf:
         path = _path(keys)
         return jnp.asarray(filled[path], leaf.dtype) if path in filled else leaf
 

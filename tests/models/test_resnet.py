@@ -10,7 +10,6 @@ from tests.models.zoo import count_parameters, feature_shape
 def test_it_has_the_published_number_of_parameters(make, parameters):
     """As torchvision's documentation gives it."""
     assert count_parameters(make(1000), (224, 224, 3)) == parameters
-    assert count_parameters(make(1000), (64, 64, 3)) == parameters
 
 
 @pytest.mark.parametrize(
@@ -25,4 +24,3 @@ def test_small_images_have_the_stem_of_cifar_and_the_summary_says_so(side, featu
 
 def test_any_size_has_features():
     assert feature_shape(resnet18(2), (1, 1, 1)) == (1, 1, 512)
-    assert feature_shape(resnet50(2), (64, 64, 1)) == (2, 2, 2048)

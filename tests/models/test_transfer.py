@@ -183,6 +183,13 @@ def test_positions_of_patches_are_resized_and_that_of_the_token_is_not():
     assert "features/pos_embed" in problems_of(variables(6), weights, "vit_tiny")
 
 
+def test_abstract_variables_are_filled_but_for_what_starts_fresh(weights):
+    abstract = jax.eval_shape(lambda: small_resnet(classes=3))
+    parameters = transfer(abstract, weights, model="resnet18").variables.parameters
+    assert parameters["features"]["bn1"]["scale"][2] == weights["bn1.weight"][2]
+    assert isinstance(parameters["head"]["logits"]["bias"], jax.ShapeDtypeStruct)
+
+
 def test_a_traced_network_can_be_filled(weights):
     filled = jax.jit(lambda variables: transfer(variables, weights, model="resnet18").variables)(
         small_resnet()
