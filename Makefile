@@ -39,7 +39,7 @@ test-fuzz: install
 test-page: install
 	$(BIN)/pytest -m browser -rA $(ARGS)
 
-# MEDJAX_EFFICIENTNET_LITE0 is the path of the package's .whl, MEDJAX_PHOTOGRAPHS that of scikit-image's.
+# Logits against PyTorch need `make peers`. MEDJAX_EFFICIENTNET_LITE0 is the path of the package's .whl, MEDJAX_PHOTOGRAPHS that of scikit-image's.
 test-pretrained: install
 	$(BIN)/pytest -m pretrained -rA $(ARGS)
 

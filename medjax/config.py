@@ -170,9 +170,10 @@ class TrainConfig(Configuration):
     class_balance: ClassBalance = setting("none", "optimization")
     """Give rare classes more weight in the loss, draw them more often, or neither."""
     model: str = setting(BUILT_IN, "network", is_common=True, metavar="NAME")
-    """Network: a name of the registry (cnn), package.module:name, or file.py:name."""
+    """Network: cnn, resnet18, resnet50, densenet121, vgg16, efficientnet_lite0, vit_tiny, or your own:
+    package.module:name or file.py:name."""
     model_set: tuple[str, ...] = setting((), "network", metavar="KEY=VALUE")
-    """A setting of a network of your own. Repeatable."""
+    """A setting of the network, such as dropout=0.2; not for cnn, which has options of its own. Repeatable."""
     block_features: tuple[int, ...] = setting(
         (32, 64), "network", unit="features", at_least=1, at_most=4096, needs=_CNN
     )

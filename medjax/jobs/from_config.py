@@ -60,6 +60,8 @@ def with_absolute_paths(config: Config) -> Config:
     """The configuration as it can be used from any working directory."""
     training = training_of(config)
     groups, pretrained = training.data.groups, training.pretrained
+    if groups is None and pretrained is None:
+        return config
     if groups is not None:
         groups = str(Path(groups).absolute())
     if pretrained is not None and pretrained not in WEIGHTS:

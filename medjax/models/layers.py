@@ -5,6 +5,8 @@ averages (PyTorch calls that a momentum of 0.1). Weights start as torchvision st
 distribution by their outputs (He et al., 2015, https://arxiv.org/abs/1502.01852), dense layers evenly.
 """
 
+from typing import Any
+
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -82,7 +84,7 @@ class Classifier(nn.Module):
         return self.head(self.features(images, is_training=is_training), is_training=is_training)
 
 
-def require_dropout(dropout: float) -> float:
+def require_dropout(dropout: Any) -> float:
     """The fraction, checked; RefusedError unless it is a number from 0 to below 1."""
     if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise refuse("--model-set dropout", f"{dropout!r} is no fraction", "at least 0 and below 1")

@@ -20,6 +20,7 @@ _HIDDEN = ("head/hidden_0/kernel", "head/hidden_0/bias", "head/hidden_1/kernel",
 _POSITIONS = "features/pos_embed"
 
 Shape = tuple[int, ...]
+Leaf = jax.Array | jax.ShapeDtypeStruct
 
 
 class Transferred(NamedTuple):
@@ -35,7 +36,7 @@ class _Entry(NamedTuple):
 
 
 def transfer(variables: Variables, weights: Mapping[str, np.ndarray], *, model: str) -> Transferred:
-    """The variables of a network of `MODELS`, filled from weights that PyTorch libraries publish for it.
+    """The variables of a network of `MODELS`, maybe abstract ones, filled from weights that PyTorch libraries publish for it.
 
     `weights` has their names: of torchvision, timm, or lukemelas's EfficientNet. Every parameter and batch statistic is filled
     exactly once and every entry is used, but for counters of batches. The last layer keeps its values where it has another
@@ -51,24 +52,31 @@ def transfer(variables: Variables, weights: Mapping[str, np.ndarray], *, model: 
     shapes = dict(_shapes(variables))
     entries, problems = _by_path(weights, model)
     left, notes = _set_aside(entries, shapes)
+    wanted = {path: shape for path, shape in shapes.items() if path not in left}
+    given = {path: entry for path, entry in entries.items() if path not in left}
     filled: dict[str, np.ndarray] = {}
-    for path in shapes.keys() - left:
-        if path not in entries:
-            problems.append(Problem(path, "is not in the weights", f"give weights of {model}"))
-            continue
-        array, note = _fitted(path, entries[path].array, shapes[path], model)
+    for path in [each for each in wanted if each in given]:
+        filled[path], note = _fitted(path, given[path].array, wanted[path], model)
         notes += [note] if note else []
-        if array.shape == shapes[path]:
-            filled[path] = array
-        else:
-            problems.append(_misfit(path, array.shape, shapes[path], model))
-    for path in entries.keys() - shapes.keys() - left:
-        problems.append(
-            Problem(entries[path].name, f"is no parameter of {model}", f"give weights of {model}")
-        )
+    problems += _unfit(filled, wanted, given, model)
     if problems:
-        raise RefusedError(sorted(problems))
+        raise RefusedError(problems)
     return Transferred(_replace(variables, filled), notes)
+
+
+def _unfit(
+    filled: Mapping[str, np.ndarray], wanted: Mapping[str, Shape], given: Mapping[str, _Entry], model: str
+) -> Iterator[Problem]:
+    """What is not given, given for nothing, or of another shape."""
+    remedy = f"give weights of {model}"
+    for path, shape in wanted.items():
+        if path not in filled:
+            yield Problem(path, "is not in the weights", remedy)
+        elif filled[path].shape != shape:
+            yield _misfit(path, filled[path].shape, shape, model)
+    for path, entry in given.items():
+        if path not in wanted:
+            yield Problem(entry.name, f"is no parameter of {model}", remedy)
 
 
 def _shapes(variables: Variables) -> Iterator[tuple[str, Shape]]:
@@ -85,7 +93,7 @@ def _path(keys: tuple) -> str:
 def _replace(variables: Variables, filled: Mapping[str, np.ndarray]) -> Variables:
     """The variables with the values of `filled` at their paths."""
 
-    def value(keys: tuple, leaf: jax.Array) -> jax.Array:
+    def value(keys: tuple, leaf: Leaf) -> Leaf:
         path = _path(keys)
         return jnp.asarray(filled[path], leaf.dtype) if path in filled else leaf
 

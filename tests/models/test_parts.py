@@ -95,7 +95,7 @@ def test_the_built_in_network_has_both_parts():
     network = as_network(CNN(2, block_features=(4,), hidden_units=0, centre=True))
     variables = network.init(KEY, (8, 8, 1))
     maps = split_parts(network, (8, 8, 1), "--freeze features").features(variables, jnp.ones((1, 8, 8, 1)))
-    assert maps.shape == (1, 4, 4, 4)
+    assert maps.shape == (1, 3, 3, 4)
 
 
 @pytest.mark.parametrize("model", [nn.Dense(2), (lambda key, shape: {"head": jnp.ones(2)}, lambda p, x: x)])

@@ -122,7 +122,8 @@ def test_features_take_a_part_of_each_update_and_the_state_is_the_same():
     parameters = {"features": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
     gradient = jax.tree.map(lambda leaf: 0.5 * leaf, parameters)
     plain, slow, frozen = (
-        scale_features(make_optimizer("sgd", 0.1, weight_decay=0.1), rate, "head") for rate in (1.0, 0.25, 0.0)
+        scale_features(make_optimizer("sgd", 0.1, weight_decay=0.1), rate, "head")
+        for rate in (1.0, 0.25, 0.0)
     )
     first, slower, none = (
         optimizer.update(gradient, optimizer.init(parameters), parameters)
