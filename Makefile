@@ -5,7 +5,7 @@ TRIALS ?= 8
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install train test test-slow test-gpu test-kill test-faults test-fuzz test-page check docs peers bench clean
+.PHONY: install train test test-slow test-gpu test-kill test-faults test-fuzz test-page test-pretrained check docs peers bench clean
 
 install: $(VENV)/installed
 
@@ -38,6 +38,10 @@ test-fuzz: install
 
 test-page: install
 	$(BIN)/pytest -m browser -rA $(ARGS)
+
+# Logits against PyTorch need `make peers`. MEDJAX_EFFICIENTNET_LITE0 is the path of the package's .whl, MEDJAX_PHOTOGRAPHS that of scikit-image's.
+test-pretrained: install
+	$(BIN)/pytest -m pretrained -rA $(ARGS)
 
 check: install
 	$(BIN)/ruff format --check .

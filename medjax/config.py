@@ -16,11 +16,13 @@ StrategyChoice = Literal["auto", "loop", "threads", "map", "vmap", "devices"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "lion"]
 ScheduleName = Literal["constant", "cosine", "one-cycle"]
 ClassBalance = Literal["none", "weights", "sampling"]
+InputScaling = Literal["auto", "none", "imagenet", "half"]
 
 BUILT_IN = "cnn"
 """The network whose settings are flags of their own, such as `--block-features`."""
 
 _CNN = ("model", BUILT_IN)
+_PRETRAINED = ("pretrained",)
 _AUGMENT = ("augment", True)
 _STOPPING = ("early_stopping", True)
 _PLATEAU = ("reduce_on_plateau", True)
@@ -168,9 +170,10 @@ class TrainConfig(Configuration):
     class_balance: ClassBalance = setting("none", "optimization")
     """Give rare classes more weight in the loss, draw them more often, or neither."""
     model: str = setting(BUILT_IN, "network", is_common=True, metavar="NAME")
-    """Network: a name of the registry (cnn), package.module:name, or file.py:name."""
+    """Network: cnn, resnet18, resnet50, densenet121, vgg16, efficientnet_lite0, vit_tiny, or your own:
+    package.module:name or file.py:name."""
     model_set: tuple[str, ...] = setting((), "network", metavar="KEY=VALUE")
-    """A setting of a network of your own. Repeatable."""
+    """A setting of the network, such as dropout=0.2; not for cnn, which has options of its own. Repeatable."""
     block_features: tuple[int, ...] = setting(
         (32, 64), "network", unit="features", at_least=1, at_most=4096, needs=_CNN
     )
@@ -181,6 +184,21 @@ class TrainConfig(Configuration):
     """Scale the network's input to -2..2 instead of 0..1: it learns in fewer steps."""
     dropout: float = setting(0.5, "network", unit="of the hidden units", at_least=0, below=1, needs=_CNN)
     """Fraction of the last layer's inputs that each training step drops."""
+    pretrained: str | Path | None = setting(None, "network", is_common=True, metavar="FILE|NAME|RUN")
+    """Start from these weights: a file (.safetensors, .pth, .whl), a run of medjax, or resnet18, resnet50, resnet50_v2,
+    densenet121, vgg16 or efficientnet_lite0, for the network of that name."""
+    freeze: Literal["none", "features"] = setting("none", "network", is_common=True, needs=_PRETRAINED)
+    """Train only the network's head on features as they are, batch statistics included; without augmentation each image's
+    are computed once."""
+    unfreeze_after: int | None = setting(
+        None, "network", metavar="N", at_least=1, at_most=9999, needs=("freeze", "features")
+    )
+    """Train the features too after this many epochs."""
+    features_rate: float = setting(1.0, "network", above=0, at_most=1, needs=_PRETRAINED)
+    """Learning rate of the features, as a fraction of the head's."""
+    input_scaling: InputScaling = setting("auto", "network")
+    """Scale pixels as the weights were trained with (auto), not at all, by ImageNet's mean and deviation, or to -1..1
+    (half)."""
     augment: bool = setting(True, "augmentation", is_common=True)
     """Rotate, shift and zoom training images at random."""
     test_time_augmentation: int = setting(0, "augmentation", unit="of each image", at_least=0, at_most=1024)

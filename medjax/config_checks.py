@@ -148,6 +148,9 @@ def _broken_rules(config: TrainConfig) -> Iterator[Problem]:
     if config.model_set and config.model == BUILT_IN:
         reason = f"the built-in network {BUILT_IN} has options of its own"
         yield Problem("--model-set", reason, "use them, or give --model file.py:name")
+    if config.unfreeze_after is not None and config.unfreeze_after >= config.epochs:
+        reason = f"{config.unfreeze_after} of {counted(config.epochs, 'epoch')}"
+        yield Problem("--unfreeze-after", reason, f"less than --epochs, {config.epochs}")
     for pair in config.model_set:
         name, equals, _ = pair.partition("=")
         if not (equals and name.isidentifier()):

@@ -86,6 +86,8 @@ SPECIAL = {"window": "auto"}
 """Values of settings that take words or numbers."""
 EMPTY = {
     "groups": "3",
+    "pretrained": "3",
+    "unfreeze_after": 3,
     "zip_encoding": "3",
     "only_fold": 3,
     "stop_baseline": 3.0,

@@ -1,4 +1,4 @@
-"""Download published data sets by name: once, of a bounded size, verified by MD5, never over another file."""
+"""Download published data sets and weights: once, of a bounded size, verified by digest, never over another file."""
 
 import hashlib
 import io
@@ -14,20 +14,33 @@ from medjax.files import write_whole
 
 
 class Published(NamedTuple):
-    """A public data set in one file."""
+    """A public data set, or weights of a network, in one file."""
 
     address: str  # https
-    md5: str  # 32 hexadecimal digits, as published
+    md5: str  # 32 hexadecimal digits, as published; "" where `sha256` stands
     file_name: str
     terms: str  # license, and whom to credit
     pixels: (
         int  # of all images, times channels, as published: what the file holds in bytes before compression
     )
+    sha256: str = ""  # the first hexadecimal digits, as published
 
     @property
     def max_bytes(self) -> int:
         """No file of the set is larger: compression makes pixels hardly more, and labels and headers are few."""
         return self.pixels + self.pixels // 10 + 2**20
+
+    def digest_fault(self, digest: Callable[[str], str]) -> str:
+        """What is wrong with a file of this digest, which is asked for by the algorithm's name; "" for the right file."""
+        name, wanted = ("SHA-256", self.sha256) if self.sha256 else ("MD5", self.md5)
+        found = digest(name.lower().replace("-", ""))
+        begins = "…" if self.sha256 else ""
+        return "" if found.startswith(wanted) else f"its {name} is {found}, not {wanted}{begins}"
+
+    @property
+    def digest_text(self) -> str:
+        """The digest in words, for who downloads by hand."""
+        return f"its SHA-256 begins {self.sha256}" if self.sha256 else f"its MD5 is {self.md5}"
 
 
 _MEDMNIST = "Yang et al., MedMNIST v2, Scientific Data 2023"
@@ -92,7 +105,16 @@ def fetch(
     """
     if name not in PUBLISHED:
         raise refuse(name, "is not a data set that medjax can fetch", f"give one of {', '.join(PUBLISHED)}")
-    published = PUBLISHED[name]
+    return fetch_file(PUBLISHED[name], directory, on_progress=on_progress)
+
+
+def fetch_file(
+    published: Published,
+    directory: str | Path,
+    *,
+    on_progress: Callable[[int, int | None], None] | None = None,
+) -> Path:
+    """`fetch` of a file that is no data set."""
     target = Path(directory) / published.file_name
     try:
         if not _is_there(target, published):
@@ -114,9 +136,9 @@ def _is_there(target: Path, published: Published) -> bool:
     remedy = "move it away or delete it, then fetch again, or give another directory"
     if not target.is_file():
         raise refuse(target, "exists and is not a file", remedy)
-    md5 = pooch.file_hash(target, "md5")
-    if md5 != published.md5:
-        raise refuse(target, f"is not the published file: its MD5 is {md5}, not {published.md5}", remedy)
+    fault = published.digest_fault(lambda algorithm: pooch.file_hash(target, algorithm))
+    if fault:
+        raise refuse(target, f"is not the published file: {fault}", remedy)
     return True
 
 
@@ -149,10 +171,13 @@ def _download(
             hooks={"response": on_response},
         )
         get(published.address, bounded, None)
-        file.seek(0)
-        md5 = hashlib.file_digest(file, "md5").hexdigest()
-        if md5 != published.md5:
-            reason = f"not fetched: the file from {_host(published)} has MD5 {md5}, not {published.md5}"
+
+        def digest(algorithm: str) -> str:
+            file.seek(0)
+            return hashlib.file_digest(file, algorithm).hexdigest()
+
+        if fault := published.digest_fault(digest):
+            reason = f"not fetched: of the file from {_host(published)} {fault}"
             raise refuse(target, reason, f"try again, or {_by_hand(target, published)}")
 
 
@@ -249,4 +274,4 @@ def _host(published: Published) -> str:
 
 def _by_hand(target: Path, published: Published) -> str:
     path = target.absolute()
-    return f"download {published.address} by hand and put it at {path}; its MD5 is {published.md5}"
+    return f"download {published.address} by hand and put it at {path}; {published.digest_text}"

@@ -12,9 +12,11 @@ import numpy as np
 from medjax.config import CrossvalConfig, Monitor, TrainConfig
 from medjax.data.splitting.splits import fold_splits, official_parts, split
 from medjax.errors import counted, refuse
+from medjax.jobs.published_weights import WEIGHTS
 from medjax.metrics import Sums
 from medjax.models.as_network import as_network
 from medjax.models.network import Network, count_classes
+from medjax.models.parts import HEAD, freeze_features
 from medjax.models.registry import MODELS, ModelFactory, load_model
 from medjax.records import Dataset, Indices, Split
 from medjax.training.augment import random_affine
@@ -22,7 +24,7 @@ from medjax.training.controls import Mode, best_so_far, early_stopping, reduce_o
 from medjax.training.folds import Controls, Watch
 from medjax.training.learner import Augment, Learner, make_learner
 from medjax.training.losses import cross_entropy, make_smoothed_cross_entropy
-from medjax.training.optimizers import make_optimizer, make_schedule
+from medjax.training.optimizers import make_optimizer, make_schedule, scale_features
 
 Config = TrainConfig | CrossvalConfig
 
@@ -57,11 +59,15 @@ def folds_of(config: Config) -> Sequence[int]:
 def with_absolute_paths(config: Config) -> Config:
     """The configuration as it can be used from any working directory."""
     training = training_of(config)
-    if training.data.groups is None:
+    groups, pretrained = training.data.groups, training.pretrained
+    if groups is None and pretrained is None:
         return config
-    groups = str(Path(training.data.groups).absolute())
+    if groups is not None:
+        groups = str(Path(groups).absolute())
+    if pretrained is not None and pretrained not in WEIGHTS:
+        pretrained = str(Path(pretrained).absolute())
     data = dataclasses.replace(training.data, groups=groups)
-    return with_training(config, dataclasses.replace(training, data=data))
+    return with_training(config, dataclasses.replace(training, data=data, pretrained=pretrained))
 
 
 def make_splits(config: Config, dataset: Dataset) -> list[Split]:
@@ -148,14 +154,19 @@ def make_rate(config: TrainConfig, splits: Sequence[Split]) -> Callable[[int], f
     return lambda step: float(schedule(step)) if callable(schedule) else schedule
 
 
-def make_fold_learner(config: TrainConfig, network: Network, splits: Sequence[Split]) -> Learner:
-    """The learner of every fold."""
+def make_fold_learner(
+    config: TrainConfig, network: Network, splits: Sequence[Split], *, features_rate: float | None = None
+) -> Learner:
+    """The learner of every fold; `features_rate` takes the place of the configuration's."""
     optimizer = make_optimizer(
         config.optimizer,
         make_schedule(config.schedule, config.learning_rate, count_steps(config, splits)),
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,
     )
+    if config.pretrained is not None:
+        rate = config.features_rate if features_rate is None else features_rate
+        optimizer = scale_features(optimizer, rate, HEAD)
     smoothing = config.label_smoothing
     return make_learner(
         network,
@@ -165,6 +176,19 @@ def make_fold_learner(config: TrainConfig, network: Network, splits: Sequence[Sp
         test_time_augmentation=config.test_time_augmentation,
         ema_decay=config.ema_decay,
     )
+
+
+def make_phases(
+    config: TrainConfig, network: Network, splits: Sequence[Split], image_shape: tuple[int, ...]
+) -> list[tuple[Learner, int]]:
+    """The learners of every fold, one after the other, each with the number of epochs after which it ends."""
+    trained = make_fold_learner(config, network, splits)
+    if config.freeze == "none":
+        return [(trained, config.epochs)]
+    frozen = make_fold_learner(config, freeze_features(network, image_shape), splits, features_rate=0.0)
+    if config.unfreeze_after is None:
+        return [(frozen, config.epochs)]
+    return [(frozen, config.unfreeze_after), (trained, config.epochs)]
 
 
 def make_controls(config: TrainConfig) -> Controls:

@@ -29,7 +29,9 @@ from medjax.jobs.from_config import (
     training_of,
     with_training,
 )
+from medjax.jobs.frozen import caches_features, compute_features
 from medjax.jobs.overlap import write_own_images
+from medjax.jobs.pretrained import Started, start_network
 from medjax.jobs.restored_run import Run
 from medjax.jobs.run_record import (
     describe_parts,
@@ -39,7 +41,7 @@ from medjax.jobs.run_record import (
 )
 from medjax.jobs.score_folds import FoldScores, score_folds
 from medjax.jobs.train_folds import TrainedFolds, train_folds
-from medjax.models.network import Network
+from medjax.models.network import Variables
 from medjax.models.registry import load_model
 from medjax.progress import Display
 from medjax.records import Dataset, Split
@@ -72,8 +74,9 @@ class _Inputs(NamedTuple):
     dataset: Dataset
     arrays: tuple[jax.Array, jax.Array]  # images and labels on the device
     splits: Sequence[Split]
-    network: Network
+    started: Started
     model: Any  # what the network was made of, where it is none of medjax's; else None
+    caches_features: bool  # frozen features are computed once, and the head alone is trained
 
 
 def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
@@ -110,7 +113,8 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
 def _require_unicode(config: Config, request: Request) -> None:
     """RefusedError for a name that run.json, which is UTF-8, could not hold."""
     source = request.data.name if isinstance(request.data, Dataset) else str(Path(request.data).absolute())
-    for name in (source, str(training_of(config).data.groups), request.command):
+    training = training_of(config)
+    for name in (source, str(training.data.groups), str(training.pretrained), request.command):
         if not is_unicode(name):
             raise refuse(name, "is not UTF-8, so that no run can record it", "rename it")
 
@@ -152,9 +156,12 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
     network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
+    own_model = None if is_built_in(training) else model
+    started = start_network(training, network, dataset, splits, own_model, display)
     with refusing_memory(dataset.name, "train with a smaller --image-size, or on fewer images"):
         arrays = jax.device_put((dataset.images, dataset.labels))
-    return _Inputs(config, dataset, arrays, splits, network, None if is_built_in(training) else model)
+    caches = caches_features(training, started.network, dataset)
+    return _Inputs(config, dataset, arrays, splits, started, own_model, caches)
 
 
 def _parts_line(config: Config, dataset: Dataset) -> str:
@@ -166,15 +173,17 @@ def _parts_line(config: Config, dataset: Dataset) -> str:
 
 
 def _describe(inputs: _Inputs, request: Request) -> dict[str, Any]:
-    return describe_run(
+    record = describe_run(
         inputs.config,
         request.command,
         None if isinstance(request.data, Dataset) else request.data,
         inputs.dataset,
         inputs.splits,
-        inputs.network,
+        inputs.started.network,
         is_own_network=request.model is not None,
     )
+    record["model"] |= {"pretrained": inputs.started.pretrained, "input": inputs.started.input}
+    return record
 
 
 def _take_over(
@@ -187,6 +196,7 @@ def _take_over(
     """Let `record` take over what a run that continues keeps; RefusedError if it may not continue."""
     resume.require_same_data(directory, previous["data"], record["data"])
     resume.require_same_network(directory, previous["model"], record["model"])
+    resume.require_same_start(directory, previous["model"], record["model"])
     for warning in resume.compare_environments(
         directory, previous, record, allow_version_change=request.allow_version_change
     ):
@@ -255,22 +265,29 @@ def _train_and_score(
     started: float,
 ) -> TrainedFolds:
     """Train, score, write and draw; run.json ends with the run's status."""
-    config, dataset, arrays, splits, network, _ = inputs
+    config, dataset, arrays, splits, start = inputs[:5]
     run_files.write_skipped(directory, dataset.bad)
     run_files.write_digests(directory / TRAINED, dataset.digests[trained_images(config, splits)])
     write_own_images(directory, dataset)
     seconds = {"load": time.perf_counter() - started}
+    training, network = training_of(config), start.network
+    complete: Callable[[Variables], Variables] = _same
+    if inputs.caches_features:
+        with refusing_memory("features", "train with a smaller --image-size, or on fewer images"):
+            probe = compute_features(network, arrays, display)
+        network, arrays, complete = probe.network, probe.maps, probe.complete
+        training = dataclasses.replace(training, freeze="none", features_rate=1.0)
     trained = train_folds(
         directory,
         network,
-        dataset,
         arrays,
         splits,
         folds_of(config),
-        training_of(config),
+        training,
         record["strategy"],
         display,
         resume.unchanging_facts(record),
+        complete=complete,
         on_start=lambda: write_status("running"),
         on_compiled=beside.start,
     )
@@ -297,6 +314,10 @@ def _train_and_score(
     draw_report(directory, status, dataset, examples, scores.shown, trained.history)
     write_status(status)
     return trained
+
+
+def _same(variables: Variables) -> Variables:
+    return variables
 
 
 def _add_baselines(

@@ -21,6 +21,7 @@ from medjax.jobs.resume import require_same_network, unchanging_facts
 from medjax.jobs.run_record import describe_network
 from medjax.memory import available_memory, in_words
 from medjax.models.network import Network, Variables, abstract_variables
+from medjax.models.starting import InputScaling, scale_input
 from medjax.records import Split
 from medjax.runs.checkpoint import load_checkpoint, require_facts
 from medjax.runs.checkpoint_series import checkpoint_path, list_epochs
@@ -45,7 +46,16 @@ def make_run_learner(
     if recorded["source"] == "medjax" and is_own:
         recorded = {**recorded, "name": network.name}
     require_same_network(directory, recorded, found)
+    scaling = scaling_of(record["model"])
+    if scaling is not None:
+        network = scale_input(network, scaling)
     return network, make_fold_learner(training, network, splits)
+
+
+def scaling_of(recorded: Mapping[str, Any]) -> InputScaling | None:
+    """How the input of a run's network is scaled, from the block `model` of its run.json; None where it is not."""
+    found = recorded.get("input")
+    return None if found is None else InputScaling(tuple(found["mean"]), tuple(found["deviation"]))
 
 
 def restore_variables(

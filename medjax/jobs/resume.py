@@ -21,8 +21,9 @@ _FOLDERS = ("", "figures")  # where files are written whole, checkpoints apart
 # Other versions of these may round, shuffle or initialise differently, so a run does not continue under them.
 _VERSIONED = ("medjax", "jax", "flax", "optax", "numpy")
 _SURROUNDING = ("jaxlib", "pillow")  # another version is a warning, as another machine is
-# Settings that change no bit of a result: the data's fingerprint and the groups' digest are compared instead.
-_INDIFFERENT = ("data.cache", "data.groups", "data.image_column", "data.group_column")
+# Settings that change no bit of a result: the data's fingerprint, and the digests of groups and weights, are compared
+# instead.
+_INDIFFERENT = ("data.cache", "data.groups", "data.image_column", "data.group_column", "pretrained")
 _EPOCHS = ("epochs", "training.epochs")
 
 
@@ -109,6 +110,16 @@ def require_same_network(directory: Path, old: Mapping[str, Any], new: Mapping[s
             raise refuse(str(directory), reason, "give the network that it began with: --model, or model=")
 
 
+def require_same_start(directory: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise RefusedError unless two `model` blocks of run.json are of networks that started from the same weights."""
+    before, after = (each.get("pretrained") or {} for each in (old, new))
+    if before.get("sha256") != after.get("sha256") or bool(before) != bool(after):
+        reason = f"it started from other weights: {before.get('source') or 'none'}, not {after.get('source') or 'none'}"
+        raise refuse(str(directory), reason, "give --pretrained as it began")
+    if old.get("input") != new.get("input"):
+        raise refuse(str(directory), "its input was scaled otherwise", "give --input-scaling as it began")
+
+
 def require_same_data(directory: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raise RefusedError unless two `data` blocks of run.json are of the same images, labels and groups."""
     if old["fingerprint"] != new["fingerprint"]:
@@ -177,6 +188,7 @@ def unchanging_facts(record: Mapping[str, Any]) -> dict[str, Any]:
         "class_names": record["class_names"],
         **{f"data.{name}": record["data"][name] for name in data},
         **{f"model.{name}": record["model"][name] for name in ("name", "settings", "parameters")},
+        "model.input": record["model"].get("input"),
         **config,
     }
 

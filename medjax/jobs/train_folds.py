@@ -1,7 +1,8 @@
 """Train folds: with progress, history.csv and checkpoints, continuing from the newest checkpoint."""
 
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,10 +11,10 @@ import numpy as np
 
 from medjax.config import TrainConfig
 from medjax.errors import RefusedError, counted, refusing_memory
-from medjax.jobs.from_config import make_controls, make_fold_learner, make_rate
+from medjax.jobs.from_config import make_controls, make_phases, make_rate
 from medjax.models.network import Network, Variables
 from medjax.progress import Display
-from medjax.records import Dataset, Split
+from medjax.records import Split
 from medjax.report.terminal import epoch_line
 from medjax.runs import directory as run_files
 from medjax.runs.checkpoint import largest_checkpoint, load_checkpoint, require_facts
@@ -46,7 +47,6 @@ class TrainedFolds(NamedTuple):
 def train_folds(
     directory: Path,
     network: Network,
-    dataset: Dataset,
     arrays: tuple[jax.Array, jax.Array],
     splits: Sequence[Split],
     folds: Sequence[int],
@@ -55,52 +55,63 @@ def train_folds(
     display: Display,
     facts: Mapping[str, Any],
     *,
+    complete: Callable[[Variables], Variables] = lambda variables: variables,
     on_start: Callable[[], None],
     on_compiled: Callable[[], None],
 ) -> TrainedFolds:
     """Train `folds` of `splits`, from their checkpoints where there are any; `arrays` are the images and labels.
 
+    Where `network` is a part of one, `complete` makes the variables that checkpoints hold of its own.
     `facts` of the run are saved with each checkpoint, and are those of the one that it continues from. `on_start` is
     called when the checkpoints are found to be sound, `on_compiled` before the first step. history.csv and the
     checkpoints are kept up to date; an interruption saves the last epoch that was finished.
     """
-    learner = make_fold_learner(config, network, splits)
+    phases = make_phases(config, network, splits, arrays[0].shape[1:])
+    learner = phases[-1][0]
     controls = make_controls(config)
     watcher = _Watcher(directory, splits, folds, config, display, on_compiled)
-    state = _restore(directory, learner, splits, folds, dataset, config, display, facts)
+    state = restored = _restore(directory, learner, arrays[0].shape, folds, config, display, facts)
     if state is not None:
         watcher.history = _read_history(directory, int(state.epoch.max()))
     else:
         keep_until(directory / "checkpoints", folds, None)
     on_start()
     display.start("compiling")
-    epochs = fit_folds(
-        learner,
-        arrays,
-        splits,
+    fit_phase = functools.partial(
+        fit_folds,
+        data=arrays,
+        splits=splits,
         seed=config.seed,
-        num_epochs=config.epochs,
         batch_size=config.batch_size,
         loss_proportional_sampling=config.loss_proportional_sampling,
         class_balance=config.class_balance,
         controls=controls,
         strategy=strategy,
         folds=folds,
-        state=state,
         on_progress=watcher.show,
     )
     with (
         refusing_memory("training", _remedy_of_memory(config, strategy)),
         CheckpointWriter(directory / "checkpoints", facts) as writer,
     ):
-        for state, info in epochs:
+        for state, info in _fit_phases(phases, fit_phase, restored):
             on_host = jax.device_get((state, info))
             # Its rows are on disk before the checkpoint, so that a run that continues has them all.
             rows = watcher.record(info.epoch, *on_host)
-            writer.offer(info.epoch + 1, _checkpoint_items(on_host[0], folds, config))
+            writer.offer(info.epoch + 1, _checkpoint_items(on_host[0], folds, config, complete))
             watcher.tell(info.epoch, rows, *on_host)
     assert state is not None
     return TrainedFolds(learner, state, watcher.history, watcher.compile_seconds)
+
+
+def _fit_phases(
+    phases: Sequence[tuple[Learner, int]], fit_phase: Callable[..., Any], state: FoldState | None
+) -> Iterator[tuple[FoldState, EpochInfo]]:
+    """The epochs of all learners; each goes on with the state that the one before it left."""
+    for learner, last in phases:
+        for epoch in fit_phase(learner, num_epochs=last, state=state):
+            state = epoch[0]
+            yield epoch
 
 
 def _remedy_of_memory(config: TrainConfig, strategy: StrategyName) -> str:
@@ -114,11 +125,14 @@ def _scored_variables(state: FoldState, config: TrainConfig) -> Variables:
 
 
 def _checkpoint_items(
-    state: FoldState, folds: Sequence[int], config: TrainConfig
+    state: FoldState,
+    folds: Sequence[int],
+    config: TrainConfig,
+    complete: Callable[[Variables], Variables],
 ) -> dict[int, dict[str, Any]]:
     variables = _scored_variables(state, config)
     return {
-        fold: {"variables": select_fold(variables, index), "state": select_fold(state, index)}
+        fold: {"variables": complete(select_fold(variables, index)), "state": select_fold(state, index)}
         for index, fold in enumerate(folds)
     }
 
@@ -126,9 +140,8 @@ def _checkpoint_items(
 def _restore(
     directory: Path,
     learner: Learner,
-    splits: Sequence[Split],
+    image_shape: tuple[int, ...],
     folds: Sequence[int],
-    dataset: Dataset,
     config: TrainConfig,
     display: Display,
     facts: Mapping[str, Any],
@@ -143,7 +156,7 @@ def _restore(
             jax.random.key(config.seed),
             learner,
             make_controls(config),
-            dataset.images.shape,
+            image_shape,
             keeps_losses=config.loss_proportional_sampling > 0,
         )
 

@@ -11,9 +11,22 @@ from typing import Any, NamedTuple
 
 from medjax.errors import refuse
 from medjax.models.cnn import CNN
+from medjax.models.densenet import densenet121
+from medjax.models.efficientnet import efficientnet_lite0
 from medjax.models.network import parameter_names
+from medjax.models.resnet import resnet18, resnet50
+from medjax.models.vgg import vgg16
+from medjax.models.vision_transformer import vit_tiny
 
-MODELS: dict[str, Callable[..., Any]] = {"cnn": CNN}
+MODELS: dict[str, Callable[..., Any]] = {
+    "cnn": CNN,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "densenet121": densenet121,
+    "vgg16": vgg16,
+    "efficientnet_lite0": efficientnet_lite0,
+    "vit_tiny": vit_tiny,
+}
 """Networks of medjax: from the number of classes and settings to a Linen module."""
 
 _FORMS = "name package.module:name, or file.py:name, of a function or class that takes the number of classes"

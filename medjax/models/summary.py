@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from medjax.models.network import Network, abstract_variables
@@ -13,7 +14,7 @@ class LayerSummary(NamedTuple):
     """One layer of a network."""
 
     layer: str  # its path in the network
-    kind: str  # its class; empty where the network does not tell
+    kind: str  # its class, of a convolution its kernel and stride too; empty where the network does not tell
     output_shape: tuple[int, ...]  # for one image; empty where the network does not tell
     parameters: int  # trained numbers
 
@@ -66,8 +67,18 @@ def _with_direct_parameters(
 def _summarize_layer(module: nn.Module, output_shape: tuple[int, ...]) -> LayerSummary:
     arrays = jax.tree.leaves(module.variables.get("params", {}))
     return LayerSummary(
-        "/".join(module.path), type(module).__name__, output_shape, sum(array.size for array in arrays)
+        "/".join(module.path), _kind(module), output_shape, sum(array.size for array in arrays)
     )
+
+
+def _kind(module: nn.Module) -> str:
+    """The class; of a convolution also its kernel and stride, which tell the stem for small images from that for large ones."""
+    name = type(module).__name__
+    if not isinstance(module, nn.Conv):
+        return name
+    kernel = "×".join(map(str, np.atleast_1d(module.kernel_size)))
+    strides = np.atleast_1d(1 if module.strides is None else module.strides)
+    return f"{name} {kernel}, stride {'×'.join(map(str, sorted(set(strides.tolist()))))}"
 
 
 def _is_inside(inner: str, outer: str) -> bool:

@@ -59,9 +59,10 @@ def _with_training(config: Config, training: TrainConfig) -> Config:
 
 def _without_paths(config: Config) -> Config:
     training = _training(config)
-    groups = training.data.groups
+    groups, pretrained = training.data.groups, training.pretrained
     data = dataclasses.replace(training.data, groups=None if groups is None else Path(groups).name)
-    return _with_training(config, dataclasses.replace(training, data=data))
+    name = None if pretrained is None else Path(pretrained).name
+    return _with_training(config, dataclasses.replace(training, data=data, pretrained=name))
 
 
 def _shown_call(run: Mapping[str, Any], config: Config) -> str:

@@ -194,11 +194,12 @@ def groups_kept(groups: Mapping[str, Any]) -> str:
 def settings(config: Mapping) -> dict[str, list[tuple[str, str]]]:
     """The settings of run.json: heading -> (name, value with unit). Those without effect are left out.
 
-    Of the groups file it is the name: a path may tell who a page is from.
+    Of files it is the name: a path may tell who a page is from.
     """
     values = _flat(config)
-    if values.get("groups") is not None:
-        values["groups"] = Path(str(values["groups"])).name
+    for name in ("groups", "pretrained"):
+        if values.get(name) is not None:
+            values[name] = Path(str(values[name])).name
     groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*get_args(Heading), "other")}
     for name, value in values.items():
         declared = SETTINGS.get(name)  # None in the run of another version

@@ -30,6 +30,13 @@ _WINDOW = fields({"low": _LEVEL, "high": _LEVEL, "levels": whole(1, 256)})
 _SIZE = items(whole(1, 2**17), at_least=2, at_most=2)
 _PAIR_OF_SIZES = items(_SIZE, at_least=2, at_most=2)
 _LAYER = fields({"layer": _LINE, "parameters": whole(0)})
+_SCALING = fields(
+    {
+        "mean": items(number(-1e6, 1e6), at_least=3, at_most=3),
+        "deviation": items(number(1e-6, 1e6), at_least=3, at_most=3),
+    }
+)
+_PRETRAINED = fields({"source": _LINE, "sha256": optional(_DIGEST), "notes": items(_LINE, at_most=1000)})
 
 RECORD = fields(
     {
@@ -69,7 +76,11 @@ RECORD = fields(
                 "settings": table(plain, at_most=1000),
                 "parameters": whole(0),
             },
-            {"layers": items(_LAYER, at_most=10**5)},
+            {
+                "layers": items(_LAYER, at_most=10**5),
+                "input": optional(_SCALING),
+                "pretrained": optional(_PRETRAINED),
+            },
         ),
     },
     {"medjax": _WORD, "seed": whole(0, 2**32 - 1)},

@@ -14,7 +14,7 @@ PADDING = -1  # index of no image
 class Batch(NamedTuple):
     """Images of one step. Rows whose mask is false fill up the batch: they count in no loss and no score."""
 
-    images: Float32[Array, "batch height width channel"]  # 0 to 1
+    images: Float32[Array, "batch height width channel"]  # 0 to 1, or feature maps
     labels: Int32[Array, "batch"]
     mask: Bool[Array, "batch"]
     weights: Float32[Array, "batch"] | None = None  # of each image's loss; None weights all equally
@@ -39,8 +39,12 @@ def choose_fillers(indices: Int32[Array, "padded"], batch_size: int) -> Int32[Ar
     return jnp.maximum(indices[jnp.arange(batch_size) % jnp.maximum(num_images, 1)], 0)
 
 
+Pixels = UInt8[Array, "n height width channel"] | Float32[Array, "n height width channel"]
+"""Images of 0 to 255, or what stands for them: numbers that are taken as they are."""
+
+
 def take_batch(
-    images: UInt8[Array, "n height width channel"],
+    images: Pixels,
     labels: Int32[Array, "n"],
     indices: Int32[Array, "padded"],
     step: Int[Array, ""],
@@ -55,4 +59,7 @@ def take_batch(
     chosen = lax.dynamic_slice_in_dim(indices, step * batch_size, batch_size)
     mask = chosen != PADDING
     rows = jnp.where(mask, chosen, 0 if fillers is None else fillers)
-    return Batch(images[rows].astype(jnp.float32) / 255, labels[rows], mask)
+    chosen_images = images[rows]
+    if images.dtype == jnp.uint8:
+        chosen_images = chosen_images.astype(jnp.float32) / 255
+    return Batch(chosen_images, labels[rows], mask)

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float32, Int32, Key, UInt8
+from jaxtyping import Array, Bool, Float32, Int32, Key
 
 from medjax.metrics import Sums, add_sums, sum_batch, zero_sums
 from medjax.models.network import Variables, count_classes
-from medjax.training.batching import choose_fillers, take_batch
+from medjax.training.batching import Pixels, choose_fillers, take_batch
 from medjax.training.controls import Control, best_so_far
 from medjax.training.fold_plan import EVALUATION_BATCH, FoldPlan
 from medjax.training.learner import Learner, LearnerState
@@ -128,7 +128,7 @@ def shuffle_epoch(
 def run_steps(
     learner: Learner,
     batch_size: int,
-    images: UInt8[Array, "n height width channel"],
+    images: Pixels,
     labels: Int32[Array, "n"],
     start: Int32[Array, ""],
     stop: Int32[Array, ""],
@@ -169,7 +169,7 @@ def finish_epoch(
     learner: Learner,
     controls: Controls,
     num_classes: int,
-    images: UInt8[Array, "n height width channel"],
+    images: Pixels,
     labels: Int32[Array, "n"],
     plan: FoldPlan,
     state: FoldState,
@@ -221,7 +221,7 @@ def apply_controls(controls: Controls, state: FoldState, val: Sums) -> FoldState
 def evaluate_batches(
     learner: Learner,
     variables: Variables,
-    images: UInt8[Array, "n height width channel"],
+    images: Pixels,
     labels: Int32[Array, "n"],
     indices: Int32[Array, "padded"],
     stop: Int32[Array, ""],

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, Int32, UInt8
+from jaxtyping import Array, Float32, Int32, UInt8
 
 from medjax.config import ClassBalance
 from medjax.errors import counted, refuse
@@ -21,14 +21,23 @@ _SCALE_BACK = "give gray levels of 0 to 255 as uint8, as np.round(255 * images).
 class Arrays(NamedTuple):
     """Images, and their labels if they have any."""
 
-    images: UInt8[Array | np.ndarray, "n height width channel"]
+    images: UInt8[Array | np.ndarray, "n height width channel"] | Float32[Array, "n height width feature"]
     labels: Int32[Array | np.ndarray, "n"] | None
+
+
+class FeatureMaps(NamedTuple):
+    """What frozen features made of images, in their place (see `medjax.training.features_once`)."""
+
+    images: Float32[Array, "n height width feature"]
+    labels: Int32[Array, "n"]
 
 
 def as_arrays(data: Any, *, needs_labels: bool) -> Arrays:
     """The arrays of a `Dataset`, of a pair (images, labels), or of images alone; RefusedError for any others."""
     images: Any
     labels: Any
+    if isinstance(data, FeatureMaps):
+        return Arrays(*data)
     if isinstance(data, Dataset):
         images, labels = data.images, data.labels
     elif isinstance(data, tuple) and len(data) == 2:

@@ -52,6 +52,23 @@ def make_optimizer(
     )
 
 
+def scale_features(
+    optimizer: optax.GradientTransformation, rate: float, head: str
+) -> optax.GradientTransformation:
+    """The optimizer with all updates multiplied by `rate` but those of the parameters under `head`; 0 leaves them as they are.
+
+    Whatever the rate, its state is the same, so that training can go on under another.
+    """
+
+    def scale(updates: PyTree, _: PyTree = None) -> PyTree:
+        return {
+            name: each if name == head else jax.tree.map(lambda leaf: rate * leaf, each)
+            for name, each in updates.items()
+        }
+
+    return optax.chain(optimizer, optax.stateless(scale))
+
+
 def make_adam(learning_rate: float | optax.Schedule) -> optax.GradientTransformation:
     """The report's optimizer: Adam with Keras's epsilon of 1e-7."""
     return make_optimizer("adam", learning_rate)

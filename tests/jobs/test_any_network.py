@@ -8,6 +8,7 @@ import pytest
 
 import medjax
 from medjax.errors import RefusedError
+from medjax.models.registry import MODELS
 from tests.finished_runs import assert_same_result, read_predictions
 from tests.user_networks import NETWORKS, STATEFUL, BatchNormResNet, nnx_factory
 
@@ -139,3 +140,18 @@ def test_nothing_is_imported_because_a_run_says_so(phantom_folder, tmp_path, mon
             with pytest.raises(RefusedError):
                 dataclasses.replace(run, record=record, model=None).evaluate()
     assert not (tmp_path / "imported").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"cnn"}))
+def test_networks_of_medjax_are_trained_and_restored_by_name(name, phantom_folder, tmp_path):
+    config = dataclasses.replace(
+        CONFIG,
+        epochs=1,
+        model=name,
+        model_set=("dropout=0.1",),
+        data=dataclasses.replace(CONFIG.data, image_size=8),
+    )
+    run = medjax.train(phantom_folder, config, run_dir=tmp_path / "run")
+    assert (run.record["model"]["name"], run.record["model"]["source"]) == (name, "medjax")
+    assert medjax.load_run(run.directory).evaluate()["test"] == run.metrics["test"]

@@ -131,6 +131,13 @@ def test_settings_reach_the_network():
     assert make_network(TrainConfig(), None, "abcdef", (28, 28, 1)).module == CNN(6)
 
 
+def test_published_networks_are_made_by_name_and_take_their_own_settings_only():
+    config = dataclasses.replace(PLAIN, model="resnet18", model_set=("dropout=0.25",))
+    network = make_network(config, None, ["a", "b", "c"], (8, 8, 1))
+    assert network.name == "ResNet"
+    assert network.settings["head"] == {"PooledHead": {"num_classes": 3, "dropout": 0.25}}
+
+
 def test_schedules_run_over_all_steps(dataset):
     splits = make_splits(PLAIN, dataset)
     assert count_steps(PLAIN, splits) == 2 * 3  # 84 images in batches of 32

@@ -1,13 +1,15 @@
 """Networks by name: of medjax, of a module, of a file."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
+from medjax import config
 from medjax.errors import RefusedError
 from medjax.models.as_network import as_network
 from medjax.models.cnn import CNN
-from medjax.models.registry import load_model
+from medjax.models.registry import MODELS, load_model
 
 FILE = """
 import dataclasses
@@ -42,6 +44,17 @@ def file(tmp_path):
 
 def test_names_of_the_registry_need_no_import():
     assert load_model("cnn").make(4) == CNN(4)
+
+
+def test_the_help_names_all_networks():
+    assert f"Network: {', '.join(MODELS)}, or your own" in Path(config.__file__).read_text(encoding="utf-8")
+
+
+def test_published_networks_have_few_settings():
+    made = load_model("resnet18", ("dropout=0.25",)).make(4)
+    assert (made.head.num_classes, made.head.dropout) == (4, 0.25)
+    with pytest.raises(RefusedError, match=r"--model vgg16: cannot be called: .*num_classes.*--model-set"):
+        load_model("vgg16", ("num_classes=3",)).make(4)
 
 
 def test_a_file_gives_linen_and_nnx_networks_with_settings(file):

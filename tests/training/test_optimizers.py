@@ -13,6 +13,7 @@ from medjax.training.optimizers import (
     make_adam,
     make_optimizer,
     make_schedule,
+    scale_features,
 )
 from tests.tiny import NUM_CLASSES, make_images, make_split
 
@@ -115,3 +116,21 @@ def test_any_optimizer_of_optax_trains(name):
     losses = [float(info.train.loss / info.train.num_images) for info in infos]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
+
+
+def test_features_take_a_part_of_each_update_and_the_state_is_the_same():
+    parameters = {"features": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
+    gradient = jax.tree.map(lambda leaf: 0.5 * leaf, parameters)
+    plain, slow, frozen = (
+        scale_features(make_optimizer("sgd", 0.1, weight_decay=0.1), rate, "head")
+        for rate in (1.0, 0.25, 0.0)
+    )
+    first, slower, none = (
+        optimizer.update(gradient, optimizer.init(parameters), parameters)
+        for optimizer in (plain, slow, frozen)
+    )
+    assert jnp.allclose(slower[0]["features"]["kernel"], 0.25 * first[0]["features"]["kernel"])
+    assert (none[0]["features"]["kernel"] == 0).all()
+    for updates, state in (slower, none):
+        assert jnp.array_equal(updates["head"]["kernel"], first[0]["head"]["kernel"])
+        assert jax.tree.structure(state) == jax.tree.structure(first[1])

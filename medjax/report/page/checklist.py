@@ -10,6 +10,7 @@ References:
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from medjax.errors import counted
@@ -94,7 +95,14 @@ def _preparation(run: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     augmented = "randomly augmented in training" if training["augment"] else "not augmented"
     fitted, window = _FITTED[training["data"]["fit"]], run["data"]["window"]
     range_ = f"values {window['low']} to {window['high']}" if window else "values 0 to 255"
-    return f"{fitted} to {side[0]} × {side[1]} pixels, {range_} scaled to the range 0 to 1, {augmented}."
+    return f"{fitted} to {side[0]} × {side[1]} pixels, {range_} scaled to the range 0 to 1{_scaled(run['model'])}, {augmented}."
+
+
+def _scaled(model: Mapping[str, Any]) -> str:
+    if model.get("input") is None:
+        return ""
+    mean, deviation = (", ".join(map(str, model["input"][name])) for name in ("mean", "deviation"))
+    return f", less a mean of {mean} and divided by {deviation} (a channel)"
 
 
 def _partitions(run: Mapping[str, Any]) -> str:
@@ -111,7 +119,9 @@ def _model(run: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         if augmentations
         else ""
     )
-    return f"Network “{model['name']}”{kind}, {counted(model['parameters'], 'parameter')}{averaged}."
+    start = model.get("pretrained")
+    started = f"; starts from “{Path(start['source']).name}”" if start else ""
+    return f"Network “{model['name']}”{kind}, {counted(model['parameters'], 'parameter')}{started}{averaged}."
 
 
 def _training(run: Mapping[str, Any], training: Mapping[str, Any]) -> str:

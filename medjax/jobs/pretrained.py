@@ -1,0 +1,157 @@
+"""`--pretrained`: a network that starts from published weights, from a file of them, or from a run of medjax."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from medjax.config import TrainConfig
+from medjax.errors import counted, refuse
+from medjax.jobs.external_data import find_trained
+from medjax.jobs.from_config import folds_of
+from medjax.jobs.published_weights import HALF, IMAGENET, SCALINGS_BY_DIGEST, WEIGHTS, find_weights
+from medjax.jobs.recorded_config import recorded_config
+from medjax.jobs.restored_network import make_run_learner, restore_variables, scaling_of
+from medjax.models.network import Network, Variables
+from medjax.models.starting import InputScaling, missing_variables, scale_input, start_from
+from medjax.models.transfer import transfer
+from medjax.models.weight_files.read import read_weight_file
+from medjax.progress import Display
+from medjax.records import Dataset, Split
+from medjax.runs import directory as run_files
+
+_HEAD = "head"
+_SCALINGS = {"none": None, "imagenet": IMAGENET, "half": HALF}
+
+
+class Started(NamedTuple):
+    """A network as it starts, and what run.json says of that under `model`."""
+
+    network: Network
+    pretrained: dict[str, Any] | None
+    """`source`, `sha256` of the file or None for a run, `terms` or None, `notes`; None for a network that starts afresh."""
+    input: dict[str, list[float]] | None
+    """`mean` and `deviation`, one number a channel of color images; None where pixels are left as they are."""
+
+
+class _Source(NamedTuple):
+    """Where variables come from."""
+
+    variables: Variables  # NaN where they are to be drawn
+    description: dict[str, Any]
+    scaling: InputScaling | None  # that they were trained with
+
+
+def start_network(
+    config: TrainConfig,
+    network: Network,
+    dataset: Dataset,
+    splits: Sequence[Split],
+    model: Any,
+    display: Display,
+) -> Started:
+    """The network of a configuration with its `pretrained` and `input_scaling`; `model` is the user's own, if it is one.
+
+    RefusedError where the weights are not those of the network, or of a run that was trained on images that are to be scored.
+    """
+    source = None
+    if config.pretrained is not None:
+        source = _find(config, network, dataset, splits, model, display)
+        network = start_from(network, source.variables)
+        for note in (f"starts from {source.description['source']}", *source.description["notes"]):
+            display.say(note)
+    scaling = source.scaling if source else None
+    if config.input_scaling != "auto":
+        scaling = _SCALINGS[config.input_scaling]
+    description = None if source is None else source.description
+    if scaling is None:
+        return Started(network, description, None)
+    as_json = {"mean": list(scaling.mean), "deviation": list(scaling.deviation)}
+    return Started(scale_input(network, scaling), description, as_json)
+
+
+def _find(
+    config: TrainConfig,
+    network: Network,
+    dataset: Dataset,
+    splits: Sequence[Split],
+    model: Any,
+    display: Display,
+) -> _Source:
+    name = str(config.pretrained)
+    shape = dataset.images.shape[1:]
+    if name not in WEIGHTS and Path(name).is_dir():
+        return _from_run(Path(name), network, dataset, splits, model)
+    known = WEIGHTS.get(name)
+    if known is not None and known.model != config.model:
+        raise refuse(
+            f"--pretrained {name}",
+            f"holds weights of {known.model}, not of {config.model}",
+            f"--model {known.model}",
+        )
+    display.start("reading weights")
+    path = Path(name) if known is None else find_weights(name)
+    file = read_weight_file(path)
+    known = known or WEIGHTS.get(SCALINGS_BY_DIGEST.get(file.sha256, ""))
+    filled = transfer(missing_variables(network, shape), file.weights, model=config.model)
+    guess = "pixels are scaled by ImageNet's mean and deviation, as most weights want: else --input-scaling"
+    description = {
+        "source": name,
+        "sha256": file.sha256,
+        "terms": None if known is None else known.terms,
+        "notes": [*filled.notes, guess] if known is None and config.input_scaling == "auto" else filled.notes,
+    }
+    return _Source(filled.variables, description, IMAGENET if known is None else known.scaling)
+
+
+def _from_run(
+    directory: Path, network: Network, dataset: Dataset, splits: Sequence[Split], model: Any
+) -> _Source:
+    """The variables that another run scored; its last part, `head`, only where the classes are the same."""
+    record = run_files.read_record(directory)
+    config = recorded_config(directory, record)
+    name = f"--pretrained {directory}"
+    if len(folds_of(config)) != 1:
+        reason = f"is a cross-validation with {len(folds_of(config))} networks"
+        raise refuse(name, reason, "give a run of medjax train, or one of --only-fold")
+    _require_unseen(name, directory, dataset, splits)
+    theirs, _ = make_run_learner(directory, record, model, config, [])
+    variables = restore_variables(directory, record, config, theirs, folds_of(config)[0])
+    ours = missing_variables(network, dataset.images.shape[1:])
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (variables, ours)]
+    if structures[0] != structures[1]:
+        raise refuse(
+            name, f"its network {theirs.name} has other parts than {network.name}", "give the same --model"
+        )
+    is_same_task = tuple(record["class_names"]) == dataset.class_names
+    fresh: list[str] = []
+
+    def choose(keys: Any, found: Any, missing: Any) -> np.ndarray:
+        path = jax.tree_util.keystr(keys[1:], simple=True, separator="/")
+        is_head = _HEAD in path.split("/")[:2]  # of the state, the name of the collection comes first
+        if is_head and not is_same_task:
+            fresh.append(path)
+            return missing
+        if found.shape != missing.shape:
+            reason = f"{path} has the shape {found.shape} there and {missing.shape} here"
+            raise refuse(name, reason, "give the same --image-size, --color and settings of the network")
+        return np.asarray(found)
+
+    filled = jax.tree_util.tree_map_with_path(choose, variables, ours)
+    if not is_same_task and not fresh:
+        raise refuse(name, "has other classes, and its network no part named head", "name its last part head")
+    notes = [f"{', '.join(fresh)} start fresh: the run has other classes"] if fresh else []
+    digest = {"source": str(directory.absolute()), "sha256": None, "terms": None, "notes": notes}
+    return _Source(Variables(*filled), digest, scaling_of(record["model"]))
+
+
+def _require_unseen(name: str, directory: Path, dataset: Dataset, splits: Sequence[Split]) -> None:
+    """RefusedError where images that are to be scored were trained on by the run that this one starts from."""
+    seen = find_trained(directory, dataset)
+    tests = np.unique(np.concatenate([split.test for split in splits]))
+    count = int(seen[tests].sum())
+    if count:
+        reason = f"was trained on {counted(count, 'image')} of the {len(tests):,} that this run is scored on"
+        raise refuse(name, reason, "start from a run of other images, or of the same parts: the same --seed")
