@@ -156,21 +156,29 @@ def _set_aside(entries: Mapping[str, _Entry], shapes: Mapping[str, Shape]) -> tu
 
 def _fitted(path: str, array: np.ndarray, shape: Shape, model: str) -> tuple[np.ndarray, str | None]:
     """The array fitted to a number of channels or of positions, and in words what was done; else as it is."""
-    is_same_but_channels = array.ndim == 4 and array.shape[:2] + array.shape[3:] == shape[:2] + shape[3:]
-    if path == FIRST_KERNELS[model] and is_same_but_channels and array.shape[2] not in (0, shape[2]):
-        found, wanted = array.shape[2], shape[2]
-        if wanted == 1:
-            return array.sum(
-                axis=2, keepdims=True
-            ), f"{path} is the sum over {found} channels, for gray images"
-        repeated = np.take(array, np.arange(wanted) % found, axis=2) * np.float32(found / wanted)
-        return repeated, f"{path} is repeated for {wanted} channels and scaled by {found}/{wanted}"
-    if path == _POSITIONS and array.shape != shape and array.ndim == 3 and array.shape[::2] == shape[::2]:
-        sides = [math.isqrt(num_tokens - 1) for num_tokens in (array.shape[1], shape[1])]
-        if all(side > 0 for side in sides) and [side**2 + 1 for side in sides] == [array.shape[1], shape[1]]:
-            note = f"{path} is resized from {sides[0]} × {sides[0]} to {sides[1]} × {sides[1]} positions"
-            return _resized_positions(array, *sides), note
+    if path == FIRST_KERNELS[model] and _differ_only_along(2, array.shape, shape):
+        fitted, how = _fitted_to_channels(array, shape[2])
+        return fitted, f"{path} is {how}"
+    if path == _POSITIONS and _differ_only_along(1, array.shape, shape):
+        old, new = (math.isqrt(num_tokens - 1) for num_tokens in (array.shape[1], shape[1]))
+        if old and (old**2 + 1, new**2 + 1) == (array.shape[1], shape[1]):
+            note = f"{path} is resized from {old} × {old} to {new} × {new} positions"
+            return _resized_positions(array, old, new), note
     return array, None
+
+
+def _differ_only_along(axis: int, found: Shape, wanted: Shape) -> bool:
+    differing = [index for index, sides in enumerate(zip(found, wanted, strict=False)) if len(set(sides)) > 1]
+    return len(found) == len(wanted) and differing == [axis] and found[axis] > 0
+
+
+def _fitted_to_channels(kernel: np.ndarray, wanted: int) -> tuple[np.ndarray, str]:
+    """The kernel for so many channels, its response to equal channels kept as far as may be."""
+    found = kernel.shape[2]
+    if wanted == 1:
+        return kernel.sum(axis=2, keepdims=True), f"the sum over {found} channels, for gray images"
+    repeated = np.take(kernel, np.arange(wanted) % found, axis=2) * np.float32(found / wanted)
+    return repeated, f"repeated for {wanted} channels and scaled by {found}/{wanted}"
 
 
 def _resized_positions(array: np.ndarray, old: int, new: int) -> np.ndarray:
@@ -184,6 +192,8 @@ def _resized_positions(array: np.ndarray, old: int, new: int) -> np.ndarray:
 def _misfit(path: str, found: Shape, wanted: Shape, model: str) -> Problem:
     if path == FIRST_KERNELS[model] and len(found) == 4 and found[:2] != wanted[:2]:
         here, there = (" × ".join(map(str, shape[:2])) for shape in (wanted, found))
-        remedy = f"give --image-size {SMALL_SIDE} or more"
-        return Problem(path, f"is {there} pixels in the weights, {here} in this network", remedy)
+        size = f"{SMALL_SIDE} or more" if found[:2] > wanted[:2] else f"below {SMALL_SIDE}"
+        return Problem(
+            path, f"is {there} pixels in the weights, {here} in this network", f"give --image-size {size}"
+        )
     return Problem(path, f"has the shape {found} in the weights, {wanted} here", f"give weights of {model}")

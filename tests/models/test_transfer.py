@@ -117,6 +117,9 @@ def test_a_stem_of_another_size_is_refused_with_the_image_size_that_has_it(weigh
     problem = problems_of(small_resnet(kernel=3), weights)["features/conv1/kernel"]
     assert problem.reason == "is 7 × 7 pixels in the weights, 3 × 3 in this network"
     assert problem.remedy == "give --image-size 64 or more"
+    weights["conv1.weight"] = weights["conv1.weight"][:, :, :3, :3]
+    problem = problems_of(small_resnet(), weights)["features/conv1/kernel"]
+    assert problem.remedy == "give --image-size below 64"
 
 
 def test_all_that_is_missing_too_much_or_of_another_shape_is_listed(weights):
@@ -181,6 +184,9 @@ def test_positions_of_patches_are_resized_and_that_of_the_token_is_not():
     assert positions[0, 1, 0] == positions[0, 2, 0] < positions[0, 3, 0]
     assert notes[1] == "features/pos_embed is resized from 4 × 4 to 2 × 2 positions"
     assert "features/pos_embed" in problems_of(variables(6), weights, "vit_tiny")
+    for tokens in (0, 1):
+        weights["pos_embed"] = np.zeros((1, tokens, 2), np.float32)
+        assert "features/pos_embed" in problems_of(variables(5), weights, "vit_tiny")
 
 
 def test_abstract_variables_are_filled_but_for_what_starts_fresh(weights):
@@ -225,7 +231,7 @@ def test_logits_are_those_of_the_library(model, theirs, side, settings, tmp_path
     assert made.returncode == 0, made.stderr
     weights = dict(np.load(path))
     path.unlink()  # VGG's have half a gigabyte
-    images, logits = weights.pop("images"), weights.pop("logits")
+    images, logits = jnp.asarray(weights.pop("images")), weights.pop("logits")
     network = as_network(MODELS[model](logits.shape[1], **settings))
     variables, notes = transfer(abstract_variables(network, images.shape[1:]), weights, model=model)
     assert notes == []
