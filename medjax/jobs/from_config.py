@@ -57,10 +57,11 @@ def folds_of(config: Config) -> Sequence[int]:
 def with_absolute_paths(config: Config) -> Config:
     """The configuration as it can be used from any working directory."""
     training = training_of(config)
-    if training.data.groups is None:
-        return config
-    groups = str(Path(training.data.groups).absolute())
-    data = dataclasses.replace(training.data, groups=groups)
+    paths = {"labels": training.data.labels, "groups": training.data.groups}
+    absolute: dict[str, Any] = {
+        name: path if path is None else str(Path(path).absolute()) for name, path in paths.items()
+    }
+    data = dataclasses.replace(training.data, **absolute)
     return with_training(config, dataclasses.replace(training, data=data))
 
 

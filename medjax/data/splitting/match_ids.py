@@ -7,7 +7,7 @@ Tables name images as `ISIC_0000001`, `images/ISIC_0000001.jpg` or `/data/cat/0.
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Dropped where a name is compared without its suffix. Any other one may be a part of the name, as in 1.2.840.10008.
 _FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".gif")
@@ -31,15 +31,16 @@ class _Claim(NamedTuple):
 
 def tidy_id(id: str) -> str:
     """An id as data sets write it: Unicode NFC, separated by "/", without empty components and "."."""
-    plain = unicodedata.normalize("NFC", id)
-    if plain.startswith("/") or "\\" in plain or "." in plain.split("/") or "" in plain.split("/"):
+    plain = id if id.isascii() else unicodedata.normalize("NFC", id)
+    # Most of a million are plain; a dot at the start of a component is rarely all of it.
+    if "\\" in plain or plain.startswith(("/", ".")) or plain.endswith("/") or "//" in plain or "/." in plain:
         components = plain.replace("\\", "/").split("/")
         return "/".join(each for each in components if each not in ("", "."))
     return plain
 
 
-def match_ids(images: Sequence[str], groups: Mapping[str, str]) -> Matches:
-    """Match the ids of images with those of a table, the keys of `groups`.
+def match_ids(images: Sequence[str], groups: Mapping[str, Any]) -> Matches:
+    """Match the ids of images with those of a table, the keys of `groups`: what it says of them.
 
     Equal ids belong together. Any other image belongs to the id with the most path components in common at the end; the
     file name is compared with its suffix first, then without. An id belongs only to the image that shares most with it.
@@ -49,7 +50,9 @@ def match_ids(images: Sequence[str], groups: Mapping[str, str]) -> Matches:
     rest = [image for image in images if image not in found]
     if not rest:
         return Matches(found, [], [])
-    others = {id: group for id, group in groups.items() if id not in found}
+    # Of a million rows only those that may fit are sorted.
+    names = {file_stem(image) for image in rest}
+    others = {id: group for id, group in groups.items() if file_stem(id) in names and id not in found}
     indexes = [_Index(others, is_whole) for is_whole in (True, False)]
     ambiguous: list[str] = []
     claims: dict[str, list[_Claim]] = {}
@@ -75,7 +78,7 @@ def match_ids(images: Sequence[str], groups: Mapping[str, str]) -> Matches:
 class _Index:
     """Ids sorted by their components from the last to the first: those that share an end lie side by side."""
 
-    def __init__(self, groups: Mapping[str, str], is_whole: bool) -> None:
+    def __init__(self, groups: Mapping[str, Any], is_whole: bool) -> None:
         self._is_whole = is_whole
         rows = sorted((_reversed(id, is_whole), id) for id in groups)
         self._keys = [key for key, _ in rows]
@@ -99,11 +102,27 @@ class _Index:
         return _Claim(common.count("/"), self._ids[first] if self._same_until[first] >= end else None, image)
 
 
+def file_stem(id: str) -> str:
+    """The name of a file without its folders, and without the suffix of an image."""
+    name = id.rpartition("/")[2]
+    return _without_suffix(name) if "." in name else name
+
+
+def has_file_suffix(id: str) -> bool:
+    """Whether an id ends as the name of an image does."""
+    return id.lower().endswith(_FILE_SUFFIXES)
+
+
+def _without_suffix(id: str) -> str:
+    lower = id.lower()
+    suffix = next((each for each in _FILE_SUFFIXES if lower.endswith(each)), "")
+    return id[: len(id) - len(suffix)]
+
+
 def _reversed(id: str, is_whole: bool) -> str:
     """The components of a path from the last to the first, each with a "/" behind it; without the file suffix if so asked."""
-    lower = "" if is_whole else id.lower()
-    suffix = next((each for each in _FILE_SUFFIXES if lower.endswith(each)), "")
-    return "".join(f"{component}/" for component in reversed(id[: len(id) - len(suffix)].split("/")))
+    whole = id if is_whole else _without_suffix(id)
+    return "".join(f"{component}/" for component in reversed(whole.split("/")))
 
 
 def _common(first: str, second: str) -> str:
