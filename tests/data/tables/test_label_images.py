@@ -102,7 +102,7 @@ def test_files_that_are_no_images_need_no_row():
             {"id": ["a", "b"], "label": ["u", "v"], "patient": ["P", ""]},
             r"labels: column patient is empty for 1 images: x/b\.png .*--group-column none",
         ),
-        ({"id": ["q/a", "r/a", "b"], "label": ["u", "v", "v"]}, r"x/a\.png: fits several rows of labels"),
+        ({"id": ["a.jpg", "a.tif", "b"], "label": ["u", "v", "v"]}, r"x/a\.png: fits several rows of labels"),
         ({"id": [], "label": []}, "labels: has no rows"),
     ],
     ids=["labels", "groups", "no-image", "no-group", "ambiguous", "no-rows"],
