@@ -6,6 +6,7 @@ import pytest
 from medjax.config import DataConfig
 from medjax.data import load as sources
 from medjax.data.load import fingerprint, load
+from medjax.data.splitting.splits import split
 from medjax.errors import RefusedError
 from tests.sample_files import medmnist_arrays, png, small_set, write_folder, write_npz, write_tar, write_zip
 
@@ -109,3 +110,22 @@ def test_sources_with_labels_of_their_own_take_no_table(tmp_path):
     for source in ("phantom", write_npz(tmp_path / "set.npz", medmnist_arrays())):
         with pytest.raises(RefusedError, match=r"--labels: .* has labels of its own"):
             load(source, config(), labels=TABLE)
+
+
+@pytest.mark.slow
+def test_medical_mnist_by_a_table_of_a_million_rows_is_the_same_to_the_last_bit(medical_mnist, tmp_path):
+    folders = load(medical_mnist)
+    ids = folders.ids.tolist()
+    path = tmp_path / "labels.csv"
+    with path.open("w") as file:
+        file.write("patient_age,filename,class\n")
+        for id in reversed(ids):
+            file.write(f"55,/data/medical/{id},{id.split('/')[0]}\n")
+        for number in range(1_000_000 - len(ids)):
+            file.write(f"55,other/{number:07}.jpeg,{number % 6}\n")
+    by_table = load(medical_mnist, DataConfig(allow_missing=True), labels=path)
+    same(folders, by_table)
+    assert folders.class_names == by_table.class_names
+    for part, other in zip(split(folders, seed=3), split(by_table, seed=3), strict=True):
+        assert np.array_equal(part, other)
+    assert by_table.table.rows_without_image == 1_000_000 - len(ids)
