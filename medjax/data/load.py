@@ -181,12 +181,11 @@ def _load_by_table(
     """The images that a table names. Decoded images are cached without labels: these come after."""
     if folder is None and source_suffix(path) == ".npz":
         _require_no_table(path, table)
-    content = read_labels(table, config)
     with (
         _paused_garbage_collection(),
         nullcontext(folder) if folder is not None else open_archive(path, config) as listing,
     ):
-        labelled = label_images(listing.entries, content, str(path), config)
+        labelled = label_images(listing.entries, read_labels(table, config), str(path), config)
         layout = without_labels(labelled.layout)
         ids = "\0".join(image.id for image in layout.images)
         chosen = hashlib.sha256(ids.encode()).hexdigest()

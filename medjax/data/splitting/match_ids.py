@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 # Dropped where a name is compared without its suffix. Any other one may be a part of the name, as in 1.2.840.10008.
-_FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".gif")
+_FILE_SUFFIXES = frozenset(["png", "jpg", "jpeg", "dcm", "dicom", "tif", "tiff", "bmp", "gif"])
 _MOST_COMPONENTS = 32
 """Of the end of a path that is compared: every end of a stranger's deep one would take gigabytes."""
 
@@ -43,13 +43,12 @@ def tidy_id(id: str) -> str:
 
 def file_stem(id: str) -> str:
     """The name of a file without its folders, and without the suffix of an image."""
-    name = id.rpartition("/")[2]
-    return _bare(name) if "." in name else name
+    return _bare(id.rpartition("/")[2])
 
 
 def has_file_suffix(id: str) -> bool:
     """Whether an id ends as the name of an image does."""
-    return id.lower().endswith(_FILE_SUFFIXES)
+    return _bare(id) != id
 
 
 def match_ids(images: Sequence[str], rows: Mapping[str, Any]) -> Matches:
@@ -66,7 +65,8 @@ def match_ids(images: Sequence[str], rows: Mapping[str, Any]) -> Matches:
         return Matches(found, [], [])
     # Of a million rows only those that may fit are looked at.
     names = {file_stem(image) for image in rest}
-    others = [id for id in rows if file_stem(id) in names and id not in found]
+    near = [(stem, id) for id in rows if (stem := file_stem(id)) in names]
+    others = [id for _, id in near if id not in found]
     ambiguous: list[str] = []
     wanted: dict[str, list[tuple[int, str]]] = {}  # by id: how much each image shares with it
     for image, claims in _claims(rest, others).items():
@@ -83,7 +83,7 @@ def match_ids(images: Sequence[str], rows: Mapping[str, Any]) -> Matches:
             found[winners[0]] = id
         else:
             ambiguous += winners
-    elsewhere = _only_ones(images, rows, names, {*found, *ambiguous}, {*found.values()})
+    elsewhere = _only_ones(images, near, {*found, *ambiguous}, {*found.values()})
     return Matches(found | dict(elsewhere), sorted(ambiguous), elsewhere)
 
 
@@ -121,19 +121,22 @@ def _ends(id: str) -> Iterator[tuple[int, str, bool]]:
 
 def _bare(id: str) -> str:
     """The id without its file suffix."""
-    lower = id.lower()
-    suffix = next((each for each in _FILE_SUFFIXES if lower.endswith(each)), "")
-    return id[: len(id) - len(suffix)]
+    name, dot, suffix = id.rpartition(".")
+    return name if dot and suffix.lower() in _FILE_SUFFIXES else id
 
 
 def _only_ones(
-    images: Iterable[str], rows: Iterable[str], names: set[str], known: set[str], used: set[str]
+    images: Sequence[str], rows: Sequence[tuple[str, str]], known: set[str], used: set[str]
 ) -> list[tuple[str, str]]:
-    """Pairs of an image and an id that nothing else is named as, none of them matched before."""
-    of_images = Counter(stem for image in images if (stem := file_stem(image)) in names)
-    stems = [(stem, id) for id in rows if (stem := file_stem(id)) in names]
-    of_rows = Counter(stem for stem, _ in stems)
-    id_of = {stem: id for stem, id in stems if of_rows[stem] == 1 and id not in used}
+    """Pairs of an image and an id that nothing else is named as, none of them matched before.
+
+    `rows` are ids of the table with their names in front: all that may fit an image.
+    """
+    if len(known) == len(images):
+        return []
+    of_images = Counter(map(file_stem, images))
+    of_rows = Counter(stem for stem, _ in rows)
+    id_of = {stem: id for stem, id in rows if of_rows[stem] == 1 and id not in used}
     return [
         (image, id_of[stem])
         for image in images

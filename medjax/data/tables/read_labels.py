@@ -2,7 +2,6 @@
 
 import itertools
 import operator
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -107,13 +106,16 @@ def _collect(
     part_of = (lambda row: "") if part is None else operator.itemgetter(place(part))
     rows: dict[str, Row] = {}
     contradicted: dict[str, Row] = {}
+    known: dict[tuple[str, str, str], Row] = {}  # a million rows say few different things
     count = 0
     for cells in table.rows:
         count += 1
         id = tidy_id(cells[image].strip())
-        # Interned: a million rows hold few labels and parts.
-        row = Row(sys.intern(label_of(cells).strip()), group_of(cells).strip(), sys.intern(part_of(cells)))
-        if rows.setdefault(id, row) != row:
+        said = label_of(cells), group_of(cells), part_of(cells)
+        row = known.get(said)
+        if row is None:
+            row = known[said] = Row(*(cell.strip() for cell in said))
+        if rows.setdefault(id, row) is not row and rows[id] != row:
             contradicted[id] = row
     return rows, contradicted, count
 
