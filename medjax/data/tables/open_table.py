@@ -20,7 +20,7 @@ from medjax.files import open_regular
 
 MAX_BYTES = 256 * 2**20
 """Larger files are refused; a million rows take a quarter of this."""
-MAX_ROWS = 2_000_000
+MAX_ROWS = 1_200_000
 MAX_COLUMNS = 10_000
 MAX_ROW_CHARACTERS = 2**20
 IN_MEMORY = "labels"

@@ -20,7 +20,8 @@ from medjax.errors import listed, refuse
 
 SEPARATOR = "|"
 """Between the labels of an image that has several, as in ChestX-ray14."""
-_ROWS_LOOKED_AT = 1_000
+_ROWS_LOOKED_AT, _MOST_COLUMNS = 100, 1_000  # of 0 and 1
+_SHOWN = 40  # characters of a cell
 UNCERTAIN = frozenset(["-1", "-1.0"])
 """Labels in the place of 0 or 1, as in CheXpert."""
 _NUMBERS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1, "-1": -1, "-1.0": -1}
@@ -88,7 +89,8 @@ def _one_hot(table: OpenTable, others: Sequence[str | None]) -> tuple[str, ...]:
     numbers = [number for number, name in enumerate(table.header) if name not in others]
     binary = [number for number in numbers if all(_NUMBERS.get(row[number].strip(), -1) >= 0 for row in rows)]
     sums = {sum(_NUMBERS[row[number].strip()] for number in binary) for row in rows}
-    return tuple(table.header[number] for number in binary) if len(binary) > 1 and sums == {1} else ()
+    is_one_hot = 1 < len(binary) <= _MOST_COLUMNS and sums == {1}
+    return tuple(table.header[number] for number in binary) if is_one_hot else ()
 
 
 def _collect(
@@ -106,7 +108,7 @@ def _collect(
     part_of = (lambda row: "") if part is None else operator.itemgetter(place(part))
     rows: dict[str, Row] = {}
     contradicted: dict[str, Row] = {}
-    known: dict[tuple[str, str, str], Row] = {}  # a million rows say few different things
+    known: dict[tuple[str, str, str], Row] = {}  # without groups a million rows say few different things
     count = 0
     for cells in table.rows:
         count += 1
@@ -114,7 +116,9 @@ def _collect(
         said = label_of(cells), group_of(cells), part_of(cells)
         row = known.get(said)
         if row is None:
-            row = known[said] = Row(*(cell.strip() for cell in said))
+            row = Row(*(cell.strip() for cell in said))
+            if group is None:
+                known[said] = row
         if rows.setdefault(id, row) is not row and rows[id] != row:
             contradicted[id] = row
     return rows, contradicted, count
@@ -125,21 +129,25 @@ def _one_hot_label(
 ) -> Callable[[Sequence[str]], str]:
     """A function of a row: the name of the column with a 1, several with "|" between them, "" for none."""
 
-    def label(cells: Sequence[str]) -> str:
-        found = []
-        for name, place in zip(names, places, strict=True):
-            number = _NUMBERS.get(cells[place].strip() or "0")
-            if number is None:
-                reason = f"column {name} holds {cells[place]!r}, not 0 or 1"
-                raise refuse(table, reason, "name columns of 0 and 1: --label-columns NAME NAME ...")
-            if number < 0:
-                if config.uncertain == "refuse":
-                    raise refuse(table, f"column {name} holds -1", "--uncertain ignore, positive or negative")
-                if config.uncertain == "ignore":
-                    return "-1"
-                number = int(config.uncertain == "positive")
-            if number:
-                found.append(name)
-        return SEPARATOR.join(found)
+    pick = operator.itemgetter(*places)
+    ones = {1, -1} if config.uncertain == "positive" else {1}
+
+    def label(row: Sequence[str]) -> str:
+        cells = pick(row)
+        if (
+            cells.count("1") == 1 and cells.count("0") == len(cells) - 1
+        ):  # quick, as there may be many columns
+            return names[cells.index("1")]
+        numbers = [_NUMBERS.get(cell.strip() or "0") for cell in cells]
+        if None in numbers:
+            place = numbers.index(None)
+            reason = f"column {names[place]} holds {cells[place][:_SHOWN]!r}, not 0 or 1"
+            raise refuse(table, reason, "name columns of 0 and 1: --label-columns NAME NAME ...")
+        if -1 in numbers and config.uncertain == "refuse":
+            reason = f"column {names[numbers.index(-1)]} holds -1"
+            raise refuse(table, reason, "--uncertain ignore, positive or negative")
+        if -1 in numbers and config.uncertain == "ignore":
+            return "-1"
+        return SEPARATOR.join(name for name, number in zip(names, numbers, strict=True) if number in ones)
 
     return label
