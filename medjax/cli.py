@@ -80,9 +80,11 @@ def _read_as_trained(command: Command, arguments: Sequence[str]) -> Command:
     """The command; for one that restores a run, with the run's own way to read images as the default."""
     if not isinstance(command, Evaluate | Predict):
         return command
-    from medjax.jobs.run_images import reading_settings
+    from medjax.jobs.run_images import reading_settings, without_table
 
     reading = reading_settings(command.run)
+    if isinstance(command, Evaluate) and command.data is not None and command.reading.labels is None:
+        reading = without_table(reading)
     commands = [
         dataclasses.replace(each, reading=reading) if isinstance(each, Evaluate | Predict) else each
         for each in _commands("report")
@@ -96,6 +98,7 @@ def _parse_by_tyro(arguments: Sequence[str], commands: Sequence[Command]) -> Com
     for each in commands:
         if [name_of(type(each))] == arguments[:1] and (unknown := unknown_flags(each, arguments[1:])):
             raise refuse_unknown(each, unknown)
+    arguments = _repeat_flags(arguments)
     subcommands: Any = [
         Annotated[type(each), tyro.conf.subcommand(name_of(type(each)), default=each)] for each in commands
     ]
@@ -118,6 +121,20 @@ def _parse_by_tyro(arguments: Sequence[str], commands: Sequence[Command]) -> Com
     return command
 
 
+def _repeat_flags(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--label-columns` before each of its names: `--label-columns a b` is `--label-columns a
+    --label-columns b`, as tyro reads words."""
+    repeated: list[str] = []
+    is_inside = False
+    for word in arguments:
+        if word.startswith("--"):
+            is_inside = word == _LISTING
+        elif is_inside and repeated[-1:] != [_LISTING]:
+            repeated.append(_LISTING)
+        repeated.append(word)
+    return repeated
+
+
 def _commands(preset: PresetName) -> list[Command]:
     """Every command with its defaults, its required arguments missing."""
     missing = tyro.MISSING
@@ -133,6 +150,7 @@ def _commands(preset: PresetName) -> list[Command]:
     ]
 
 
+_LISTING = "--label-columns"
 _TYPES = ConstructorRegistry()
 
 
@@ -151,6 +169,7 @@ def _run(command: Command, line: str) -> None:
     # Imported here so that --help and usage errors do not wait for JAX.
     import medjax
     from medjax.jobs.datasets import fetch_data, split_data
+    from medjax.jobs.run_images import without_table
     from medjax.report.terminal import comparison_lines
 
     if getattr(command, "compilation_cache", False):
@@ -197,7 +216,7 @@ def _run(command: Command, line: str) -> None:
                 config=command.config,
                 is_quiet=False,
             )
-            flags = flags_for(command.config, Split(command.data, command.out).config)
+            flags = flags_for(without_table(command.config), Split(command.data, command.out).config)
             _show_next("medjax", "train", command.out, *flags)
         case Fetch():
             _show_next("medjax", "train", fetch_data(command.name, command.directory, is_quiet=False))

@@ -26,6 +26,7 @@ _PRETRAINED = ("pretrained",)
 _AUGMENT = ("augment", True)
 _STOPPING = ("early_stopping", True)
 _PLATEAU = ("reduce_on_plateau", True)
+_TABLES = ("labels", "groups")
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,30 @@ class ReadingConfig(Configuration):
     """Refuse larger images before decoding them, in million pixels."""
     cache: bool = setting(True, "data")
     """Cache decoded images in a private folder, so that the next load is quick."""
+    labels: str | Path | None = setting(None, "data", is_common=True, metavar="FILE")
+    """Table (CSV, TSV) that names the images and their labels; its columns are found by name."""
+    label_column: str | None = setting(None, "data", metavar="NAME", needs=("labels",))
+    """Column of --labels with the class."""
+    label_columns: tuple[str, ...] = setting((), "data", metavar="NAME ...", needs=("labels",))
+    """Columns of --labels of 0 and 1, one for each class, with a single 1 in each row."""
+    part_column: str | None = setting(None, "data", metavar="NAME", needs=("labels",))
+    """Column of --labels with train, val and test, or with the number of the fold; none: take none."""
+    uncertain: Literal["refuse", "ignore", "positive", "negative"] = setting(
+        "refuse", "data", needs=("labels",)
+    )
+    """Labels of -1 (uncertain, as in CheXpert): refuse them, leave such images out, or take them for 1 or 0."""
+    allow_missing: bool = setting(False, "data", needs=("labels",))
+    """Leave out images without a row or a label, and rows without an image."""
     groups: str | Path | None = setting(None, "data", is_common=True, metavar="FILE")
-    """CSV of id,group (patient, lesion, scan): keeps each group in one part or fold."""
-    image_column: str = setting("id", "data", metavar="NAME", needs=("groups",))
-    """Column of --groups with the images: ids, or the ends of their paths, with or without file suffix."""
-    group_column: str = setting("group", "data", metavar="NAME", needs=("groups",))
-    """Column of --groups with the patient, lesion or scan."""
+    """Table of id,group (patient, lesion, scan): keeps each group in one part or fold."""
+    image_column: str | None = setting(None, "data", metavar="NAME", needs=(_TABLES,))
+    """Column of --labels or --groups with the images: ids, or the ends of their paths, with or without file suffix."""
+    group_column: str | None = setting(None, "data", metavar="NAME", needs=(_TABLES,))
+    """Column of --groups, or without it of --labels, with the patient, lesion or scan; none: take none."""
+    table_encoding: str | None = setting(None, "data", metavar="NAME", needs=(_TABLES,))
+    """Encoding of --labels and --groups where it is not UTF-8: cp1252, utf-16, gbk or another."""
+    group_pattern: str | None = setting(None, "data", metavar="REGEX")
+    """Regular expression that finds the patient in the path of an image, such as '(patient[0-9]+)/'."""
 
 
 @dataclass(frozen=True)

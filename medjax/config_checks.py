@@ -135,6 +135,8 @@ def _broken_rules(config: TrainConfig) -> Iterator[Problem]:
     if config.loss_proportional_sampling and config.class_balance == "sampling":
         reason = "sampling excludes --loss-proportional-sampling"
         yield Problem("--class-balance", reason, "give one of them, or --class-balance weights")
+    if isinstance(config.data, DataConfig):
+        yield from _broken_data_rules(config.data)
     if config.test_time_augmentation and not config.augment:
         yield Problem("--test-time-augmentation", "needs augmentation", "leave --no-augment out")
     if config.keep == "stopping" and not config.early_stopping:
@@ -157,6 +159,14 @@ def _broken_rules(config: TrainConfig) -> Iterator[Problem]:
             yield Problem("--model-set", f"{pair} is not key=value", "such as --model-set depth=18")
 
 
+def _broken_data_rules(config: DataConfig) -> Iterator[Problem]:
+    if config.labels is not None and config.nested != "refuse":
+        remedy = "leave it out: --group-pattern finds patients in paths"
+        yield Problem("--nested", f"{config.nested} has no effect beside --labels", remedy)
+    if config.label_column is not None and config.label_columns:
+        yield Problem("--label-column", "excludes --label-columns", "give one of them")
+
+
 def _settings_without_effect(config: TrainConfig, found: Collection[Entry]) -> Iterator[Problem]:
     """Settings that need another one to have an effect, and are neither the default nor the preset's."""
     values, default, preset = (
@@ -166,8 +176,8 @@ def _settings_without_effect(config: TrainConfig, found: Collection[Entry]) -> I
     for name, _, setting, value in found:
         if setting is None or setting.has_effect(values) or value in (default[name], preset[name]):
             continue
-        needed, *effective = setting.needs
-        switch = flag_of(needed) if effective in ([], [True]) else f"{flag_of(needed)} {_either(effective)}"
+        flag, effective = _either([*map(flag_of, setting.needed)]), [*setting.needs[1:]]
+        switch = flag if effective in ([], [True]) else f"{flag} {_either(effective)}"
         yield Problem(flag_of(name), f"{_text(value)} has no effect", f"it needs {switch}")
 
 

@@ -42,6 +42,23 @@ class Window(NamedTuple):
     levels: int  # different gray levels that are left, over all images read through it
 
 
+class TableUse(NamedTuple):
+    """What was taken from a table of labels; shown to the user and kept in run.json."""
+
+    name: str  # of the file
+    sha256: str  # of its bytes, in hexadecimal
+    image_column: str
+    label_columns: tuple[str, ...]  # one, or one of 0 and 1 for each class
+    group_column: str | None = None
+    part_column: str | None = None
+    rows: int = 0
+    rows_without_image: int = 0  # left out by --allow-missing, as are the next two
+    images_without_row: int = 0
+    images_without_label: int = 0
+    images_beside: int = 0  # images in folders none of whose images has a row
+    folders_beside: int = 0
+
+
 class Dataset(NamedTuple):
     """Labelled images in memory."""
 
@@ -60,6 +77,8 @@ class Dataset(NamedTuple):
     # Width and height, in pixels, of the smallest and of the largest image as it was stored.
     source_sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
     bad: tuple[Problem, ...] = ()  # images that cannot be read, left out by --skip-bad
+    folds: Names | None = None  # str: numbers of the folds of a cross-validation, if a table fixes them
+    table: TableUse | None = None  # the table of labels; None if there is none
 
     @property
     def num_classes(self) -> int:

@@ -44,15 +44,20 @@ class Setting:
     is_ascending: bool = False
     """Whether each number of a tuple must be larger than the one before."""
     needs: tuple[Any, ...] = ()
-    """Name of another setting, then its values under which this one has an effect: without any, all but None. () always
-    has one."""
+    """Name of another setting, then its values under which this one has an effect: without any, all but None. A tuple of
+    names stands for any of them. () always has an effect."""
 
     def has_effect(self, values: Mapping[str, Any]) -> bool:
         """Whether this setting has an effect beside the values of the others, by their names."""
-        needed, *effective = self.needs or (None,)
-        if needed not in values:
-            return True
-        return values[needed] in effective if effective else values[needed] is not None
+        effective = self.needs[1:]
+        known = [values[name] for name in self.needed if name in values]
+        return not known or any(value in effective if effective else value is not None for value in known)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The names of the settings of which this one needs any."""
+        names = self.needs[:1]
+        return names[0] if names and isinstance(names[0], tuple) else names
 
     def is_in_range(self, number: int | float) -> bool:
         """Whether a number is finite and within the bounds."""

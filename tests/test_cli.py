@@ -38,6 +38,14 @@ def test_train_prints_the_score_the_next_step_and_json_last(phantom_folder, tmp_
     assert len([line for line in err.splitlines() if line.startswith("epoch 1/1: train loss")]) == 1
 
 
+def test_columns_of_0_and_1_are_named_one_after_another():
+    words = ["train", "x", "--labels", "t.csv", "--label-columns", "MEL", "NV", "a b", "--seed", "3"]
+    config = cli._parse(words).config
+    assert (config.data.label_columns, config.seed) == (("MEL", "NV", "a b"), 3)
+    repeated = ["--label-columns", "MEL", "--label-columns", "NV", "--label-columns", "a b"]
+    assert cli._parse([*words[:4], *repeated]).config.data == config.data
+
+
 def test_evaluate_prints_the_same_block(trained_run, capsys):
     status, out, _ = run_cli("evaluate", trained_run.directory, "--json", capsys=capsys)
     assert status == 0

@@ -85,8 +85,9 @@ def test_help_all_has_its_options_under_headings():
 SPECIAL = {"window": "auto"}
 """Values of settings that take words or numbers."""
 EMPTY = {
-    "groups": "3",
-    "pretrained": "3",
+    **dict.fromkeys(("labels", "groups", "label_column", "image_column", "group_column", "part_column"), "3"),
+    **dict.fromkeys(("table_encoding", "group_pattern", "pretrained"), "3"),
+    "label_columns": ("3",),
     "unfreeze_after": 3,
     "zip_encoding": "3",
     "only_fold": 3,

@@ -29,8 +29,17 @@ _CHECKSUM_BYTES = 65
 _CHUNK_BYTES = 2**20
 # Settings that do not change the images.
 _IRRELEVANT = (
-    *("cache", "groups", "image_column", "group_column", "group_duplicates", "near_threshold"),
-    "val_as_test",
+    *("cache", "groups", "image_column", "group_column", "group_duplicates", "near_threshold", "val_as_test"),
+    *(
+        "labels",
+        "label_column",
+        "label_columns",
+        "part_column",
+        "uncertain",
+        "allow_missing",
+        "table_encoding",
+    ),
+    "group_pattern",
 )
 _ARRAYS = ("images", "labels", "ids", "digests", "split")
 

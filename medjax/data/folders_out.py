@@ -4,7 +4,7 @@ import os
 import shutil
 import stat
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from medjax.config import DataConfig
 from medjax.data.decoding.worker_pool import Progress
 from medjax.data.load import PHANTOM, load
-from medjax.data.reading.layout import label_by_folder
+from medjax.data.reading.layout import label_by_folder, list_images
 from medjax.data.reading.listing import Fault, UnfitError, problem_of
 from medjax.data.reading.sources import open_source
 from medjax.data.splitting.splits import draw_parts
@@ -40,7 +40,7 @@ def export_split(
     """Copy the images of `source`, a folder or archive of class folders, into a new folder with train and test.
 
     Both parts hold every class; test gets `test_share` of the images, drawn by `seed`, stratified, with groups and
-    duplicates kept together as `config` says. Files are copied unchanged, so only the settings that decide which images
+    duplicates kept together as `config` says. Images that a table labels come into the folders of their classes. Files are copied unchanged, so only the settings that decide which images
     are read matter. Returns the number of images by part and class name.
 
     First all images are read and checked as by `load`, then copied into a folder beside `target`, which is renamed when
@@ -62,12 +62,15 @@ def export_split(
     train, test = draw_parts(
         np.arange(len(dataset.ids)), dataset.labels, (test_share,), seed, dataset.groups, dataset.class_names
     )
-    part_of = {
-        str(id): part for part, chosen in zip(PARTS, (train, test), strict=True) for id in dataset.ids[chosen]
+    places = _places(dataset)
+    target_of = {
+        str(id): f"{part}/{places[id]}"
+        for part, chosen in zip(PARTS, (train, test), strict=True)
+        for id in dataset.ids[chosen].tolist()
     }
     with _write_folder(target) as folder:
         left_out = {problem.name for problem in dataset.bad}
-        _copy_images(origin, folder, part_of, left_out, config, on_progress)
+        _copy_images(origin, folder, target_of, left_out, config, on_progress)
     return {
         part: dict(zip(dataset.class_names, np.bincount(dataset.labels[chosen]).tolist(), strict=True))
         for part, chosen in zip(PARTS, (train, test), strict=True)
@@ -120,6 +123,28 @@ def _require_portable(dataset: Dataset) -> None:
     ]
     if problems:
         raise RefusedError(problems)
+
+
+def _places(dataset: Dataset) -> dict[str, str]:
+    """The path of each image in a part, by id: the id itself, or the folder of the class that a table gives and a name.
+
+    That is its file name, of images that share one their whole path. RefusedError for a class that cannot name a folder.
+    """
+    ids = dataset.ids.tolist()
+    if dataset.table is None:
+        return {id: id for id in ids}
+    if unfit := [name for name in dataset.class_names if {"/", "\\"} & {*name} or name in (".", "..")]:
+        raise RefusedError(
+            Problem(f"class {name}", "cannot be the name of a folder", "rename it in the table")
+            for name in unfit
+        )
+    names = Counter(id.rpartition("/")[2].casefold() for id in ids)
+    places = {}
+    for id, label in zip(ids, dataset.labels.tolist(), strict=True):
+        name = id.rpartition("/")[2]
+        name = name if names[name.casefold()] == 1 else id.replace("/", "_")
+        places[id] = f"{dataset.class_names[label]}/{name}"
+    return places
 
 
 @contextmanager
@@ -178,28 +203,28 @@ def _locked(folder: Path) -> Iterator[None]:
 def _copy_images(
     source: Path,
     folder: Path,
-    part_of: dict[str, str],
+    target_of: dict[str, str],
     left_out: Collection[str],
     config: DataConfig,
     on_progress: Progress | None,
 ) -> None:
-    """Copy the bytes of every image of `source`, but those `left_out`, into the folder of its part and class."""
+    """Copy the bytes of every image of `source`, but those `left_out`, to its path in the folder."""
     try:
         with open_source(source, config) as listing:
-            id_of = {
-                image.key: image.id
-                for image in label_by_folder(
-                    listing.entries, str(source), config.ignore, config.nested
-                ).images
-                if image.id not in left_out
-            }
-            if set(id_of.values()) != part_of.keys():
+            if config.labels is None:
+                layout = label_by_folder(listing.entries, str(source), config.ignore, config.nested)
+                found = layout.images
+            else:
+                images = list_images(listing.entries, config.ignore).images
+                found = [image for image in images if image.id in target_of]
+            id_of = {image.key: image.id for image in found if image.id not in left_out}
+            if set(id_of.values()) != target_of.keys():
                 raise refuse(source, "has changed while it was read", "run the command again")
             for done, (key, data) in enumerate(listing.read(id_of), start=1):
                 id = id_of[key]
                 if isinstance(data, Fault):
                     raise RefusedError(problem_of(id, data))
-                path = _image_path(folder / part_of[id], id)
+                path = _image_path(folder, target_of[id])
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with open(path, "xb") as handle:
                     handle.write(data)
@@ -209,13 +234,13 @@ def _copy_images(
         raise RefusedError(problem_of(str(source), error.fault, can_ignore=False)) from None
 
 
-def _image_path(folder: Path, id: str) -> Path:
-    """The path of an image in the `folder` of its part; RefusedError for a name that would lead out of it."""
-    names = id.split("/")
+def _image_path(folder: Path, place: str) -> Path:
+    """The path of an image at part/class/file in the `folder`; RefusedError for a name that would lead out of it."""
+    names = place.split("/")
     is_plain = all(name not in ("", ".", "..") and not {"\\", "\0"} & set(name) for name in names)
     path = folder.joinpath(*names)
-    if len(names) < 2 or not is_plain or folder not in path.parents:
-        raise refuse(id, "is not a plain class/file name", "rename it")
+    if len(names) < 3 or not is_plain or folder not in path.parents:
+        raise refuse(place.partition("/")[2], "is not a plain class/file name", "rename it")
     return path
 
 

@@ -204,10 +204,15 @@ def _check_parts(split: Iterable[str], labels: Labels, class_names: Sequence[str
         missing = "train" if "train" not in parts else "test or val"
         remedy = "give train and test or val images, or all three, or leave split out"
         raise refuse("split", f"has no {missing} images", remedy)
+    require_trained(parts, labels, class_names, "split")
+    return parts
+
+
+def require_trained(parts: Names, labels: Labels, class_names: Sequence[str], name: str) -> None:
+    """RefusedError for every class without an image in the train part; `name` is that of what gives the parts."""
     untrained = np.setdiff1d(labels, labels[parts == "train"]).tolist()
     if untrained:
         raise RefusedError(
-            Problem(f"class {class_names[label]}", "has no train images in split", "give every class some")
+            Problem(f"class {class_names[label]}", f"has no train images in {name}", "give every class some")
             for label in untrained
         )
-    return parts

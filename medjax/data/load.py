@@ -9,9 +9,10 @@ import hashlib
 import itertools
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ from medjax.data.decoding.worker_pool import (
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.reading.folder import list_folder
 from medjax.data.reading.layout import ImageEntry, Layout, label_by_folder
-from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of
+from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of, quoted
 from medjax.data.reading.npz import load_npz
 from medjax.data.reading.sources import (
     CHECK_PATH,
@@ -54,6 +55,10 @@ from medjax.data.reading.tables import table_problems
 from medjax.data.splitting.duplicates import group_duplicates, merge_groups
 from medjax.data.splitting.folder_groups import inner_folders
 from medjax.data.splitting.group_file import read_groups
+from medjax.data.splitting.group_pattern import pattern_groups, suggest_pattern
+from medjax.data.tables.label_dataset import label_dataset, without_labels
+from medjax.data.tables.label_images import label_images
+from medjax.data.tables.read_labels import read_labels
 from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.records import Dataset, Images, LoadCounts, Names
 
@@ -64,21 +69,28 @@ _DEFAULTS = DataConfig()
 
 
 def load(
-    source: str | os.PathLike, config: DataConfig = _DEFAULTS, *, on_progress: Progress | None = None
+    source: str | os.PathLike,
+    config: DataConfig = _DEFAULTS,
+    *,
+    labels: Any = None,
+    on_progress: Progress | None = None,
 ) -> Dataset:
     """Load the data set at `source`, or make the built-in one for the word "phantom".
 
-    Images are decoded on all cores and cached in a private folder unless `config.cache` is false. Groups are those of the
-    file `config.groups`, if given, merged with the duplicates that `config.group_duplicates` asks for; None if no two
-    images are to be kept together. With `config.nested` "group", images of one folder inside a class folder are a group
-    as well. `on_progress(done, total)` is called now and then in this process. Raises
-    RefusedError with a problem for each file that cannot be used.
+    Labels are those of the folders, or of a table: `labels`, a path or columns by their names, such as a dict of lists or a
+    pandas DataFrame; without it the file `config.labels`. Images are decoded on all cores and cached in a private folder
+    unless `config.cache` is false. Groups are those of the file `config.groups`, of the table, and of
+    `config.group_pattern`, merged with the duplicates that `config.group_duplicates` asks for; None if no two images are to
+    be kept together. With `config.nested` "group", images of one folder inside a class folder are a group as well.
+    `on_progress(done, total)` is called now and then in this process. Raises RefusedError with a problem for each file
+    that cannot be used.
     """
-    dataset = (
-        fit_dataset(make_phantom(), config)
-        if source == PHANTOM
-        else _load_source(source, config, on_progress)
-    )
+    table = config.labels if labels is None else labels
+    if source == PHANTOM:
+        _require_no_table(PHANTOM, table)
+        dataset = fit_dataset(make_phantom(), config)
+    else:
+        dataset = _load_source(source, config, table, on_progress)
     warn_of_conflicts(dataset)
     warn_of_few_levels(dataset.name, dataset.window)
     warn_of_bad(dataset.name, dataset.bad, len(dataset.labels) + len(dataset.bad))
@@ -86,14 +98,18 @@ def load(
     if config.nested == "group":
         dataset = _add_groups(dataset, inner_folders(dataset.ids, has_parts=dataset.split is not None))
     if config.groups is not None:
-        groups = read_groups(
-            Path(config.groups),
-            dataset.ids,
-            image_column=config.image_column,
-            group_column=config.group_column,
-        )
-        dataset = _add_groups(dataset, groups)
+        dataset = _add_groups(dataset, read_groups(Path(config.groups), dataset.ids, config))
+    if config.group_pattern is not None:
+        dataset = _add_groups(dataset, pattern_groups(dataset.ids, config.group_pattern))
+    if dataset.groups is None and (pattern := suggest_pattern(dataset.ids)) is not None:
+        text = "the names of the images seem to hold the patient; without groups one may be on both sides of a split"
+        warnings.warn(f"{dataset.name}: {text}: give --group-pattern {quoted(pattern)}", stacklevel=2)
     return group_duplicates(dataset, config.group_duplicates, config.near_threshold)
+
+
+def _require_no_table(source: str | os.PathLike, table: Any) -> None:
+    if table is not None:
+        raise refuse("--labels", f"{source} has labels of its own", "leave it out")
 
 
 def _add_groups(dataset: Dataset, groups: Names | None) -> Dataset:
@@ -144,17 +160,43 @@ def _with_length(data: bytes) -> bytes:
     return len(data).to_bytes(8, "big") + data
 
 
-def _load_source(source: str | os.PathLike, config: DataConfig, on_progress: Progress | None) -> Dataset:
+def _load_source(
+    source: str | os.PathLike, config: DataConfig, table: Any, on_progress: Progress | None
+) -> Dataset:
     path = require_source(source)
     try:
         folder = _list_folder(path, config)
-        if config.cache:
-            return _load_cached(path, folder, config, on_progress)
-        return _load(path, folder, config, on_progress)
+        if table is not None:
+            return _load_by_table(path, folder, config, table, on_progress)
+        return _cached(path, folder, config, "", lambda: _load(path, folder, config, on_progress))
     except UnfitError as error:
         raise RefusedError(problem_of(os.fspath(source), error.fault, can_ignore=False)) from None
     except OSError as error:  # it was there a moment ago
         raise refuse(source, f"cannot be read: {error.strerror or error}", CHECK_PATH) from error
+
+
+def _load_by_table(
+    path: Path, folder: Listing | None, config: DataConfig, table: Any, on_progress: Progress | None
+) -> Dataset:
+    """The images that a table names. Decoded images are cached without labels: these come after."""
+    if folder is None and source_suffix(path) == ".npz":
+        _require_no_table(path, table)
+    with (
+        _paused_garbage_collection(),
+        nullcontext(folder) if folder is not None else open_archive(path, config) as listing,
+    ):
+        labelled = label_images(listing.entries, read_labels(table, config), str(path), config)
+        layout = without_labels(labelled.layout)
+        ids = "\0".join(image.id for image in layout.images)
+        chosen = hashlib.sha256(ids.encode()).hexdigest()
+
+        def decode() -> Dataset:
+            with start_workers(0 if folder is not None else len(layout.images), config) as workers:
+                assembled, bad = decode_listing(listing, layout.images, config, on_progress, workers)
+            return _make_dataset(path, listing, layout, assembled, bad, config)
+
+        dataset = _cached(path, folder, config, chosen, decode)
+    return label_dataset(dataset, labelled)
 
 
 def _list_folder(path: Path, config: DataConfig) -> Listing | None:
@@ -170,14 +212,17 @@ def _state(path: Path, folder: Listing | None) -> tuple[str, tuple[int, ...]]:
     return (file_stamp(path), file_identity(path)) if folder is None else (folder.stamp, ())
 
 
-def _load_cached(
-    path: Path, folder: Listing | None, config: DataConfig, on_progress: Progress | None
+def _cached(
+    path: Path, folder: Listing | None, config: DataConfig, chosen: str, read: Callable[[], Dataset]
 ) -> Dataset:
+    """What `read` makes of the source, from the cache if it is there; `chosen` tells which of its images, "" for all."""
+    if not config.cache:
+        return read()
     state = _state(path, folder)
-    key = cache_key(f"{source_suffix(path)} {state[0]}", config)
+    key = cache_key(f"{source_suffix(path)} {state[0]} {chosen}".rstrip(), config)
     dataset = read_cached(key)
     if dataset is None:
-        dataset = _load(path, folder, config, on_progress)
+        dataset = read()
         if _state(path, _list_folder(path, config)) == state:
             write_cached(key, dataset)
         else:

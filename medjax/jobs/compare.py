@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from medjax.data.splitting.group_file import read_groups
+from medjax.data.splitting.group_pattern import pattern_groups
 from medjax.errors import Problem, RefusedError, counted, listed, refuse
 from medjax.evaluation.comparison import compare_predictions
 from medjax.jobs.from_config import training_of
@@ -85,16 +86,14 @@ def _read_groups(runs: tuple[_Scored, _Scored], ids: Names) -> tuple[Int[np.ndar
     """The group of each image, numbered from 0, if a run had groups; and a warning where the groups file cannot be read."""
     grouped = [one for one in runs if one.record["data"]["groups"] is not None]
     for one in grouped:
-        data = training_of(recorded_config(one.directory, one.record)).data
-        if data.groups is None:
-            continue
-        columns = {"image_column": data.image_column, "group_column": data.group_column}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the file may name images that were not scored
             try:
-                return np.unique(read_groups(Path(data.groups), ids, **columns), return_inverse=True)[1], []
+                groups = _groups_of(one, ids)
             except RefusedError:
                 continue
+        if groups is not None:
+            return np.unique(groups, return_inverse=True)[1], []
     if not grouped:
         return None, []
     sources = {source for one in grouped for source in one.record["data"]["groups"]["sources"]}
@@ -105,3 +104,15 @@ def _read_groups(runs: tuple[_Scored, _Scored], ids: Names) -> tuple[Int[np.ndar
         else f"no patient groups were given; {kind} images were grouped"
     )
     return None, [f"{reason}; the interval takes every image as independent"]
+
+
+def _groups_of(run: _Scored, ids: Names) -> Names | None:
+    """The group of each image by the table, or the pattern, that a run was given; None if it was given neither."""
+    data = training_of(recorded_config(run.directory, run.record)).data
+    table = run.record["data"].get("table") or {}
+    if data.groups is None and data.labels is not None and table.get("group_column") is not None:
+        columns: dict[str, Any] = {name: str(table.get(name)) for name in ("image_column", "group_column")}
+        return read_groups(Path(data.labels), ids, dataclasses.replace(data, labels=None, **columns))
+    if data.groups is not None:
+        return read_groups(Path(data.groups), ids, data)
+    return None if data.group_pattern is None else pattern_groups(ids, data.group_pattern)

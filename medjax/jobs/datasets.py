@@ -1,5 +1,6 @@
 """Data sets: download, copy into train and test folders, read."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,10 @@ def load_dataset(source: str | Path | Dataset, config: DataConfig, display: Disp
     dataset = load(source, config, on_progress=display.advance)
     num_images, num_classes = len(dataset.labels), len(dataset.class_names)
     found = f"{dataset.name}: {counted(num_images, 'image')} of {counted(num_classes, 'class')}"
-    display.say("; ".join([found, *wording.loading(describe_loading(dataset))]))
+    described = describe_loading(dataset)
+    if described["table"] is not None:
+        display.say(wording.table(described["table"]))
+    display.say("; ".join([found, *wording.loading(described)]))
     return dataset
 
 
@@ -63,11 +67,19 @@ def describe_loading(dataset: Dataset) -> dict[str, Any]:
     """The fields of run.json's block `data` that say how images were made of what is stored.
 
     `image_shape`; `source_sizes`, width and height of the smallest and of the largest image, null if unknown; `window`,
-    that of 16-bit images, null if there are none; and `loading`, the numbers of images that were changed or left out.
+    that of 16-bit images, null if there are none; `loading`, the numbers of images that were changed or left out; and
+    `table`, what a table of labels was taken to say, null without one: its `parts` are the sha256 of the part or fold of
+    each image in order, null if it has none.
     """
     return {
         "image_shape": list(dataset.images.shape[1:]),
         "source_sizes": dataset.source_sizes and [list(size) for size in dataset.source_sizes],
         "window": dataset.window and dataset.window._asdict(),
         "loading": dataset.counts._asdict(),
+        "table": dataset.table and {**dataset.table._asdict(), "parts": _parts_digest(dataset)},
     }
+
+
+def _parts_digest(dataset: Dataset) -> str | None:
+    parts = dataset.split if dataset.folds is None else dataset.folds
+    return None if parts is None else hashlib.sha256("\0".join(parts).encode()).hexdigest()

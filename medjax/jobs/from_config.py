@@ -59,14 +59,14 @@ def folds_of(config: Config) -> Sequence[int]:
 def with_absolute_paths(config: Config) -> Config:
     """The configuration as it can be used from any working directory."""
     training = training_of(config)
-    groups, pretrained = training.data.groups, training.pretrained
-    if groups is None and pretrained is None:
-        return config
-    if groups is not None:
-        groups = str(Path(groups).absolute())
+    paths = {"labels": training.data.labels, "groups": training.data.groups}
+    absolute: dict[str, Any] = {
+        name: path if path is None else str(Path(path).absolute()) for name, path in paths.items()
+    }
+    data = dataclasses.replace(training.data, **absolute)
+    pretrained = training.pretrained
     if pretrained is not None and pretrained not in WEIGHTS:
         pretrained = str(Path(pretrained).absolute())
-    data = dataclasses.replace(training.data, groups=groups)
     return with_training(config, dataclasses.replace(training, data=data, pretrained=pretrained))
 
 

@@ -39,15 +39,16 @@ def own_source(directory: Path, record: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def unquoted_groups(path: str | Path | None) -> Iterator[None]:
-    """Let no refusal of the groups file that run.json names quote it: that may be any file of this machine."""
+def unquoted(path: str | Path | None, flag: str) -> Iterator[None]:
+    """Let no refusal of the table that run.json names under a flag quote it: that may be any file of this machine."""
     try:
         yield
     except RefusedError as error:
-        if path is None or all(problem.name != str(path) for problem in error.problems):
+        # A refusal of a table names it, if only as the place of a row.
+        if path is None or not any(Path(path).name in "".join(problem) for problem in error.problems):
             raise
-        reason = "is not the groups file of this run, or not any more"
-        raise refuse(path, reason, "restore it from a copy, or name it with --groups") from None
+        reason = f"is not the table that {flag} named for this run, or not any more"
+        raise refuse(path, reason, f"restore it from a copy, or name it with {flag}") from None
 
 
 def _holds_more(folder: str, limit: int) -> bool:

@@ -113,8 +113,8 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
 def _require_unicode(config: Config, request: Request) -> None:
     """RefusedError for a name that run.json, which is UTF-8, could not hold."""
     source = request.data.name if isinstance(request.data, Dataset) else str(Path(request.data).absolute())
-    training = training_of(config)
-    for name in (source, str(training.data.groups), str(training.pretrained), request.command):
+    training, data = training_of(config), training_of(config).data
+    for name in (source, str(data.labels), str(data.groups), str(training.pretrained), request.command):
         if not is_unicode(name):
             raise refuse(name, "is not UTF-8, so that no run can record it", "rename it")
 

@@ -13,6 +13,7 @@ from medjax.data.given import tell_apart
 from medjax.data.load import fingerprint, load
 from medjax.data.load_images import load_images
 from medjax.errors import Problem, counted, refuse
+from medjax.jobs.datasets import describe_loading
 from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import (
     Config,
@@ -21,9 +22,10 @@ from medjax.jobs.from_config import (
     training_of,
 )
 from medjax.jobs.outside_range import outside_ranges, ranges_of, warn_of_outside
-from medjax.jobs.own_source import own_source, unquoted_groups
+from medjax.jobs.own_source import own_source, unquoted
 from medjax.jobs.recorded_config import recorded_config
 from medjax.jobs.restored_network import make_run_learner, restore_variables
+from medjax.jobs.resume import parts_of_table
 from medjax.jobs.run_images import (
     as_source,
     like_trained,
@@ -31,6 +33,7 @@ from medjax.jobs.run_images import (
     read_by,
     read_images,
     refusing_sixteen_bits,
+    without_table,
 )
 from medjax.jobs.run_record import describe_groups
 from medjax.jobs.score_folds import predict_together, score_part
@@ -85,22 +88,27 @@ class Run:
         the run read its own.
         """
         config = recorded_config(self.directory, self.record)
-        settings = read_by(config, reading)
+        settings, recorded = read_by(config, reading), training_of(config).data
         data = as_source(data, self.record["class_names"])
         if data is not None:
+            if reading is None:
+                settings = without_table(settings)
             alike = like_trained(self.directory, self.record, settings)
             # Those of the run's own images, which others are not in.
-            if settings.groups == training_of(config).data.groups:
+            if settings.groups == recorded.groups:
                 alike = dataclasses.replace(alike, groups=None)
+            if settings.group_pattern == recorded.group_pattern:
+                alike = dataclasses.replace(alike, group_pattern=None)
             dataset = read_images(self.directory, self.record, data, alike, is_quiet=is_quiet)
             if fingerprint(dataset) != self.record["data"]["fingerprint"]:
                 return _evaluate_external(self, config, data, dataset, alike, part, fold)
         folds = _chosen_folds(config, part, fold)
         _require_converged(self, folds)
-        if data is None or settings.groups is not None:
+        if data is None or settings.groups is not None or settings.group_pattern is not None:
             source = own_source(self.directory, self.record) if data is None else data
-            recorded_groups = training_of(config).data.groups
-            with unquoted_groups(recorded_groups if settings.groups == recorded_groups else None):
+            groups = recorded.groups if settings.groups == recorded.groups else None
+            labels = recorded.labels if settings.labels == recorded.labels else None
+            with unquoted(groups, "--groups"), unquoted(labels, "--labels"):
                 dataset = read_images(self.directory, self.record, source, settings, is_quiet=is_quiet)
         _require_own(self, settings, dataset)
         splits = make_splits(config, dataset)
@@ -221,7 +229,7 @@ def _chosen_folds(config: Config, part: str, fold: int | None) -> Sequence[int]:
 
 
 def _require_own(run: Run, settings: DataConfig, dataset: Dataset) -> None:
-    """RefusedError where these are not the images, or not the groups, of the run."""
+    """RefusedError where these are not the images, or not the groups or given parts, of the run."""
     data = run.record["data"]
     if fingerprint(dataset) != data["fingerprint"]:
         raise refuse(
@@ -230,11 +238,20 @@ def _require_own(run: Run, settings: DataConfig, dataset: Dataset) -> None:
             f"{data['n']}",
             f"give the {data['name']} it was trained on",
         )
-    if describe_groups(dataset) != data["groups"]:
-        if settings.groups is None:
-            raise refuse(dataset.name, "its duplicates are not those of this run any more", "train again")
-        remedy = "restore the file from a copy, or say where it is: --groups FILE"
-        raise refuse(settings.groups, "is not the groups of this run any more", remedy)
+    has_other_groups = describe_groups(dataset) != data["groups"]
+    has_other_parts = parts_of_table(data) != parts_of_table(describe_loading(dataset))
+    if not (has_other_groups or has_other_parts):
+        return
+    if data.get("table") is not None and settings.labels is None:
+        reason = "has not the groups or parts that the run took from a table of labels"
+        raise refuse(dataset.name, reason, "give the table again: --labels FILE")
+    if settings.groups is None and settings.labels is None:
+        raise refuse(dataset.name, "its duplicates are not those of this run any more", "train again")
+    what = "groups" if has_other_groups else "parts"
+    is_of_groups = settings.groups is not None and not has_other_parts
+    path, flag = (settings.groups, "--groups") if is_of_groups else (settings.labels, "--labels")
+    remedy = f"restore the file from a copy, or say where it is: {flag} FILE"
+    raise refuse(path, f"is not the {what} of this run any more", remedy)
 
 
 def _require_converged(run: Run, folds: Sequence[int]) -> None:

@@ -21,9 +21,12 @@ _FOLDERS = ("", "figures")  # where files are written whole, checkpoints apart
 # Other versions of these may round, shuffle or initialise differently, so a run does not continue under them.
 _VERSIONED = ("medjax", "jax", "flax", "optax", "numpy")
 _SURROUNDING = ("jaxlib", "pillow")  # another version is a warning, as another machine is
-# Settings that change no bit of a result: the data's fingerprint, and the digests of groups and weights, are compared
-# instead.
-_INDIFFERENT = ("data.cache", "data.groups", "data.image_column", "data.group_column", "pretrained")
+# Settings that change no bit of a result: the data's fingerprint, and the digests of groups, parts and weights, are
+# compared instead.
+_INDIFFERENT = (
+    *("data.cache", "data.labels", "data.groups", "data.image_column", "data.group_column"),
+    *("data.table_encoding", "pretrained"),
+)
 _EPOCHS = ("epochs", "training.epochs")
 
 
@@ -121,7 +124,7 @@ def require_same_start(directory: Path, old: Mapping[str, Any], new: Mapping[str
 
 
 def require_same_data(directory: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise RefusedError unless two `data` blocks of run.json are of the same images, labels and groups."""
+    """Raise RefusedError unless two `data` blocks of run.json are of the same images, labels, groups and given parts."""
     if old["fingerprint"] != new["fingerprint"]:
         reason = f"{new['name']} is not the data of this run: {counted(new['n'], 'image')} with another fingerprint than its {old['n']}"
         raise refuse(str(directory), reason, f"give the {old['name']} that it began with")
@@ -129,6 +132,15 @@ def require_same_data(directory: Path, old: Mapping[str, Any], new: Mapping[str,
         raise refuse(
             str(directory), "the groups of its images have changed", "give the groups that it began with"
         )
+    if parts_of_table(old) != parts_of_table(new):
+        reason = "the parts that the table of labels fixes have changed"
+        raise refuse(str(directory), reason, "give the table that it began with: --labels FILE")
+
+
+def parts_of_table(data: Mapping[str, Any]) -> str | None:
+    """The digest of the parts or folds that a table fixes, from the block `data` of run.json; None if none does."""
+    table = data.get("table")
+    return None if table is None else table.get("parts")
 
 
 def compare_environments(

@@ -21,7 +21,15 @@ from medjax.records import Dataset
 from medjax.runs import directory as run_files
 
 P = ParamSpec("P")
+Reading = TypeVar("Reading", bound=ReadingConfig)
 R = TypeVar("R")
+
+_DEFAULT = ReadingConfig()
+_OF_BOTH_TABLES = ("image_column", "group_column", "table_encoding")
+_OF_THE_TABLE = (
+    *("labels", "label_column", "label_columns", "part_column", "uncertain", "allow_missing"),
+    *_OF_BOTH_TABLES,
+)
 
 
 def refusing_sixteen_bits(method: Callable[P, R]) -> Callable[P, R]:
@@ -51,6 +59,14 @@ def reading_settings(directory: Path) -> ReadingConfig:
     return ReadingConfig(
         **{each.name: getattr(data, each.name) for each in dataclasses.fields(ReadingConfig)}
     )
+
+
+def without_table(settings: Reading) -> Reading:
+    """The settings without the run's own table of labels, which says nothing of other images."""
+    table = {name: getattr(_DEFAULT, name) for name in _OF_THE_TABLE}
+    if settings.groups is not None:  # where that is another file, these are of both
+        table = {name: table[name] for name in table if name not in _OF_BOTH_TABLES}
+    return dataclasses.replace(settings, **table)
 
 
 def read_by(config: Config, reading: ReadingConfig | None) -> DataConfig:

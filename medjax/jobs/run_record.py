@@ -171,6 +171,8 @@ def describe_parts(config: Config, dataset: Dataset) -> str:
 
 
 def _describe_folds(config: CrossvalConfig, dataset: Dataset, groups: str) -> str:
+    if dataset.folds is not None:
+        return f"{config.folds} folds that the table of labels fixes"
     repeats = f", {config.repeats} times over" if config.repeats > 1 else ""
     folds = f"{config.folds} folds{repeats}, stratified by class{groups}"
     if dataset.split is None:
@@ -199,16 +201,20 @@ def describe_leakage(config: Config, dataset: Dataset, splits: Sequence[Split]) 
         apart = [Split(others, others[:0], test)]
         found["official_test"] = leakage.describe_leakage(dataset, apart, threshold)["test"]
     is_pooled = isinstance(config, CrossvalConfig) and not keeps_test
-    crossing = {} if is_pooled else leakage.groups_across_parts(dataset)
-    level, statement = describe_level(dataset, len(crossing), threshold)
+    by_folds = is_pooled and dataset.folds is not None
+    crossing = {} if is_pooled and not by_folds else leakage.groups_across_parts(dataset, by_folds=by_folds)
+    level, statement = describe_level(dataset, len(crossing), threshold, are_folds_fixed=by_folds)
     across = {"n": len(crossing), "named": dict(list(crossing.items())[:GROUPS_NAMED])}
     return {"level": level, "statement": statement, "groups_across_parts": across, **found}
 
 
-def describe_level(dataset: Dataset, num_crossing: int, threshold: float) -> tuple[str, str]:
+def describe_level(
+    dataset: Dataset, num_crossing: int, threshold: float, *, are_folds_fixed: bool = False
+) -> tuple[str, str]:
     """The level at which parts are disjoint, "group" or "image", and the same in words.
 
-    `num_crossing` groups lie in more than one official part; `threshold` (gray levels) is that of nearly identical images.
+    `num_crossing` groups lie in more than one official part, or fixed fold; `threshold` (gray levels) is that of nearly
+    identical images.
     """
     level = "group" if "user" in dataset.grouped_by and num_crossing == 0 else "image"
     if level == "group":
@@ -220,7 +226,7 @@ def describe_level(dataset: Dataset, num_crossing: int, threshold: float) -> tup
         ]
     else:
         sentences = ["Image level; no patient identifiers: images of one patient may lie in several parts."]
-    where = "" if dataset.split is None else " where parts are drawn"
+    where = "" if dataset.split is None and not are_folds_fixed else " where parts are drawn"
     if "exact" in dataset.grouped_by:
         sentences.append(f"Identical images are kept together{where}.")
     if "near" in dataset.grouped_by:

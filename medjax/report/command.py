@@ -17,7 +17,7 @@ Config = TrainConfig | CrossvalConfig
 def shown_command(run: Mapping[str, Any]) -> str:
     """The command line that repeats a run, quoted for a shell, to be given in the folder that holds the data.
 
-    The data and the groups file have their names there, not their paths. Of data or a network that were given in Python,
+    The data and the tables have their names there, not their paths. Of data or a network that were given in Python,
     the call that takes them; of settings that are not valid, what is wrong with them.
     """
     try:
@@ -59,10 +59,11 @@ def _with_training(config: Config, training: TrainConfig) -> Config:
 
 def _without_paths(config: Config) -> Config:
     training = _training(config)
-    groups, pretrained = training.data.groups, training.pretrained
-    data = dataclasses.replace(training.data, groups=None if groups is None else Path(groups).name)
-    name = None if pretrained is None else Path(pretrained).name
-    return _with_training(config, dataclasses.replace(training, data=data, pretrained=name))
+    paths = {"labels": training.data.labels, "groups": training.data.groups}
+    names: dict[str, Any] = {name: None if path is None else Path(path).name for name, path in paths.items()}
+    data = dataclasses.replace(training.data, **names)
+    pretrained = None if training.pretrained is None else Path(training.pretrained).name
+    return _with_training(config, dataclasses.replace(training, data=data, pretrained=pretrained))
 
 
 def _shown_call(run: Mapping[str, Any], config: Config) -> str:

@@ -156,6 +156,32 @@ def loading(data: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def table(used: Mapping[str, Any]) -> str:
+    """What was taken from a table of labels, from the block `data.table` of run.json."""
+    labels = used["label_columns"]
+    several = f"{', '.join(labels[:_NAMED])}{' …' if len(labels) > _NAMED else ''}"
+    taken = {
+        "images": used["image_column"],
+        "labels": several,
+        "groups": used["group_column"],
+        "parts": used["part_column"],
+    }
+    left_out = {
+        "row": (used["rows_without_image"], "without an image"),
+        "image": (used["images_without_row"], "without a row"),
+        "image ": (used["images_without_label"], "without a label"),
+    }
+    sentences = [
+        f"{used['name']}: {counted(used['rows'], 'row')}; "
+        + ", ".join(f"{role} by {column}" for role, column in taken.items() if column is not None)
+    ]
+    sentences += [f"{counted(n, noun.strip())} {what} left out" for noun, (n, what) in left_out.items() if n]
+    if used["images_beside"]:
+        where = counted(used["folders_beside"], "folder")
+        sentences.append(f"{counted(used['images_beside'], 'image')} left out, in {where} that no row names")
+    return "; ".join(sentences)
+
+
 def overlap(counts: Mapping[str, Any]) -> str:
     """How many images of other data are a run's own, from the block `overlap` of its metrics.json."""
     own, missing = counts["trained"] + counts["held_back"], counts["missing"]
@@ -197,7 +223,7 @@ def settings(config: Mapping) -> dict[str, list[tuple[str, str]]]:
     Of files it is the name: a path may tell who a page is from.
     """
     values = _flat(config)
-    for name in ("groups", "pretrained"):
+    for name in ("labels", "groups", "pretrained"):
         if values.get(name) is not None:
             values[name] = Path(str(values[name])).name
     groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*get_args(Heading), "other")}

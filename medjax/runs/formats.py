@@ -67,6 +67,7 @@ RECORD = fields(
                 "counts": table(table(_COUNT)),
                 "loading": table(plain),
                 "leakage": table(plain),
+                "table": optional(table(plain, at_most=100)),
             },
         ),
         "model": fields(

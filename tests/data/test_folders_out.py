@@ -90,6 +90,30 @@ def test_groups_stay_whole(tmp_path):
     assert all(parts)
 
 
+def test_images_that_a_table_labels_come_into_the_folders_of_their_classes(tmp_path):
+    tree = {f"part_{1 + n % 2}/{n}.png": png(n) for n in range(16)} | {
+        "part_1/1.png": png(99),
+        "test/x.png": b"",
+    }
+    source = write_folder(tmp_path / "set", tree)
+    lines = [f"{name},{'uv'[n % 4 < 2]},P{n // 2}" for n, name in enumerate(tree) if name != "test/x.png"]
+    (tmp_path / "t.csv").write_text("\n".join(["path,dx,patient", *lines]))
+    config = DataConfig(image_size=6, cache=False, labels=str(tmp_path / "t.csv"))
+    counts = export_split(source, tmp_path / "out", 0.3, config=config)
+    assert sum(map(sum, (part.values() for part in counts.values()))) == 17
+    original, copy = load(source, config), load(tmp_path / "out", DataConfig(image_size=6, cache=False))
+    assert copy.class_names == ("u", "v")
+    label_of = {
+        digest.tobytes(): label for digest, label in zip(original.digests, original.labels, strict=True)
+    }
+    assert [label_of[digest.tobytes()] for digest in copy.digests] == copy.labels.tolist()
+    names = {name.split("/", 2)[2] for name in files_of(tmp_path / "out")}
+    assert {"0.png", "part_1_1.png", "part_2_1.png"} <= names
+    (tmp_path / "t.csv").write_text("\n".join(["path,dx,patient", *lines]).replace(",u,", ",../u,"))
+    with pytest.raises(RefusedError, match=r"class \.\./u: cannot be the name of a folder"):
+        export_split(source, tmp_path / "other", 0.3, config=config)
+
+
 def test_nested_folders_are_copied_whole(tmp_path):
     tree = {
         f"{name}/{name}{i // 3}/{i}.png": png(100 * label + i)
@@ -220,7 +244,7 @@ def test_names_that_are_one_where_cases_are_not_told_apart_are_refused(tmp_path)
 )
 def test_no_name_leads_out_of_the_target(tmp_path, id):
     with pytest.raises(RefusedError, match="is not a plain class/file name"):
-        export._image_path(tmp_path / "train", id)
+        export._image_path(tmp_path, f"train/{id}")
 
 
 def test_a_source_that_changes_meanwhile_leaves_nothing(tmp_path, monkeypatch):

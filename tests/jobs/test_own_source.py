@@ -6,7 +6,7 @@ import pytest
 
 from medjax.errors import RefusedError, refuse
 from medjax.jobs import own_source as module
-from medjax.jobs.own_source import own_source, unquoted_groups
+from medjax.jobs.own_source import own_source, unquoted
 
 
 def record(path, n=3, *, is_synthetic=False):
@@ -58,11 +58,14 @@ def test_what_cannot_be_a_source_is_refused_unopened(tmp_path, kind):
         own_source(tmp_path, record(None if kind == "python" else path))
 
 
-def test_a_groups_file_is_not_quoted(tmp_path):
+@pytest.mark.parametrize("flag", ["--groups", "--labels"])
+def test_a_table_is_not_quoted(tmp_path, flag):
     path = tmp_path / "shadow"
-    with pytest.raises(RefusedError) as refusal, unquoted_groups(path):
-        raise refuse(path, "has the columns root:secret", "x")
-    assert "secret" not in str(refusal.value)
-    assert refusal.value.__cause__ is None
-    with pytest.raises(RefusedError, match="why"), unquoted_groups(path):
+    for name, reason in ((path, "has the columns root:secret"), ("root:secret", f"has a row in {path}")):
+        with pytest.raises(RefusedError) as refusal, unquoted(path, flag):
+            raise refuse(name, reason, "x")
+        assert "secret" not in str(refusal.value)
+        assert flag in str(refusal.value)
+        assert refusal.value.__cause__ is None
+    with pytest.raises(RefusedError, match="why"), unquoted(path, flag):
         raise refuse("other", "why", "x")

@@ -133,6 +133,55 @@ def test_a_run_with_groups_is_scored_again_after_their_file_has_moved(phantom_fo
         assert run.evaluate(where, reading=reading)["test"] == run.metrics["test"]
 
 
+def write_labels(path, ids, *, part=lambda number: ["train", "train", "val", "test"][number % 4]):
+    rows = [f"{id},{id.split('/')[0]},P{number // 2},{part(number)}" for number, id in enumerate(ids)]
+    path.write_text("\n".join(["scan;class;patient;split", *rows]).replace(",", ";"))
+    return path
+
+
+def test_a_run_with_a_table_of_labels_is_repeated_by_its_record(phantom_folder, tmp_path, monkeypatch):
+    ids = load(phantom_folder).ids.tolist()
+    table = write_labels(tmp_path / "labels.csv", ids)
+    data = DataConfig(image_size=9, labels=str(table), image_column="scan", group_column="none")
+    config = TrainConfig(
+        epochs=1, augment=False, baselines=False, block_features=(4,), hidden_units=0, data=data
+    )
+    monkeypatch.setattr("medjax.jobs.pipeline.draw_report", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    config = dataclasses.replace(config, data=dataclasses.replace(data, labels="labels.csv"))
+    run = medjax.train(phantom_folder, config, run_dir=tmp_path / "run")
+    assert run.record["config"]["data"]["labels"] == str(table)
+    used = run.record["data"]["table"]
+    assert (used["image_column"], used["label_columns"], used["part_column"]) == ("scan", ["class"], "split")
+    assert used["group_column"] is None
+    assert run.metrics["test"]["n"] == 30
+    assert run.evaluate() == {"test": run.metrics["test"]}
+    assert medjax.train(phantom_folder, config, run_dir=tmp_path / "run", resume=True).record == run.record
+
+    longer = dataclasses.replace(config, epochs=2)
+    table.write_text(table.read_text().replace("split", "Split"))  # another file that says the same
+    medjax.train(phantom_folder, longer, run_dir=tmp_path / "run", resume=True)
+    run = medjax.load_run(tmp_path / "run")
+    assert run.evaluate() == {"test": run.metrics["test"]}
+
+    # Labels of the same images elsewhere: those of the folders, or of the table again.
+    moved = shutil.copytree(phantom_folder, tmp_path / "moved" / "phantoms")
+    table.rename(tmp_path / "moved.csv")
+    with pytest.raises(RefusedError, match=r"labels\.csv: is not the table that --labels named for this run"):
+        run.evaluate()
+    reading = ReadingConfig(labels=str(tmp_path / "moved.csv"), image_column="scan", group_column="none")
+    assert run.evaluate(moved, reading=reading) == {"test": run.metrics["test"]}
+    with pytest.raises(RefusedError, match=r"phantoms: has not the groups or parts .*--labels FILE"):
+        run.evaluate(moved)
+    write_labels(table, ids, part=lambda number: ["test", "train", "val", "train"][number % 4])
+    with pytest.raises(RefusedError, match=r"labels\.csv: is not the parts of this run any more"):
+        run.evaluate()
+    with pytest.raises(RefusedError, match="the parts that the table of labels fixes have changed"):
+        medjax.train(
+            phantom_folder, dataclasses.replace(longer, epochs=3), run_dir=tmp_path / "run", resume=True
+        )
+
+
 def test_a_damaged_checkpoint_is_named_and_refused(trained_run, phantom_folder, tmp_path):
     shutil.copytree(trained_run.directory, tmp_path / "run")
     newest = checkpoint.list_checkpoints(tmp_path / "run" / "checkpoints" / "fold_00")[-1]

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from medjax.config import CrossvalConfig, DataConfig, TrainConfig
-from medjax.records import LoadCounts
+from medjax.records import LoadCounts, TableUse
 from medjax.report import wording
 
 
@@ -163,3 +163,18 @@ def test_every_count_of_loading_has_its_words() -> None:
     lines = wording.loading({**DATA, "source_sizes": None, "window": None, "loading": every})
     assert len(lines) == len(every)
     assert not any("{" in line for line in lines)
+
+
+def test_what_was_taken_from_a_table_is_one_line():
+    used = TableUse("t.csv", "0" * 64, "image_id", ("dx",), "lesion_id", rows=1_010)._asdict()
+    assert wording.table(used) == "t.csv: 1,010 rows; images by image_id, labels by dx, groups by lesion_id"
+    columns = tuple("abcdefg")
+    counts = {"rows_without_image": 2, "images_without_row": 1, "images_beside": 3, "folders_beside": 1}
+    used = TableUse(
+        "t.csv", "", "id", columns, part_column="split", rows=9, images_without_label=1, **counts
+    )._asdict()
+    assert wording.table(used) == (
+        "t.csv: 9 rows; images by id, labels by a, b, c, d, e …, parts by split; 2 rows without an image left out; "
+        "1 image without a row left out; 1 image without a label left out; "
+        "3 images left out, in 1 folder that no row names"
+    )

@@ -108,6 +108,23 @@ def list_unlabelled(entries: Iterable[Entry], folder: str, ignore: Sequence[str]
     return Layout(sorted(images), (), problems, skipped, 0)
 
 
+def list_images(entries: Iterable[Entry], ignore: Sequence[str] = ()) -> Layout:
+    """All files of a source that may be images, without labels, with the ids that `label_by_folder` would give them."""
+    visible, skipped = drop_junk(entries)
+    problems = _duplicate_names(visible)
+    kept, ignored = _ignore_and_unwrap(visible, ignore)
+    images = []
+    for entry in kept:
+        is_document_name = is_note if "/" in entry.name else is_document
+        if entry.fault is not None:
+            problems.append(problem_of(entry.name, entry.fault))
+        elif not entry.is_folder and is_document_name(entry.name.rpartition("/")[2]):
+            skipped += 1
+        elif not entry.is_folder:
+            images.append(ImageEntry(entry.name, entry.key))
+    return Layout(sorted(images), (), problems, skipped, len(ignored))
+
+
 def _duplicate_names(entries: Iterable[Entry]) -> list[Problem]:
     names = [entry.name for entry in entries if not entry.is_folder]
     if len(set(names)) == len(names):

@@ -19,8 +19,7 @@ from medjax.data.reading.names import class_name_fault
 from medjax.errors import Problem, listed
 
 SORT_REMEDY = (
-    "sort the images into a folder for each class, or load them in Python and give the arrays to "
-    "medjax.make_dataset"
+    "give the table with their labels, --labels FILE, or sort the images into a folder for each class"
 )
 """What to do with labels that stand in a table."""
 _MAX_PATTERNS = 10  # in one line
@@ -74,7 +73,7 @@ def misread_problem(
         return None
     if found.tables:
         table = listed([entry.name for entry in found.tables], 3)
-        reason += f"; the labels may be in {table}, which is not read"
+        reason += f"; the labels may be in {table}"
     return Problem(source, reason, remedy)
 
 

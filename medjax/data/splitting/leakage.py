@@ -31,11 +31,12 @@ def describe_leakage(dataset: Dataset, splits: Sequence[Split], threshold: float
     return {"threshold": threshold, **parts}
 
 
-def groups_across_parts(dataset: Dataset) -> dict[str, list[str]]:
-    """The groups that lie in more than one of the source's fixed parts, and those parts, by group name."""
-    if dataset.groups is None or dataset.split is None:
+def groups_across_parts(dataset: Dataset, *, by_folds: bool = False) -> dict[str, list[str]]:
+    """The groups that lie in more than one of the source's fixed parts, or folds, and those parts, by group name."""
+    fixed = dataset.folds if by_folds else dataset.split
+    if dataset.groups is None or fixed is None:
         return {}
-    pairs = np.unique(np.stack([dataset.groups.astype(str), dataset.split.astype(str)], axis=1), axis=0)
+    pairs = np.unique(np.stack([dataset.groups.astype(str), fixed.astype(str)], axis=1), axis=0)
     names, counts = np.unique(pairs[:, 0], return_counts=True)
     crossing = pairs[np.isin(pairs[:, 0], names[counts > 1])]
     parts: dict[str, list[str]] = {}

@@ -127,8 +127,9 @@ def fold_splits(
     """Splits for cross-validation: element r * num_folds + f is fold f of repeat r, with that fold as its test part.
 
     Train is the rest and val is empty, unless `inner_share` draws that share of the rest as val, stratified. Groups
-    stay whole throughout. `pool` restricts everything to these images; parts that the source fixes are ignored. Raises
-    RefusedError as `k_fold` does.
+    stay whole throughout, unless the data set fixes the folds. `pool` restricts everything to these images; parts that the
+    source fixes are ignored. Raises RefusedError as `k_fold` does, and for another number of folds or repeats than the data
+    set fixes.
     """
     if repeats < 1:
         raise refuse("--repeats", f"{repeats} is out of range", "at least 1")
@@ -138,7 +139,11 @@ def fold_splits(
     labels, groups, names = dataset.labels[pool], _groups_of(dataset, pool), dataset.class_names
     splits = []
     for repeat in range(repeats):
-        folds = k_fold(labels, num_folds, groups=groups, seed=seed, repeat=repeat, class_names=names)
+        folds = (
+            k_fold(labels, num_folds, groups=groups, seed=seed, repeat=repeat, class_names=names)
+            if dataset.folds is None
+            else _fixed_folds(dataset.folds[pool], num_folds, repeats)
+        )
         for fold, test in enumerate(folds):
             rest = np.setdiff1d(np.arange(len(pool)), test, assume_unique=True)
             train, val = pool[rest], pool[:0]
@@ -155,6 +160,18 @@ def fold_splits(
                 )
             splits.append(Split(train, val, pool[test]))
     return splits
+
+
+def _fixed_folds(folds: Names, num_folds: int, repeats: int) -> list[Indices]:
+    """The test images of each fold that a data set fixes, in the order of their numbers."""
+    numbers = sorted(set(folds.tolist()), key=int)
+    other = "or draw others: --part-column none"
+    if len(numbers) != num_folds:
+        reason = f"is {num_folds}, but the table of labels fixes {len(numbers)}"
+        raise refuse("--folds", reason, f"give --folds {len(numbers)}, {other}")
+    if repeats > 1:
+        raise refuse("--repeats", "the table of labels fixes the folds", f"leave it out, {other}")
+    return [np.flatnonzero(folds == number) for number in numbers]
 
 
 def draw_parts(

@@ -7,12 +7,12 @@ import os
 import numpy as np
 import pytest
 
-from medjax.config import DataConfig, TrainConfig
+from medjax.config import DataConfig, ReadingConfig, TrainConfig
 from medjax.config_checks import require_valid
 from medjax.data.load import load
-from medjax.data.splitting import group_file as groups
 from medjax.data.splitting import splits
 from medjax.data.splitting.group_file import read_groups
+from medjax.data.tables import open_table
 from medjax.errors import RefusedError
 from tests.sample_files import parted_set, small_set, write_folder, write_tar, write_zip
 
@@ -71,10 +71,11 @@ def test_names_may_hold_anything_csv_can_quote(tmp_path):
     [
         ("", "is empty (name them there, such as id,group"),
         ("root:*:19000:0:99999:7:::\n", "has not two columns in its first line (name them there"),
-        ("id,patient\nx,1\n", "has no column group; it has id, patient (name two of them: --image-column NAME --group"),
+        ("id,ward\nx,1\n", "none is known to hold the groups (patient, lesion, scan); its columns are id, ward (name the one"),
+        ("id,patient,case\n", "more than one may hold the groups (patient, lesion, scan): patient, case; its columns"),
         ("id:group\ncat/0.png;P1\n", "has not two columns"),
         ("id,group,group\n", "has more than one column group; it has id, group, group"),
-        (b"id,group\ncat/0.png,M\xfcller\n", "is not UTF-8: byte 20 is 0xfc"),
+        (b"id,group\ncat/0.png,M\xfcller\n", "is not UTF-8 (byte 0xfc) (save it as CSV in UTF-8, or say what it is: --table-encoding"),
         (SOUND + '"open,P1\n', "is not CSV, line 5: unexpected end of data"),
         (SOUND + f"x,{'y' * 200_000}\n", "is not CSV, line 5: field larger than field limit"),
         (SOUND + "cat/0.png,P2\n", "1 images have two groups: cat/0.png (keep one line for each)"),
@@ -95,10 +96,11 @@ def test_tables_of_others_are_read_by_the_columns_that_are_named(write):
     """As HAM10000's: an id is a file name without folder and suffix."""
     ids = np.array([f"part_{1 + number % 2}/ISIC_{number}.jpg" for number in range(4)])
     path = write("lesion_id,image_id,dx\n" + "".join(f"L{n // 2},ISIC_{n},nv\n" for n in range(4)))
-    found = read_groups(path, ids, image_column="image_id", group_column="lesion_id")
-    assert found.tolist() == ["L0", "L0", "L1", "L1"]
+    named = ReadingConfig(image_column="image_id", group_column="lesion_id")
+    for config in (named, ReadingConfig()):  # these names are known
+        assert read_groups(path, ids, config).tolist() == ["L0", "L0", "L1", "L1"]
     with pytest.raises(RefusedError) as refusal:
-        read_groups(path, ids, image_column="dx", group_column="lesion_id")
+        read_groups(path, ids, ReadingConfig(image_column="dx", group_column="lesion_id"))
     (line,) = refusal.value.lines()
     assert "4 images of the data have no group: part_1/ISIC_0.jpg" in line
     assert "; dx holds nv (name the column with their ids: --image-column NAME" in line
@@ -121,7 +123,9 @@ def test_ids_in_other_folders_are_taken_with_a_warning(write):
 
 def test_columns_need_a_groups_file():
     config = TrainConfig(data=DataConfig(image_column="image_id"))
-    with pytest.raises(RefusedError, match=r"--image-column: image_id has no effect \(it needs --groups\)"):
+    with pytest.raises(
+        RefusedError, match=r"--image-column: image_id has no effect \(it needs --labels or --groups\)"
+    ):
         require_valid(config)
     require_valid(TrainConfig(data=DataConfig(image_column="image_id", groups="groups.csv")))
 
@@ -152,17 +156,17 @@ def test_ids_that_the_data_lack_are_counted(write):
 def test_files_that_cannot_be_read(tmp_path, write, monkeypatch):
     with pytest.raises(RefusedError, match=r"nothing.csv: cannot be read: No such file"):
         read_groups(tmp_path / "nothing.csv", IDS)
-    with pytest.raises(RefusedError, match="is not a regular file"):
+    with pytest.raises(RefusedError, match="cannot be read: Is a directory"):
         read_groups(tmp_path, IDS)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(RefusedError, match="is not a regular file"):
+    with pytest.raises(RefusedError, match="cannot be read: not a regular file"):
         read_groups(tmp_path / "pipe", IDS)
     with pytest.raises(RefusedError, match=r"cannot be read: .*null"):
         read_groups(tmp_path / "a\0b", IDS)
     path = write(SOUND)
-    monkeypatch.setattr(groups, "MAX_BYTES", len(SOUND))
+    monkeypatch.setattr(open_table, "MAX_BYTES", len(SOUND))
     read_groups(path, IDS)
-    monkeypatch.setattr(groups, "MAX_BYTES", len(SOUND) - 1)
+    monkeypatch.setattr(open_table, "MAX_BYTES", len(SOUND) - 1)
     with pytest.raises(RefusedError, match="is larger than"):
         read_groups(path, IDS)
 

@@ -87,3 +87,5 @@ def test_groups_across_official_parts_are_named():
     assert groups_across_parts(dataset) == {"p": ["test", "train"], "r": ["test", "val"]}
     assert groups_across_parts(dataset._replace(groups=None)) == {}
     assert groups_across_parts(dataset._replace(split=None)) == {}
+    folds = dataset._replace(split=None, folds=np.array(["1", "2", "1", "1", "1", "1"]))
+    assert groups_across_parts(folds, by_folds=True) == {"p": ["1", "2"]}

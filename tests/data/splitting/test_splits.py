@@ -374,3 +374,20 @@ def test_split_keeps_groups_whole():
     drawn = splits.split(dataset, seed=4, fractions=(0.5, 0.25, 0.25))
     assert_partition(drawn, 60)
     assert_whole(dataset.groups, drawn)
+
+
+def test_folds_that_a_table_fixes_are_kept():
+    folds = np.array(["10", "2", "0"] * 8)
+    dataset = dataset_with_parts([""] * 24)._replace(split=None, folds=folds)
+    found = fold_splits(dataset, 3, seed=7)
+    assert [set(folds[split.test].tolist()) for split in found] == [{"0"}, {"2"}, {"10"}]
+    assert all(len(split.train) == 16 and not len(split.val) for split in found)
+    inner = fold_splits(dataset, 3, inner_share=0.25)
+    assert all(np.array_equal(one.test, other.test) for one, other in zip(found, inner, strict=True))
+    assert all(len(split.val) for split in inner)
+    with pytest.raises(
+        RefusedError, match=r"--folds: is 5, but the table of labels fixes 3 \(give --folds 3"
+    ):
+        fold_splits(dataset, 5)
+    with pytest.raises(RefusedError, match="--repeats: the table of labels fixes the folds"):
+        fold_splits(dataset, 3, repeats=2)
