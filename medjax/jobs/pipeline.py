@@ -13,6 +13,7 @@ import numpy as np
 from medjax.config import CrossvalConfig
 from medjax.config_checks import from_dict, require_valid
 from medjax.errors import DivergedError, is_unicode, listed, refuse, refusing_memory
+from medjax.evaluation.diagnosis import diagnose
 from medjax.jobs import resume
 from medjax.jobs.baselines import compare_baselines, find_scored
 from medjax.jobs.beside_training import BesideTraining
@@ -286,12 +287,12 @@ def _train_and_score(
     seconds["evaluate"] = time.perf_counter() - before
     seconds["total"] = time.perf_counter() - started
     metrics = {**scores.metrics, "baselines": None, "seconds": seconds}
-    run_files.write_json(directory / "metrics.json", metrics)
+    _write_metrics(directory, config, metrics, trained)
     record["data"]["leakage"], examples = beside.result()
     write_status("running")
     status = "diverged" if np.any(trained.state.diverged) else "done"
     if training_of(config).baselines and scores.shown is not None:
-        _add_baselines(directory, inputs, beside, scores, metrics, display, started)
+        _add_baselines(directory, inputs, beside, scores, metrics, trained, display, started)
     display.start("drawing")
     # The status is written last: a run that is done has its page.
     draw_report(directory, status, dataset, examples, scores.shown, trained.history)
@@ -305,6 +306,7 @@ def _add_baselines(
     beside: BesideTraining,
     scores: FoldScores,
     metrics: dict[str, Any],
+    trained: TrainedFolds,
     display: Display,
     started: float,
 ) -> None:
@@ -321,7 +323,16 @@ def _add_baselines(
         "baselines": time.perf_counter() - before,
         "total": time.perf_counter() - started,
     }
-    run_files.write_json(directory / "metrics.json", {**metrics, "baselines": block, "seconds": seconds})
+    _write_metrics(directory, inputs.config, {**metrics, "baselines": block, "seconds": seconds}, trained)
+
+
+def _write_metrics(
+    directory: Path, config: Config, metrics: Mapping[str, Any], trained: TrainedFolds
+) -> None:
+    """Write metrics.json, with what its scores and the history say is to be changed."""
+    found = diagnose(metrics, trained.history, training_of(config))
+    diagnosis = [finding._asdict() for finding in found]
+    run_files.write_json(directory / "metrics.json", {**metrics, "diagnosis": diagnosis})
 
 
 def _require_converged(config: Config, trained: TrainedFolds, directory: Path) -> None:

@@ -110,12 +110,14 @@ _FOLD = fields(
         "epochs": whole(0),
     },
 )
+_FINDING = fields({"name": _WORD, "sentence": _LINE, "remedy": _LINE})
 METRICS = fields(
     {},
     {
         **dict.fromkeys(("test", "val", "train", "pooled", "official_test"), optional(_SCORES)),
         "folds": items(_FOLD, at_most=10**5),
         "mean": optional(table(optional(number()))),
+        "diagnosis": items(_FINDING, at_most=100),
         "seconds": table(number(0, math.inf)),
     },
 )
