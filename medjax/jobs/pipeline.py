@@ -39,6 +39,7 @@ from medjax.jobs.run_record import (
     trained_images,
 )
 from medjax.jobs.score_folds import FoldScores, score_folds
+from medjax.jobs.sharing import Same, once
 from medjax.jobs.train_folds import TrainedFolds, train_folds
 from medjax.models.network import Network
 from medjax.models.registry import load_model
@@ -57,6 +58,8 @@ class Request:
     resume: bool
     allow_version_change: bool
     command: str  # how to ask for it again
+    # Of one of several runs: makes its directory, in that of all, from the name that a run would have.
+    place: Callable[[str], Path] | None = None
 
 
 class _Opened(NamedTuple):
@@ -144,7 +147,10 @@ def _is_finished(record: Mapping[str, Any], config: Config) -> bool:
 def _load(config: Config, request: Request, display: Display) -> _Inputs:
     training = training_of(config)
     # Before the data are read, which may take long: the name may be wrong.
-    model = load_model(training.model, training.model_set) if request.model is None else request.model
+    model = request.model
+    if model is None:
+        named = training.model, training.model_set
+        model = once(("model", *named), lambda: load_model(*named))
     try:
         dataset = load_dataset(request.data, training.data, display)
     except OSError as error:
@@ -154,7 +160,7 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
         display.say(_parts_line(config, dataset))
     network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
     with refusing_memory(dataset.name, "train with a smaller --image-size, or on fewer images"):
-        arrays = jax.device_put((dataset.images, dataset.labels))
+        arrays = once(("arrays", Same(dataset)), lambda: jax.device_put((dataset.images, dataset.labels)))
     return _Inputs(config, dataset, arrays, splits, network, None if is_built_in(training) else model)
 
 
@@ -205,7 +211,8 @@ def _make_directory(inputs: _Inputs, request: Request, stack: contextlib.ExitSta
     """A new run directory, locked."""
     name = f"{run_files.file_name(inputs.dataset.name)}-{training_of(inputs.config).preset}"
     try:
-        directory = run_files.create_run_dir(request.run_dir, name)
+        requested = request.run_dir if request.place is None else request.place(name)
+        directory = run_files.create_run_dir(requested, name)
     except OSError as error:
         raise refuse(str(error.filename), f"{error.strerror or error}", "choose another --run") from error
     stack.enter_context(resume.locked(directory))
@@ -224,7 +231,8 @@ def _kept_record(
 
     That of a run that continues stays until its training goes on. A lack of room or memory becomes a refusal.
     """
-    remedy = f"continue with: {resume.continuation(request.command, directory)}"
+    whole = directory if request.place is None else directory.parent
+    remedy = f"continue with: {resume.continuation(request.command, whole)}"
 
     def write_status(status: str) -> None:
         run_files.write_record(directory, {**record, "status": status})

@@ -122,3 +122,31 @@ METRICS = fields(
     },
 )
 """metrics.json."""
+
+_SEED = whole(0, 2**32 - 1)
+_OF_SEED = fields(
+    {
+        "seed": _SEED,
+        "directory": _WORD,
+        "n": _COUNT,
+        "errors": _COUNT,
+        "accuracy": number(0, 1),
+        "accuracy_ci95": _INTERVAL,
+        "auc": _SHARE,
+        "auc_ci95": _INTERVAL,
+        "loss": optional(number(0)),
+    }
+)
+SEEDS = fields(
+    {
+        "job": text(choices=("train", "crossval")),
+        "part": text(choices=("test", "pooled")),
+        "same_images": flag,
+        "seeds": items(_OF_SEED, at_most=1000),
+        "diverged": items(_SEED, at_most=1000),
+        "mean": optional(table(plain, at_most=100)),
+        "diagnosis": items(_FINDING, at_most=100),
+    },
+    {"seconds": table(number(0, math.inf))},
+)
+"""metrics.json of runs that differ only in their seed."""
