@@ -128,7 +128,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def require_seeds(seeds: Sequence[int]) -> None:
     """RefusedError unless there are seeds, each of them once and in range, and not too many."""
     if not 1 <= len(seeds) <= MOST_SEEDS:
-        raise refuse("--seeds", f"names {counted(len(seeds), 'seed')}", f"1 to {MOST_SEEDS:,}, {_SYNTAX}")
+        reason = f"names more than {MOST_SEEDS:,} seeds" if seeds else "names no seed"
+        raise refuse("--seeds", reason, f"1 to {MOST_SEEDS:,} of them, {_SYNTAX}")
     for seed in seeds:
         if type(seed) is not int or not 0 <= seed <= _LARGEST_SEED:
             raise refuse("--seeds", f"{seed!r} is out of range", f"0 to {_LARGEST_SEED}")

@@ -152,7 +152,7 @@ def test_seeds_are_numbers_and_ranges(text, numbers):
         ("1.5", "is no list of numbers"),
         ("4-0", "is not ascending"),
         ("0-2,1", "names a seed twice"),
-        ("0-4294967295", "names 1001 seeds"),
+        ("0-4294967295", "names more than 1,000 seeds"),
         ("4294967296", "is out of range"),
         ("9" * 5000, "is no list of numbers"),
     ],
@@ -162,7 +162,7 @@ def test_other_seeds_are_refused(text, reason):
         parse_seeds(text)
 
 
-@pytest.mark.parametrize("wrong", [[], [True], ["1"], [0.0], [-1]])
+@pytest.mark.parametrize("wrong", [[], [True], [-1], [0, 0]])
 def test_seeds_given_in_python_are_checked(wrong):
     with pytest.raises(RefusedError, match="--seeds"):
         train_seeds("phantom", CONFIG, seeds=wrong)
