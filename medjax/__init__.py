@@ -13,6 +13,7 @@ _MODULE_OF = {
     "best_so_far": "medjax.training.controls",
     "Watch": "medjax.training.folds",
     "Controls": "medjax.training.folds",
+    "SeedRuns": "medjax.jobs.seeds",
     "Scores": "medjax.evaluation.score_records",
     "cross_entropy": "medjax.training.losses",
     "fit_folds": "medjax.training.fit",
@@ -49,6 +50,7 @@ _MODULE_OF = {
     "select_fold": "medjax.training.strategies",
     "split": "medjax.data.splitting.splits",
     "train": "medjax.jobs.train",
+    "train_seeds": "medjax.jobs.seeds",
     "use_compilation_cache": "medjax.jobs.compilation_cache",
 }
 

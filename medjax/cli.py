@@ -175,6 +175,8 @@ def _run(command: Command, line: str) -> None:
     if getattr(command, "compilation_cache", False):
         medjax.use_compilation_cache()
     match command:
+        case Train() | Crossval() if command.seeds is not None:
+            _print_seeds(_train_seeds(command, command.seeds, line), command.json)
         case Train(config=config):
             _print_trained(
                 _compared(medjax.train(command.data, config, **_options(command, line)), command),
@@ -245,6 +247,21 @@ def _options(command: Train | Crossval, line: str) -> dict[str, Any]:
     }
 
 
+def _train_seeds(command: Train | Crossval, seeds: str, line: str) -> Any:
+    """A run for each seed; RefusedError for options that are of a single run."""
+    import medjax
+    from medjax.jobs.seeds import parse_seeds
+
+    training = command.config.training if isinstance(command, Crossval) else command.config
+    if training.seed:
+        raise refuse("--seed", "has no effect beside --seeds", "give one of them")
+    if command.compare_grouping:
+        raise refuse("--compare-grouping", "is of a single run", "leave --seeds out")
+    return medjax.train_seeds(
+        command.data, command.config, seeds=parse_seeds(seeds), **_options(command, line)
+    )
+
+
 def _compared(trained: Any, command: Train | Crossval) -> Any:
     """The run; with --compare-grouping, after training it with duplicates grouped the other way too."""
     from medjax.jobs.compare_grouping import compare_grouping
@@ -267,6 +284,15 @@ def _print_trained(trained: Any, as_json: bool) -> None:
     process.show(*training_lines(scores, trained.record, trained.directory))
     if as_json:
         process.show_json(scores)
+
+
+def _print_seeds(trained: Any, as_json: bool) -> None:
+    from medjax.report.seeds import seeds_lines
+
+    metrics = trained.metrics
+    process.show(*seeds_lines(metrics, trained.directory))
+    if as_json:
+        process.show_json(metrics)
 
 
 def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingConfig) -> None:

@@ -218,6 +218,41 @@ def test_split_lays_out_what_train_then_takes(phantom_folder, tmp_path, capsys):
     assert err.startswith(f"medjax: error: {tmp_path / 'out'}: ")
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--seed", 3], "--seed: has no effect beside --seeds (give one of them)"),
+        (["--compare-grouping"], "--compare-grouping: is of a single run (leave --seeds out)"),
+        (["--seeds", "x"], "--seeds: x is no list of numbers (such as 0-4, or 0,3,7)"),
+        (["--resume"], "--resume: needs to know which run (name it: --run DIR)"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "crossval"])
+def test_what_is_of_one_run_is_refused_beside_seeds(command, options, line, capsys):
+    status, out, err = run_cli(command, "phantom", "--seeds", "0-1", *options, capsys=capsys)
+    assert (status, out, err) == (2, "", f"medjax: error: {line}\n")
+
+
+def test_seeds_print_a_line_each_and_one_for_all_and_json_last(phantom_folder, tmp_path, capsys):
+    directory = tmp_path / "seeds"
+    options = ["--seeds", "0,4", "--run", directory, "--epochs", 1, "--no-baselines", "--json"]
+    status, out, err = run_cli("train", phantom_folder, *options, capsys=capsys)
+    lines = out.splitlines()
+    assert status == 0
+    assert [line.partition(":")[0] for line in lines[:3]] == ["seed 0", "seed 4", "over 2 seeds"]
+    assert json.loads(lines[-1]) == json.loads((directory / "metrics.json").read_text())
+    assert "seed 4 (2 of 2)" in err.splitlines()
+    for arguments in (
+        ["evaluate", directory],
+        ["predict", directory, phantom_folder],
+        ["compare", directory, directory],
+    ):
+        status, out, err = run_cli(*arguments, capsys=capsys)
+        assert (status, out) == (2, "")
+        refusal = f"{directory}: holds runs of several seeds (name one: {directory / 'seed_0000'})"
+        assert err == f"medjax: error: {refusal}\n"
+
+
 def test_fetch_of_an_unknown_name_lists_the_names(capsys):
     status, _, err = run_cli("fetch", "nothing", capsys=capsys)
     assert status == 2

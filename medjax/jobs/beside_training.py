@@ -1,5 +1,6 @@
 """What a run needs to know of its images and nothing of its training: found in a thread of its own while that runs."""
 
+import contextvars
 import os
 import sys
 import threading
@@ -49,7 +50,9 @@ class BesideTraining:
     def start(self) -> None:
         """Begin, unless it was begun before."""
         if self._found is None:
-            self._found = self._thread.submit(_find, *self._arguments)
+            # In this context, so that the thread shares what runs of several seeds have in common.
+            context = contextvars.copy_context()
+            self._found = self._thread.submit(lambda: context.run(_find, *self._arguments))
             if training_of(self._arguments[0]).baselines:
                 self._baselines = self._thread.submit(
                     fit_baselines, *self._arguments, first_repeat(self._arguments[0]), self._tell

@@ -9,6 +9,7 @@ from medjax.data.download import fetch
 from medjax.data.folders_out import export_split
 from medjax.data.load import load
 from medjax.errors import counted
+from medjax.jobs.sharing import once
 from medjax.progress import Display
 from medjax.records import Dataset
 from medjax.report import wording
@@ -52,6 +53,10 @@ def load_dataset(source: str | Path | Dataset, config: DataConfig, display: Disp
     """Read a data set and say in a line what was read; one that is given is taken as it is."""
     if isinstance(source, Dataset):
         return source
+    return once(("dataset", str(source), config), lambda: _read(source, config, display))
+
+
+def _read(source: str | Path, config: DataConfig, display: Display) -> Dataset:
     display.start("reading")
     dataset = load(source, config, on_progress=display.advance)
     num_images, num_classes = len(dataset.labels), len(dataset.class_names)

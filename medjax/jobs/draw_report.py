@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from medjax.config import TrainConfig
 from medjax.errors import described
-from medjax.jobs.from_config import Config, folds_of, make_augmentation, training_of
+from medjax.jobs.from_config import Config, folds_of, make_augmentation, training_of, without_seed
+from medjax.jobs.sharing import once
 from medjax.records import Dataset, Images, Indices, Predictions, Split
 from medjax.training.compilation import compile_program
 
@@ -76,5 +77,5 @@ def make_augmented(originals: Images, config: TrainConfig, count: int = 6) -> np
         return jax.vmap(jax.vmap(augment, in_axes=(0, None)))(keys, images)
 
     # As training's programs are: a third of the time of JAX's own options.
-    program = compile_program(draw)
+    program = once(("drawing", without_seed(config), len(originals), count), lambda: compile_program(draw))
     return np.asarray(program(jax.random.key(config.seed), originals.astype(np.float32) / 255))

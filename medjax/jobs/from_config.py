@@ -13,6 +13,7 @@ from medjax.config import CrossvalConfig, Monitor, TrainConfig
 from medjax.data.splitting.splits import fold_splits, official_parts, split
 from medjax.errors import counted, refuse
 from medjax.jobs.published_weights import WEIGHTS
+from medjax.jobs.sharing import Same, once
 from medjax.metrics import Sums
 from medjax.models.as_network import as_network
 from medjax.models.network import Network, count_classes
@@ -109,9 +110,13 @@ def make_network(
 
     Raises RefusedError unless it has one logit for each class.
     """
-    num_classes = len(class_names)
     if model is None:
         model = load_model(config.model, config.model_set)
+    what = "network", without_seed(config), Same(model), tuple(class_names), image_shape
+    return once(what, lambda: _make_network(config, model, len(class_names), image_shape))
+
+
+def _make_network(config: TrainConfig, model: Any, num_classes: int, image_shape: tuple[int, ...]) -> Network:
     if isinstance(model, ModelFactory):
         settings = _cnn_settings(config) if model.name == "cnn" else {}
         model = model._replace(settings={**settings, **model.settings}).make(num_classes)
@@ -158,15 +163,21 @@ def make_fold_learner(
     config: TrainConfig, network: Network, splits: Sequence[Split], *, features_rate: float | None = None
 ) -> Learner:
     """The learner of every fold; `features_rate` takes the place of the configuration's."""
+    num_steps = count_steps(config, splits)
+    rate = config.features_rate if features_rate is None else features_rate
+    what = "learner", without_seed(config), network, num_steps, rate
+    return once(what, lambda: _make_learner(config, network, num_steps, rate))
+
+
+def _make_learner(config: TrainConfig, network: Network, num_steps: int, features_rate: float) -> Learner:
     optimizer = make_optimizer(
         config.optimizer,
-        make_schedule(config.schedule, config.learning_rate, count_steps(config, splits)),
+        make_schedule(config.schedule, config.learning_rate, num_steps),
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,
     )
     if config.pretrained is not None:
-        rate = config.features_rate if features_rate is None else features_rate
-        optimizer = scale_features(optimizer, rate, HEAD)
+        optimizer = scale_features(optimizer, features_rate, HEAD)
     smoothing = config.label_smoothing
     return make_learner(
         network,
@@ -193,6 +204,15 @@ def make_phases(
 
 def make_controls(config: TrainConfig) -> Controls:
     """What is decided by looking at the validation part."""
+    return once(("controls", without_seed(config)), lambda: _make_controls(config))
+
+
+def without_seed(config: TrainConfig) -> TrainConfig:
+    """A configuration with no seed of its own: what networks, learners and controls depend on."""
+    return dataclasses.replace(config, seed=0)
+
+
+def _make_controls(config: TrainConfig) -> Controls:
     stopping, plateau = config.stopping, config.plateau
     best_monitor, best_mode = _MONITORS[config.best_monitor]
     stop_monitor, stop_mode = _MONITORS[stopping.stop_monitor]

@@ -13,6 +13,7 @@ import numpy as np
 from medjax.config import CrossvalConfig
 from medjax.config_checks import from_dict, require_valid
 from medjax.errors import DivergedError, is_unicode, listed, refuse, refusing_memory
+from medjax.evaluation.diagnosis import diagnose
 from medjax.jobs import resume
 from medjax.jobs.baselines import compare_baselines, find_scored
 from medjax.jobs.beside_training import BesideTraining
@@ -40,6 +41,7 @@ from medjax.jobs.run_record import (
     trained_images,
 )
 from medjax.jobs.score_folds import FoldScores, score_folds
+from medjax.jobs.sharing import Same, once
 from medjax.jobs.train_folds import TrainedFolds, train_folds
 from medjax.models.network import Variables
 from medjax.models.registry import load_model
@@ -58,6 +60,8 @@ class Request:
     resume: bool
     allow_version_change: bool
     command: str  # how to ask for it again
+    # Of one of several runs: makes its directory, in that of all, from the name that a run would have.
+    place: Callable[[str], Path] | None = None
 
 
 class _Opened(NamedTuple):
@@ -147,7 +151,10 @@ def _is_finished(record: Mapping[str, Any], config: Config) -> bool:
 def _load(config: Config, request: Request, display: Display) -> _Inputs:
     training = training_of(config)
     # Before the data are read, which may take long: the name may be wrong.
-    model = load_model(training.model, training.model_set) if request.model is None else request.model
+    model = request.model
+    if model is None:
+        named = training.model, training.model_set
+        model = once(("model", *named), lambda: load_model(*named))
     try:
         dataset = load_dataset(request.data, training.data, display)
     except OSError as error:
@@ -159,7 +166,7 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     own_model = None if is_built_in(training) else model
     started = start_network(training, network, dataset, splits, own_model, display)
     with refusing_memory(dataset.name, "train with a smaller --image-size, or on fewer images"):
-        arrays = jax.device_put((dataset.images, dataset.labels))
+        arrays = once(("arrays", Same(dataset)), lambda: jax.device_put((dataset.images, dataset.labels)))
     caches = caches_features(training, started.network, dataset)
     return _Inputs(config, dataset, arrays, splits, started, own_model, caches)
 
@@ -214,7 +221,8 @@ def _make_directory(inputs: _Inputs, request: Request, stack: contextlib.ExitSta
     """A new run directory, locked."""
     name = f"{run_files.file_name(inputs.dataset.name)}-{training_of(inputs.config).preset}"
     try:
-        directory = run_files.create_run_dir(request.run_dir, name)
+        requested = request.run_dir if request.place is None else request.place(name)
+        directory = run_files.create_run_dir(requested, name)
     except OSError as error:
         raise refuse(str(error.filename), f"{error.strerror or error}", "choose another --run") from error
     stack.enter_context(resume.locked(directory))
@@ -233,7 +241,8 @@ def _kept_record(
 
     That of a run that continues stays until its training goes on. A lack of room or memory becomes a refusal.
     """
-    remedy = f"continue with: {resume.continuation(request.command, directory)}"
+    whole = directory if request.place is None else directory.parent
+    remedy = f"continue with: {resume.continuation(request.command, whole)}"
 
     def write_status(status: str) -> None:
         run_files.write_record(directory, {**record, "status": status})
@@ -303,12 +312,12 @@ def _train_and_score(
     seconds["evaluate"] = time.perf_counter() - before
     seconds["total"] = time.perf_counter() - started
     metrics = {**scores.metrics, "baselines": None, "seconds": seconds}
-    run_files.write_json(directory / "metrics.json", metrics)
+    _write_metrics(directory, config, metrics, trained)
     record["data"]["leakage"], examples = beside.result()
     write_status("running")
     status = "diverged" if np.any(trained.state.diverged) else "done"
     if training_of(config).baselines and scores.shown is not None:
-        _add_baselines(directory, inputs, beside, scores, metrics, display, started)
+        _add_baselines(directory, inputs, beside, scores, metrics, trained, display, started)
     display.start("drawing")
     # The status is written last: a run that is done has its page.
     draw_report(directory, status, dataset, examples, scores.shown, trained.history)
@@ -326,6 +335,7 @@ def _add_baselines(
     beside: BesideTraining,
     scores: FoldScores,
     metrics: dict[str, Any],
+    trained: TrainedFolds,
     display: Display,
     started: float,
 ) -> None:
@@ -342,7 +352,16 @@ def _add_baselines(
         "baselines": time.perf_counter() - before,
         "total": time.perf_counter() - started,
     }
-    run_files.write_json(directory / "metrics.json", {**metrics, "baselines": block, "seconds": seconds})
+    _write_metrics(directory, inputs.config, {**metrics, "baselines": block, "seconds": seconds}, trained)
+
+
+def _write_metrics(
+    directory: Path, config: Config, metrics: Mapping[str, Any], trained: TrainedFolds
+) -> None:
+    """Write metrics.json, with what its scores and the history say is to be changed."""
+    found = diagnose(metrics, trained.history, training_of(config))
+    diagnosis = [finding._asdict() for finding in found]
+    run_files.write_json(directory / "metrics.json", {**metrics, "diagnosis": diagnosis})
 
 
 def _require_converged(config: Config, trained: TrainedFolds, directory: Path) -> None:

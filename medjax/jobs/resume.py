@@ -15,6 +15,7 @@ from medjax.jobs.from_config import Config
 from medjax.jobs.run_record import as_json
 from medjax.runs import directory as run_files
 from medjax.runs.links import require_no_links
+from medjax.runs.seed_directories import list_seeds
 
 _LOCK = ".lock"
 _FOLDERS = ("", "figures")  # where files are written whole, checkpoints apart
@@ -63,6 +64,8 @@ def require_run_or_nothing(directory: Path) -> bool:
     names = [path.name for path in directory.iterdir()]
     if "run.json" in names:
         return True
+    if list_seeds(directory):
+        raise refuse(str(directory), "holds runs of several seeds", "name them again: --seeds")
     if any(name != _LOCK and not (name.startswith("run.json.") and is_partial(name)) for name in names):
         raise refuse(str(directory), "is not empty and holds no run.json", "choose another --run")
     return False

@@ -62,6 +62,10 @@ def training_lines(metrics: Mapping[str, Any], record: Mapping[str, Any], direct
             f"over {len(folds)} folds: accuracy {accuracy}, loss {_loss(mean['loss'])} ± {_loss(mean['loss_sd'])} "
             "(mean ± sd between folds that share training images, not a confidence interval)"
         )
+    lines += [
+        f"diagnosis: {found['sentence']} To change it: {found['remedy']}."
+        for found in metrics.get("diagnosis", [])
+    ]
     lines += _cautions([metrics[name] for name in shown], record)
     again = command_line(["medjax", "evaluate", str(directory)])
     lines.append(f"next: open {directory / 'report.html'}, or score it again: {again}")

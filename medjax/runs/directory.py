@@ -21,6 +21,7 @@ from medjax.problem_list import as_csv
 from medjax.records import Dataset, Predictions
 from medjax.runs.formats import MAX_METRICS_BYTES, MAX_RECORD_BYTES, METRICS, RECORD
 from medjax.runs.schema import plain, require
+from medjax.runs.seed_directories import list_seeds, seed_directory
 
 HISTORY_FIELDS = (
     "fold",
@@ -149,6 +150,10 @@ def read_record(directory: Path) -> dict[str, Any]:
     The settings under `config` are checked by `config_checks.from_dict`.
     """
     path = directory / "run.json"
+    if not path.exists() and (seeds := list_seeds(directory)):
+        raise refuse(
+            directory, "holds runs of several seeds", f"name one: {seed_directory(directory, seeds[0])}"
+        )
     record = read_json(path, MAX_RECORD_BYTES)
     require(RECORD, record, path)
     names = record["class_names"]

@@ -122,13 +122,43 @@ _FOLD = fields(
         "epochs": whole(0),
     },
 )
+_FINDING = fields({"name": _WORD, "sentence": _LINE, "remedy": _LINE})
 METRICS = fields(
     {},
     {
         **dict.fromkeys(("test", "val", "train", "pooled", "official_test"), optional(_SCORES)),
         "folds": items(_FOLD, at_most=10**5),
         "mean": optional(table(optional(number()))),
+        "diagnosis": items(_FINDING, at_most=100),
         "seconds": table(number(0, math.inf)),
     },
 )
 """metrics.json."""
+
+_SEED = whole(0, 2**32 - 1)
+_OF_SEED = fields(
+    {
+        "seed": _SEED,
+        "directory": _WORD,
+        "n": _COUNT,
+        "errors": _COUNT,
+        "accuracy": number(0, 1),
+        "accuracy_ci95": _INTERVAL,
+        "auc": _SHARE,
+        "auc_ci95": _INTERVAL,
+        "loss": optional(number(0)),
+    }
+)
+SEEDS = fields(
+    {
+        "job": text(choices=("train", "crossval")),
+        "part": text(choices=("test", "pooled")),
+        "same_images": flag,
+        "seeds": items(_OF_SEED, at_most=1000),
+        "diverged": items(_SEED, at_most=1000),
+        "mean": optional(table(plain, at_most=100)),
+        "diagnosis": items(_FINDING, at_most=100),
+    },
+    {"seconds": table(number(0, math.inf))},
+)
+"""metrics.json of runs that differ only in their seed."""

@@ -27,7 +27,7 @@ def test_every_image_is_scored_out_of_fold_exactly_once(crossval_run, phantom_fo
 
 def test_the_metrics_follow_from_the_predictions(crossval_run):
     rows, metrics = read_predictions(crossval_run), crossval_run.metrics
-    assert set(metrics) == {"folds", "mean", "pooled", "baselines", "seconds"}
+    assert set(metrics) == {"folds", "mean", "pooled", "baselines", "diagnosis", "seconds"}
     wrong = np.array([row["label"] != row["predicted"] for row in rows])
     folds = np.array([int(row["fold"]) for row in rows])
     for fold in metrics["folds"]:

@@ -55,8 +55,9 @@ def test_run_json_says_how_to_repeat_the_run(trained_run, phantom_folder):
 
 def test_metrics_json_has_the_agreed_keys(trained_run):
     metrics = trained_run.metrics
-    assert set(metrics) == {"train", "val", "test", "training", "baselines", "seconds"}
+    assert set(metrics) == {"train", "val", "test", "training", "baselines", "diagnosis", "seconds"}
     assert metrics["training"] == {"epochs": 2, "best_epoch": None}
+    assert [each["name"] for each in metrics["diagnosis"]] == ["not learnt", "below a baseline"]
     baselines = {"baselines", *(f"baseline_{name}" for name in BASELINES)}
     assert set(metrics["seconds"]) == {"load", "compile", "train", "evaluate", *baselines, "total"}
     assert set(metrics["test"]) == {

@@ -130,6 +130,12 @@ def test_a_training_tells_its_scores_and_where_to_look():
     assert "not a confidence interval" in lines[1]
 
 
+def test_what_went_wrong_comes_right_after_the_scores():
+    found = {"name": "not learnt", "sentence": "It has not learnt\x1b.", "remedy": "train anew"}
+    lines = training_lines({"test": BLOCK, "diagnosis": [found]}, RUN, Path("runs/x"))
+    assert lines[1] == r"diagnosis: It has not learnt\x1b. To change it: train anew."
+
+
 def test_unequal_classes_lead_with_the_balanced_accuracy_and_warn():
     block = {
         **BLOCK,

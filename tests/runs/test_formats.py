@@ -29,3 +29,9 @@ def test_the_field_that_is_wrong_is_named(trained_run):
 def test_a_window_that_is_none_is_found(trained_run, window):
     record = json.loads((trained_run.directory / "run.json").read_text())
     assert RECORD({**record, "data": {**record["data"], "window": window}}).where.startswith(".data.window")
+
+
+def test_a_finding_without_its_remedy_is_found(trained_run):
+    metrics = json.loads((trained_run.directory / "metrics.json").read_text())
+    del metrics["diagnosis"][0]["remedy"]
+    assert METRICS(metrics).where == ".diagnosis[0].remedy"

@@ -91,7 +91,7 @@ def render_page(run_dir: Path, status: str | None = None, failures: Mapping[str,
     best = _lowest_loss(history)
     guard = _Guard({f"figure {name}": reason for name, reason in failures.items()})
     page = (
-        _environment()
+        make_environment()
         .get_template(TEMPLATES[run["job"]])
         .render(
             run=run,
@@ -161,7 +161,8 @@ class _Guard:
             )
 
 
-def _environment() -> Environment:
+def make_environment() -> Environment:
+    """The templates of this folder, and what they may call."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -35,6 +35,16 @@ def test_page_is_one_document_with_a_contents_list_that_leads_somewhere(tmp_path
     assert "preset “report”, 22 November 2026, 09:30 UTC" in page.text
 
 
+def test_what_went_wrong_comes_first(tmp_path, run, metrics) -> None:
+    assert "To change it" not in rendered(tmp_path, run, metrics).text
+    metrics["diagnosis"] = [
+        {"name": "not learnt", "sentence": "It has <b>not</b> learnt.", "remedy": "train anew"}
+    ]
+    text = rendered(tmp_path, run, metrics).text
+    notice = "It has <b>not</b> learnt. To change it: train anew."
+    assert 0 < text.index(notice) < text.index("Synthetic phantom images")
+
+
 def test_nothing_is_fetched_and_nothing_runs(tmp_path, run, metrics) -> None:
     html = render_page(write_run(tmp_path, run, metrics))
     page = Page(html)
