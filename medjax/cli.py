@@ -137,11 +137,12 @@ _TYPES = ConstructorRegistry()
 
 
 @_TYPES.primitive_rule
-def _numbers_together(kind: PrimitiveTypeInfo) -> Any:
-    """Read the numbers of one option together, replacing the default; words repeat it: `--ignore a --ignore b`."""
+def _values_together(kind: PrimitiveTypeInfo) -> Any:
+    """Read the numbers or choices of one option together, replacing the default; words repeat it: `--ignore a --ignore b`."""
     # By origin and arguments, because tyro may pass typing.Tuple, which is not equal to tuple.
-    is_numbers = (get_origin(kind.type), get_args(kind.type)) == (tuple, (int, ...))
-    if not is_numbers or tyro.conf.UseAppendAction not in kind.markers:
+    element, *rest = (*get_args(kind.type), None)
+    is_together = get_origin(kind.type) is tuple and rest[0] is Ellipsis and element is not str
+    if not is_together or tyro.conf.UseAppendAction not in kind.markers:
         return None  # tyro's own rules
     whole = PrimitiveTypeInfo.make(kind.type, kind.markers - {tyro.conf.UseAppendAction})
     return ConstructorRegistry.get_primitive_spec(whole)

@@ -16,6 +16,9 @@ StrategyChoice = Literal["auto", "loop", "map", "vmap", "devices"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "lion"]
 ScheduleName = Literal["constant", "cosine", "one-cycle"]
 ClassBalance = Literal["none", "weights", "sampling"]
+AugmentationName = Literal[
+    "affine", "flip", "quarter-turns", "brightness", "contrast", "blur", "noise", "cutout", "mixup"
+]
 
 BUILT_IN = "cnn"
 """The network whose settings are flags of their own, such as `--block-features`."""
@@ -80,7 +83,13 @@ class DataConfig(ReadingConfig):
 
 @dataclass(frozen=True)
 class AugmentConfig(Configuration):
-    """Random affine changes of the training images, drawn evenly between minus and plus these limits."""
+    """Random changes of the training images; affine ones are drawn evenly between minus and plus these limits."""
+
+    augmentations: tuple[AugmentationName, ...] = setting(
+        ("affine",), "augmentation", metavar="NAME ...", needs=_AUGMENT, is_added=True
+    )
+    """Random changes, any of affine (rotation, shift, zoom), flip, quarter-turns, brightness, contrast, blur, noise,
+    cutout, mixup. Flips and turns may change a label."""
 
     rotation: float = setting(
         10.0, "augmentation", unit="degrees either way", at_least=0, at_most=180, needs=_AUGMENT

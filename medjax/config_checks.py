@@ -7,7 +7,7 @@ from itertools import pairwise
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from medjax.config import BUILT_IN, PRESETS, CrossvalConfig, DataConfig, TrainConfig
+from medjax.config import BUILT_IN, PRESETS, AugmentConfig, CrossvalConfig, DataConfig, TrainConfig
 from medjax.errors import Problem, RefusedError, counted, listed, refuse
 from medjax.settings import Entry, Setting, entries, flag_of, kinds_of
 
@@ -44,9 +44,11 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 
 
 def _build(owner: type, values: Any) -> Any:
-    names = {each.name for each in dataclasses.fields(owner)}
-    given = values.keys() if isinstance(values, Mapping) else set()
-    if names != given:
+    fields = {each.name: each for each in dataclasses.fields(owner)}
+    names = set(fields)
+    given = set(values) if isinstance(values, Mapping) else set()
+    required = {name for name, each in fields.items() if not _is_added(each)}
+    if not required <= given <= names:
         raise refuse(
             "run.json",
             f"was written by another version of medjax: its settings differ in {listed(sorted(names ^ given))}",
@@ -59,6 +61,10 @@ def _build(owner: type, values: Any) -> Any:
             for name, value in values.items()
         }
     )
+
+
+def _is_added(field: dataclasses.Field) -> bool:
+    return "setting" in field.metadata and field.metadata["setting"].is_added
 
 
 def _field_problem(entry: Entry) -> Problem | None:
@@ -137,6 +143,10 @@ def _broken_rules(config: TrainConfig) -> Iterator[Problem]:
         yield Problem("--class-balance", reason, "give one of them, or --class-balance weights")
     if config.test_time_augmentation and not config.augment:
         yield Problem("--test-time-augmentation", "needs augmentation", "leave --no-augment out")
+    if not config.augmentation.augmentations:
+        yield Problem("--augmentations", "names none", "name one, or give --no-augment")
+    if "affine" not in config.augmentation.augmentations:
+        yield from _affine_without_effect(config)
     if config.keep == "stopping" and not config.early_stopping:
         yield Problem("--keep", "stopping needs early stopping", "give --early-stopping")
     if abs(sum(config.fractions) - 1) > 1e-6:
@@ -166,6 +176,14 @@ def _settings_without_effect(config: TrainConfig, found: Collection[Entry]) -> I
         needed, *effective = setting.needs
         switch = flag_of(needed) if effective in ([], [True]) else f"{flag_of(needed)} {_either(effective)}"
         yield Problem(flag_of(name), f"{_text(value)} has no effect", f"it needs {switch}")
+
+
+def _affine_without_effect(config: TrainConfig) -> Iterator[Problem]:
+    default, preset = AugmentConfig(), PRESETS[config.preset].augmentation
+    for name in ("rotation", "shift", "zoom"):
+        value = getattr(config.augmentation, name)
+        if value not in (getattr(default, name), getattr(preset, name)):
+            yield Problem(flag_of(name), f"{value} has no effect", "it needs --augmentations affine")
 
 
 def _either(words: Collection[str]) -> str:

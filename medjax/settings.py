@@ -46,6 +46,8 @@ class Setting:
     needs: tuple[Any, ...] = ()
     """Name of another setting, then its values under which this one has an effect: without any, all but None. () always
     has one."""
+    is_added: bool = False
+    """Whether run.json may lack it: such a run is older than the setting, and was trained as with its default."""
 
     def has_effect(self, values: Mapping[str, Any]) -> bool:
         """Whether this setting has an effect beside the values of the others, by their names."""

@@ -16,6 +16,7 @@ import pytest
 from medjax import cli
 from medjax.config import PRESETS
 from medjax.errors import RefusedError
+from medjax.settings import flags_for
 
 
 def run_cli(*arguments, capsys):
@@ -245,6 +246,14 @@ def test_numbers_of_an_option_replace_the_presets_and_words_add_up(preset, numbe
     assert (
         cli._parse(["train", "x", "--preset", preset]).config.block_features == PRESETS[preset].block_features
     )
+
+
+def test_names_of_augmentations_replace_the_presets():
+    config = cli._parse(["train", "x", "--augmentations", "affine", "noise", "--rotation", "5"]).config
+    assert config.augmentation.augmentations == ("affine", "noise")
+    assert flags_for(config, cli._parse(["train", "x"]).config) == [
+        *["--augmentations", "affine", "noise", "--rotation", "5.0"]
+    ]
 
 
 def test_settings_of_a_network_of_the_users_own_are_taken_word_by_word():

@@ -134,6 +134,14 @@ def test_a_value_of_any_length_is_refused_in_a_short_line():
             "--zoom: 0.3 has no effect (it needs --augment)",
         ),
         (
+            TrainConfig(augmentation=AugmentConfig(augmentations=("flip", "noise"), zoom=0.3)),
+            "--zoom: 0.3 has no effect (it needs --augmentations affine)",
+        ),
+        (
+            TrainConfig(augment=False, augmentation=AugmentConfig(augmentations=("flip",))),
+            "--augmentations: flip has no effect (it needs --augment)",
+        ),
+        (
             TrainConfig(best_monitor="val_accuracy"),
             "--best-monitor: val_accuracy has no effect (it needs --keep best)",
         ),
@@ -177,6 +185,7 @@ def test_settings_with_an_effect_are_taken(config):
         (TrainConfig(fractions=(0.8, 0.1, 0.2)), "--fractions: 0.8 0.1 0.2 do not sum to 1"),
         (TrainConfig(keep="stopping"), "--keep: stopping needs early stopping"),
         (TrainConfig(block_features=()), "--block-features: no blocks"),
+        (TrainConfig(augmentation=AugmentConfig(augmentations=())), "--augmentations: names none"),
         (
             TrainConfig(class_balance="sampling", loss_proportional_sampling=4),
             "--class-balance: sampling excludes --loss-proportional-sampling",
@@ -236,6 +245,11 @@ def test_a_run_json_of_another_version_is_refused(values, named):
     ) as caught:
         from_dict(values)
     assert named in str(caught.value) or "more" in str(caught.value)
+
+
+def test_a_run_json_from_before_a_setting_was_added_has_its_default():
+    older = {**VALUES, "augmentation": without(VALUES["augmentation"], "augmentations")}
+    assert from_dict(older) == TrainConfig()
 
 
 def test_a_run_json_with_wrong_values_is_refused():
