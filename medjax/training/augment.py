@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
+from medjax.config import AugmentConfig
 from medjax.errors import refuse
 
 BRIGHTNESS = 0.2
@@ -208,13 +209,20 @@ def in_turn(augmentations: Sequence[Augment]) -> Augment | None:
     return augment
 
 
-def make_augment(names: Collection[str], **limits: float) -> Augment | None:
+def make_augment(
+    names: Collection[str],
+    *,
+    rotation: float = AugmentConfig.rotation,
+    shift: float = AugmentConfig.shift,
+    zoom: float = AugmentConfig.zoom,
+) -> Augment | None:
     """The augmentations with these names in turn, whatever their order; None if there is none.
 
-    `affine`, which comes first, is `random_affine` within `limits`; `mixup` is left to `mix_batch`.
+    `affine`, which comes first, is `random_affine` within these limits; `mixup` is left to `mix_batch`.
     """
-    affine = [functools.partial(random_affine, **limits)] if "affine" in names else []
-    return in_turn([*affine, *(augment for name, augment in AUGMENTATIONS.items() if name in names)])
+    affine = functools.partial(random_affine, rotation=rotation, shift=shift, zoom=zoom)
+    named = [augment for name, augment in AUGMENTATIONS.items() if name in names]
+    return in_turn([affine, *named] if "affine" in names else named)
 
 
 def mix_batch(
