@@ -63,9 +63,9 @@ def _parse(arguments: Sequence[str]) -> Command:
     try:
         found = finder.parse_known_args(arguments)[0]
     except argparse.ArgumentError:  # nothing follows --preset, as tyro will say
-        found = argparse.Namespace(preset="report", help=False, help_all=False)
+        found = argparse.Namespace(preset="standard", help=False, help_all=False)
     # An unknown preset is left for tyro to refuse.
-    commands = _commands(found.preset if found.preset in PRESETS else "report")
+    commands = _commands(found.preset if found.preset in PRESETS else "standard")
     if found.help or found.help_all:
         named = [each for each in commands if [name_of(type(each))] == arguments[:1]]
         text = (
@@ -85,7 +85,7 @@ def _read_as_trained(command: Command, arguments: Sequence[str]) -> Command:
     reading = reading_settings(command.run)
     commands = [
         dataclasses.replace(each, reading=reading) if isinstance(each, Evaluate | Predict) else each
-        for each in _commands("report")
+        for each in _commands("standard")
     ]
     return _parse_by_tyro(arguments, commands)
 

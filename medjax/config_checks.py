@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from medjax.config import BUILT_IN, PRESETS, AugmentConfig, CrossvalConfig, DataConfig, TrainConfig
 from medjax.errors import Problem, RefusedError, counted, listed, refuse
-from medjax.settings import Entry, Setting, entries, flag_of, kinds_of
+from medjax.settings import Entry, Setting, entries, flag_of, kinds_of, unsettled
 
 Config = TrainConfig | CrossvalConfig
 
@@ -36,6 +36,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     Raises RefusedError for unknown or missing names, and for values that `require_valid` refuses.
     """
     config = _build(CrossvalConfig if "training" in values else TrainConfig, values)
+    if missing := unsettled(config):
+        raise refuse("run.json", f"holds no value of {listed(missing)}", "restore it from a copy")
     try:
         require_valid(config)
     except RefusedError as error:
@@ -143,16 +145,17 @@ def _broken_rules(config: TrainConfig) -> Iterator[Problem]:
         yield Problem("--class-balance", reason, "give one of them, or --class-balance weights")
     if config.test_time_augmentation and not config.augment:
         yield Problem("--test-time-augmentation", "needs augmentation", "leave --no-augment out")
-    if not config.augmentation.augmentations:
+    names = config.augmentation.augmentations
+    if names == ():
         yield Problem("--augmentations", "names none", "name one, or give --no-augment")
-    if "affine" not in config.augmentation.augmentations:
+    if names is not None and "affine" not in names:
         yield from _affine_without_effect(config)
     if config.keep == "stopping" and not config.early_stopping:
         yield Problem("--keep", "stopping needs early stopping", "give --early-stopping")
     if abs(sum(config.fractions) - 1) > 1e-6:
         reason = f"{_text(config.fractions)} do not sum to 1"
         yield Problem("--fractions", reason, "such as 0.8 0.1 0.1")
-    if not 1 <= len(config.block_features) <= _MOST_BLOCKS:
+    if config.block_features is not None and not 1 <= len(config.block_features) <= _MOST_BLOCKS:
         reason = f"{len(config.block_features) or 'no'} blocks"
         yield Problem("--block-features", reason, f"1 to {_MOST_BLOCKS} numbers, such as 32 64")
     if config.model_set and config.model == BUILT_IN:
@@ -170,6 +173,7 @@ def _settings_without_effect(config: TrainConfig, found: Collection[Entry]) -> I
         {each.name: each.value for each in entries(recipe)}
         for recipe in (config, TrainConfig(), PRESETS[config.preset])
     )
+    default |= {each.name: each.value for each in entries(AugmentConfig())}  # with what `standard` settles
     for name, _, setting, value in found:
         if setting is None or setting.has_effect(values) or value in (default[name], preset[name]):
             continue

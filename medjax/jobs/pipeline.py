@@ -16,7 +16,6 @@ from medjax.errors import DivergedError, is_unicode, listed, refuse, refusing_me
 from medjax.jobs import resume
 from medjax.jobs.baselines import compare_baselines, find_scored
 from medjax.jobs.beside_training import BesideTraining
-from medjax.jobs.datasets import load_dataset
 from medjax.jobs.draw_report import draw_report
 from medjax.jobs.external_data import TRAINED
 from medjax.jobs.from_config import (
@@ -38,6 +37,7 @@ from medjax.jobs.run_record import (
     trained_images,
 )
 from medjax.jobs.score_folds import FoldScores, score_folds
+from medjax.jobs.standard import load_settled
 from medjax.jobs.train_folds import TrainedFolds, train_folds
 from medjax.models.network import Network
 from medjax.models.registry import load_model
@@ -90,10 +90,13 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
     with Display(is_quiet=is_quiet) as display, contextlib.ExitStack() as stack:
         opened = _open_previous(config, request, display, stack) if request.resume else None
         previous = opened.record if opened else None
+        if previous:
+            config = resume.as_recorded(config, previous)
         if opened and previous and _is_finished(previous, config):
             display.say(f"{opened.directory} is finished already; it is left as it is")
             return Run(opened.directory, dict(previous), request.model)
         inputs = _load(config, request, display)
+        config = inputs.config
         record = _describe(inputs, request)
         if opened and previous:
             _take_over(opened.directory, record, previous, request, display)
@@ -130,7 +133,7 @@ def _open_previous(
     if record is None:
         display.say(f"nothing to continue in {directory} yet: starting at epoch 0")
     else:
-        resume.require_same_job(directory, record, job_name(config), config)
+        resume.require_same_job(directory, record, job_name(config), resume.as_recorded(config, record))
     return _Opened(directory, record) if is_there else None
 
 
@@ -145,12 +148,13 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     # Before the data are read, which may take long: the name may be wrong.
     model = load_model(training.model, training.model_set) if request.model is None else request.model
     try:
-        dataset = load_dataset(request.data, training.data, display)
+        config, dataset = load_settled(request.data, config, display)
     except OSError as error:
         raise refuse(str(error.filename), f"{error.strerror or error}", "choose other data") from error
     splits = make_splits(config, dataset)
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
+    training = training_of(config)
     network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
     with refusing_memory(dataset.name, "train with a smaller --image-size, or on fewer images"):
         arrays = jax.device_put((dataset.images, dataset.labels))
