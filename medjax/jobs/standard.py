@@ -68,8 +68,9 @@ def settle(config: Config, dataset: Dataset) -> Config:
     names = unsettled(config)
     if not names:
         return config
-    facts = find_facts(dataset, make_splits(config, dataset))
-    values = choose_settings(facts)
+    # The last epoch is kept, unless another is asked for: nothing is taken from the training part to choose one.
+    splits = make_splits(with_values(config, {"keep": "last"}) if "keep" in names else config, dataset)
+    values = choose_settings(find_facts(dataset, splits))
     return with_values(config, {name: values[name] for name in names})
 
 
@@ -96,7 +97,7 @@ def choose_settings(facts: TrainingFacts) -> dict[str, Any]:
     fewest_epochs = -(-FEWEST_STEPS // -(-num_images // batch_size))
     counts = [count for count in facts.counts if count]
     return {
-        "epochs": max(9, round(1800 / math.sqrt(num_images)), fewest_epochs),
+        "epochs": max(9, round(1200 / math.sqrt(num_images)), fewest_epochs),
         "batch_size": batch_size,
         "image_size": min(facts.side, LARGEST_SIDE) if has_many else LARGEST_SIDE,
         "block_features": (16, 32, 64),

@@ -26,6 +26,7 @@ from medjax.jobs.standard import (
 from medjax.progress import Display
 from medjax.records import Split
 from medjax.settings import entries, unsettled, with_values
+from tests.configs import plain
 from tests.finished_runs import assert_same_result
 
 FACTS = TrainingFacts((500, 500), side=64, is_color=False)
@@ -98,13 +99,16 @@ def test_what_is_given_stays_and_nothing_else_changes():
 
 
 def test_a_cross_validation_is_settled_once_by_its_smallest_training_part():
-    dataset, config = gray_set([41, 30]), CrossvalConfig(folds=3)
-    smallest = find_facts(dataset, make_splits(config, dataset))
-    assert smallest.num_images < 2 / 3 * 71  # less the images held back where an epoch were chosen by them
+    dataset, config = gray_set([701, 30]), CrossvalConfig(folds=3)
+    smallest = find_facts(dataset, make_splits(dataclasses.replace(config, training=plain()), dataset))
+    assert smallest.num_images == 731 - 244
+    assert unsettled(settle(config, dataset)) == []
+    assert settle(config, dataset) == with_values(config, choose_settings(smallest))
+    looking = dataclasses.replace(config, training=TrainConfig(keep="best"))
+    held_back = settle(looking, dataset).training
     assert (
-        settle(config, dataset).training
-        == settle(with_values(config, choose_settings(smallest)), dataset).training
-    )
+        held_back.epochs > settle(config, dataset).training.epochs
+    )  # fewer images, as some choose the epoch
 
 
 def test_a_network_of_your_own_keeps_its_own_settings():
