@@ -141,7 +141,8 @@ def measure_beside_keras(data: str, epochs: int, turns: int) -> dict[str, Any]:
 
 def _cross_validate(data: str, epochs: int, run_dir: Path) -> int:
     """`medjax crossval`, the whole command in a process of its own; the errors of all folds."""
-    command = ["crossval", data, "--epochs", str(epochs), "--no-augment", "--run", str(run_dir)]
+    command = ["crossval", data, "--preset", "report", "--epochs", str(epochs), "--no-augment"]
+    command += ["--run", str(run_dir)]
     subprocess.run([sys.executable, "-m", "medjax", *command], capture_output=True, check=True)
     metrics = json_module.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
     return metrics["pooled"]["errors"]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.startup [--data ZIP] [--turns 5] [--no-peers] [--json]
 
-Each turn is a fresh process that runs the command `medjax train DATA` and is over when training first reports a step
+Each turn is a fresh process that runs the command `medjax train DATA --preset report` and is over when training first reports a step
 that was taken; the clock runs from before the process is made. Cases take turns; the first turn, which fills the
 caches of decoded images and of compiled programs, does not count, and the median of the others does. `imports` is a
 process that only imports what the command imports. The peers build, compile and train the same network on one batch of
@@ -95,7 +95,7 @@ def train_one_step(folder: str, arguments: Sequence[str]) -> None:
         return fit(*positional, on_progress=watch, **options)
 
     training.fit_folds = fit_until_step
-    cli.main(["train", *arguments, "--run", tempfile.mkdtemp(dir=folder)])
+    cli.main(["train", *arguments, "--preset", "report", "--run", tempfile.mkdtemp(dir=folder)])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Annotated
 import tyro
 
 import medjax
-from medjax.config import PRESETS, CrossvalConfig
+from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig
 
 
 def main(
@@ -50,10 +50,7 @@ def main(
 
 
 def _cross_validate(data: str, folds: int, seed: int) -> dict[str, float]:
-    default = CrossvalConfig()
-    config = dataclasses.replace(
-        default, folds=folds, training=dataclasses.replace(default.training, seed=seed)
-    )
+    config = CrossvalConfig(folds=folds, training=dataclasses.replace(CROSSVAL_PRESETS["report"], seed=seed))
     started = time.perf_counter()
     run = medjax.cross_validate(
         data, config, command=f"experiments/crossval.py {Path(data).name}", is_quiet=False

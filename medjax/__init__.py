@@ -44,6 +44,8 @@ _MODULE_OF = {
     "make_dataset": "medjax.data.from_arrays",
     "make_learner": "medjax.training.learner",
     "predict": "medjax.training.predict",
+    "make_augment": "medjax.training.augment",
+    "mix_batch": "medjax.training.augment",
     "random_affine": "medjax.training.augment",
     "save_checkpoint": "medjax.runs.checkpoint",
     "score": "medjax.evaluation.scores",

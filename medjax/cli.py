@@ -63,9 +63,9 @@ def _parse(arguments: Sequence[str]) -> Command:
     try:
         found = finder.parse_known_args(arguments)[0]
     except argparse.ArgumentError:  # nothing follows --preset, as tyro will say
-        found = argparse.Namespace(preset="report", help=False, help_all=False)
+        found = argparse.Namespace(preset="standard", help=False, help_all=False)
     # An unknown preset is left for tyro to refuse.
-    commands = _commands(found.preset if found.preset in PRESETS else "report")
+    commands = _commands(found.preset if found.preset in PRESETS else "standard")
     if found.help or found.help_all:
         named = [each for each in commands if [name_of(type(each))] == arguments[:1]]
         text = (
@@ -87,7 +87,7 @@ def _read_as_trained(command: Command, arguments: Sequence[str]) -> Command:
         reading = without_table(reading)
     commands = [
         dataclasses.replace(each, reading=reading) if isinstance(each, Evaluate | Predict) else each
-        for each in _commands("report")
+        for each in _commands("standard")
     ]
     return _parse_by_tyro(arguments, commands)
 
@@ -155,11 +155,12 @@ _TYPES = ConstructorRegistry()
 
 
 @_TYPES.primitive_rule
-def _numbers_together(kind: PrimitiveTypeInfo) -> Any:
-    """Read the numbers of one option together, replacing the default; words repeat it: `--ignore a --ignore b`."""
+def _values_together(kind: PrimitiveTypeInfo) -> Any:
+    """Read the numbers or choices of one option together, replacing the default; words repeat it: `--ignore a --ignore b`."""
     # By origin and arguments, because tyro may pass typing.Tuple, which is not equal to tuple.
-    is_numbers = (get_origin(kind.type), get_args(kind.type)) == (tuple, (int, ...))
-    if not is_numbers or tyro.conf.UseAppendAction not in kind.markers:
+    element, *rest = (*get_args(kind.type), None)
+    is_together = get_origin(kind.type) is tuple and rest[0] is Ellipsis and element is not str
+    if not is_together or tyro.conf.UseAppendAction not in kind.markers:
         return None  # tyro's own rules
     whole = PrimitiveTypeInfo.make(kind.type, kind.markers - {tyro.conf.UseAppendAction})
     return ConstructorRegistry.get_primitive_spec(whole)

@@ -193,18 +193,19 @@ def _placeholder(option: _Option) -> str:
         return name if option.default is tyro.MISSING else f"[{name}]"
     if option.setting.metavar is not None:
         return option.setting.metavar
-    arguments = get_args(option.kind)
-    if get_origin(option.kind) is Literal:
-        return "{" + ",".join(arguments) + "}"
-    if get_origin(option.kind) is tuple:
-        return f"{arguments[0].__name__.upper()} ..."
-    kinds = [each for each in arguments if each is not NoneType] or [option.kind]
-    return kinds[0].__name__.upper()
+    kind = next((each for each in get_args(option.kind) if NoneType in get_args(option.kind)), option.kind)
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(get_args(kind)) + "}"
+    if get_origin(kind) is tuple:
+        return f"{get_args(kind)[0].__name__.upper()} ..."
+    return kind.__name__.upper()
 
 
 def _default(option: _Option) -> str:
     """The default in brackets; nothing for what is off, missing or empty."""
     value = option.default
+    if value is None and option.setting.is_settled:
+        return "(default: by the training images)"
     if value is tyro.MISSING or value is None or value is False or value == ():
         return ""
     if value is True:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from medjax.config import PRESETS, CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
+from medjax.config import CrossvalConfig, DataConfig, ReadingConfig, TrainConfig
 from medjax.settings import setting
 
 
@@ -123,7 +123,7 @@ class Audit:
     """Audit the split that `medjax train` would draw with this seed."""
     json: bool = False
     """Print the findings as one line, the last of stdout."""
-    config: tyro.conf.OmitArgPrefixes[DataConfig] = PRESETS["report"].data
+    config: tyro.conf.OmitArgPrefixes[DataConfig] = dataclasses.field(default_factory=DataConfig)
 
 
 @dataclasses.dataclass(frozen=True)

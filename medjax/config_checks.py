@@ -7,9 +7,9 @@ from itertools import pairwise
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from medjax.config import BUILT_IN, PRESETS, CrossvalConfig, DataConfig, TrainConfig
+from medjax.config import BUILT_IN, PRESETS, AugmentConfig, CrossvalConfig, DataConfig, TrainConfig
 from medjax.errors import Problem, RefusedError, counted, listed, refuse
-from medjax.settings import Entry, Setting, entries, flag_of, kinds_of
+from medjax.settings import Entry, Setting, entries, flag_of, kinds_of, unsettled
 
 Config = TrainConfig | CrossvalConfig
 
@@ -36,6 +36,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     Raises RefusedError for unknown or missing names, and for values that `require_valid` refuses.
     """
     config = _build(CrossvalConfig if "training" in values else TrainConfig, values)
+    if missing := unsettled(config):
+        raise refuse("run.json", f"holds no value of {listed(missing)}", "restore it from a copy")
     try:
         require_valid(config)
     except RefusedError as error:
@@ -44,9 +46,11 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 
 
 def _build(owner: type, values: Any) -> Any:
-    names = {each.name for each in dataclasses.fields(owner)}
-    given = values.keys() if isinstance(values, Mapping) else set()
-    if names != given:
+    fields = {each.name: each for each in dataclasses.fields(owner)}
+    names = set(fields)
+    given = set(values) if isinstance(values, Mapping) else set()
+    required = {name for name, each in fields.items() if not _is_added(each)}
+    if not required <= given <= names:
         raise refuse(
             "run.json",
             f"was written by another version of medjax: its settings differ in {listed(sorted(names ^ given))}",
@@ -59,6 +63,10 @@ def _build(owner: type, values: Any) -> Any:
             for name, value in values.items()
         }
     )
+
+
+def _is_added(field: dataclasses.Field) -> bool:
+    return "setting" in field.metadata and field.metadata["setting"].is_added
 
 
 def _field_problem(entry: Entry) -> Problem | None:
@@ -139,12 +147,17 @@ def _broken_rules(config: TrainConfig) -> Iterator[Problem]:
         yield from _broken_data_rules(config.data)
     if config.test_time_augmentation and not config.augment:
         yield Problem("--test-time-augmentation", "needs augmentation", "leave --no-augment out")
+    names = config.augmentation.augmentations
+    if names == ():
+        yield Problem("--augmentations", "names none", "name one, or give --no-augment")
+    if names is not None and "affine" not in names:
+        yield from _affine_without_effect(config)
     if config.keep == "stopping" and not config.early_stopping:
         yield Problem("--keep", "stopping needs early stopping", "give --early-stopping")
     if abs(sum(config.fractions) - 1) > 1e-6:
         reason = f"{_text(config.fractions)} do not sum to 1"
         yield Problem("--fractions", reason, "such as 0.8 0.1 0.1")
-    if not 1 <= len(config.block_features) <= _MOST_BLOCKS:
+    if config.block_features is not None and not 1 <= len(config.block_features) <= _MOST_BLOCKS:
         reason = f"{len(config.block_features) or 'no'} blocks"
         yield Problem("--block-features", reason, f"1 to {_MOST_BLOCKS} numbers, such as 32 64")
     if config.model_set and config.model == BUILT_IN:
@@ -173,12 +186,21 @@ def _settings_without_effect(config: TrainConfig, found: Collection[Entry]) -> I
         {each.name: each.value for each in entries(recipe)}
         for recipe in (config, TrainConfig(), PRESETS[config.preset])
     )
+    default |= {each.name: each.value for each in entries(AugmentConfig())}  # with what `standard` settles
     for name, _, setting, value in found:
         if setting is None or setting.has_effect(values) or value in (default[name], preset[name]):
             continue
         flag, effective = _either([*map(flag_of, setting.needed)]), [*setting.needs[1:]]
         switch = flag if effective in ([], [True]) else f"{flag} {_either(effective)}"
         yield Problem(flag_of(name), f"{_text(value)} has no effect", f"it needs {switch}")
+
+
+def _affine_without_effect(config: TrainConfig) -> Iterator[Problem]:
+    default, preset = AugmentConfig(), PRESETS[config.preset].augmentation
+    for name in ("rotation", "shift", "zoom"):
+        value = getattr(config.augmentation, name)
+        if value not in (getattr(default, name), getattr(preset, name)):
+            yield Problem(flag_of(name), f"{value} has no effect", "it needs --augmentations affine")
 
 
 def _either(words: Collection[str]) -> str:

@@ -7,8 +7,8 @@ import contextlib
 import math
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, NamedTuple, TypeVar
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Optional, TypeVar
 
 Heading = Literal[
     "general",
@@ -24,6 +24,11 @@ Heading = Literal[
 """What settings are grouped under, in the order of `--help-all` and of the report page."""
 
 T = TypeVar("T")
+if TYPE_CHECKING:
+    # Jobs run on settled configurations alone, so whoever reads a setting reads a plain value.
+    Settled = Annotated[T, "may be None until the preset `standard` has settled it"]
+else:
+    Settled = Optional
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,10 @@ class Setting:
     needs: tuple[Any, ...] = ()
     """Name of another setting, then its values under which this one has an effect: without any, all but None. A tuple of
     names stands for any of them. () always has an effect."""
+    is_settled: bool = False
+    """Whether None leaves it to the preset `standard`, which settles it by the training images."""
+    is_added: bool = False
+    """Whether run.json may lack it: such a run is older than the setting, and was trained as with its default."""
 
     def has_effect(self, values: Mapping[str, Any]) -> bool:
         """Whether this setting has an effect beside the values of the others, by their names."""
@@ -81,6 +90,11 @@ def setting(default: T, heading: Heading, **declaration: Any) -> T:
     return field(default=default, metadata={"setting": Setting(heading, **declaration)})
 
 
+def settled(heading: Heading, **declaration: Any) -> Any:
+    """A `setting` that the preset `standard` settles by the training images, unless it is given."""
+    return setting(None, heading, is_settled=True, **declaration)
+
+
 class Configuration:
     """Base of the dataclasses of settings: NumPy values, lists and paths become the plain values that JSON keeps."""
 
@@ -88,6 +102,9 @@ class Configuration:
         kinds = kinds_of(type(self))
         for name, value in vars(self).items():
             object.__setattr__(self, name, _plain(value, kinds[name]))
+
+
+C = TypeVar("C", bound=Any)
 
 
 class Entry(NamedTuple):
@@ -108,6 +125,32 @@ def entries(config: Any) -> Iterator[Entry]:
             yield from entries(value)
         else:
             yield Entry(each.name, kind, each.metadata.get("setting"), value)
+
+
+def unsettled(config: Any) -> list[str]:
+    """Names of the settings that are left to the preset `standard`, of those that have an effect."""
+    found = list(entries(config))
+    values = {entry.name: entry.value for entry in found}
+    return [
+        entry.name
+        for entry in found
+        if entry.value is None
+        and entry.setting is not None
+        and entry.setting.is_settled
+        and entry.setting.has_effect(values)
+    ]
+
+
+def with_values(config: C, values: Mapping[str, Any]) -> C:
+    """The configuration with these settings, by name, wherever they are nested."""
+    changed: dict[str, Any] = {}
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if isinstance(value, Configuration):
+            changed[each.name] = with_values(value, values)
+        elif each.name in values:
+            changed[each.name] = values[each.name]
+    return replace(config, **changed)
 
 
 def kinds_of(owner: type) -> dict[str, Any]:

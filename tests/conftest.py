@@ -84,19 +84,20 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory):
     """A short run over the folder above; read it, do not write into it."""
-    from medjax.config import TrainConfig
     from medjax.jobs.train import train
+    from tests.configs import plain
 
-    return train(phantom_folder, TrainConfig(epochs=2), run_dir=tmp_path_factory.mktemp("runs") / "trained")
+    return train(phantom_folder, plain(epochs=2), run_dir=tmp_path_factory.mktemp("runs") / "trained")
 
 
 @pytest.fixture(scope="session")
 def crossval_run(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory):
     """A short cross-validation over the same folder; read it, do not write into it."""
-    from medjax.config import CrossvalConfig, TrainConfig
+    from medjax.config import CrossvalConfig
     from medjax.jobs.train import cross_validate
+    from tests.configs import plain
 
-    config = CrossvalConfig(folds=3, training=TrainConfig(epochs=2))
+    config = CrossvalConfig(folds=3, training=plain(epochs=2))
     return cross_validate(phantom_folder, config, run_dir=tmp_path_factory.mktemp("runs") / "crossval")
 
 

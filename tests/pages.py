@@ -9,8 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from medjax.config import DataConfig, TrainConfig
+from medjax.config import DataConfig
 from medjax.report.page.page import render_page
+from tests.configs import plain
 
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(2)'>", "{{ 7*7 }} & {% raw %} ]]>"]
 CLASSES = ["AbdomenCT", "CXR", "Hand"]
@@ -109,7 +110,7 @@ LEAKAGE = {
     "threshold": 2.0,
     "test": {"n": 540, "exact": 0, "near": 0, "by_class": {"CXR": {"n": 181, "exact": 0, "near": 0}}},
 }
-CONFIG = TrainConfig(seed=7, epochs=2, baselines=False, data=DataConfig(group_duplicates="none"))
+CONFIG = plain(seed=7, epochs=2, baselines=False, data=DataConfig(group_duplicates="none"))
 RUN = {
     "medjax": "0.1.0",
     "job": "train",

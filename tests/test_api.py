@@ -68,6 +68,7 @@ def test_contracts():
         "model",
         "optimizer",
         "augment",
+        "mix",
         "loss",
         "test_time_augmentation",
         "ema_decay",

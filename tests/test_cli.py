@@ -16,6 +16,7 @@ import pytest
 from medjax import cli
 from medjax.config import PRESETS
 from medjax.errors import RefusedError
+from medjax.settings import flags_for
 
 
 def run_cli(*arguments, capsys):
@@ -152,7 +153,8 @@ def test_help_goes_to_stdout(command, flag, capsys):
 
 def test_help_has_the_defaults_of_the_preset_and_needs_no_valid_one(capsys):
     assert "(default: 9)" in run_cli("train", "--preset", "fast", "--help", capsys=capsys)[1]
-    assert "(default: 20)" in run_cli("train", "--preset", "none", "--help", capsys=capsys)[1]
+    text = run_cli("train", "--preset", "none", "--help", capsys=capsys)[1]
+    assert "Passes over the training images. (default: by the training images)" in " ".join(text.split())
 
 
 def test_an_unknown_option_is_refused_with_the_one_that_was_meant(capsys):
@@ -288,6 +290,14 @@ def test_numbers_of_an_option_replace_the_presets_and_words_add_up(preset, numbe
     assert (
         cli._parse(["train", "x", "--preset", preset]).config.block_features == PRESETS[preset].block_features
     )
+
+
+def test_names_of_augmentations_replace_the_presets():
+    config = cli._parse(["train", "x", "--augmentations", "affine", "noise", "--rotation", "5"]).config
+    assert config.augmentation.augmentations == ("affine", "noise")
+    assert flags_for(config, cli._parse(["train", "x"]).config) == [
+        *["--augmentations", "affine", "noise", "--rotation", "5.0"]
+    ]
 
 
 def test_settings_of_a_network_of_the_users_own_are_taken_word_by_word():

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from medjax import commands
-from medjax.config import PRESETS
+from medjax.config import DataConfig, TrainConfig
+from medjax.settings import with_values
 
 COMMANDS = commands.Command.__args__
 
@@ -28,4 +29,6 @@ def test_only_positional_arguments_are_required(command):
 
 
 def test_an_audit_is_of_the_split_that_train_would_draw():
-    assert commands.Audit("data").config == PRESETS["report"].data
+    assert (
+        commands.Audit("data").config == DataConfig() == with_values(TrainConfig().data, {"image_size": 28})
+    )

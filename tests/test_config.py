@@ -20,7 +20,7 @@ from medjax.config import (
     TrainConfig,
 )
 from medjax.config_checks import require_valid
-from medjax.settings import entries
+from medjax.settings import entries, unsettled
 
 
 def test_the_report_preset_is_the_report():
@@ -53,8 +53,13 @@ def test_identical_images_stay_together_but_for_the_published_protocols():
     published = {"report", "article"}
     for name, config in [*PRESETS.items(), *CROSSVAL_PRESETS.items()]:
         assert config.data.group_duplicates == ("none" if name in published else "exact"), name
-    report = dataclasses.replace(PRESETS["report"], data=DataConfig())
-    assert report == TrainConfig()
+
+
+def test_the_default_is_standard_which_leaves_some_settings_to_the_images():
+    assert TrainConfig() == PRESETS["standard"] == CrossvalConfig().training
+    for name, config in PRESETS.items():
+        assert bool(unsettled(config)) == (name == "standard"), name
+    assert dataclasses.replace(PRESETS["best"], preset="medical-mnist") == PRESETS["medical-mnist"]
 
 
 def test_every_setting_is_declared_with_a_name_of_its_own_and_a_meaning():

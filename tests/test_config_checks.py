@@ -21,6 +21,9 @@ from medjax.errors import RefusedError
 OWN = {"model": "networks.py:deep"}
 
 
+REPORT = PRESETS["report"]
+
+
 def lines_of(config):
     with pytest.raises(RefusedError) as caught:
         require_valid(config)
@@ -134,6 +137,14 @@ def test_a_value_of_any_length_is_refused_in_a_short_line():
             "--zoom: 0.3 has no effect (it needs --augment)",
         ),
         (
+            TrainConfig(augmentation=AugmentConfig(augmentations=("flip", "noise"), zoom=0.3)),
+            "--zoom: 0.3 has no effect (it needs --augmentations affine)",
+        ),
+        (
+            TrainConfig(augment=False, augmentation=AugmentConfig(augmentations=("flip",))),
+            "--augmentations: flip has no effect (it needs --augment)",
+        ),
+        (
             TrainConfig(best_monitor="val_accuracy"),
             "--best-monitor: val_accuracy has no effect (it needs --keep best)",
         ),
@@ -146,7 +157,7 @@ def test_a_value_of_any_length_is_refused_in_a_short_line():
             "--block-features: 8 16 has no effect (it needs --model cnn)",
         ),
         (TrainConfig(hidden_units=3, **OWN), "--hidden-units: 3 has no effect (it needs --model cnn)"),
-        (TrainConfig(centre=True, **OWN), "--centre: True has no effect (it needs --model cnn)"),
+        (TrainConfig(centre=False, **OWN), "--centre: False has no effect (it needs --model cnn)"),
         (TrainConfig(dropout=0.1, **OWN), "--dropout: 0.1 has no effect (it needs --model cnn)"),
     ],
 )
@@ -161,7 +172,7 @@ def test_a_setting_without_effect_is_refused(config, line):
         TrainConfig(early_stopping=True, keep="stopping", stopping=StoppingConfig(stop_patience=2)),
         TrainConfig(optimizer="sgd", weight_decay=0.1, clip_norm=1, ema_decay=0.99, label_smoothing=0.1),
         TrainConfig(model_set=("depth=18", "name=a=b"), **OWN),
-        dataclasses.replace(PRESETS["fast"], block_features=(32, 64), **OWN),  # the default, not the preset's
+        dataclasses.replace(PRESETS["fast"], **OWN),  # the preset's, not the default
         TrainConfig(augmentation=AugmentConfig(zoom=0.3)),
     ],
 )
@@ -177,6 +188,7 @@ def test_settings_with_an_effect_are_taken(config):
         (TrainConfig(fractions=(0.8, 0.1, 0.2)), "--fractions: 0.8 0.1 0.2 do not sum to 1"),
         (TrainConfig(keep="stopping"), "--keep: stopping needs early stopping"),
         (TrainConfig(block_features=()), "--block-features: no blocks"),
+        (TrainConfig(augmentation=AugmentConfig(augmentations=())), "--augmentations: names none"),
         (
             TrainConfig(class_balance="sampling", loss_proportional_sampling=4),
             "--class-balance: sampling excludes --loss-proportional-sampling",
@@ -204,7 +216,9 @@ def test_all_problems_are_named_at_once():
 
 def test_a_configuration_survives_json():
     data = DataConfig(ignore=("*.bmp",), color="rgb")
-    config = TrainConfig(seed=7, fractions=(0.8, 0.1, 0.1), block_features=(8, 16, 8), data=data)
+    config = dataclasses.replace(
+        REPORT, seed=7, fractions=(0.8, 0.1, 0.1), block_features=(8, 16, 8), data=data
+    )
     assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
     crossval = CrossvalConfig(folds=3, only_fold=2, training=config)
     assert from_dict(json.loads(json.dumps(dataclasses.asdict(crossval)))) == crossval
@@ -214,7 +228,7 @@ def without(values, name):
     return {key: value for key, value in values.items() if key != name}
 
 
-VALUES = dataclasses.asdict(TrainConfig())
+VALUES = dataclasses.asdict(REPORT)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +250,11 @@ def test_a_run_json_of_another_version_is_refused(values, named):
     ) as caught:
         from_dict(values)
     assert named in str(caught.value) or "more" in str(caught.value)
+
+
+def test_a_run_json_from_before_a_setting_was_added_has_its_default():
+    older = {**VALUES, "augmentation": without(VALUES["augmentation"], "augmentations")}
+    assert from_dict(older) == REPORT
 
 
 def test_a_run_json_with_wrong_values_is_refused():

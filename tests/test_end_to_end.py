@@ -20,14 +20,15 @@ from sklearn.metrics import (
 )
 
 import medjax
-from medjax.config import PRESETS, CrossvalConfig, TrainConfig
+from medjax.config import PRESETS, CrossvalConfig
 from medjax.data.load import fingerprint, load
 from medjax.runs.checkpoint import list_checkpoints, load_checkpoint
+from tests.configs import plain
 from tests.finished_runs import assert_same_result, read_predictions
 
 
 def test_retinamnist_trains_in_color_and_scores_its_official_test_images(retinamnist, tmp_path):
-    run = medjax.train(retinamnist, TrainConfig(epochs=2), run_dir=tmp_path / "run")
+    run = medjax.train(retinamnist, plain(epochs=2), run_dir=tmp_path / "run")
     record, test = run.record, run.metrics["test"]
     assert record["data"]["image_shape"] == [28, 28, 3]
     assert record["data"]["parts"] == "the source's official parts"
@@ -54,7 +55,7 @@ def test_every_number_of_a_run_follows_from_its_predictions(job, request):
 
 
 def test_every_number_of_retinamnist_follows_from_its_predictions(retinamnist, tmp_path):
-    run = medjax.train(retinamnist, TrainConfig(epochs=2), run_dir=tmp_path / "run")
+    run = medjax.train(retinamnist, plain(epochs=2), run_dir=tmp_path / "run")
     rows = [row for row in read_predictions(run) if row["split"] == "test"]
     assert_numbers_follow(run.metrics["test"], rows, run.record["class_names"])
 
@@ -151,7 +152,7 @@ def test_on_an_accelerator_the_default_run_learns_as_on_a_cpu(accelerator, tmp_p
 @pytest.mark.gpu
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_on_an_accelerator_the_same_call_gives_the_same_bits(accelerator, strategy, phantom_folder, tmp_path):
-    config = CrossvalConfig(folds=3, fold_strategy=strategy, training=TrainConfig(epochs=2))
+    config = CrossvalConfig(folds=3, fold_strategy=strategy, training=plain(epochs=2))
     calls = [
         medjax.cross_validate(phantom_folder, config, run_dir=tmp_path / name) for name in ("first", "again")
     ]

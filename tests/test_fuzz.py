@@ -161,6 +161,8 @@ def commands_of(run, images, data):
         "resume": lambda directory: [
             "train",
             data,
+            "--preset",
+            "report",
             "--epochs",
             "2",
             "--group-duplicates",

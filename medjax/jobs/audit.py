@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from medjax.config import PRESETS, DataConfig, TrainConfig
+from medjax.config import DataConfig, TrainConfig
 from medjax.config_checks import require_valid
 from medjax.csv_text import write_csv
 from medjax.data.splitting import duplicates
@@ -19,6 +19,7 @@ from medjax.progress import Display
 from medjax.records import Dataset, Indices
 from medjax.runs import directory as run_files
 
+_DATA = DataConfig()
 GROUPS_SHOWN = 8
 """Groups in the figure: the largest."""
 NEAR_DUPLICATES = "near_duplicates.csv"
@@ -27,7 +28,7 @@ NEAR_DUPLICATES = "near_duplicates.csv"
 
 def audit(
     source: str | Path,
-    config: DataConfig = PRESETS["report"].data,
+    config: DataConfig = _DATA,
     *,
     seed: int = 0,
     out: str | Path | None = None,

@@ -51,6 +51,14 @@ def split_data(
 
 def load_dataset(source: str | Path | Dataset, config: DataConfig, display: Display) -> Dataset:
     """Read a data set and say in a line what was read; one that is given is taken as it is."""
+    dataset = read_dataset(source, config, display)
+    if not isinstance(source, Dataset):
+        tell_dataset(dataset, display)
+    return dataset
+
+
+def read_dataset(source: str | Path | Dataset, config: DataConfig, display: Display) -> Dataset:
+    """Read a data set; one that is given is taken as it is."""
     if isinstance(source, Dataset):
         return source
     return once(("dataset", str(source), config), lambda: _read(source, config, display))
@@ -58,14 +66,17 @@ def load_dataset(source: str | Path | Dataset, config: DataConfig, display: Disp
 
 def _read(source: str | Path, config: DataConfig, display: Display) -> Dataset:
     display.start("reading")
-    dataset = load(source, config, on_progress=display.advance)
+    return load(source, config, on_progress=display.advance)
+
+
+def tell_dataset(dataset: Dataset, display: Display) -> None:
+    """Say in a line what was read."""
     num_images, num_classes = len(dataset.labels), len(dataset.class_names)
     found = f"{dataset.name}: {counted(num_images, 'image')} of {counted(num_classes, 'class')}"
     described = describe_loading(dataset)
     if described["table"] is not None:
         display.say(wording.table(described["table"]))
     display.say("; ".join([found, *wording.loading(described)]))
-    return dataset
 
 
 def describe_loading(dataset: Dataset) -> dict[str, Any]:

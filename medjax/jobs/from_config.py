@@ -1,7 +1,6 @@
 """From a configuration to the plain parts that training takes."""
 
 import dataclasses
-import functools
 import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,10 +19,10 @@ from medjax.models.network import Network, count_classes
 from medjax.models.parts import HEAD, freeze_features
 from medjax.models.registry import MODELS, ModelFactory, load_model
 from medjax.records import Dataset, Indices, Split
-from medjax.training.augment import random_affine
+from medjax.training.augment import Augment, make_augment, mix_batch
 from medjax.training.controls import Mode, best_so_far, early_stopping, reduce_on_plateau
 from medjax.training.folds import Controls, Watch
-from medjax.training.learner import Augment, Learner, make_learner
+from medjax.training.learner import Learner, make_learner
 from medjax.training.losses import cross_entropy, make_smoothed_cross_entropy
 from medjax.training.optimizers import make_optimizer, make_schedule, scale_features
 
@@ -145,7 +144,8 @@ def make_augmentation(config: TrainConfig) -> Augment | None:
     """The random augmentation of an image, or None."""
     if not config.augment:
         return None
-    return functools.partial(random_affine, **dataclasses.asdict(config.augmentation))
+    chosen = config.augmentation
+    return make_augment(chosen.augmentations, rotation=chosen.rotation, shift=chosen.shift, zoom=chosen.zoom)
 
 
 def count_steps(config: TrainConfig, splits: Sequence[Split]) -> int:
@@ -183,6 +183,7 @@ def _make_learner(config: TrainConfig, network: Network, num_steps: int, feature
         network,
         optimizer,
         augment=make_augmentation(config),
+        mix=mix_batch if config.augment and "mixup" in config.augmentation.augmentations else None,
         loss=make_smoothed_cross_entropy(smoothing) if smoothing else cross_entropy,
         test_time_augmentation=config.test_time_augmentation,
         ema_decay=config.ema_decay,

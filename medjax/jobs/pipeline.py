@@ -17,7 +17,6 @@ from medjax.evaluation.diagnosis import diagnose
 from medjax.jobs import resume
 from medjax.jobs.baselines import compare_baselines, find_scored
 from medjax.jobs.beside_training import BesideTraining
-from medjax.jobs.datasets import load_dataset
 from medjax.jobs.draw_report import draw_report
 from medjax.jobs.external_data import TRAINED
 from medjax.jobs.from_config import (
@@ -42,6 +41,7 @@ from medjax.jobs.run_record import (
 )
 from medjax.jobs.score_folds import FoldScores, score_folds
 from medjax.jobs.sharing import Same, once
+from medjax.jobs.standard import load_settled
 from medjax.jobs.train_folds import TrainedFolds, train_folds
 from medjax.models.network import Variables
 from medjax.models.registry import load_model
@@ -97,10 +97,13 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
     with Display(is_quiet=is_quiet) as display, contextlib.ExitStack() as stack:
         opened = _open_previous(config, request, display, stack) if request.resume else None
         previous = opened.record if opened else None
+        if previous:
+            config = resume.as_recorded(config, previous)
         if opened and previous and _is_finished(previous, config):
             display.say(f"{opened.directory} is finished already; it is left as it is")
             return Run(opened.directory, dict(previous), request.model)
         inputs = _load(config, request, display)
+        config = inputs.config
         record = _describe(inputs, request)
         if opened and previous:
             _take_over(opened.directory, record, previous, request, display)
@@ -138,7 +141,7 @@ def _open_previous(
     if record is None:
         display.say(f"nothing to continue in {directory} yet: starting at epoch 0")
     else:
-        resume.require_same_job(directory, record, job_name(config), config)
+        resume.require_same_job(directory, record, job_name(config), resume.as_recorded(config, record))
     return _Opened(directory, record) if is_there else None
 
 
@@ -156,12 +159,13 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
         named = training.model, training.model_set
         model = once(("model", *named), lambda: load_model(*named))
     try:
-        dataset = load_dataset(request.data, training.data, display)
+        config, dataset = load_settled(request.data, config, display)
     except OSError as error:
         raise refuse(str(error.filename), f"{error.strerror or error}", "choose other data") from error
     splits = make_splits(config, dataset)
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
+    training = training_of(config)
     network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
     own_model = None if is_built_in(training) else model
     started = start_network(training, network, dataset, splits, own_model, display)

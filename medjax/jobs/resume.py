@@ -16,6 +16,7 @@ from medjax.jobs.run_record import as_json
 from medjax.runs import directory as run_files
 from medjax.runs.links import require_no_links
 from medjax.runs.seed_directories import list_seeds
+from medjax.settings import entries, unsettled, with_values
 
 _LOCK = ".lock"
 _FOLDERS = ("", "figures")  # where files are written whole, checkpoints apart
@@ -82,6 +83,12 @@ def read_record(directory: Path) -> dict[str, Any] | None:
     return run_files.read_record(directory) if is_begun else None
 
 
+def as_recorded(config: Config, record: Mapping[str, Any]) -> Config:
+    """The configuration with the values of a run's record for all settings that it leaves to the preset `standard`."""
+    recorded = {entry.name: entry.value for entry in entries(from_dict(record["config"]))}
+    return with_values(config, {name: recorded[name] for name in unsettled(config)})
+
+
 def require_same_job(directory: Path, record: Mapping[str, Any], job: str, config: Config) -> None:
     """Raise RefusedError, naming each difference, unless a run can continue under this configuration.
 
@@ -90,8 +97,7 @@ def require_same_job(directory: Path, record: Mapping[str, Any], job: str, confi
     remedy = f"repeat what began it: {_quoted(record['command'])}"
     if record["job"] != job:
         raise refuse(str(directory), f"is a run of medjax {record['job']}, not {job}", remedy)
-    from_dict(record["config"])
-    before, after = _flat(record["config"]), _flat(as_json(config))
+    before, after = _flat(as_json(from_dict(record["config"]))), _flat(as_json(config))
     problems = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)

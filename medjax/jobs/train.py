@@ -3,17 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from medjax.config import PRESETS, CrossvalConfig, TrainConfig
+from medjax.config import CrossvalConfig, TrainConfig
 from medjax.jobs.pipeline import Request, run_job
 from medjax.jobs.restored_run import Run
 from medjax.records import Dataset
 
+_TRAIN = TrainConfig()
 _CROSSVAL = CrossvalConfig()
 
 
 def train(
     data: str | Path | Dataset,
-    config: TrainConfig = PRESETS["report"],
+    config: TrainConfig = _TRAIN,
     *,
     model: Any = None,
     run_dir: str | Path | None = None,
@@ -25,8 +26,7 @@ def train(
     """Train on one split of `data`, score it, and leave everything in a new run directory.
 
     `data` is a folder, an archive, an .npz, "phantom", or a `Dataset`, whose own images are then taken as they are.
-    Without `config` the preset `report` is used, which does not group identical images, to match the published protocol;
-    `TrainConfig()` does. `model` is any network that `medjax.as_network` takes; without it the configuration names one.
+    Without `config` the preset `standard` is used. `model` is any network that `medjax.as_network` takes; without it the configuration names one.
     `command` is recorded in run.json. With `resume` the run in `run_dir` is continued, exactly; `allow_version_change`
     continues it under other versions, inexactly.
 

@@ -14,12 +14,13 @@ from medjax.metrics import Sums, sum_batch
 from medjax.models.as_network import as_network
 from medjax.models.fused_layers import Apply, fuse_layers
 from medjax.models.network import Network, Variables
+from medjax.training.augment import Augment
 from medjax.training.batching import Batch
 from medjax.training.losses import Loss, cross_entropy
 from medjax.training.optimizers import adapt_optimizer
 
-Augment = Callable[
-    [Key[Array, ""], Float[Array, "height width channel"]], Float[Array, "height width channel"]
+Mix = Callable[
+    [Key[Array, ""], Float[Array, "batch height width channel"]], Float[Array, "batch height width channel"]
 ]
 
 
@@ -74,6 +75,7 @@ def make_learner(
     optimizer: Any,
     *,
     augment: Augment | None = None,
+    mix: Mix | None = None,
     loss: Loss = cross_entropy,
     test_time_augmentation: int = 0,
     ema_decay: float = 0.0,
@@ -82,7 +84,8 @@ def make_learner(
 
     `train_step` divides the loss, weighted where the batch has weights, by the number of real images. A batch without
     any, or whose loss or gradient is not finite, leaves the state as it was, the optimizer's moments and the batch
-    statistics included. `loss` gives one loss an image; evaluation always reports the cross-entropy.
+    statistics included. `loss` gives one loss an image; evaluation always reports the cross-entropy. `augment` changes one
+    training image at random, `mix` then the images of a batch together, as `mix_batch` does.
 
     With `ema_decay` (0 to below 1), predictions are made with an exponential moving average of the network's variables.
     `predict_step` averages the probabilities over `test_time_augmentation` fixed augmentations, the same for every
@@ -99,7 +102,7 @@ def make_learner(
     network = as_network(model)
     apply = fuse_layers(network.apply)
     init = _make_init(network, optimizer, has_average=ema_decay > 0)
-    train_step = _make_train_step(apply, optimizer, augment, loss, ema_decay)
+    train_step = _make_train_step(apply, optimizer, augment, mix, loss, ema_decay)
     eval_step = _make_eval_step(apply)
     if test_time_augmentation == 0 or augment is None:
         return Learner(init, train_step, eval_step, eval_step, network)
@@ -131,7 +134,7 @@ def _without_weak_type(leaf: Any) -> Any:
 
 
 def _make_train_step(
-    apply: Apply, optimizer: Any, augment: Augment | None, loss: Loss, ema_decay: float
+    apply: Apply, optimizer: Any, augment: Augment | None, mix: Mix | None, loss: Loss, ema_decay: float
 ) -> Callable[[Key[Array, ""], LearnerState, Batch], tuple[LearnerState, StepInfo]]:
     def mean_loss(
         parameters: PyTree, network_state: PyTree, key: Key[Array, ""], batch: Batch
@@ -157,6 +160,10 @@ def _make_train_step(
             # Else XLA would join the warp to what the network computes first, which makes a step of `fast` a tenth longer.
             images = lax.optimization_barrier(jax.vmap(augment)(image_keys, batch.images))
             batch = batch._replace(images=images)
+        if mix is not None:
+            # Beyond the numbers of the images' keys.
+            mix_key = jax.random.fold_in(augment_key, batch.mask.shape[0])
+            batch = batch._replace(images=mix(mix_key, batch.images))
         (value, (sums, losses, network_state)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
             state.parameters, state.network_state, dropout_key, batch
         )

@@ -9,6 +9,7 @@ import pytest
 import medjax
 from medjax.errors import RefusedError
 from medjax.models.registry import MODELS
+from tests.configs import plain
 from tests.finished_runs import assert_same_result, read_predictions
 from tests.user_networks import NETWORKS, STATEFUL, BatchNormResNet, nnx_factory
 
@@ -17,7 +18,7 @@ CASES = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow, id=name.replace(" ", "-"))
     for name in NETWORKS
 ]
-CONFIG = medjax.TrainConfig(epochs=2, keep="best", baselines=False)
+CONFIG = plain(epochs=2, keep="best", baselines=False)
 
 
 def interrupt_after_an_epoch(monkeypatch):

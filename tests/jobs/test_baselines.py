@@ -7,12 +7,13 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 import medjax
-from medjax.config import CrossvalConfig, TrainConfig
+from medjax.config import CrossvalConfig
 from medjax.data.load import load
 from medjax.data.splitting.splits import fold_splits, split
 from medjax.evaluation.baselines import BASELINES
 from medjax.jobs.baselines import compare_baselines, first_repeat, fit_baselines
 from medjax.records import Predictions
+from tests.configs import plain
 
 
 def neighbour_errors(dataset, splits):
@@ -55,7 +56,7 @@ def test_a_cross_validation_has_baselines_of_every_fold(crossval_run, phantom_fo
 
 
 def test_baselines_can_be_left_out(phantom_folder, tmp_path):
-    run = medjax.train(phantom_folder, TrainConfig(epochs=1, baselines=False), run_dir=tmp_path / "run")
+    run = medjax.train(phantom_folder, plain(epochs=1, baselines=False), run_dir=tmp_path / "run")
     assert run.metrics["baselines"] is None
     assert "baselines" not in run.metrics["seconds"]
 
@@ -66,7 +67,7 @@ def test_the_scores_are_kept_when_baselines_are_interrupted(phantom_folder, tmp_
 
     monkeypatch.setattr("medjax.jobs.beside_training.fit_baselines", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        medjax.train(phantom_folder, TrainConfig(epochs=1), run_dir=tmp_path / "run")
+        medjax.train(phantom_folder, plain(epochs=1), run_dir=tmp_path / "run")
     run = medjax.load_run(tmp_path / "run")
     assert run.record["status"] == "interrupted"
     assert run.metrics["test"]["n"] == 18
@@ -77,7 +78,7 @@ def test_of_repeats_one_has_baselines_and_groups_are_the_units(phantom_folder):
     dataset = load(phantom_folder)
     groups = np.array([f"patient {index // 2}" for index in range(120)])
     dataset = dataset._replace(groups=groups)
-    config = CrossvalConfig(folds=3, repeats=2, only_fold=4, training=TrainConfig())
+    config = CrossvalConfig(folds=3, repeats=2, only_fold=4, training=plain())
     splits = fold_splits(dataset, 3, repeats=2)
     test = splits[4].test
     labels = dataset.labels[test]
@@ -93,7 +94,7 @@ def test_of_repeats_one_has_baselines_and_groups_are_the_units(phantom_folder):
         fit_baselines(all_folds, dataset, splits, 1, lambda *_: None),
         _all_of(dataset),
     )
-    assert (first_repeat(config), first_repeat(all_folds), first_repeat(TrainConfig())) == (1, 0, 0)
+    assert (first_repeat(config), first_repeat(all_folds), first_repeat(plain())) == (1, 0, 0)
     assert block["models"]["nearest_neighbour"]["errors"] == neighbour_errors(dataset, [splits[4]])
     assert block["gain_over_best_baseline"]["unit"] == "group"
     assert whole["models"]["nearest_neighbour"]["errors"] == neighbour_errors(dataset, splits[3:])

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from medjax.config import CrossvalConfig, TrainConfig
+from medjax.config import CrossvalConfig
 from medjax.data.from_arrays import make_dataset
 from medjax.jobs import beside_training
 from medjax.jobs.baselines import Baselines, fit_baselines
@@ -15,9 +15,10 @@ from medjax.jobs.beside_training import BesideTraining
 from medjax.jobs.from_config import make_splits
 from medjax.jobs.run_record import describe_leakage
 from medjax.progress import Display
+from tests.configs import plain
 from tests.tiny import make_images
 
-CONFIG = TrainConfig(augment=False)
+CONFIG = plain(augment=False)
 DATASET = make_dataset(*make_images(), ["level", "upright"])
 SPLITS = make_splits(CONFIG, DATASET)
 

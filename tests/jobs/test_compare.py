@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from medjax.config import DataConfig, TrainConfig
+from medjax.config import DataConfig
 from medjax.csv_text import write_csv
 from medjax.errors import RefusedError
 from medjax.jobs.compare import compare_runs
+from tests.configs import plain
 from tests.finished_runs import read_predictions
 
 HEADER = ["id", "split", "fold", "repeat", "label", "predicted", "p_a", "p_b"]
@@ -120,7 +121,7 @@ def test_groups_are_the_units_where_they_are_at_hand(tmp_path, is_there):
     path = tmp_path / "groups.csv"
     if is_there:
         path.write_text("id,group\n" + "".join(f"{i}.png,{i // 2}\n" for i in range(60)))
-    config = dataclasses.asdict(TrainConfig(data=DataConfig(groups=str(path))))
+    config = dataclasses.asdict(plain(data=DataConfig(groups=str(path))))
     options = {"groups": {"sources": ["user"], "n": 30, "fingerprint": "0a"}, "config": config}
     first = write_run(tmp_path / "first", rows_of("ab" * 20), **options)
     second = write_run(tmp_path / "second", rows_of("aabb" * 10), **options)
@@ -147,7 +148,7 @@ def test_a_holdout_and_a_cross_validation_of_the_same_data(trained_run, crossval
     ],
 )
 def test_grouped_duplicates_are_not_taken_for_patients(tmp_path, sources, warning):
-    config = dataclasses.asdict(TrainConfig())
+    config = dataclasses.asdict(plain())
     options = {"groups": {"n": 2, "fingerprint": "0a", "sources": sources}, "config": config}
     for name in ("first", "second"):
         write_run(tmp_path / name, rows_of("ab"), **options)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 import medjax
-from medjax.config import CrossvalConfig, StoppingConfig, TrainConfig
+from medjax.config import CrossvalConfig, StoppingConfig
 from medjax.data.load import load
 from medjax.errors import DivergedError
 from medjax.training.strategies import choose_strategy
+from tests.configs import plain
 from tests.finished_runs import parameters_of, read_history, read_predictions, scores_of
 
-SHORT = TrainConfig(epochs=2)
+SHORT = plain(epochs=2)
 
 
 def test_every_image_is_scored_out_of_fold_exactly_once(crossval_run, phantom_folder):
@@ -116,7 +117,7 @@ def test_repeats_divide_anew_and_groups_stay_whole(phantom_folder, tmp_path):
 
 
 def test_test_images_that_the_data_fix_can_be_kept_apart(retinamnist, tmp_path):
-    config = CrossvalConfig(folds=2, keep_test=True, training=TrainConfig(epochs=1))
+    config = CrossvalConfig(folds=2, keep_test=True, training=plain(epochs=1))
     run = medjax.cross_validate(retinamnist, config, run_dir=tmp_path / "run")
     assert run.metrics["pooled"]["n"] == 1200
     assert run.metrics["test"]["n"] == 400

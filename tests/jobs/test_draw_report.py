@@ -3,13 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from medjax.config import TrainConfig
 from medjax.data.from_arrays import make_dataset
 from medjax.data.phantom.dataset import make_phantom
 from medjax.jobs import draw_report
 from medjax.jobs.draw_report import make_augmented
 from medjax.jobs.train import train
 from medjax.report.figures import draw
+from tests.configs import plain
 from tests.pages import Page
 from tests.tiny import make_images
 
@@ -17,16 +17,16 @@ ORIGINALS = make_phantom(images_per_class=2).images[:3, ::2, ::2]
 
 
 def test_augmented_are_random_and_follow_from_the_seed():
-    augmented = make_augmented(ORIGINALS, TrainConfig(), count=4)
+    augmented = make_augmented(ORIGINALS, plain(), count=4)
     assert augmented.shape == (3, 4, *ORIGINALS.shape[1:])
     assert 0 <= augmented.min() <= augmented.max() <= 1.0001
     assert not np.array_equal(augmented[0, 0], augmented[0, 1])
-    assert np.array_equal(augmented, make_augmented(ORIGINALS, TrainConfig(), count=4))
-    assert not np.array_equal(augmented, make_augmented(ORIGINALS, TrainConfig(seed=1), count=4))
+    assert np.array_equal(augmented, make_augmented(ORIGINALS, plain(), count=4))
+    assert not np.array_equal(augmented, make_augmented(ORIGINALS, plain(seed=1), count=4))
 
 
 def test_where_training_sees_images_unchanged_there_are_none():
-    assert make_augmented(ORIGINALS, dataclasses.replace(TrainConfig(), augment=False)) is None
+    assert make_augmented(ORIGINALS, dataclasses.replace(plain(), augment=False)) is None
 
 
 def test_a_cross_validation_has_the_figures_of_a_run(crossval_run):
@@ -45,7 +45,7 @@ def test_a_figure_that_fails_costs_the_run_neither_its_page_nor_its_end(tmp_path
         monkeypatch.setattr(draw.plots, name, fail)
     monkeypatch.setattr(draw_report, "make_augmented", fail)
     dataset = make_dataset(*make_images(), ["level", "upright"])
-    config = TrainConfig(epochs=1, block_features=(4,), hidden_units=4, baselines=False)
+    config = plain(epochs=1, block_features=(4,), hidden_units=4, baselines=False)
     with pytest.warns(UserWarning, match=r"report\.html goes without the figure augmented \(TypeError: no"):
         trained = train(dataset, config, run_dir=tmp_path / "run")
     assert trained.record["status"] == "done"

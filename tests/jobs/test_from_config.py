@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.config import CrossvalConfig, PlateauConfig, StoppingConfig, TrainConfig
+from medjax.config import CrossvalConfig, PlateauConfig, StoppingConfig
 from medjax.data.load import load
 from medjax.data.splitting import splits
 from medjax.errors import RefusedError
@@ -21,8 +21,9 @@ from medjax.jobs.from_config import (
     with_absolute_paths,
 )
 from medjax.models.cnn import CNN
+from tests.configs import plain
 
-PLAIN = TrainConfig(epochs=2)
+PLAIN = plain(epochs=2)
 LOOKING = dataclasses.replace(PLAIN, early_stopping=True)
 
 
@@ -128,7 +129,7 @@ def test_settings_reach_the_network():
     config = dataclasses.replace(PLAIN, block_features=(4, 8, 16), hidden_units=0, dropout=0.1, centre=True)
     model = CNN(3, dropout=0.1, block_features=(4, 8, 16), hidden_units=0, centre=True)
     assert make_network(config, None, "abc", (28, 28, 1)).module == model
-    assert make_network(TrainConfig(), None, "abcdef", (28, 28, 1)).module == CNN(6)
+    assert make_network(plain(), None, "abcdef", (28, 28, 1)).module == CNN(6)
 
 
 def test_published_networks_are_made_by_name_and_take_their_own_settings_only():
@@ -149,7 +150,7 @@ def test_schedules_run_over_all_steps(dataset):
 
 def test_the_groups_file_is_recorded_where_it_can_be_found_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = TrainConfig(data=dataclasses.replace(PLAIN.data, groups="groups.csv"))
+    config = plain(data=dataclasses.replace(PLAIN.data, groups="groups.csv"))
     assert with_absolute_paths(config).data.groups == str(tmp_path / "groups.csv")
     whole = with_absolute_paths(CrossvalConfig(training=config))
     assert whole.training.data.groups == str(tmp_path / "groups.csv")

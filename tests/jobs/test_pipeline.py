@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 import medjax
-from medjax.config import CrossvalConfig, DataConfig, PlateauConfig, StoppingConfig, TrainConfig
+from medjax.config import CrossvalConfig, DataConfig, PlateauConfig, StoppingConfig
 from medjax.errors import RefusedError
 from medjax.runs import directory as run_files
 from medjax.runs.checkpoint import list_checkpoints
+from tests.configs import plain
 from tests.finished_runs import assert_same_result, read_history
 
-CONFIG = TrainConfig(
+CONFIG = plain(
     epochs=6,
     loss_proportional_sampling=2,
     keep="best",
@@ -85,7 +86,7 @@ def test_a_finished_run_is_left_as_it_is(whole, phantom_folder, capsys):
 
 
 def test_more_epochs_continue_a_finished_run(phantom_folder, tmp_path):
-    short = TrainConfig(epochs=2)
+    short = plain(epochs=2)
     medjax.train(phantom_folder, short, run_dir=tmp_path / "run", command="medjax train x --epochs 2")
     longer = dataclasses.replace(short, epochs=4)
     run = medjax.train(
@@ -118,7 +119,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(
 
 
 def test_when_every_checkpoint_is_damaged_it_refuses_and_keeps_them(phantom_folder, tmp_path, monkeypatch):
-    directory, config = tmp_path / "run", TrainConfig(epochs=2)
+    directory, config = tmp_path / "run", plain(epochs=2)
     medjax.train(phantom_folder, config, run_dir=directory)
     saved = list_checkpoints(directory / "checkpoints" / "fold_00")
     for checkpoint in saved:
@@ -142,13 +143,13 @@ def test_a_directory_that_another_process_made_meanwhile_is_refused(phantom_fold
 
     monkeypatch.setattr(pipeline, "load_dataset", load_while_another_begins)
     with pytest.raises(RefusedError, match="is not empty"):
-        medjax.train(phantom_folder, TrainConfig(epochs=1), run_dir=tmp_path / "run", resume=True)
+        medjax.train(phantom_folder, plain(epochs=1), run_dir=tmp_path / "run", resume=True)
 
 
 def test_a_strangers_directory_is_refused_untouched(phantom_folder, tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(RefusedError, match=r"holds no run\.json"):
-        medjax.train(phantom_folder, TrainConfig(epochs=1), run_dir=tmp_path, resume=True)
+        medjax.train(phantom_folder, plain(epochs=1), run_dir=tmp_path, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -157,7 +158,7 @@ def test_a_strangers_directory_is_refused_untouched(phantom_folder, tmp_path):
     [pytest.param("map", marks=pytest.mark.slow), "vmap", pytest.param("devices", marks=pytest.mark.slow)],
 )
 def test_every_strategy_continues_exactly(strategy, phantom_folder, tmp_path, monkeypatch):
-    config = CrossvalConfig(folds=2, fold_strategy=strategy, training=TrainConfig(epochs=3))
+    config = CrossvalConfig(folds=2, fold_strategy=strategy, training=plain(epochs=3))
     whole = medjax.cross_validate(phantom_folder, config, run_dir=tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_after(patch, 1)
@@ -169,7 +170,7 @@ def test_every_strategy_continues_exactly(strategy, phantom_folder, tmp_path, mo
 
 
 def test_other_data_other_settings_and_other_versions_are_refused(phantom_folder, tmp_path, monkeypatch):
-    config = TrainConfig(epochs=2)
+    config = plain(epochs=2)
     with monkeypatch.context() as patch:
         interrupt_after(patch, 0)
         with pytest.raises(KeyboardInterrupt):
@@ -198,7 +199,7 @@ def test_other_data_other_settings_and_other_versions_are_refused(phantom_folder
 )
 def test_names_that_no_record_can_hold_are_refused_before_anything_is_read(data, command):
     with pytest.raises(RefusedError, match=r"\\udcff.*: is not UTF-8, so that no run can record it"):
-        medjax.train(data, TrainConfig(epochs=1), command=command)
+        medjax.train(data, plain(epochs=1), command=command)
 
 
 def test_resume_needs_to_know_which_run(phantom_folder):
@@ -283,7 +284,7 @@ main()
 
 
 def test_a_full_disk_is_one_line_and_the_run_can_go_on(phantom_folder, tmp_path, monkeypatch):
-    config = TrainConfig(epochs=1)
+    config = plain(epochs=1)
 
     def fail(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
@@ -335,7 +336,7 @@ def test_no_error_leaves_a_run_running(name, error, expected, line, phantom_fold
 
     monkeypatch.setattr(f"medjax.jobs.{name}", fail if "fit" in name else fail_at_once)
     with pytest.raises(expected, match=line):
-        medjax.train(phantom_folder, TrainConfig(epochs=1), run_dir=tmp_path / "run")
+        medjax.train(phantom_folder, plain(epochs=1), run_dir=tmp_path / "run")
     assert medjax.load_run(tmp_path / "run").record["status"] == "interrupted"
 
 
@@ -356,16 +357,16 @@ def test_two_processes_never_work_on_one_run(phantom_folder, tmp_path):
     ("config", "parts", "line"),
     [
         (
-            TrainConfig(),
+            plain(),
             ["train", "val"],
             "train and val parts, test drawn from train (--val-as-test takes the val part",
         ),
         (
-            TrainConfig(data=DataConfig(val_as_test=True)),
+            plain(data=DataConfig(val_as_test=True)),
             ["train", "val"],
             "its val part as the test part, val drawn",
         ),
-        (TrainConfig(), ["train", "test"], "train and test parts, val drawn from train"),
+        (plain(), ["train", "test"], "train and test parts, val drawn from train"),
         (CrossvalConfig(), ["train", "val"], "the source's parts (train, val) pooled"),
     ],
 )

@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 import medjax
-from medjax.config import DataConfig, ReadingConfig, TrainConfig
+from medjax.config import DataConfig, ReadingConfig
 from medjax.data.load import load
 from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
 from medjax.report.terminal import evaluation_lines
 from medjax.runs import checkpoint
+from tests.configs import plain
 from tests.finished_runs import read_predictions
 
 
@@ -120,9 +121,7 @@ def test_a_run_with_groups_is_scored_again_after_their_file_has_moved(phantom_fo
     (tmp_path / "groups.csv").write_text("\n".join(["scan;patient", *rows]).replace(",", ";"))
     columns = {"image_column": "scan", "group_column": "patient"}
     data = DataConfig(image_size=9, groups=str(tmp_path / "groups.csv"), **columns)
-    config = TrainConfig(
-        epochs=1, augment=False, baselines=False, block_features=(4,), hidden_units=0, data=data
-    )
+    config = plain(epochs=1, augment=False, baselines=False, block_features=(4,), hidden_units=0, data=data)
     monkeypatch.setattr("medjax.jobs.pipeline.draw_report", lambda *_: None)
     run = medjax.train(phantom_folder, config, run_dir=tmp_path / "run")
     (tmp_path / "groups.csv").rename(tmp_path / "moved.csv")

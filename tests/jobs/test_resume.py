@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from medjax.config import CrossvalConfig, TrainConfig
+from medjax.config import CrossvalConfig
 from medjax.errors import RefusedError
 from medjax.jobs.resume import (
     compare_environments,
@@ -21,10 +21,11 @@ from medjax.jobs.resume import (
     require_same_job,
 )
 from medjax.runs.directory import write_json
+from tests.configs import plain
 from tests.runs.test_directory import RECORD
 from tests.sample_files import snapshot
 
-CONFIG = TrainConfig(epochs=3)
+CONFIG = plain(epochs=3)
 DIGITS = "0123456789abcdef"
 
 

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 import medjax
-from medjax.config import DataConfig, ReadingConfig, TrainConfig
+from medjax.config import DataConfig, ReadingConfig
 from medjax.csv_text import read_csv
 from medjax.errors import RefusedError
 from medjax.jobs.run_images import reading_settings
+from tests.configs import plain
 from tests.finished_runs import read_predictions
 from tests.sample_files import encode, write_folder
 
@@ -62,7 +63,7 @@ def deep_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def deep_run(deep_folder, tmp_path_factory):
     """A run over it, with the damaged image left out, and no page, which others draw."""
-    config = TrainConfig(
+    config = plain(
         epochs=1,
         augment=False,
         baselines=False,

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 import medjax
-from medjax.config import DataConfig, TrainConfig
+from medjax.config import DataConfig
 from medjax.data.load import load
 from medjax.data.splitting import splits
 from medjax.errors import DivergedError, RefusedError
 from medjax.evaluation.baselines import BASELINES
 from medjax.evaluation.bootstrap import METRICS as BOOTSTRAPPED
+from tests.configs import plain
 from tests.finished_runs import assert_same_result, parameters_of, read_predictions
 from tests.tiny import make_images
 
-CONFIG = TrainConfig(epochs=2)
+CONFIG = plain(epochs=2)
 
 
 def test_the_run_directory_holds_what_was_agreed(trained_run):
@@ -126,7 +127,7 @@ def test_an_image_size_too_small_for_the_model_is_refused_before_anything_is_wri
     phantom_folder, tmp_path
 ):
     with pytest.raises(RefusedError, match="too small"):
-        medjax.train(phantom_folder, TrainConfig(data=DataConfig(image_size=6)), run_dir=tmp_path / "run")
+        medjax.train(phantom_folder, plain(data=DataConfig(image_size=6)), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 import medjax
-from medjax.config import PlateauConfig, StoppingConfig, TrainConfig
+from medjax.config import PlateauConfig, StoppingConfig
+from tests.configs import plain
 from tests.finished_runs import read_history
 
-CONTROLLED = TrainConfig(
+CONTROLLED = plain(
     epochs=9,
     keep="stopping",
     early_stopping=True,
@@ -44,7 +45,7 @@ def test_history_holds_the_rates_that_were_in_force(controlled):
 
 
 def test_a_schedule_shows_in_the_history(phantom_folder, tmp_path):
-    config = TrainConfig(epochs=4, schedule="one-cycle", learning_rate=3e-3)
+    config = plain(epochs=4, schedule="one-cycle", learning_rate=3e-3)
     run = medjax.train(phantom_folder, config, run_dir=tmp_path / "run")
     rates = [float(row["learning_rate"]) for row in read_history(run)]
     assert rates[0] < rates[1] > rates[2] > rates[3]
@@ -55,7 +56,7 @@ def test_a_schedule_shows_in_the_history(phantom_folder, tmp_path):
 def test_under_a_schedule_nothing_is_trained_at_a_rate_of_zero(phantom_folder, tmp_path):
     run = medjax.train(
         phantom_folder,
-        dataclasses.replace(TrainConfig(), epochs=2, schedule="cosine"),
+        dataclasses.replace(plain(), epochs=2, schedule="cosine"),
         run_dir=tmp_path / "run",
     )
     assert all(float(row["learning_rate"]) > 0 for row in read_history(run))

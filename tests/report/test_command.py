@@ -55,6 +55,8 @@ def another(entry: Entry):
     ]
     if choices:
         return next(choice for choice in choices if choice != entry.value)
+    if entry.name == "augmentations":
+        return ("noise", "mixup")
     if options == (str, ...):
         return ("a b=$(reboot)", "-x'*", "--seed=3")
     if isinstance(entry.value, tuple):
@@ -94,15 +96,24 @@ def test_a_pasted_command_gives_every_setting_again(config) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_all_that_is_named_where_nothing_else_differs(preset) -> None:
-    assert option_words(PRESETS[preset]) == ([] if preset == "report" else ["--preset", preset])
+    assert option_words(PRESETS[preset]) == ([] if preset == "standard" else ["--preset", preset])
+    if preset == "standard":  # whose runs hold what was settled
+        return
     assert parsed(shown_command(run_of(PRESETS[preset]))) == ("scans", PRESETS[preset])
     config = CrossvalConfig(folds=3, training=CROSSVAL_PRESETS[preset])
     assert parsed(shown_command(run_of(config))) == ("scans", config)
 
 
+def test_a_run_of_standard_is_shown_with_all_that_was_settled() -> None:
+    config = dataclasses.replace(PRESETS["fast"], preset="standard")
+    command = shown_command(run_of(config))
+    assert "--preset" not in command
+    assert parsed(command) == ("scans", config)
+
+
 def test_no_path_and_no_stored_word_is_shown() -> None:
     config = changed(PRESETS["report"], "groups", "/home/someone/secret/groups.csv")
-    assert shown_command(run_of(config)) == "medjax train scans --groups groups.csv"
+    assert shown_command(run_of(config)) == "medjax train scans --preset report --groups groups.csv"
 
 
 @pytest.mark.parametrize("name", ["-rf", "phantom", "my scans; reboot", "$(reboot)", "--seed=1"])
@@ -113,23 +124,22 @@ def test_the_name_of_the_data_is_a_name_to_the_shell_and_to_medjax(name) -> None
     assert config == PRESETS["report"]
     synthetic = run_of(PRESETS["report"], path="phantom")
     synthetic["data"]["is_synthetic"] = True
-    assert shown_command(synthetic) == "medjax train phantom"
+    assert shown_command(synthetic) == "medjax train phantom --preset report"
 
 
 def test_what_was_given_in_python_is_shown_as_the_call() -> None:
-    config = TrainConfig(epochs=3, data=DataConfig(image_size=32, ignore=("a'b",)))
+    config = dataclasses.replace(PRESETS["fast"], epochs=3, data=DataConfig(image_size=32, ignore=("a'b",)))
     call = shown_command(run_of(config, path=None))
-    assert call.startswith("medjax.train(dataset, TrainConfig(epochs=3, data=DataConfig(")
+    assert call.startswith("medjax.train(dataset, TrainConfig(preset='fast', epochs=3, ")
     assert eval(call.removeprefix("medjax.train(dataset, ").removesuffix(")"), NAMESPACE) == config
     folded = CrossvalConfig(only_fold=1, training=dataclasses.replace(config, model="python"))
     call = shown_command(run_of(folded, source="python"))
     assert call.startswith("medjax.cross_validate('scans', CrossvalConfig(only_fold=1, training=TrainConfig(")
     assert call.endswith(", model=model)")
     assert "python" not in call
-    assert shown_command(run_of(TrainConfig(), path=None)) == "medjax.train(dataset, TrainConfig())"
 
 
 def test_settings_that_are_not_valid_make_no_command() -> None:
-    run = run_of(TrainConfig())
+    run = run_of(PRESETS["report"])
     run["config"]["seed"] = "1; reboot"
     assert shown_command(run) == "none: run.json: --seed: '1; reboot' is not a whole number (0 to 4294967295)"

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from medjax.config import CrossvalConfig, DataConfig, TrainConfig
+from medjax.config import CROSSVAL_PRESETS, CrossvalConfig, DataConfig, TrainConfig
 from medjax.records import LoadCounts, TableUse
 from medjax.report import wording
 
@@ -61,7 +61,9 @@ def test_settings_of_another_version_are_shown_too() -> None:
 
 
 def test_settings_are_shown_by_heading_with_their_units() -> None:
-    shown = wording.settings(json.loads(json.dumps(dataclasses.asdict(CrossvalConfig()))))
+    shown = wording.settings(
+        json.loads(json.dumps(dataclasses.asdict(CrossvalConfig(training=CROSSVAL_PRESETS["report"]))))
+    )
     assert list(shown) == [
         "general", "cross-validation", "data", "network", "optimization", "augmentation", "early stopping", "plateau",
         "evaluation",

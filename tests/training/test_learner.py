@@ -192,3 +192,27 @@ def test_no_leaf_of_a_state_is_weakly_typed():
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(RefusedError, match=f"{next(iter(options))}: is "):
         make_learner(CNN(2), optax.adam(1e-3), **options)
+
+
+def test_mixing_changes_the_images_of_a_training_step_alone_and_keeps_augmentation_as_it_was():
+    seen = []
+
+    def mix(key, images):
+        seen.append(images)
+        return images[::-1] * 0.5
+
+    def learner_with(mix):
+        network = CNN(2, dropout=0.0, block_features=(4,), hidden_units=8)
+        return make_learner(network, optax.sgd(0.1), augment=lambda key, image: image * 0.5, mix=mix)
+
+    mixed, plain = learner_with(mix), learner_with(None)
+    state = plain.init(jax.random.key(0), (8, 8, 1))
+    batch = make_batch(8)
+    after, _ = mixed.train_step(KEY, state, batch)
+    np.testing.assert_array_equal(seen[0], batch.images * 0.5)
+    expected, _ = plain.train_step(KEY, state, batch._replace(images=batch.images[::-1] * 0.5))
+    assert_same(after, expected)
+    variables = state.variables
+    np.testing.assert_array_equal(
+        mixed.eval_step(variables, batch).logits, plain.eval_step(variables, batch).logits
+    )
