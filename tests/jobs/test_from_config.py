@@ -150,8 +150,9 @@ def test_schedules_run_over_all_steps(dataset):
 
 def test_the_groups_file_is_recorded_where_it_can_be_found_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = plain(data=dataclasses.replace(PLAIN.data, groups="groups.csv"))
+    config = plain(data=dataclasses.replace(PLAIN.data, groups="groups.csv", labels="labels.csv"))
     assert with_absolute_paths(config).data.groups == str(tmp_path / "groups.csv")
+    assert with_absolute_paths(config).data.labels == str(tmp_path / "labels.csv")
     whole = with_absolute_paths(CrossvalConfig(training=config))
     assert whole.training.data.groups == str(tmp_path / "groups.csv")
-    assert with_absolute_paths(PLAIN) is PLAIN
+    assert with_absolute_paths(PLAIN) == PLAIN

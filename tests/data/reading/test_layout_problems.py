@@ -48,7 +48,7 @@ def test_folders_of_storage_are_no_classes(folders):
     assert line.startswith("source: its folder")
     assert "like storage" in line
     assert "meta.csv" in line
-    assert "medjax.make_dataset" in line
+    assert "--labels FILE" in line
     assert "meta.csv" not in line_of(*names)
 
 

@@ -35,7 +35,7 @@ ELSEWHERE = ["mel", "nv"] * 4
 def test_a_table_whose_rows_name_the_images_may_hold_their_labels(separator, suffix, folder):
     (line,) = lines_of(b"\xef\xbb\xbf" + rows(*ELSEWHERE, separator=separator, suffix=suffix, folder=folder))
     assert line.startswith("meta.csv: names the images in its rows, such as ")
-    assert "medjax.make_dataset" in line
+    assert "--labels FILE" in line
     assert line.endswith("--ignore 'meta.csv')")
 
 
