@@ -59,7 +59,7 @@ def diagnose(
     """What to change, most fundamental first, from metrics.json and the rows of history.csv; [] where nothing was found.
 
     Of a cross-validation each finding says in how many of its folds it was made: one that has not learnt is enough, of the
-    others half of them. Where a fold diverged there is no finding: its score is withheld.
+    others more than half of them. Where a fold diverged there is no finding: its score is withheld.
     """
     scored = metrics.get("pooled") or metrics.get("test")
     if not scored or not history:
@@ -231,7 +231,7 @@ def _has_risen(fold: _Fold) -> bool:
 
 
 def _is_common(found: Sequence[Any], folds: Sequence[_Fold]) -> bool:
-    return 2 * len(found) >= len(folds)
+    return 2 * len(found) > len(folds)
 
 
 def _where(found: Sequence[Any], folds: Sequence[_Fold]) -> str:
