@@ -218,9 +218,8 @@ class TrainConfig(Configuration):
     dropout: Settled[float] = settled("network", unit="of the hidden units", at_least=0, below=1, needs=_CNN)
     """Fraction of the last layer's inputs that each training step drops."""
     pretrained: str | Path | None = setting(None, "network", is_common=True, metavar="FILE|NAME|RUN")
-    """Start from these weights: a file (.safetensors, .pth, .whl), a run of medjax, or resnet18, resnet50, resnet50_v2,
-    densenet121, vgg16 or efficientnet_lite0, for the network of that name."""
-    freeze: Literal["none", "features"] = setting("none", "network", is_common=True, needs=_PRETRAINED)
+    """Start from these weights: a file, a run of medjax, or a name such as resnet18."""
+    freeze: Literal["none", "features"] = setting("none", "network", needs=_PRETRAINED)
     """Train only the network's head on features as they are, batch statistics included; without augmentation each image's
     are computed once."""
     unfreeze_after: int | None = setting(
