@@ -89,7 +89,7 @@ def choose_settings(facts: TrainingFacts) -> dict[str, Any]:
     change in brightness and contrast; gray levels may mean something, as in CT. No flips and no large rotations: they
     could change a label. Images are weighted by class only where a class is so rare that it would not be learnt, as
     weights cost accuracy. The last epoch is kept: the learning rate ends at 0, and a val part of a small set is too small
-    to choose by (experiments/LOG.md, "A preset for any data set").
+    to choose by (experiments/LOG.md, "A preset for any data set: first trials").
     """
     num_images = facts.num_images
     has_many = num_images >= MANY_IMAGES
