@@ -5,7 +5,7 @@ alike. The same images and splits always give the same values.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from medjax.jobs.datasets import read_dataset, tell_dataset
 from medjax.jobs.from_config import Config, make_splits, training_of
 from medjax.progress import Display
 from medjax.records import Dataset, Split
-from medjax.settings import flags_for, unsettled, with_values
+from medjax.settings import entries, flags_for, unsettled, with_values
 
 FEWEST_STEPS = 1000
 """Steps that any training takes: with fewer a small set has not been learnt."""
@@ -25,6 +25,8 @@ MANY_IMAGES = 20_000
 """From here on the recipe is that of the preset `fast`: few images are still wrong, and are drawn more often."""
 RAREST_SHARE = 0.05
 """A class with a smaller share than this of the largest one's images weighs more in the loss."""
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 class TrainingFacts(NamedTuple):
@@ -70,7 +72,10 @@ def settle(config: Config, dataset: Dataset) -> Config:
         return config
     # The last epoch is kept, unless another is asked for: nothing is taken from the training part to choose one.
     splits = make_splits(with_values(config, {"keep": "last"}) if "keep" in names else config, dataset)
-    values = choose_settings(find_facts(dataset, splits))
+    given = {entry.name: entry.value for entry in entries(training_of(config)) if entry.value is not None}
+    if "image_size" in given:
+        given["image_size"] = min(dataset.images.shape[1:3])
+    values = choose_settings(find_facts(dataset, splits), given)
     return with_values(config, {name: values[name] for name in names})
 
 
@@ -82,28 +87,41 @@ def find_facts(dataset: Dataset, splits: Sequence[Split]) -> TrainingFacts:
     return TrainingFacts(tuple(counts.tolist()), max(map(max, stored)), dataset.images.shape[-1] == 3)
 
 
-def choose_settings(facts: TrainingFacts) -> dict[str, Any]:
-    """A value for every setting that `standard` settles, by its name.
+def choose_settings(facts: TrainingFacts, given: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
+    """A value for every setting that `standard` settles, by its name; `given` are values of settings that stay.
 
     The fewer images there are, the more often each is seen, and in smaller batches. Photographs, taken in any light, also
     change in brightness and contrast; gray levels may mean something, as in CT. No flips and no large rotations: they
     could change a label. Images are weighted by class only where a class is so rare that it would not be learnt, as
     weights cost accuracy. The last epoch is kept: the learning rate ends at 0, and a val part of a small set is too small
-    to choose by (experiments/LOG.md, "A preset for any data set").
+    to choose by (experiments/LOG.md, "A preset for any data set: first trials").
     """
     num_images = facts.num_images
     has_many = num_images >= MANY_IMAGES
-    batch_size = next((size for size in (64, 32, 16) if num_images >= 20 * size), 8)
+    chosen_batch = next((size for size in (64, 32, 16) if num_images >= 20 * size), 8)
+    batch_size = given.get("batch_size", chosen_batch)
     fewest_epochs = -(-FEWEST_STEPS // -(-num_images // batch_size))
     counts = [count for count in facts.counts if count]
+    image_size = min(max(facts.side, 28), LARGEST_SIDE) if has_many else LARGEST_SIDE
+    draws_by_class = given.get("class_balance") == "sampling"  # which excludes drawing by losses
     return {
         "epochs": max(9, round(1200 / math.sqrt(num_images)), fewest_epochs),
         "batch_size": batch_size,
-        "image_size": min(facts.side, LARGEST_SIDE) if has_many else LARGEST_SIDE,
-        "block_features": (16, 32, 64),
+        "image_size": image_size,
+        "block_features": _fitting_blocks(given.get("image_size", image_size)),
         "dropout": 0.25 if has_many else 0.5,
         "augmentations": ("affine", "brightness", "contrast") if facts.is_color else ("affine",),
-        "loss_proportional_sampling": 4 if has_many else 0,
+        "loss_proportional_sampling": 4 if has_many and not draws_by_class else 0,
         "class_balance": "weights" if min(counts) < RAREST_SHARE * max(counts) else "none",
         "keep": "last",
     }
+
+
+def _fitting_blocks(side: int) -> tuple[int, ...]:
+    """As many blocks as leave a pixel: each takes two pixels, and halves the rest."""
+    fitting: list[int] = []
+    for features in (16, 32, 64):
+        side = (side - 2) // 2
+        if side >= 1 or not fitting:
+            fitting.append(features)
+    return tuple(fitting)

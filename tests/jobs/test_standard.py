@@ -99,12 +99,14 @@ def test_what_is_given_stays_and_nothing_else_changes():
 
 
 def test_a_cross_validation_is_settled_once_by_its_smallest_training_part():
-    dataset, config = gray_set([701, 30]), CrossvalConfig(folds=3)
+    dataset = gray_set([701, 30])
+    config = CrossvalConfig(folds=3, training=TrainConfig(data=DataConfig(image_size=12)))
     smallest = find_facts(dataset, make_splits(dataclasses.replace(config, training=plain()), dataset))
     assert smallest.num_images == 731 - 244
     assert unsettled(settle(config, dataset)) == []
-    assert settle(config, dataset) == with_values(config, choose_settings(smallest))
-    looking = dataclasses.replace(config, training=TrainConfig(keep="best"))
+    chosen = {**choose_settings(smallest, {"image_size": 12}), "image_size": 12}
+    assert settle(config, dataset) == with_values(config, chosen)
+    looking = dataclasses.replace(config, training=TrainConfig(keep="best", data=DataConfig(image_size=12)))
     held_back = settle(looking, dataset).training
     assert (
         held_back.epochs > settle(config, dataset).training.epochs
@@ -119,7 +121,7 @@ def test_a_network_of_your_own_keeps_its_own_settings():
 
 def test_images_are_read_at_their_own_size_where_that_is_settled(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("medjax.jobs.standard.MANY_IMAGES", 10)
-    images = np.random.default_rng(0).integers(0, 256, (40, 20, 20), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (40, 30, 30), np.uint8)
     labels = np.arange(40) % 2
     parts = {"train": slice(0, 30), "test": slice(30, 40)}
     arrays = {f"{part}_images": images[rows] for part, rows in parts.items()}
@@ -127,13 +129,13 @@ def test_images_are_read_at_their_own_size_where_that_is_settled(tmp_path, monke
     np.savez(tmp_path / "small.npz", **arrays)
     with Display() as display:
         config, dataset = load_settled(tmp_path / "small.npz", TrainConfig(epochs=2), display)
-    assert config.data.image_size == 20
+    assert config.data.image_size == 30
     assert sorted(map(bytes, dataset.images)) == sorted(map(bytes, images))
     told = capsys.readouterr().err
     assert told.count("small: 40 images of 2 classes") == 1
     [line] = [line for line in told.splitlines() if line.startswith("preset standard:")]
     assert "--batch-size 8 " in line
-    assert "--image-size 20" in line
+    assert "--image-size 30" in line
     assert "--epochs" not in line
 
 
@@ -142,6 +144,15 @@ def test_a_data_set_that_is_given_keeps_its_size():
         config, dataset = load_settled(gray_set([9, 9]), TrainConfig(), display)
     assert config.data.image_size == 12
     assert dataset.images.shape[1] == 12
+    assert config.block_features == (16, 32)  # a third would leave no pixel
+
+
+def test_what_is_settled_goes_with_what_is_given():
+    many = FACTS._replace(counts=(MANY_IMAGES, MANY_IMAGES))
+    assert choose_settings(many, {"class_balance": "sampling"})["loss_proportional_sampling"] == 0
+    assert choose_settings(FACTS, {"batch_size": 1000})["epochs"] == FEWEST_STEPS
+    assert choose_settings(FACTS, {"image_size": 40})["block_features"] == (16, 32, 64)
+    assert choose_settings(FACTS, {"image_size": 3})["block_features"] == (16,)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +170,7 @@ def test_run_json_holds_plain_values_that_repeat_the_run(settled_run, phantom_fo
 
 def test_a_run_continues_by_the_values_that_it_began_with(settled_run, phantom_folder, monkeypatch, capsys):
     other = {**choose_settings(FACTS), "batch_size": 4}
-    monkeypatch.setattr("medjax.jobs.standard.choose_settings", lambda facts: other)
+    monkeypatch.setattr("medjax.jobs.standard.choose_settings", lambda facts, given: other)
     options = {"run_dir": settled_run.directory, "resume": True}
     again = medjax.train(phantom_folder, SHORT, is_quiet=False, **options)
     assert "is finished already" in capsys.readouterr().err
