@@ -205,7 +205,7 @@ def _default(option: _Option) -> str:
     """The default in brackets; nothing for what is off, missing or empty."""
     value = option.default
     if value is None and option.setting.is_settled:
-        return "(default: by the training images)"
+        return "(default: by data)"
     if value is tyro.MISSING or value is None or value is False or value == ():
         return ""
     if value is True:

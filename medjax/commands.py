@@ -23,7 +23,7 @@ class _Training:
     run: Path | None = setting(None, "general", is_common=True, metavar="DIR")
     """New directory. Default: runs/<data>-<preset>-<number>."""
     seeds: str | None = setting(None, "general", is_common=True, metavar="SEEDS")
-    """Train once for each of these seeds, such as 0-4 or 0,3,7; mean, sd and range over them."""
+    """Once for each seed, as 0-4 or 0,3,7; mean and range."""
     resume: bool = False
     """Continue the run in --run, to the same bits."""
     allow_version_change: bool = setting(False, "general")

@@ -63,7 +63,7 @@ class ReadingConfig(Configuration):
     cache: bool = setting(True, "data")
     """Cache decoded images in a private folder, so that the next load is quick."""
     labels: str | Path | None = setting(None, "data", is_common=True, metavar="FILE")
-    """Table (CSV, TSV) that names the images and their labels; its columns are found by name."""
+    """Table (CSV, TSV) that names images and their labels."""
     label_column: str | None = setting(None, "data", metavar="NAME", needs=("labels",))
     """Column of --labels with the class."""
     label_columns: tuple[str, ...] = setting((), "data", metavar="NAME ...", needs=("labels",))
@@ -217,7 +217,7 @@ class TrainConfig(Configuration):
     """Scale the network's input to -2..2 instead of 0..1: it learns in fewer steps."""
     dropout: Settled[float] = settled("network", unit="of the hidden units", at_least=0, below=1, needs=_CNN)
     """Fraction of the last layer's inputs that each training step drops."""
-    pretrained: str | Path | None = setting(None, "network", is_common=True, metavar="FILE|NAME|RUN")
+    pretrained: str | Path | None = setting(None, "network", is_common=True, metavar="WEIGHTS")
     """Start from these weights: a file, a run of medjax, or a name such as resnet18."""
     freeze: Literal["none", "features"] = setting("none", "network", needs=_PRETRAINED)
     """Train only the network's head on features as they are, batch statistics included; without augmentation each image's

@@ -154,7 +154,7 @@ def test_help_goes_to_stdout(command, flag, capsys):
 def test_help_has_the_defaults_of_the_preset_and_needs_no_valid_one(capsys):
     assert "(default: 9)" in run_cli("train", "--preset", "fast", "--help", capsys=capsys)[1]
     text = run_cli("train", "--preset", "none", "--help", capsys=capsys)[1]
-    assert "Passes over the training images. (default: by the training images)" in " ".join(text.split())
+    assert "Passes over the training images. (default: by data)" in " ".join(text.split())
 
 
 def test_an_unknown_option_is_refused_with_the_one_that_was_meant(capsys):

@@ -91,7 +91,10 @@ def test_a_setting_needs_one_that_is_there_and_a_value_that_it_takes():
     for needed, *effective in needs:
         for value in effective:
             is_of_data = needed in {each.name for each in dataclasses.fields(DataConfig)}
-            config = dataclasses.replace(DataConfig() if is_of_data else TrainConfig(), **{needed: value})
+            others = {"pretrained": "resnet18"} if needed == "freeze" else {}
+            config = dataclasses.replace(
+                DataConfig() if is_of_data else TrainConfig(), **{needed: value}, **others
+            )
             require_valid(TrainConfig(data=config) if is_of_data else config)
 
 

@@ -96,6 +96,6 @@ def test_the_main_job_runs_from_an_empty_folder(fresh_environment, tmp_path):
     )
     out = run_in(fresh_environment, tmp_path, "medjax", "train", "phantom", "--epochs", "1")
     assert out.startswith("test: accuracy ")
-    run = tmp_path / "runs" / "phantom-report-000"
+    run = tmp_path / "runs" / "phantom-standard-000"
     assert (run / "report.html").stat().st_size > 100_000
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]

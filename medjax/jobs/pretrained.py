@@ -128,7 +128,7 @@ def _from_run(
     is_same_task = tuple(record["class_names"]) == dataset.class_names
     fresh: list[str] = []
 
-    def choose(keys: Any, found: Any, missing: Any) -> np.ndarray:
+    def choose(keys: Any, found: Any, missing: Any) -> Any:
         path = jax.tree_util.keystr(keys[1:], simple=True, separator="/")
         is_head = _HEAD in path.split("/")[:2]  # of the state, the name of the collection comes first
         if is_head and not is_same_task:

@@ -7,11 +7,12 @@ import re
 import numpy as np
 import pytest
 
-from medjax.config import PRESETS, SETTINGS, StoppingConfig, TrainConfig
+from medjax.config import PRESETS, SETTINGS, StoppingConfig
 from medjax.evaluation.diagnosis import diagnose
 from medjax.evaluation.intervals import wilson_interval
+from tests.configs import plain
 
-CONFIG = TrainConfig()
+CONFIG = plain()
 EPOCHS = np.arange(20)
 LEARNT = 0.9 * np.exp(-EPOCHS / 2) + 0.02  # of both losses, in a run that went well
 FLAT = np.full(20, 1.38)

@@ -7,18 +7,16 @@ import numpy as np
 import pytest
 
 import medjax
-from medjax.config import TrainConfig
 from medjax.config_checks import require_valid
 from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
 from medjax.jobs import frozen
 from medjax.jobs.from_config import make_network
 from medjax.runs.checkpoint import list_checkpoints, load_checkpoint
+from tests.configs import plain
 from tests.finished_runs import assert_same_result, read_history
 
-START = TrainConfig(
-    epochs=1, block_features=(4,), hidden_units=0, batch_size=16, augment=False, baselines=False
-)
+START = plain(epochs=1, block_features=(4,), hidden_units=0, batch_size=16, augment=False, baselines=False)
 
 
 @pytest.fixture(scope="module")

@@ -134,14 +134,14 @@ def test_when_every_checkpoint_is_damaged_it_refuses_and_keeps_them(phantom_fold
 def test_a_directory_that_another_process_made_meanwhile_is_refused(phantom_folder, tmp_path, monkeypatch):
     from medjax.jobs import pipeline
 
-    original = pipeline.load_dataset
+    original = pipeline.load_settled
 
     def load_while_another_begins(*arguments):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "run.json").write_text("{}")
         return original(*arguments)
 
-    monkeypatch.setattr(pipeline, "load_dataset", load_while_another_begins)
+    monkeypatch.setattr(pipeline, "load_settled", load_while_another_begins)
     with pytest.raises(RefusedError, match="is not empty"):
         medjax.train(phantom_folder, plain(epochs=1), run_dir=tmp_path / "run", resume=True)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import medjax
-from medjax.config import DataConfig, TrainConfig
+from medjax.config import DataConfig
 from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
 from medjax.jobs import pretrained
@@ -17,10 +17,11 @@ from medjax.jobs.published_weights import IMAGENET
 from medjax.models.network import Variables
 from medjax.models.transfer import Transferred
 from medjax.progress import Display
+from tests.configs import plain
 from tests.finished_runs import parameters_of
 from tests.weight_files import write_torch
 
-FOLDER = TrainConfig(epochs=1, baselines=False)
+FOLDER = plain(epochs=1, baselines=False)
 SMALL = dataclasses.replace(
     FOLDER, block_features=(4,), hidden_units=0, augment=False, data=DataConfig(image_size=28)
 )

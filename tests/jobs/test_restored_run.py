@@ -142,9 +142,7 @@ def test_a_run_with_a_table_of_labels_is_repeated_by_its_record(phantom_folder, 
     ids = load(phantom_folder).ids.tolist()
     table = write_labels(tmp_path / "labels.csv", ids)
     data = DataConfig(image_size=9, labels=str(table), image_column="scan", group_column="none")
-    config = TrainConfig(
-        epochs=1, augment=False, baselines=False, block_features=(4,), hidden_units=0, data=data
-    )
+    config = plain(epochs=1, augment=False, baselines=False, block_features=(4,), hidden_units=0, data=data)
     monkeypatch.setattr("medjax.jobs.pipeline.draw_report", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     config = dataclasses.replace(config, data=dataclasses.replace(data, labels="labels.csv"))

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from medjax.config import CrossvalConfig, TrainConfig
+from medjax.config import CrossvalConfig
 from medjax.errors import DivergedError, RefusedError
 from medjax.jobs import datasets, draw_report, pipeline, seeds
 from medjax.jobs.restored_run import Run, load_run
@@ -14,9 +14,10 @@ from medjax.jobs.seeds import describe_seeds, parse_seeds, train_seeds
 from medjax.jobs.train import train
 from medjax.runs.formats import SEEDS
 from medjax.training.programs import compile_epoch
+from tests.configs import plain
 from tests.finished_runs import assert_same_result
 
-CONFIG = TrainConfig(epochs=1, baselines=False, seed=99)  # a seed that is not used
+CONFIG = plain(epochs=1, baselines=False, seed=99)  # a seed that is not used
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_nothing_is_left_of_what_is_refused(tmp_path):
     with pytest.raises(RefusedError):
         train_seeds(tmp_path / "data", CONFIG, seeds=[0], run_dir=tmp_path / "seeds")
     with pytest.raises(RefusedError, match="--epochs"):
-        train_seeds("phantom", TrainConfig(epochs=0), seeds=[0], run_dir=tmp_path / "seeds")
+        train_seeds("phantom", plain(epochs=0), seeds=[0], run_dir=tmp_path / "seeds")
     assert not (tmp_path / "seeds").exists()
 
 

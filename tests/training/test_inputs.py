@@ -115,7 +115,7 @@ def test_a_loss_that_is_not_of_each_image_is_refused():
         ({"batch_size": 0}, r"batch_size: is 0 \(give a whole number, at least 1\)"),
         ({"folds": [1]}, r"folds: is 1 \(give a whole number, 0 to 0\)"),
         ({"class_balance": "wieghts"}, r"class_balance: is 'wieghts' \(give one of none, weights, sampling"),
-        ({"strategy": "lop"}, r"strategy: is 'lop' \(give one of loop, map, vmap, devices"),
+        ({"strategy": "lop"}, r"strategy: is 'lop' \(give one of loop, threads, map, vmap, devices"),
         ({"class_balance": "sampling", "loss_proportional_sampling": 1}, r"drawn by their losses already"),
     ],
 )
