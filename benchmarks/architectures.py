@@ -16,6 +16,7 @@ from benchmarks.layers import (
     Pool,
     Residual,
 )
+from medjax.models.efficientnet import STAGES
 
 NUM_CLASSES = 6
 RELU = Activation("relu")
@@ -97,24 +98,12 @@ def make_vgg() -> Chain:
     return Chain((*parts, Flatten(), Dense(4096), RELU, Dense(4096), RELU, Dense(NUM_CLASSES)))
 
 
-# Expansion, kernel, stride of the first block, features and number of blocks.
-_LITE0 = (
-    (1, 3, 1, 16, 1),
-    (6, 3, 2, 24, 2),
-    (6, 5, 2, 40, 2),
-    (6, 3, 2, 80, 3),
-    (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 4),
-    (6, 3, 1, 320, 1),
-)
-
-
 def make_efficientnet_lite() -> Chain:
     """EfficientNet-Lite0: no squeeze-and-excitation, ReLU6 (https://arxiv.org/abs/1905.11946; Lite: Liu, 2020)."""
     relu6 = Activation("relu6")
     channels = 32
     parts: list[Layer] = [Conv(channels, 3, 2, 1), BATCH_NORM, relu6]
-    for expansion, kernel, first_stride, features, count in _LITE0:
+    for expansion, kernel, first_stride, features, count in STAGES:
         for number in range(count):
             stride, inner = 1 if number else first_stride, channels * expansion
             expand = (Conv(inner, 1), BATCH_NORM, relu6) if expansion > 1 else ()

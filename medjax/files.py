@@ -8,6 +8,9 @@ import os
 import secrets
 import shutil
 import stat
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,6 +19,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medjax.errors import RefusedError, refuse
+
+ZIP_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    struct.error,
+    OverflowError,
+)
+"""What `zipfile` raises for damaged and unsupported archives."""
 
 PARTIAL = ".partial"
 """Suffix of temporary files. A killed process leaves one behind; whoever owns the folder may remove it."""

@@ -69,6 +69,19 @@ def test_exported_programs_have_the_convolutions_of_xla(name, platform):
     assert "stablehlo.select_and_scatter" not in module
 
 
+@pytest.mark.parametrize(("platform", "branches"), [("cuda", 0), ("tpu", 0), ("cpu", 1)])
+def test_a_step_updates_by_a_branch_on_a_cpu_alone_and_scatters_nowhere(platform, branches):
+    """Branches and scatters end a GPU's chain of operations."""
+    function, arguments = PROGRAMS["run_steps"]
+    lowered = {
+        name: jax.export.export(jax.jit(function), platforms=(name,))(*arguments).mlir_module()
+        for name in {platform, "tpu"}
+    }
+    assert "stablehlo.scatter" not in lowered[platform]
+    count_cases = {name: text.count("stablehlo.case") for name, text in lowered.items()}
+    assert count_cases[platform] - count_cases["tpu"] == branches
+
+
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_coordinates_keep_all_their_bits_on_accelerators(platform):
     augment = jax.jit(functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1))

@@ -191,8 +191,8 @@ def count_cores() -> int:
 def choose_strategy(num_folds: int) -> StrategyName:
     """The strategy of `auto`: for several folds `devices` on several devices and `threads` on a CPU's cores; else `loop`.
 
-    The table behind it is benchmarks/FOLDS.md (`python -m benchmarks.folds`): both give the same bits for a fold alone, and on
-    a CPU `threads` is the fastest.
+    `loop` and `threads` give the same bits for a fold alone. By the table of benchmarks/FOLDS.md (`python -m benchmarks.folds`)
+    `threads` is the faster of the two on a CPU.
     """
     if num_folds == 1:
         return "loop"

@@ -17,8 +17,9 @@ from numpy.lib import format as npy
 from medjax.config import DataConfig
 from medjax.data.decoding.image import check_size, check_values
 from medjax.data.reading.listing import Fault, UnfitError, max_unpacked_bytes, problem_of
-from medjax.data.reading.zip import DAMAGE, list_members
+from medjax.data.reading.zip import list_members
 from medjax.errors import Problem, RefusedError
+from medjax.files import ZIP_DAMAGE
 
 PARTS = ("test", "train", "val")
 """In the order of their ids."""
@@ -166,6 +167,6 @@ def read_chunks(archive: zipfile.ZipFile, array: Array) -> Iterator[np.ndarray]:
                 data = handle.read(count * row_bytes)
                 rows_left -= count
                 yield np.frombuffer(data, array.dtype).reshape(count, *array.shape[1:])
-    except DAMAGE as error:
+    except ZIP_DAMAGE as error:
         fault = Fault(f"is damaged: {error}", "copy the file again")
         raise RefusedError(problem_of(array.name, fault, can_ignore=False)) from None

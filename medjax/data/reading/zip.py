@@ -30,19 +30,7 @@ from medjax.data.reading.listing import (
 )
 from medjax.data.reading.names import tidy_name
 from medjax.data.reading.zip_names import UTF8_FLAG, member_names
-from medjax.files import open_regular
-
-# What zipfile raises for damaged and unsupported archives.
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    ValueError,
-    RuntimeError,
-    struct.error,
-    OverflowError,
-)
+from medjax.files import ZIP_DAMAGE, open_regular
 
 _ENCRYPTED = 0x1 | 0x40
 _HARMLESS_FLAGS = 0x2 | 0x4 | 0x8 | UTF8_FLAG  # compression level, sizes after the data
@@ -74,7 +62,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
                 raise UnfitError("has too many members", "unpack it yourself and give the folder")
             file = stack.enter_context(open_regular(path))
             archive = stack.enter_context(zipfile.ZipFile(file))
-        except DAMAGE as error:
+        except ZIP_DAMAGE as error:
             raise UnfitError(
                 f"is not a zip archive that can be read: {error}", "copy or pack it again"
             ) from None
@@ -192,7 +180,7 @@ def _read_sound(file: BinaryIO, member: zipfile.ZipInfo, end: int) -> bytes | No
             data = decompressor.decompress(data, member.file_size + 1)
             if not decompressor.eof:
                 return None
-    except (UnicodeError, *DAMAGE):
+    except (UnicodeError, *ZIP_DAMAGE):
         return None
     return data if len(data) == member.file_size and zlib.crc32(data) == member.CRC else None
 
@@ -202,7 +190,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | F
     try:
         with archive.open(member) as handle:
             data = handle.read(member.file_size + 1)  # one more, so that the checksum is verified
-    except DAMAGE as error:
+    except ZIP_DAMAGE as error:
         return Fault(f"is damaged in the archive: {error}", "copy or pack the archive again")
     if len(data) != member.file_size:
         return Fault(f"unpacks to {len(data)} bytes, not {member.file_size}", "pack the archive again")

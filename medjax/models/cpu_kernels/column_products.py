@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from medjax.models.cpu_kernels.emitter import Buffer, Emitter, register_lanes
-from medjax.models.cpu_kernels.register_tiles import add_products, block_features, max_rows, zeros
+from medjax.models.cpu_kernels.register_tiles import (
+    add_products,
+    block_features,
+    max_rows,
+    tiles_of_job,
+    zeros,
+)
 
 
 def column_products(
@@ -20,14 +26,14 @@ def column_products(
     across = block_features(num_right)
     down = min(max_rows(across), num_left)
     num_tiles = -(-num_left // down)
-    tiles_of_job = -(-num_tiles // jobs.shape[1])
-    with emit.for_range(first, stop) as job:
-        start = emit.sum((job, tiles_of_job))
-        end = emit.minimum(emit.sum(start, tiles_of_job), num_tiles)
-        with emit.for_range(start, end) as tile, emit.for_range(0, -(-num_right // across)) as block:
-            # The last one starts where it still fits, and computes some products a second time.
-            row = emit.minimum(emit.sum((tile, down)), num_left - down)
-            _compute_tile(emit, (left, right, outputs), row, (block, across), down)
+    with (
+        emit.for_range(first, stop) as job,
+        tiles_of_job(emit, job, jobs.shape[1], num_tiles) as tile,
+        emit.for_range(0, -(-num_right // across)) as block,
+    ):
+        # The last one starts where it still fits, and computes some products a second time.
+        row = emit.minimum(emit.sum((tile, down)), num_left - down)
+        _compute_tile(emit, (left, right, outputs), row, (block, across), down)
 
 
 def _compute_tile(

@@ -3,8 +3,9 @@
 Every number that they load serves many multiplications.
 """
 
+import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from llvmlite import ir
@@ -87,6 +88,16 @@ def even_parts(taps: Sequence[Item], most: int) -> list[Sequence[Item]]:
     """Parts of at most `most` taps, all of one size but the last, which is no longer."""
     size = -(-len(taps) // -(-len(taps) // most))
     return [taps[start : start + size] for start in range(0, len(taps), size)]
+
+
+@contextlib.contextmanager
+def tiles_of_job(emit: Emitter, job: ir.Value, num_jobs: int, num_tiles: int) -> Iterator[ir.Value]:
+    """Emit a loop over the tiles of a job, which takes its share of them all; the `with` block emits its body."""
+    share = -(-num_tiles // num_jobs)
+    start = emit.sum((job, share))
+    end = emit.minimum(emit.sum(start, share), num_tiles)
+    with emit.for_range(start, end) as tile:
+        yield tile
 
 
 def zeros(emit: Emitter, num_rows: int, num_vectors: int) -> list[list[ir.Value]]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from medjax.models.cpu_kernels.direct_convolution import zeros
 from medjax.models.cpu_kernels.emitter import Buffer, Emitter, register_lanes
+from medjax.models.cpu_kernels.register_tiles import tiles_of_job, zeros
 
 # Rows on the left and on the right whose products are summed together, in the 32 vector registers of AVX-512 and the 16 of AVX2.
 _TILE = {16: (4, 6), 8: (2, 4)}
@@ -23,15 +23,15 @@ def row_products(
     num_left, num_right = left.shape[0], right.shape[0]
     rows, columns = (min(pair) for pair in zip(_TILE[register_lanes()], (num_left, num_right), strict=True))
     num_tiles = -(-num_right // columns)
-    tiles_of_job = -(-num_tiles // jobs.shape[1])
-    with emit.for_range(first, stop) as job:
-        start = emit.sum((job, tiles_of_job))
-        end = emit.minimum(emit.sum(start, tiles_of_job), num_tiles)
-        with emit.for_range(start, end) as tile, emit.for_range(0, -(-num_left // rows)) as part:
-            # The last ones start where they still fit, and compute some products a second time.
-            column = emit.minimum(emit.sum((tile, columns)), num_right - columns)
-            row = emit.minimum(emit.sum((part, rows)), num_left - rows)
-            _compute_tile(emit, (left, right, outputs), (row, column), (rows, columns))
+    with (
+        emit.for_range(first, stop) as job,
+        tiles_of_job(emit, job, jobs.shape[1], num_tiles) as tile,
+        emit.for_range(0, -(-num_left // rows)) as part,
+    ):
+        # The last ones start where they still fit, and compute some products a second time.
+        column = emit.minimum(emit.sum((tile, columns)), num_right - columns)
+        row = emit.minimum(emit.sum((part, rows)), num_left - rows)
+        _compute_tile(emit, (left, right, outputs), (row, column), (rows, columns))
 
 
 def _compute_tile(

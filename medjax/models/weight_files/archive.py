@@ -2,23 +2,11 @@
 
 import io
 import stat
-import struct
 import zipfile
-import zlib
 
+from medjax.files import ZIP_DAMAGE
 from medjax.models.weight_files.tensors import MAX_BYTES, UnfitError
 
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    ValueError,
-    RuntimeError,
-    struct.error,
-    OverflowError,
-)
-"""What `zipfile` raises for damaged and unsupported archives."""
 _MAX_MEMBERS = 20_000
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DEFLATED_AT_MOST = 1100  # times smaller; the format itself ends at 1032
@@ -33,7 +21,7 @@ class Archive:
             raise UnfitError(f"is an archive of more than {_MAX_MEMBERS:,} members")
         try:
             self._file = zipfile.ZipFile(io.BytesIO(content))
-        except _DAMAGE as error:
+        except ZIP_DAMAGE as error:
             raise UnfitError(f"is not a zip archive that can be read: {error}") from None
         self.members: dict[str, zipfile.ZipInfo] = {}
         for member in self._file.infolist():
@@ -53,7 +41,7 @@ class Archive:
             raise UnfitError("is an archive whose members claim to unpack to more than they can")
         try:
             return self._file.read(member)
-        except _DAMAGE as error:
+        except ZIP_DAMAGE as error:
             raise UnfitError(f"is an archive that is damaged: {error}") from None
 
     def is_stored(self, name: str) -> bool:
