@@ -140,7 +140,7 @@ def require_seeds(seeds: Sequence[int]) -> None:
 def describe_seeds(config: Config, runs: Sequence[Run], diverged: Sequence[int]) -> dict[str, Any]:
     """metrics.json of all runs, but for the seconds.
 
-    Keys: job; name of the data; preset; part ("test" or "pooled"); same_images (whether all seeds were scored on the same
+    Keys: job; name of the data; is_synthetic (phantom images); preset; part ("test" or "pooled"); same_images (whether all seeds were scored on the same
     ones); seeds, a row of scores for each; diverged, the seeds without any; mean (see `summarize_seeds`; None if one
     diverged); diagnosis, each finding with the seeds that have it and the words of the first.
     """
@@ -153,6 +153,7 @@ def describe_seeds(config: Config, runs: Sequence[Run], diverged: Sequence[int])
     return {
         "job": job_name(config),
         "name": runs[0].record["data"]["name"] if runs else "",
+        "is_synthetic": bool(runs) and runs[0].record["data"]["is_synthetic"],
         "preset": training_of(config).preset,
         "part": "pooled" if isinstance(config, CrossvalConfig) else "test",
         "same_images": all(each == tested[0] for each in tested),

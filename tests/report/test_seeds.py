@@ -23,6 +23,7 @@ ROWS = [
 METRICS = {
     "job": "train",
     "name": "phan\x1btom",
+    "is_synthetic": False,
     "preset": "report",
     "part": "test",
     "same_images": False,

@@ -14,8 +14,13 @@ def test_the_page_shows_the_spread_and_leads_to_each_run():
     page = Page(html)
     assert "Over 2 seeds: accuracy 99.63 ± 0.26 % (99.44 to 99.81 %), 2.0 ± 1.4 errors (1 to 3)" in page.text
     assert page.values("a", "href") == ["seed_0000/report.html", "seed_0003/report.html"]
-    assert "99.81 % (0.9800 to 0.9990)" in page.text
+    assert "0.9981 (0.9800 to 0.9990)" in page.text
     assert not re.search(r"https?:|//[a-z]|<script|@import|url\(", html, re.IGNORECASE)
+
+
+def test_phantom_images_are_said_to_be_none_of_patients():
+    assert "Synthetic phantom images" not in Page(render_seeds(METRICS)).text
+    assert "Synthetic phantom images" in Page(render_seeds({**METRICS, "is_synthetic": True})).text
 
 
 def test_it_says_what_the_spread_is_of():
