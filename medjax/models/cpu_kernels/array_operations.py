@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from medjax.models.cpu_kernels import column_sums, ffi_handler, pooling, slices
+from medjax.models.cpu_kernels import column_sums, ffi_handler, pooling, random_bits, slices
 from medjax.models.cpu_kernels.calls import Gradients, Images, Pair, make_scratch, sum_first
 from medjax.models.cpu_kernels.expressions import Term
 from medjax.models.cpu_kernels.ffi_call import call_kernel
@@ -57,6 +57,26 @@ def sum_columns(term: Term, arrays: Sequence[Array], rows: Sequence[Array]) -> A
     kernel = column_sums.make_column_sums(term, len(arrays))
     [sums] = call_kernel(kernel, results, flat, [row.reshape(-1) for row in rows])
     return sum_first(sums)
+
+
+def random_words(keys: Sequence[Array], counts: Sequence[Array]) -> list[Array]:
+    """Threefry-2x32 of a pair of counts by a key, a pair of words; uint32 arrays of shapes that broadcast."""
+    shape = jnp.broadcast_shapes(*(array.shape for array in (*keys, *counts)))
+    flat_shape = (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, math.prod(shape))
+    has_one_key = all(key.size == 1 for key in keys)
+
+    def flatten(array: Array) -> Array:
+        return lax.bitcast_convert_type(jnp.broadcast_to(array, shape).reshape(flat_shape), jnp.float32)
+
+    arrays = [flatten(each) for each in counts]
+    results = [jax.ShapeDtypeStruct(flat_shape, jnp.float32)] * 2
+    if has_one_key:
+        key = [lax.bitcast_convert_type(each.reshape(1), jnp.float32) for each in keys]
+        found = call_kernel(random_bits.make_threefry("one"), results, arrays, key)
+    else:
+        arrays += [flatten(each) for each in keys]
+        found = call_kernel(random_bits.make_threefry("many"), results, arrays)
+    return [lax.bitcast_convert_type(each, jnp.uint32).reshape(shape) for each in found]
 
 
 def slice_axis(array: Array, axis: int, start: int, stop: int) -> Array:

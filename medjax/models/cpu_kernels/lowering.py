@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax._src.interpreters.mlir import _uncacheable_primitives
 from jax.core import ShapedArray
@@ -63,8 +64,8 @@ def _installed_rules() -> Iterator[None]:
         if _num_users == 1:
             primitives = (*FINDERS, lax.reduce_sum_p, threefry2x32_p)
             _replaced.update({primitive: _cpu_rules.get(primitive) for primitive in primitives})
-            # Leaves the rule of other platforms, where the rounds of random numbers are no loop but one fused operation.
-            _cpu_rules.pop(threefry2x32_p, None)
+            bits_rule = functools.partial(_random_words, _stock_rule(threefry2x32_p))
+            mlir.register_lowering(threefry2x32_p, bits_rule, platform="cpu")
             for primitive, find in FINDERS.items():
                 mlir.register_lowering(primitive, _make_rule(find, _stock_rule(primitive)), platform="cpu")
             sum_rule = functools.partial(_sum_columns, _stock_rule(lax.reduce_sum_p))
@@ -136,6 +137,23 @@ def _sum_columns(
 
     try:
         return lower(summed, context.replace(avals_in=avals), values)
+    except KernelError as error:
+        availability.give_up(str(error))
+    return stock(context, *operands, **parameters)
+
+
+def _random_words(
+    stock: Function, context: mlir.LoweringRuleContext, *operands: Any, **parameters: Any
+) -> Sequence[Any]:
+    """The rule of random bits, by a kernel."""
+    avals: list[Any] = [*context.avals_in, *context.avals_out]
+    posing = [ShapedArray(aval.shape, jnp.dtype("float32")) for aval in avals]
+    if _left.get() is None or not is_native(context.replace(avals_in=posing, avals_out=[])):
+        return stock(context, *operands, **parameters)
+    from medjax.models.cpu_kernels.array_operations import random_words
+
+    try:
+        return lower(lambda *arrays: random_words(arrays[:2], arrays[2:]), context, operands)
     except KernelError as error:
         availability.give_up(str(error))
     return stock(context, *operands, **parameters)

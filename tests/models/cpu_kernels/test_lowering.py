@@ -116,19 +116,6 @@ def test_a_whole_array_of_four_thousand_numbers_is_summed_by_a_kernel():
     np.testing.assert_allclose(found, np.square(array.astype(np.float64)).sum(), rtol=1e-5)
 
 
-def test_random_numbers_are_the_same_bits_without_a_loop():
-    def draw_bits(key):
-        return jax.random.bits(key, (3, 5))
-
-    key = jax.random.key(7)
-    expected = draw_bits(key)
-    with fast_convolutions():
-        lowered = jax.jit(lambda key: draw_bits(key)).lower(key)
-    assert "while" not in lowered.as_text()
-    np.testing.assert_array_equal(lowered.compile()(key), expected)
-    assert "while" in jax.jit(lambda key: draw_bits(key)).lower(key).as_text()
-
-
 def test_it_works_inside_a_loop_and_under_vmap():
     def program(images, weights):
         def step(_, state):
