@@ -14,7 +14,7 @@ from benchmarks.linen_network import LinenNetwork
 from medjax.metrics import zero_sums
 from medjax.records import Split
 from medjax.training.compilation import Lifted, compile_program, compiler_options
-from medjax.training.fold_plan import EVALUATION_BATCH, FoldPlan, make_plan
+from medjax.training.fold_plan import FoldPlan, evaluation_batch, make_plan
 from medjax.training.folds import Controls, init_fold, run_steps
 from medjax.training.learner import Learner, make_learner
 from medjax.training.optimizers import make_adam
@@ -26,9 +26,8 @@ MAX_STEPS = 1024  # a call
 class MedjaxNetwork:
     """Training goes on where the last call ended, batch statistics included."""
 
-    evaluation_batch = EVALUATION_BATCH
-
     def __init__(self, tree: Layer, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
+        self.evaluation_batch = evaluation_batch()
         self._learner = make_learner(LinenNetwork(tree), make_adam(1e-3))
         self._arrays = jnp.asarray(images), jnp.asarray(labels)
         self._plan = _make_plan(len(images), batch_size)
@@ -50,7 +49,7 @@ class MedjaxNetwork:
 
     def predict(self, steps: int) -> float:
         """Seconds for the probabilities of so many batches of `evaluation_batch`."""
-        indices = np.arange(steps * EVALUATION_BATCH) % len(self._arrays[0])
+        indices = np.arange(steps * self.evaluation_batch) % len(self._arrays[0])
         variables = self._state.learner.variables
         started = time.perf_counter()
         predict(self._learner, variables, self._arrays, indices)

@@ -13,7 +13,7 @@ from medjax.models.network import Network, Variables
 from medjax.models.parts import head_network, put_head, split_parts
 from medjax.training.batching import pad_indices, take_batch
 from medjax.training.compilation import compile_program
-from medjax.training.fold_plan import EVALUATION_BATCH
+from medjax.training.fold_plan import evaluation_batch
 from medjax.training.inputs import FeatureMaps
 
 
@@ -50,11 +50,11 @@ def make_probe(network: Network, images: Array, labels: Array) -> Probe:
     fused = fuse_layers(features)
 
     def compute(variables: Variables, images: Array, rows: Array) -> Array:
-        batch = take_batch(images, jnp.zeros(len(images), jnp.int32), rows, jnp.int32(0), EVALUATION_BATCH)
+        batch = take_batch(images, jnp.zeros(len(images), jnp.int32), rows, jnp.int32(0), evaluation_batch())
         return fused(variables, batch.images, is_training=False, key=None)[0].astype(jnp.float32)
 
     program = compile_program(compute)
-    rows = pad_indices(np.arange(len(images)), EVALUATION_BATCH).reshape(-1, EVALUATION_BATCH)
+    rows = pad_indices(np.arange(len(images)), evaluation_batch()).reshape(-1, evaluation_batch())
     maps = jnp.concatenate([program(variables, images, each) for each in rows])[: len(images)]
     frozen = jax.device_get(variables)
     return Probe(

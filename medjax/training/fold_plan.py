@@ -12,7 +12,10 @@ from medjax.config import ClassBalance
 from medjax.records import Labels, Split
 from medjax.training.batching import PADDING, pad_indices
 
-EVALUATION_BATCH = 128
+
+def evaluation_batch() -> int:
+    """How many images are scored or answered at a time: on a CPU so few that what layers hand on stays in its caches."""
+    return 32 if jax.default_backend() == "cpu" else 128
 
 
 class FoldPlan(NamedTuple):
@@ -46,7 +49,7 @@ def make_plan(
     return FoldPlan(
         key=_make_keys(np.uint32(seed), chosen.astype(np.uint32)),
         train=jax.device_put(_pad_folds([split.train for split in splits], batch_size)[chosen]),
-        val=jax.device_put(_pad_folds([split.val for split in splits], EVALUATION_BATCH)[chosen]),
+        val=jax.device_put(_pad_folds([split.val for split in splits], evaluation_batch())[chosen]),
         loss_weights=weights if class_balance == "weights" else (),
         draw_weights=weights if class_balance == "sampling" else (),
     )

@@ -18,7 +18,7 @@ from medjax.metrics import Sums, add_sums, sum_batch, zero_sums
 from medjax.models.network import Variables, count_classes
 from medjax.training.batching import Pixels, choose_fillers, take_batch
 from medjax.training.controls import Control, best_so_far
-from medjax.training.fold_plan import EVALUATION_BATCH, FoldPlan
+from medjax.training.fold_plan import FoldPlan, evaluation_batch
 from medjax.training.learner import Learner, LearnerState
 from medjax.training.sampling import order_images, update_running_losses
 
@@ -179,12 +179,13 @@ def finish_epoch(
     A fold that is not active stays as it is, and its scores are of no image.
     """
 
-    num_batches = plan.val.shape[0] // EVALUATION_BATCH
+    batch_size = evaluation_batch()
+    num_batches = plan.val.shape[0] // batch_size
     none = zero_sums(num_classes)
 
     def work(state: FoldState) -> tuple[FoldState, Sums]:
         def add_batch(index: Array, sums: Sums) -> Sums:
-            batch = take_batch(images, labels, plan.val, index, EVALUATION_BATCH)
+            batch = take_batch(images, labels, plan.val, index, batch_size)
             logits, losses = learner.eval_step(state.learner.variables, batch)
             return add_sums(sums, sum_batch(losses, logits, batch.labels, batch.mask))
 
@@ -227,11 +228,12 @@ def evaluate_batches(
     stop: Int32[Array, ""],
 ) -> tuple[Float32[Array, "padded class"], Float32[Array, "padded"]]:
     """Probabilities and losses of the images at `indices`, in the batches before number `stop`; zeros for the rest."""
+    batch_size = evaluation_batch()
 
     def evaluate_one(index: Array, answers: tuple[Array, Array]) -> tuple[Array, Array]:
-        batch = take_batch(images, labels, indices, index, EVALUATION_BATCH)
+        batch = take_batch(images, labels, indices, index, batch_size)
         logits, losses = learner.predict_step(variables, batch)
-        first = index * EVALUATION_BATCH
+        first = index * batch_size
         return (
             lax.dynamic_update_slice_in_dim(answers[0], jax.nn.softmax(logits), first, 0),
             lax.dynamic_update_slice_in_dim(answers[1], losses, first, 0),

@@ -10,12 +10,12 @@ from medjax.errors import refuse
 from medjax.models.network import count_classes
 from medjax.records import Dataset, Indices, Predictions, require_indices
 from medjax.training.batching import pad_indices
-from medjax.training.fold_plan import EVALUATION_BATCH
+from medjax.training.fold_plan import evaluation_batch
 from medjax.training.inputs import as_arrays, require_classes, variables_of
 from medjax.training.learner import Learner
 from medjax.training.programs import compile_evaluation
 
-_EVALUATIONS_A_CALL = 64
+_IMAGES_A_CALL = 8192
 
 
 def predict(learner: Learner, state: Any, data: Any, indices: Any = None) -> Predictions:
@@ -66,9 +66,9 @@ def _evaluate(
     images, labels = jnp.asarray(images), jnp.asarray(labels)
     variables = jax.tree.map(jnp.asarray, variables)
     evaluate = compile_evaluation(learner)
-    size = EVALUATION_BATCH * _EVALUATIONS_A_CALL  # one program, however many images there are
+    size, batch_size = _IMAGES_A_CALL, evaluation_batch()  # one program, however many images there are
     calls = [
-        evaluate(variables, images, labels, pad_indices(rows, size), -(-len(rows) // EVALUATION_BATCH))
+        evaluate(variables, images, labels, pad_indices(rows, size), -(-len(rows) // batch_size))
         for rows in np.split(indices, range(size, len(indices), size))
     ]
     probabilities, losses = (

@@ -6,7 +6,7 @@ import pytest
 
 from medjax.errors import RefusedError
 from medjax.training.fit import fit, fit_folds
-from medjax.training.fold_plan import EVALUATION_BATCH
+from medjax.training.fold_plan import evaluation_batch
 from medjax.training.predict import predict
 from medjax.training.strategies import select_fold
 from tests.tiny import make_images, make_split, tiny_learner
@@ -53,9 +53,11 @@ def test_predictions_are_the_models_softmax_in_the_order_asked(trained):
 
 def test_predictions_do_not_depend_on_how_many_are_asked_for_in_one_call(trained, monkeypatch):
     variables = select_fold(trained[-1][1].learner.variables, 0)
-    rows = np.resize(np.arange(len(LABELS)), 3 * EVALUATION_BATCH + 5)
+    rows = np.resize(np.arange(len(LABELS)), 3 * evaluation_batch() + 5)
     whole = predict(tiny_learner(), variables, (IMAGES, LABELS), rows)
-    monkeypatch.setattr("medjax.training.predict._EVALUATIONS_A_CALL", 2)  # 256, and a call with 133 of 256
+    monkeypatch.setattr(
+        "medjax.training.predict._IMAGES_A_CALL", 2 * evaluation_batch()
+    )  # the last call is part empty
     assert_same(whole, predict(tiny_learner(), variables, (IMAGES, LABELS), rows))
     one = predict(tiny_learner(), variables, (IMAGES, LABELS), rows[-1:])
     np.testing.assert_allclose(one.probabilities[0], whole.probabilities[-1], rtol=1e-5)
