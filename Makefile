@@ -18,8 +18,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 train: install
 	$(BIN)/medjax train $(DATA) $(ARGS)
 
+# A test that hangs is named and fails, where it would keep all others from ending.
 test: install
-	$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true $(ARGS)
 
 test-slow: install
 	$(BIN)/pytest -m slow $(ARGS)
