@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import medjax
-from experiments import medmnist
+from experiments import medmnist_folds
 from medjax.evaluation.comparison import compare_accuracies
 from medjax.models.cnn import CNN
 from tests.tiny import make_images
@@ -41,7 +41,7 @@ def fake(name, rights, calls):
 
 
 def test_test_images_are_not_read_to_develop(file):
-    dataset = medmnist.load_development(file)
+    dataset = medmnist_folds.load_development(file)
     assert len(dataset.labels) == 60
     assert dataset.images.any(axis=(1, 2, 3)).all()
 
@@ -49,7 +49,7 @@ def test_test_images_are_not_read_to_develop(file):
 def test_folds_that_are_there_are_kept_and_scored_in_pairs(file, tmp_path, capsys):
     calls = []
     fits = {"standard": fake("standard", 11, calls), "other": fake("other", 9, calls)}
-    run = functools.partial(medmnist.cross_validate, file, tmp_path / "folds", [0, 3], fits)
+    run = functools.partial(medmnist_folds.cross_validate, file, tmp_path / "folds", [0, 3], fits)
     assert run(range(1, 5)) == {"systems": {}, "standard_less": {}}
     assert len(calls) == 16
     found = run(range(5))
@@ -65,10 +65,10 @@ def test_folds_that_are_there_are_kept_and_scored_in_pairs(file, tmp_path, capsy
 
 def test_an_image_counts_once_under_two_seeds(file):
     """Twice the same answers say no more about other images than once."""
-    dataset = medmnist.load_development(file)
+    dataset = medmnist_folds.load_development(file)
     generator = np.random.default_rng(0)
     first, second = (generator.dirichlet((1, 1), 60).astype(np.float32) for _ in range(2))
-    once, twice = (medmnist.compare(dataset, [first] * n, [second] * n) for n in (1, 2))
+    once, twice = (medmnist_folds.compare(dataset, [first] * n, [second] * n) for n in (1, 2))
     assert twice["auc_ci95"] == pytest.approx(once["auc_ci95"])
     is_right = [one.argmax(axis=1) == dataset.labels for one in (first, second)]
     assert once["accuracy_ci95"] == compare_accuracies(*is_right)["ci95"]
@@ -77,7 +77,7 @@ def test_an_image_counts_once_under_two_seeds(file):
 
 
 def test_the_published_rate():
-    rate = medmnist.make_rate(steps=7)
+    rate = medmnist_folds.make_rate(steps=7)
     assert [float(rate(step)) for step in (0, 349, 350, 524, 525, 699)] == pytest.approx(
         [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5]
     )
@@ -85,8 +85,8 @@ def test_the_published_rate():
 
 def test_the_first_epoch_of_the_best_val_area_is_kept(file, monkeypatch):
     """The val part is a tenth of the training images of the fold."""
-    dataset = medmnist.load_development(file)
-    splits = medjax.fold_splits(dataset, 5, inner_share=medmnist.VAL_SHARE, seed=1)
+    dataset = medmnist_folds.load_development(file)
+    splits = medjax.fold_splits(dataset, 5, inner_share=medmnist_folds.VAL_SHARE, seed=1)
     assert [len(part) for part in splits[2]] == [43, 5, 12]
     areas, scored = iter([0.5, 0.7, 0.7, 0.6]), []
 
@@ -103,7 +103,7 @@ def test_the_first_epoch_of_the_best_val_area_is_kept(file, monkeypatch):
 
     for name, replacement in (("fit_folds", fit_folds), ("predict", predict), ("score", score)):
         monkeypatch.setattr(medjax, name, replacement, raising=False)
-    answers = medmnist.fit_resnet18(file, dataset, splits, 2, 1, epochs=4, make_model=CNN)
+    answers = medmnist_folds.fit_resnet18(file, dataset, splits, 2, 1, epochs=4, make_model=CNN)
     assert all(np.array_equal(indices, splits[2].val) for indices in scored)
     for system, epoch in (("resnet18, best epoch", 1), ("resnet18, last epoch", 3)):
         assert np.array_equal(answers[system], np.full((12, 2), epoch))
