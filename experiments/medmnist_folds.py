@@ -30,6 +30,7 @@ from medjax.records import Dataset, Predictions, Probabilities, Split
 NUM_FOLDS = 5
 EPOCHS = 100
 BATCH_SIZE = 128
+SHOWN = ("accuracy", "accuracy_ci95", "auc", "auc_ci95")
 VAL_SHARE = 0.1
 """Of a fold's training images, to choose an epoch by: as many as the official val part has of train and val of RetinaMNIST."""
 WITHOUT_TEST = ("test",)
@@ -154,7 +155,11 @@ def report(dataset: Dataset, answers: Mapping[str, Mapping[int, Probabilities]])
         for probabilities in by_seed.values():
             scores = medjax.score(_predictions(dataset, probabilities), groups=dataset.groups)
             rows.append({**scores.to_json(), "accuracy_ci95": getattr(scores, scores.leading_ci95)})
-        means[system] = {"seeds": list(by_seed), **summarize_seeds(rows)}
+        of_seeds = [
+            {"seed": seed, **{name: row[name] for name in SHOWN}}
+            for seed, row in zip(by_seed, rows, strict=True)
+        ]
+        means[system] = {"seeds": of_seeds, **summarize_seeds(rows)}
         print(f"  {system:26}{mean_line(means[system])}; seeds {list(by_seed)}")
     for system, by_seed in answers.items():
         seeds = sorted(set(by_seed) & set(answers.get("standard", ())))
