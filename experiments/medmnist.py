@@ -11,7 +11,7 @@ it and keeps its last epoch, so that its val part decides nothing.
 
 Command:  python -m experiments.medmnist retinamnist.npz --seeds 0-4
           python -m experiments.medmnist retinamnist.npz --develop FOLDER --seeds 0-2 --fits standard
-          python -m experiments.medmnist retinamnist.npz --develop FOLDER --seeds 0-0 --folds 3
+          python -m experiments.medmnist retinamnist.npz --develop FOLDER --seeds 0 --folds 3
 Machine:  2 cores of an AMD EPYC (AVX-512), no GPU
 Expected: see LOG.md, "RetinaMNIST beside the published table"
 """
@@ -36,7 +36,7 @@ class Row(NamedTuple):
     auc: float
 
 
-# Figures that two sources at least quote alike; others are left out. The best AutoML row where it is known.
+# The table as two independent copies of it at least have it; what only one has is left out. The last row of three is the best of AutoML.
 PUBLISHED: Mapping[str, Sequence[Row]] = {
     "retinamnist": (
         Row("ResNet-18 (28)", 0.524, 0.717),
