@@ -61,6 +61,24 @@ def bootstrap_intervals(
     return intervals
 
 
+def resample_auc(
+    predictions: Predictions,
+    num_classes: int,
+    units: Int[np.ndarray, "m"],
+    *,
+    resamples: int,
+    seed: int,
+) -> Float64[np.ndarray, "{resamples}"]:
+    """The macro-averaged area under the ROC curve of each resample; NaN where it is undefined.
+
+    The arguments are those of `bootstrap_intervals`. With the same number of units, resamples and seed the same units are
+    drawn, so that the difference of two models' areas, resample by resample, is a paired bootstrap.
+    """
+    rankings = [_rank(predictions, label, units) for label in range(num_classes)]
+    draws = _draw(int(units.max()) + 1, resamples, np.random.default_rng(seed))
+    return np.concatenate([_areas_of(rankings, block)["auc"] for block in draws])
+
+
 def _draw(
     num_units: int, resamples: int, generator: np.random.Generator
 ) -> Iterator[Float64[np.ndarray, "unit block"]]:

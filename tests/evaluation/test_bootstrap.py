@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from medjax.evaluation import bootstrap
-from medjax.evaluation.bootstrap import METRICS, bootstrap_intervals
+from medjax.evaluation.bootstrap import METRICS, bootstrap_intervals, resample_auc
 from medjax.evaluation.scores import score
 from tests.predicted import make_predictions
 
@@ -74,6 +74,16 @@ def test_blocks_change_nothing(monkeypatch):
     parts = bootstrap_intervals(predictions, 3, np.arange(150), resamples=40, seed=1)
     for name in METRICS:
         assert parts[name] == pytest.approx(whole[name]), name
+
+
+def test_resampled_areas_are_those_of_the_interval_and_paired():
+    """In the difference of a model and one that ranks alike nothing is left of the draw."""
+    predictions, units = make_predictions(n=150), np.arange(150)
+    areas = resample_auc(predictions, 3, units, resamples=60, seed=1)
+    interval = bootstrap_intervals(predictions, 3, units, resamples=60, seed=1)["auc"]
+    assert tuple(np.quantile(areas, [0.025, 0.975])) == pytest.approx(interval, rel=1e-12)
+    sharper = predictions._replace(probabilities=predictions.probabilities**2)
+    assert resample_auc(sharper, 3, units, resamples=60, seed=1) == pytest.approx(areas, rel=1e-12)
 
 
 def coverage(trials, resamples, **condition):
