@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from medjax.models.cpu_kernels.emitter import Buffer, Emitter, register_lanes
+from medjax.models.cpu_kernels.emitter import Buffer, Emitter
 from medjax.models.cpu_kernels.register_tiles import (
     add_products,
     block_features,
+    block_lanes,
     max_rows,
     tiles_of_job,
     zeros,
@@ -44,9 +45,9 @@ def _compute_tile(
     down: int,
 ) -> None:
     left, right, outputs = matrices
-    lanes = register_lanes()
+    lanes = block_lanes(block[1])
     columns = [emit.sum(block, vector) for vector in range(0, block[1], lanes)]
-    totals = zeros(emit, down, len(columns))
+    totals = zeros(emit, down, len(columns), lanes)
     with emit.for_range(0, left.shape[0]) as summand:
         factors = [emit.load_within(right, summand, column, lanes=lanes) for column in columns]
         start = emit.sum((summand, left.shape[1]), row)

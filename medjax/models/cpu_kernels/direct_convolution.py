@@ -12,13 +12,14 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from medjax.models.cpu_kernels.borders import copy_rows
-from medjax.models.cpu_kernels.emitter import Buffer, Emitter, register_lanes
+from medjax.models.cpu_kernels.emitter import Buffer, Emitter
 from medjax.models.cpu_kernels.epilogues import Epilogue, Operands, split_operands
 from medjax.models.cpu_kernels.ffi_call import Kernel
 from medjax.models.cpu_kernels.register_tiles import (
     FeatureBlock,
     Window,
     add_products,
+    block_lanes,
     by_group,
     find_block,
     max_rows,
@@ -135,10 +136,10 @@ def _compute_tile(
     block, top, left = position
     num_blocks, kernel_height, kernel_width, channels, block_size = weights.shape
     row_offset, column_offset = rows.shape[1] * rows.shape[2], rows.shape[2]
-    lanes = register_lanes()
+    lanes = block_lanes(block_size)
     features = find_block(emit, block, num_blocks // window.groups, block_size)
     places = list(itertools.product(range(tile[0]), range(tile[1])))
-    sums = zeros(emit, len(places), block_size // lanes)
+    sums = zeros(emit, len(places), block_size // lanes, lanes)
     base = emit.sum(
         (top, window.strides[0] * row_offset),
         (left, window.strides[1] * column_offset),

@@ -19,6 +19,7 @@ from medjax.models.cpu_kernels.register_tiles import (
     Window,
     add_products,
     block_features,
+    block_lanes,
     by_group,
     even_parts,
     find_block,
@@ -124,7 +125,7 @@ def _fill_with_zeros(emit: Emitter, weights: Buffer, features: FeatureBlock) -> 
     rows = Buffer(weights.pointer, (kernel_height * kernel_width * channels, *weights.shape[3:]), FLOAT)
     with emit.for_range(0, rows.shape[0]) as row:
         for feature in features.vectors(emit):
-            zero = constant(FLOAT, 0.0, register_lanes())
+            zero = constant(FLOAT, 0.0, block_lanes(features.size))
             emit.store_within(zero, rows, row, features.group, feature)
 
 
@@ -181,9 +182,9 @@ def _add_to_weights(
     image_offset, row_offset, column_offset = (math.prod(images.shape[axis:]) for axis in (1, 2, 3))
     kernel_height, kernel_width, channels, *by_feature = weights.shape
     rows = Buffer(weights.pointer, (kernel_height * kernel_width * channels, *by_feature), FLOAT)
-    lanes = register_lanes()
+    lanes = block_lanes(features.size)
     vectors = features.vectors(emit)
-    totals = zeros(emit, len(taps), len(vectors))
+    totals = zeros(emit, len(taps), len(vectors), lanes)
     with (
         emit.for_range(0, num_images) as image,
         emit.for_range(0, height) as row,

@@ -15,6 +15,8 @@ from medjax.models.cpu_kernels.emitter import FLOAT, INT, Buffer, Emitter, Index
 
 # Of the 32 vector registers of AVX-512 and the 16 of AVX2; the others hold what is multiplied.
 _MAX_SUMS = {16: 28, 8: 12}
+# For so few features half a register of AVX-512 will do: a CPU multiplies no fewer numbers at a time so.
+_NARROW = 8
 
 Item = TypeVar("Item")
 
@@ -55,7 +57,7 @@ class FeatureBlock(NamedTuple):
 
     def vectors(self, emit: Emitter) -> list[ir.Value]:
         """The first feature of each vector."""
-        return [emit.sum(self.first, vector) for vector in range(0, self.size, register_lanes())]
+        return [emit.sum(self.first, vector) for vector in range(0, self.size, block_lanes(self.size))]
 
 
 def find_block(emit: Emitter, number: Index, blocks_of_group: int, size: int) -> FeatureBlock:
@@ -73,15 +75,21 @@ def by_group(buffer: Buffer, groups: int) -> Buffer:
 
 def block_features(features: int) -> int:
     """Features that are computed together; their blocks cover `features` with least waste."""
+    if features <= _NARROW:
+        return _NARROW
     lanes = register_lanes()
     num_vectors = -(-features // lanes)
     return lanes * next(number for number in (2, 3, 1) if num_vectors % number == 0)
 
 
+def block_lanes(block_size: int) -> int:
+    """Features of a block of this size that a vector holds."""
+    return min(block_size, register_lanes())
+
+
 def max_rows(block_size: int) -> int:
     """Rows of sums, of `block_size` features each, that fit the registers."""
-    lanes = register_lanes()
-    return _MAX_SUMS[lanes] // (block_size // lanes)
+    return _MAX_SUMS[register_lanes()] // (block_size // block_lanes(block_size))
 
 
 def even_parts(taps: Sequence[Item], most: int) -> list[Sequence[Item]]:
@@ -100,9 +108,9 @@ def tiles_of_job(emit: Emitter, job: ir.Value, num_jobs: int, num_tiles: int) ->
         yield tile
 
 
-def zeros(emit: Emitter, num_rows: int, num_vectors: int) -> list[list[ir.Value]]:
-    """Rows of vectors that sums start from."""
-    zero = constant(FLOAT, 0.0, register_lanes())
+def zeros(emit: Emitter, num_rows: int, num_vectors: int, lanes: int | None = None) -> list[list[ir.Value]]:
+    """Rows of vectors that sums start from, each a register's unless `lanes` are fewer."""
+    zero = constant(FLOAT, 0.0, lanes or register_lanes())
     return [[emit.variable(zero) for _ in range(num_vectors)] for _ in range(num_rows)]
 
 
@@ -116,6 +124,6 @@ def add_products(
     """Add to each row of sums the pixel at its offset times the vectors `factors`."""
     flat = Buffer(images.pointer, (0,), FLOAT)
     for offset, totals in zip(offsets, sums, strict=True):
-        pixel = emit.broadcast(emit.load(flat, offset), register_lanes())
+        pixel = emit.broadcast(emit.load(flat, offset), factors[0].type.count)
         for total, factor in zip(totals, factors, strict=True):
             emit.write(emit.add_product(emit.read(total), pixel, factor), total)

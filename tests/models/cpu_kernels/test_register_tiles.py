@@ -15,7 +15,9 @@ def test_parts_are_even_and_hold_all(number):
     assert 0 < len(parts[-1]) <= len(parts[0]) <= 14
 
 
-@pytest.mark.parametrize(("features", "block"), [(1, 16), (16, 16), (32, 32), (48, 48), (64, 32), (80, 16)])
+@pytest.mark.parametrize(
+    ("features", "block"), [(1, 8), (8, 8), (9, 16), (16, 16), (32, 32), (48, 48), (64, 32), (80, 16)]
+)
 def test_blocks_of_features_are_whole_vectors(features, block, monkeypatch):
     monkeypatch.setattr(register_tiles, "register_lanes", lambda: 16)
     assert register_tiles.block_features(features) == block
