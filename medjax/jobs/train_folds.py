@@ -40,8 +40,8 @@ class TrainedFolds(NamedTuple):
     compile_seconds: float
 
     def variables(self, index: int, config: TrainConfig) -> Variables:
-        """The variables of one fold that are scored."""
-        return select_fold(_scored_variables(self.state, config), index)
+        """The variables of one fold that are scored, as NumPy arrays: JAX would compile a program for each shape of a slice."""
+        return select_fold(jax.device_get(_scored_variables(self.state, config)), index)
 
 
 def train_folds(

@@ -108,7 +108,7 @@ def coverage(trials, resamples, **condition):
     "condition",
     [
         dict(n=300, shares=(1 / 3,) * 3, separation=1.5),
-        dict(n=400, shares=(1 / 3,) * 3, separation=1.5, group_size=4),
+        pytest.param(dict(n=400, shares=(1 / 3,) * 3, separation=1.5, group_size=4), marks=pytest.mark.slow),
     ],
     ids=["300 images", "100 groups of 4"],
 )

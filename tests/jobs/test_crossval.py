@@ -69,10 +69,8 @@ def test_one_fold_alone_is_that_fold_of_the_full_run(crossval_run, phantom_folde
     assert alone.metrics["mean"]["accuracy_sd"] is None
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    [pytest.param("map", marks=pytest.mark.slow), "vmap", pytest.param("devices", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["map", "vmap", "devices"])
 def test_other_strategies_score_nearly_the_same(crossval_run, phantom_folder, tmp_path, strategy):
     config = CrossvalConfig(folds=3, fold_strategy=strategy, training=SHORT)
     other = medjax.cross_validate(phantom_folder, config, run_dir=tmp_path / strategy)

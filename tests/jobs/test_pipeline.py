@@ -153,10 +153,8 @@ def test_a_strangers_directory_is_refused_untouched(phantom_folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    [pytest.param("map", marks=pytest.mark.slow), "vmap", pytest.param("devices", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["map", "vmap", "devices"])
 def test_every_strategy_continues_exactly(strategy, phantom_folder, tmp_path, monkeypatch):
     config = CrossvalConfig(folds=2, fold_strategy=strategy, training=plain(epochs=3))
     whole = medjax.cross_validate(phantom_folder, config, run_dir=tmp_path / "whole")

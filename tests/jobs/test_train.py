@@ -176,6 +176,7 @@ def test_a_data_set_from_arrays_is_trained_scored_and_continued(tmp_path):
         medjax.train(other, dataclasses.replace(config, epochs=4), run_dir=tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 def test_every_setting_of_the_optimizer_reaches_training(tmp_path):
     images, labels = make_images(120)
     data = medjax.make_dataset(images, labels)
