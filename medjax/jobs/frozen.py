@@ -7,6 +7,7 @@ import jax
 
 from medjax.config import TrainConfig
 from medjax.errors import counted
+from medjax.jobs.sharing import Same, once
 from medjax.memory import in_words
 from medjax.models.network import Network
 from medjax.models.parts import split_parts
@@ -38,7 +39,7 @@ def compute_features(network: Network, arrays: tuple[jax.Array, jax.Array], disp
     """The features of all images, and in a line how long they took."""
     display.start("computing features")
     started = time.perf_counter()
-    probe = make_probe(network, *arrays)
+    probe = once(("probe", network, Same(arrays)), lambda: make_probe(network, *arrays))
     jax.block_until_ready(probe.maps)
     size = in_words(probe.maps.images.size * _BYTES)
     count = counted(len(probe.maps.images), "image")
