@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.transfer import WAYS, first_images, fix_parts, make_config, take_images
+from experiments.transfer import WAYS, first_images, fix_parts, make_config
 from medjax.config_checks import require_valid
 from medjax.data.from_arrays import make_dataset
 from medjax.data.splitting.splits import split
@@ -16,9 +16,6 @@ def test_the_first_of_each_class_are_trained_on_and_all_others_scored():
     parts = split(fix_parts(dataset, first), seed=3)
     assert sorted([*parts.train, *parts.val]) == first.tolist()
     assert parts.test.tolist() == [6, 7, 8, 9]
-    few = take_images(dataset, first)
-    assert few.ids.tolist() == dataset.ids[:6].tolist()
-    assert few.split is None
 
 
 def test_every_way_has_settings_that_go_together(tmp_path):
