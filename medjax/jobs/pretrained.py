@@ -1,5 +1,6 @@
 """`--pretrained`: a network that starts from published weights, from a file of them, or from a run of medjax."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +16,17 @@ from medjax.jobs.published_weights import HALF, IMAGENET, SCALINGS_BY_DIGEST, WE
 from medjax.jobs.recorded_config import recorded_config
 from medjax.jobs.restored_network import make_run_learner, restore_variables, scaling_of
 from medjax.jobs.sharing import Same, once
+from medjax.models.layers import SMALL_SIDE
 from medjax.models.network import Network, Variables
 from medjax.models.starting import InputScaling, missing_variables, scale_input, start_from
-from medjax.models.transfer import transfer
+from medjax.models.transfer import WITH_STEMS, transfer
 from medjax.models.weight_files.read import read_weight_file
 from medjax.progress import Display
 from medjax.records import Dataset, Split
 from medjax.runs import directory as run_files
 
+IMAGENET_STEM = "stem=imagenet"
+"""In `model_set`, what `with_stem_of_weights` adds."""
 _HEAD = "head"
 _SCALINGS = {"none": None, "imagenet": IMAGENET, "half": HALF}
 
@@ -83,6 +87,17 @@ def _start(config: TrainConfig, network: Network, dataset: Dataset, model: Any, 
     return Started(scale_input(network, scaling), description, as_json)
 
 
+def with_stem_of_weights(config: TrainConfig) -> TrainConfig:
+    """The configuration with ImageNet's stem, for images of any size, where published weights are to be read.
+
+    A kernel of 3 by 3 made of one of 7 by 7 would give the later layers what they have never seen. A stem that is given stays.
+    """
+    is_given = any(pair.startswith("stem=") for pair in config.model_set)
+    if config.pretrained is None or config.model not in WITH_STEMS or is_given or _is_run(config):
+        return config
+    return dataclasses.replace(config, model_set=(*config.model_set, IMAGENET_STEM))
+
+
 def _is_run(config: TrainConfig) -> bool:
     """Whether the weights are a run's."""
     name = str(config.pretrained)
@@ -107,13 +122,29 @@ def _find(config: TrainConfig, network: Network, dataset: Dataset, model: Any, d
     known = known or WEIGHTS.get(SCALINGS_BY_DIGEST.get(file.sha256, ""))
     filled = transfer(missing_variables(network, shape), file.weights, model=config.model)
     guess = "pixels are scaled by ImageNet's mean and deviation, as most weights want: else --input-scaling"
+    notes = [*filled.notes, *_stem_notes(config, shape)]
     description = {
         "source": name,
         "sha256": file.sha256,
         "terms": None if known is None else known.terms,
-        "notes": [*filled.notes, guess] if known is None and config.input_scaling == "auto" else filled.notes,
+        "notes": [*notes, guess] if known is None and config.input_scaling == "auto" else notes,
     }
     return _Source(filled.variables, description, IMAGENET if known is None else known.scaling)
+
+
+def _stem_notes(config: TrainConfig, image_shape: tuple[int, ...]) -> list[str]:
+    """How small images meet the first convolution, where larger ones meet it as the weights were trained."""
+    side = min(image_shape[:2])
+    if side >= SMALL_SIDE:
+        return []
+    if IMAGENET_STEM in config.model_set:
+        remedy = f"--image-size {SMALL_SIDE} or more may serve better"
+        return [
+            f"the stem is ImageNet's, as in the weights: {side} pixels a side are divided by 32; {remedy}"
+        ]
+    if config.model == "efficientnet_lite0":
+        return [f"the stem has stride 1 for {side} pixels a side, its weights were trained with stride 2"]
+    return []
 
 
 def _from_run(directory: Path, network: Network, dataset: Dataset, model: Any) -> _Source:
