@@ -36,10 +36,14 @@ def caches_features(config: TrainConfig, network: Network, dataset: Dataset) -> 
 
 
 def compute_features(network: Network, arrays: tuple[jax.Array, jax.Array], display: Display) -> Probe:
-    """The features of all images, and in a line how long they took."""
+    """The features of all images, and in a line how long they took; of runs that share them, once."""
+    return once(("probe", network, Same(arrays)), lambda: _compute(network, arrays, display))
+
+
+def _compute(network: Network, arrays: tuple[jax.Array, jax.Array], display: Display) -> Probe:
     display.start("computing features")
     started = time.perf_counter()
-    probe = once(("probe", network, Same(arrays)), lambda: make_probe(network, *arrays))
+    probe = make_probe(network, *arrays)
     jax.block_until_ready(probe.maps)
     size = in_words(probe.maps.images.size * _BYTES)
     count = counted(len(probe.maps.images), "image")
