@@ -163,13 +163,19 @@ def _broken_rules(config: TrainConfig) -> Iterator[Problem]:
     if config.model_set and config.model == BUILT_IN:
         reason = f"the built-in network {BUILT_IN} has options of its own"
         yield Problem("--model-set", reason, "use them, or give --model file.py:name")
-    if config.unfreeze_after is not None and config.unfreeze_after >= config.epochs:
-        reason = f"{config.unfreeze_after} of {counted(config.epochs, 'epoch')}"
-        yield Problem("--unfreeze-after", reason, f"less than --epochs, {config.epochs}")
+    if config.epochs is not None:  # else it is checked when they are settled
+        yield from broken_unfreezing(config)
     for pair in config.model_set:
         name, equals, _ = pair.partition("=")
         if not (equals and name.isidentifier()):
             yield Problem("--model-set", f"{pair} is not key=value", "such as --model-set depth=18")
+
+
+def broken_unfreezing(config: TrainConfig) -> Iterator[Problem]:
+    """What is wrong with the epoch after which features are trained; `epochs` must be settled."""
+    if config.unfreeze_after is not None and config.unfreeze_after >= config.epochs:
+        reason = f"{config.unfreeze_after} of {counted(config.epochs, 'epoch')}"
+        yield Problem("--unfreeze-after", reason, f"less than --epochs, {config.epochs}")
 
 
 def _broken_data_rules(config: DataConfig) -> Iterator[Problem]:

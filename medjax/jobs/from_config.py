@@ -197,7 +197,8 @@ def make_phases(
     trained = make_fold_learner(config, network, splits)
     if config.freeze == "none":
         return [(trained, config.epochs)]
-    frozen = make_fold_learner(config, freeze_features(network, image_shape), splits, features_rate=0.0)
+    at_rest = once(("frozen", network, image_shape), lambda: freeze_features(network, image_shape))
+    frozen = make_fold_learner(config, at_rest, splits, features_rate=0.0)
     if config.unfreeze_after is None:
         return [(frozen, config.epochs)]
     return [(frozen, config.unfreeze_after), (trained, config.epochs)]

@@ -7,6 +7,7 @@ import jax
 
 from medjax.config import TrainConfig
 from medjax.errors import counted
+from medjax.jobs.sharing import Same, once
 from medjax.memory import in_words
 from medjax.models.network import Network
 from medjax.models.parts import split_parts
@@ -35,7 +36,11 @@ def caches_features(config: TrainConfig, network: Network, dataset: Dataset) -> 
 
 
 def compute_features(network: Network, arrays: tuple[jax.Array, jax.Array], display: Display) -> Probe:
-    """The features of all images, and in a line how long they took."""
+    """The features of all images, and in a line how long they took; of runs that share them, once."""
+    return once(("probe", network, Same(arrays)), lambda: _compute(network, arrays, display))
+
+
+def _compute(network: Network, arrays: tuple[jax.Array, jax.Array], display: Display) -> Probe:
     display.start("computing features")
     started = time.perf_counter()
     probe = make_probe(network, *arrays)

@@ -31,7 +31,7 @@ from medjax.jobs.from_config import (
 )
 from medjax.jobs.frozen import caches_features, compute_features
 from medjax.jobs.overlap import write_own_images
-from medjax.jobs.pretrained import Started, start_network
+from medjax.jobs.pretrained import Started, start_network, with_stem_of_weights
 from medjax.jobs.restored_run import Run
 from medjax.jobs.run_record import (
     describe_parts,
@@ -92,6 +92,7 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
     if request.model is not None:
         config = with_training(config, dataclasses.replace(training_of(config), model=GIVEN_IN_PYTHON))
     require_valid(config)
+    config = with_training(config, with_stem_of_weights(training_of(config)))
     _require_unicode(config, request)
     started = time.perf_counter()
     with Display(is_quiet=is_quiet) as display, contextlib.ExitStack() as stack:

@@ -1,5 +1,6 @@
 """`--pretrained`: a network that starts from published weights, from a file of them, or from a run of medjax."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,18 +11,22 @@ import numpy as np
 from medjax.config import TrainConfig
 from medjax.errors import counted, refuse
 from medjax.jobs.external_data import find_trained
-from medjax.jobs.from_config import folds_of
+from medjax.jobs.from_config import folds_of, without_seed
 from medjax.jobs.published_weights import HALF, IMAGENET, SCALINGS_BY_DIGEST, WEIGHTS, find_weights
 from medjax.jobs.recorded_config import recorded_config
 from medjax.jobs.restored_network import make_run_learner, restore_variables, scaling_of
+from medjax.jobs.sharing import Same, once
+from medjax.models.layers import SMALL_SIDE
 from medjax.models.network import Network, Variables
 from medjax.models.starting import InputScaling, missing_variables, scale_input, start_from
-from medjax.models.transfer import transfer
+from medjax.models.transfer import WITH_STEMS, transfer
 from medjax.models.weight_files.read import read_weight_file
 from medjax.progress import Display
 from medjax.records import Dataset, Split
 from medjax.runs import directory as run_files
 
+IMAGENET_STEM = "stem=imagenet"
+"""In `model_set`, what `with_stem_of_weights` adds."""
 _HEAD = "head"
 _SCALINGS = {"none": None, "imagenet": IMAGENET, "half": HALF}
 
@@ -56,12 +61,22 @@ def start_network(
 
     RefusedError where the weights are not those of the network, or of a run that was trained on images that are to be scored.
     """
+    # Of runs that differ only in their seed one network, for which programs are compiled once.
+    what = "start", without_seed(config), network, Same(dataset), Same(model)
+    started = once(what, lambda: _start(config, network, dataset, model, display))
+    if started.pretrained is not None:
+        if _is_run(config):
+            _require_unseen(Path(str(config.pretrained)), dataset, splits)
+        for note in (f"starts from {started.pretrained['source']}", *started.pretrained["notes"]):
+            display.say(note)
+    return started
+
+
+def _start(config: TrainConfig, network: Network, dataset: Dataset, model: Any, display: Display) -> Started:
     source = None
     if config.pretrained is not None:
-        source = _find(config, network, dataset, splits, model, display)
+        source = _find(config, network, dataset, model, display)
         network = start_from(network, source.variables)
-        for note in (f"starts from {source.description['source']}", *source.description["notes"]):
-            display.say(note)
     scaling = source.scaling if source else None
     if config.input_scaling != "auto":
         scaling = _SCALINGS[config.input_scaling]
@@ -72,18 +87,28 @@ def start_network(
     return Started(scale_input(network, scaling), description, as_json)
 
 
-def _find(
-    config: TrainConfig,
-    network: Network,
-    dataset: Dataset,
-    splits: Sequence[Split],
-    model: Any,
-    display: Display,
-) -> _Source:
+def with_stem_of_weights(config: TrainConfig) -> TrainConfig:
+    """The configuration with ImageNet's stem, for images of any size, where published weights are to be read.
+
+    A kernel of 3 by 3 made of one of 7 by 7 would give the later layers what they have never seen. A stem that is given stays.
+    """
+    is_given = any(pair.startswith("stem=") for pair in config.model_set)
+    if config.pretrained is None or config.model not in WITH_STEMS or is_given or _is_run(config):
+        return config
+    return dataclasses.replace(config, model_set=(*config.model_set, IMAGENET_STEM))
+
+
+def _is_run(config: TrainConfig) -> bool:
+    """Whether the weights are a run's."""
+    name = str(config.pretrained)
+    return name not in WEIGHTS and Path(name).is_dir()
+
+
+def _find(config: TrainConfig, network: Network, dataset: Dataset, model: Any, display: Display) -> _Source:
     name = str(config.pretrained)
     shape = dataset.images.shape[1:]
-    if name not in WEIGHTS and Path(name).is_dir():
-        return _from_run(Path(name), network, dataset, splits, model)
+    if _is_run(config):
+        return _from_run(Path(name), network, dataset, model)
     known = WEIGHTS.get(name)
     if known is not None and known.model != config.model:
         raise refuse(
@@ -97,18 +122,32 @@ def _find(
     known = known or WEIGHTS.get(SCALINGS_BY_DIGEST.get(file.sha256, ""))
     filled = transfer(missing_variables(network, shape), file.weights, model=config.model)
     guess = "pixels are scaled by ImageNet's mean and deviation, as most weights want: else --input-scaling"
+    notes = [*filled.notes, *_stem_notes(config, shape)]
     description = {
         "source": name,
         "sha256": file.sha256,
         "terms": None if known is None else known.terms,
-        "notes": [*filled.notes, guess] if known is None and config.input_scaling == "auto" else filled.notes,
+        "notes": [*notes, guess] if known is None and config.input_scaling == "auto" else notes,
     }
     return _Source(filled.variables, description, IMAGENET if known is None else known.scaling)
 
 
-def _from_run(
-    directory: Path, network: Network, dataset: Dataset, splits: Sequence[Split], model: Any
-) -> _Source:
+def _stem_notes(config: TrainConfig, image_shape: tuple[int, ...]) -> list[str]:
+    """How small images meet the first convolution, where larger ones meet it as the weights were trained."""
+    side = min(image_shape[:2])
+    if side >= SMALL_SIDE:
+        return []
+    if IMAGENET_STEM in config.model_set:
+        remedy = f"--image-size {SMALL_SIDE} or more may serve better"
+        return [
+            f"the stem is ImageNet's, as in the weights: {side} pixels a side are divided by 32; {remedy}"
+        ]
+    if config.model == "efficientnet_lite0":
+        return [f"the stem has stride 1 for {side} pixels a side, its weights were trained with stride 2"]
+    return []
+
+
+def _from_run(directory: Path, network: Network, dataset: Dataset, model: Any) -> _Source:
     """The variables that another run scored; its last part, `head`, only where the classes are the same."""
     record = run_files.read_record(directory)
     config = recorded_config(directory, record)
@@ -116,7 +155,6 @@ def _from_run(
     if len(folds_of(config)) != 1:
         reason = f"is a cross-validation with {len(folds_of(config))} networks"
         raise refuse(name, reason, "give a run of medjax train, or one of --only-fold")
-    _require_unseen(name, directory, dataset, splits)
     theirs, _ = make_run_learner(directory, record, model, config, [])
     variables = restore_variables(directory, record, config, theirs, folds_of(config)[0])
     ours = missing_variables(network, dataset.images.shape[1:])
@@ -147,11 +185,12 @@ def _from_run(
     return _Source(Variables(*filled), digest, scaling_of(record["model"]))
 
 
-def _require_unseen(name: str, directory: Path, dataset: Dataset, splits: Sequence[Split]) -> None:
+def _require_unseen(directory: Path, dataset: Dataset, splits: Sequence[Split]) -> None:
     """RefusedError where images that are to be scored were trained on by the run that this one starts from."""
     seen = find_trained(directory, dataset)
     tests = np.unique(np.concatenate([split.test for split in splits]))
     count = int(seen[tests].sum())
     if count:
         reason = f"was trained on {counted(count, 'image')} of the {len(tests):,} that this run is scored on"
+        name = f"--pretrained {directory}"
         raise refuse(name, reason, "start from a run of other images, or of the same parts: the same --seed")

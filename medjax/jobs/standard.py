@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medjax.config_checks import broken_unfreezing
+from medjax.errors import RefusedError
 from medjax.jobs.datasets import read_dataset, tell_dataset
 from medjax.jobs.from_config import Config, make_splits, training_of
 from medjax.progress import Display
@@ -54,6 +56,8 @@ def load_settled(source: str | Path | Dataset, config: Config, display: Display)
         if dataset.images.shape[1] != training_of(settled).data.image_size:
             dataset = read_dataset(source, training_of(settled).data, display)
         tell_dataset(dataset, display)
+    if problems := list(broken_unfreezing(training_of(settled))):
+        raise RefusedError(problems)
     if settled != config:
         display.say(f"preset standard: {' '.join(flags_for(settled, config))}")
     return settled, dataset

@@ -10,16 +10,18 @@ from medjax.models.layers import (
     batch_norm,
     conv,
     halve,
-    is_small,
+    has_small_stem,
     require_dropout,
+    require_stem,
 )
 
 GROWTH = 32  # features that each layer adds
 
 
-def densenet121(num_classes: int, *, dropout: float = 0.0) -> nn.Module:
+def densenet121(num_classes: int, *, dropout: float = 0.0, stem: str = "auto") -> nn.Module:
     """DenseNet-121; 7,978,856 parameters for 1,000 classes of color images of 64 or more pixels a side."""
-    return DenseNet(DenseNetFeatures((6, 12, 24, 16)), PooledHead(num_classes, require_dropout(dropout)))
+    features = DenseNetFeatures((6, 12, 24, 16), require_stem(stem))
+    return DenseNet(features, PooledHead(num_classes, require_dropout(dropout)))
 
 
 class DenseNet(Classifier):
@@ -30,20 +32,22 @@ class DenseNetFeatures(nn.Module):
     """A stem, and dense blocks with transitions between them.
 
     Images of 64 or more pixels a side are divided by 32: the stem is ImageNet's, 7 by 7 with stride 2 and max-pooling. Smaller
-    ones are divided by 8: the stem is 3 by 3 with stride 1, as the article has it for CIFAR.
+    ones are divided by 8: the stem is 3 by 3 with stride 1, as the article has it for CIFAR. `stem` names one for all sizes,
+    of `STEMS`.
     """
 
     blocks: tuple[int, ...]
+    stem: str = "auto"
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "batch height width channel"], *, is_training: bool = False
     ) -> Float[Array, "batch out_height out_width feature"]:
         """Feature maps of images."""
-        has_small_stem, width = is_small(images), 2 * GROWTH
-        stem = conv(width, 3, name="conv0") if has_small_stem else conv(width, 7, 2, name="conv0")
+        is_stem_small, width = has_small_stem(self.stem, images), 2 * GROWTH
+        stem = conv(width, 3, name="conv0") if is_stem_small else conv(width, 7, 2, name="conv0")
         x = nn.relu(batch_norm(is_training, name="norm0")(stem(images)))
-        if not has_small_stem:
+        if not is_stem_small:
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for stage, count in enumerate(self.blocks):
             if stage:

@@ -15,6 +15,9 @@ from medjax.errors import refuse
 SMALL_SIDE = 64
 """Networks for ImageNet reduce images with fewer pixels a side less than they reduce larger ones."""
 
+STEMS = ("auto", "imagenet", "small")
+"""By the size of the images; ImageNet's, 7 by 7 with stride 2 and max-pooling; CIFAR's, 3 by 3 with stride 1."""
+
 OUTPUT_SCALED = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 INPUT_SCALED = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 EVENLY = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -23,6 +26,11 @@ EVENLY = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 def is_small(images: Float[Array, "batch height width channel"]) -> bool:
     """Whether the images have fewer than `SMALL_SIDE` pixels along a side."""
     return min(images.shape[1:3]) < SMALL_SIDE
+
+
+def has_small_stem(stem: str, images: Float[Array, "batch height width channel"]) -> bool:
+    """Whether a stem of `STEMS` is the small one for these images."""
+    return is_small(images) if stem == "auto" else stem == "small"
 
 
 def conv(
@@ -82,6 +90,13 @@ class Classifier(nn.Module):
     ) -> Float[Array, "batch class"]:
         """Logits of images; training needs the "dropout" key collection."""
         return self.head(self.features(images, is_training=is_training), is_training=is_training)
+
+
+def require_stem(stem: Any) -> str:
+    """One of `STEMS`; RefusedError for anything else."""
+    if stem not in STEMS:
+        raise refuse("--model-set stem", f"is {stem!r}", f"one of {', '.join(STEMS)}")
+    return stem
 
 
 def require_dropout(dropout: Any) -> float:

@@ -3,17 +3,26 @@
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from medjax.models.layers import Classifier, PooledHead, batch_norm, conv, is_small, require_dropout
+from medjax.models.layers import (
+    Classifier,
+    PooledHead,
+    batch_norm,
+    conv,
+    has_small_stem,
+    require_dropout,
+    require_stem,
+)
 
 
-def resnet18(num_classes: int, *, dropout: float = 0.0) -> nn.Module:
+def resnet18(num_classes: int, *, dropout: float = 0.0, stem: str = "auto") -> nn.Module:
     """ResNet-18; 11,689,512 parameters for 1,000 classes of color images of 64 or more pixels a side."""
-    return ResNet(ResNetFeatures((2, 2, 2, 2)), PooledHead(num_classes, require_dropout(dropout)))
+    features = ResNetFeatures((2, 2, 2, 2), stem=require_stem(stem))
+    return ResNet(features, PooledHead(num_classes, require_dropout(dropout)))
 
 
-def resnet50(num_classes: int, *, dropout: float = 0.0) -> nn.Module:
+def resnet50(num_classes: int, *, dropout: float = 0.0, stem: str = "auto") -> nn.Module:
     """ResNet-50, with the stride in the 3 by 3 convolutions as torchvision has it; 25,557,032 parameters likewise."""
-    features = ResNetFeatures((3, 4, 6, 3), has_bottlenecks=True)
+    features = ResNetFeatures((3, 4, 6, 3), has_bottlenecks=True, stem=require_stem(stem))
     return ResNet(features, PooledHead(num_classes, require_dropout(dropout)))
 
 
@@ -25,21 +34,22 @@ class ResNetFeatures(nn.Module):
     """A stem and four stages of residual blocks.
 
     Images of 64 or more pixels a side are divided by 32: the stem is ImageNet's, 7 by 7 with stride 2 and max-pooling. Smaller
-    ones are divided by 8: the stem is CIFAR's, 3 by 3 with stride 1.
+    ones are divided by 8: the stem is CIFAR's, 3 by 3 with stride 1. `stem` names one for all sizes, of `STEMS`.
     """
 
     blocks: tuple[int, ...]
     has_bottlenecks: bool = False
+    stem: str = "auto"
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "batch height width channel"], *, is_training: bool = False
     ) -> Float[Array, "batch out_height out_width feature"]:
         """Feature maps of images."""
-        has_small_stem = is_small(images)
-        stem = conv(64, 3, name="conv1") if has_small_stem else conv(64, 7, 2, name="conv1")
+        is_stem_small = has_small_stem(self.stem, images)
+        stem = conv(64, 3, name="conv1") if is_stem_small else conv(64, 7, 2, name="conv1")
         x = nn.relu(batch_norm(is_training, name="bn1")(stem(images)))
-        if not has_small_stem:
+        if not is_stem_small:
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for stage, count in enumerate(self.blocks):
             for number in range(count):

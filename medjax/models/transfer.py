@@ -15,6 +15,9 @@ from medjax.models.network import Variables
 from medjax.models.vgg import HEAD_SIDE
 from medjax.models.weight_names import FIRST_KERNELS, RULES, UNUSED, path_of
 
+WITH_STEMS = ("resnet18", "resnet50", "densenet121")
+"""Networks whose setting `stem` chooses among first convolutions of different sizes."""
+
 _LOGITS = ("head/logits/kernel", "head/logits/bias")
 _HIDDEN = ("head/hidden_0/kernel", "head/hidden_0/bias", "head/hidden_1/kernel", "head/hidden_1/bias")
 _POSITIONS = "features/pos_embed"
@@ -45,7 +48,8 @@ def transfer(variables: Variables, weights: Mapping[str, np.ndarray], *, model: 
     repeated and scaled by 3/n. Positions of `vit_tiny` are resized. All of that is said in `notes`.
 
     Raises RefusedError with every parameter that is not filled and every entry that fits nowhere. One of these is the first
-    convolution where it has another size, as ResNet's and DenseNet's have for images below 64 pixels a side.
+    convolution where it has another size, as `vit_tiny`'s has for images below 64 pixels a side, and ResNet's and DenseNet's
+    with another stem.
     """
     if model not in RULES:
         raise refuse("--pretrained", f"no published weights fit {model}", f"one of {', '.join(RULES)}")
@@ -192,8 +196,10 @@ def _resized_positions(array: np.ndarray, old: int, new: int) -> np.ndarray:
 def _misfit(path: str, found: Shape, wanted: Shape, model: str) -> Problem:
     if path == FIRST_KERNELS[model] and len(found) == 4 and found[:2] != wanted[:2]:
         here, there = (" × ".join(map(str, shape[:2])) for shape in (wanted, found))
-        size = f"{SMALL_SIDE} or more" if found[:2] > wanted[:2] else f"below {SMALL_SIDE}"
-        return Problem(
-            path, f"is {there} pixels in the weights, {here} in this network", f"give --image-size {size}"
-        )
+        remedies = {
+            **dict.fromkeys(WITH_STEMS, ("--model-set stem=imagenet", "--model-set stem=small")),
+            "vit_tiny": (f"--image-size {SMALL_SIDE} or more", f"--image-size below {SMALL_SIDE}"),
+        }
+        remedy = remedies.get(model, (f"weights of {model}",) * 2)[found[:2] < wanted[:2]]
+        return Problem(path, f"is {there} pixels in the weights, {here} in this network", f"give {remedy}")
     return Problem(path, f"has the shape {found} in the weights, {wanted} here", f"give weights of {model}")

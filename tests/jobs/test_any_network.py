@@ -11,6 +11,7 @@ from medjax.errors import RefusedError
 from medjax.models.registry import MODELS
 from tests.configs import plain
 from tests.finished_runs import assert_same_result, read_predictions
+from tests.interrupted import interrupt_after
 from tests.user_networks import NETWORKS, STATEFUL, BatchNormResNet, nnx_factory
 
 QUICK = ("Linen BatchNorm ResNet", "NNX BatchNorm and Dropout", "functions with state")
@@ -19,19 +20,6 @@ CASES = [
     for name in NETWORKS
 ]
 CONFIG = plain(epochs=2, keep="best", baselines=False)
-
-
-def interrupt_after_an_epoch(monkeypatch):
-    from medjax.jobs.train_folds import _Watcher
-
-    original = _Watcher.tell
-
-    def tell(self, number, *arguments):
-        original(self, number, *arguments)
-        if number == 0:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(_Watcher, "tell", tell)
 
 
 def probabilities_of(run):
@@ -55,7 +43,7 @@ def test_train_evaluate_resume_predict_and_page(name, phantom_folder, tmp_path, 
     expected = [float(row[f"p_{each}"]) for each in run.record["class_names"]]
     np.testing.assert_allclose(probabilities[0], expected, rtol=1e-4, atol=1e-6)
     with monkeypatch.context() as patch:
-        interrupt_after_an_epoch(patch)
+        interrupt_after(patch, 0)
         with pytest.raises(KeyboardInterrupt):
             medjax.train(phantom_folder, CONFIG, model=make(6), run_dir=tmp_path / "resumed")
     resumed = medjax.train(phantom_folder, CONFIG, model=make(6), run_dir=tmp_path / "resumed", resume=True)

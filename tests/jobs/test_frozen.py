@@ -10,11 +10,13 @@ import medjax
 from medjax.config_checks import require_valid
 from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
-from medjax.jobs import frozen
+from medjax.jobs import frozen, pretrained
 from medjax.jobs.from_config import make_network
 from medjax.runs.checkpoint import list_checkpoints, load_checkpoint
+from medjax.training.programs import compile_epoch
 from tests.configs import plain
 from tests.finished_runs import assert_same_result, read_history
+from tests.interrupted import interrupt_after
 
 START = plain(epochs=1, block_features=(4,), hidden_units=0, batch_size=16, augment=False, baselines=False)
 
@@ -37,8 +39,8 @@ def probed(config, phantoms, tmp_path_factory):
     return medjax.train(phantoms, config, run_dir=tmp_path_factory.mktemp("runs") / "probe")
 
 
-def variables_after(directory, epoch=-1):
-    return load_checkpoint(list_checkpoints(directory / "checkpoints" / "fold_00")[epoch], "variables")
+def variables_after(directory):
+    return load_checkpoint(list_checkpoints(directory / "checkpoints" / "fold_00")[-1], "variables")
 
 
 def kernels(variables):
@@ -72,15 +74,38 @@ def test_a_probe_continues_to_the_same_bits(config, phantoms, probed, tmp_path):
     assert_same_result(continued, probed)
 
 
-def test_features_are_trained_after_so_many_epochs(config, phantoms, tmp_path):
-    later = dataclasses.replace(config, unfreeze_after=1, features_rate=0.1)
-    run = medjax.train(phantoms, later, run_dir=tmp_path / "run")
-    start, first, second = (
-        kernels(variables_after(*which))[0]
-        for which in ((Path(config.pretrained),), (run.directory, 0), (run.directory, 1))
-    )
-    assert np.array_equal(start, first)
-    assert not np.array_equal(first, second)
+def test_seeds_share_the_weights_the_features_and_the_programs(
+    config, phantoms, probed, tmp_path, monkeypatch
+):
+    calls = []
+
+    def counting(module, name):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: calls.append(name) or function(*given))
+
+    counting(pretrained, "restore_variables")
+    counting(frozen, "make_probe")
+    before = compile_epoch.cache_info().misses
+    runs = medjax.train_seeds(phantoms, config, seeds=[7, config.seed], run_dir=tmp_path / "seeds").runs
+    assert calls == ["restore_variables", "make_probe"]
+    assert compile_epoch.cache_info().misses == before + 1
+    assert_same_result(runs[1], probed)
+
+
+def test_features_are_trained_after_so_many_epochs_wherever_the_run_was_stopped(
+    config, phantoms, tmp_path, monkeypatch
+):
+    later = dataclasses.replace(config, epochs=4, unfreeze_after=2, features_rate=0.1)
+    whole = medjax.train(phantoms, later, run_dir=tmp_path / "whole")
+    start = kernels(variables_after(Path(config.pretrained)))[0]
+    for epoch, is_frozen in enumerate((True, True, False)):
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, epoch)
+            with pytest.raises(KeyboardInterrupt):
+                medjax.train(phantoms, later, run_dir=tmp_path / "run", resume=True)
+        assert np.array_equal(start, kernels(variables_after(tmp_path / "run"))[0]) == is_frozen
+    continued = medjax.train(phantoms, later, run_dir=tmp_path / "run", resume=True)
+    assert_same_result(continued, whole)
 
 
 @pytest.mark.parametrize(

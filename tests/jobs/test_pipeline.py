@@ -19,6 +19,7 @@ from medjax.runs import directory as run_files
 from medjax.runs.checkpoint import list_checkpoints
 from tests.configs import plain
 from tests.finished_runs import assert_same_result, read_history
+from tests.interrupted import interrupt_after
 
 CONFIG = plain(
     epochs=6,
@@ -35,20 +36,6 @@ CONFIG = plain(
 def whole(phantom_folder, tmp_path_factory):
     """The run that nothing interrupts."""
     return medjax.train(phantom_folder, CONFIG, run_dir=tmp_path_factory.mktemp("whole") / "run")
-
-
-def interrupt_after(monkeypatch, epoch, error=KeyboardInterrupt):
-    """Raise when an epoch (from 0) has been recorded."""
-    from medjax.jobs.train_folds import _Watcher
-
-    original = _Watcher.tell
-
-    def tell(self, number, *arguments):
-        original(self, number, *arguments)
-        if number == epoch:
-            raise error
-
-    monkeypatch.setattr(_Watcher, "tell", tell)
 
 
 def test_a_run_that_was_interrupted_twice_ends_as_if_it_had_not_been(

@@ -12,13 +12,14 @@ from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
 from medjax.jobs import pretrained
 from medjax.jobs.from_config import make_network, make_splits
-from medjax.jobs.pretrained import start_network
+from medjax.jobs.pretrained import start_network, with_stem_of_weights
 from medjax.jobs.published_weights import IMAGENET
 from medjax.models.network import Variables
 from medjax.models.transfer import Transferred
 from medjax.progress import Display
 from tests.configs import plain
 from tests.finished_runs import parameters_of
+from tests.models.published import read_published_names
 from tests.weight_files import write_torch
 
 FOLDER = plain(epochs=1, baselines=False)
@@ -83,6 +84,47 @@ def test_the_scaling_of_a_file_may_be_named(cnn_file, phantoms, scaling, mean):
 def test_a_name_of_another_network_is_refused(phantoms):
     with pytest.raises(RefusedError, match=r"weights of resnet18, not of cnn \(--model resnet18\)"):
         start(dataclasses.replace(SMALL, pretrained="resnet18"), phantoms)
+
+
+@pytest.mark.parametrize(
+    ("changes", "added"),
+    [
+        ({"model": "resnet18"}, ("stem=imagenet",)),
+        ({"model": "densenet121", "model_set": ("dropout=0.1",)}, ("stem=imagenet",)),
+        ({"model": "resnet18", "model_set": ("stem=small",)}, ()),
+        ({"model": "resnet18", "pretrained": None}, ()),
+        ({"model": "vgg16"}, ()),
+    ],
+)
+def test_published_weights_decide_the_stem(changes, added):
+    config = dataclasses.replace(SMALL, **{"pretrained": "resnet18", **changes})
+    assert with_stem_of_weights(config) == dataclasses.replace(config, model_set=config.model_set + added)
+
+
+def test_a_run_keeps_the_stem_that_suits_its_images(trained_run):
+    config = dataclasses.replace(SMALL, model="resnet18", pretrained=trained_run.directory)
+    assert with_stem_of_weights(config) == config
+
+
+@pytest.mark.parametrize(
+    ("model", "library", "note"),
+    [
+        (
+            "resnet18",
+            "torchvision",
+            "the stem is ImageNet's, as in the weights: 28 pixels a side are divided by 32",
+        ),
+        ("efficientnet_lite0", "lukemelas", "the stem has stride 1 for 28 pixels a side"),
+    ],
+)
+def test_how_small_images_meet_the_stem_of_the_weights_is_said(model, library, note, phantoms, tmp_path):
+    shapes = read_published_names()[model, library]
+    weights = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    (tmp_path / "a.pth").write_bytes(write_torch(weights))
+    config = dataclasses.replace(FOLDER, model=model, pretrained=tmp_path / "a.pth", data=DataConfig())
+    small = phantoms._replace(images=phantoms.images[:, :28, :28])
+    started = start(with_stem_of_weights(config), small)
+    assert [text for text in started.pretrained["notes"] if text.startswith(note)]
 
 
 def test_without_weights_pixels_are_as_ever(phantoms):

@@ -194,3 +194,10 @@ def test_images_of_a_size_that_is_given_are_read_once(tmp_path, monkeypatch):
     with Display(is_quiet=True) as display:
         assert load_settled("somewhere", config, display)[0].data.image_size == 12
     assert read == [12]
+
+
+def test_features_are_not_frozen_for_all_of_the_epochs_that_are_settled():
+    config = TrainConfig(pretrained="weights.pth", freeze="features", unfreeze_after=9000)
+    require_valid(config)
+    with Display(is_quiet=True) as display, pytest.raises(RefusedError, match="--unfreeze-after: 9000 of"):
+        load_settled(gray_set([8, 8]), config, display)

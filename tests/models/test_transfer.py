@@ -113,13 +113,13 @@ def test_the_first_convolution_is_repeated_for_other_channels(weights, channels)
     assert notes == [f"features/conv1/kernel is repeated for {channels} channels and scaled by 3/{channels}"]
 
 
-def test_a_stem_of_another_size_is_refused_with_the_image_size_that_has_it(weights):
+def test_a_stem_of_another_size_is_refused_with_the_setting_that_has_it(weights):
     problem = problems_of(small_resnet(kernel=3), weights)["features/conv1/kernel"]
     assert problem.reason == "is 7 × 7 pixels in the weights, 3 × 3 in this network"
-    assert problem.remedy == "give --image-size 64 or more"
+    assert problem.remedy == "give --model-set stem=imagenet"
     weights["conv1.weight"] = weights["conv1.weight"][:, :, :3, :3]
     problem = problems_of(small_resnet(), weights)["features/conv1/kernel"]
-    assert problem.remedy == "give --image-size below 64"
+    assert problem.remedy == "give --model-set stem=small"
 
 
 def test_all_that_is_missing_too_much_or_of_another_shape_is_listed(weights):
