@@ -37,7 +37,7 @@ def begin() -> None:
     if not isinstance(sys.stderr, _Messages):
         sys.stderr = _Messages(sys.stderr)
     warnings.showwarning = _warn
-    _hush_threads()
+    _watch_dropped_errors()
     for name in ("absl", "asyncio"):  # of Orbax, whose errors reach us as exceptions
         logging.getLogger(name).setLevel(logging.CRITICAL)
     for status in _ENDS:
@@ -156,6 +156,14 @@ def _stop(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
 
 
+def _stop_soon(number: int) -> None:
+    """As `_stop`, a moment later: out of a callback, of a search for cycles of references say, no exception comes."""
+    signal.signal(number, _stop)
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()
+
+
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
     print(f"medjax: warning: {printable(str(message))}", file=sys.stderr)
 
@@ -172,15 +180,24 @@ def _collect_seldom() -> None:
     atexit.register(gc.freeze)
 
 
-def _hush_threads() -> None:
-    """Print nothing of what fails in other threads and cannot be raised: on a full disk, Orbax tells us by an exception."""
+def _watch_dropped_errors() -> None:
+    """Of exceptions that cannot be raised where they happen, raise those of signals again, and hush those of other threads.
+
+    On a full disk, Orbax tells us by an exception of its own.
+    """
     shown = sys.unraisablehook
-    if getattr(shown, "is_hushed", False):
+    if getattr(shown, "is_watched", False):
         return
 
-    def show_own(unraisable: Any) -> None:
-        if threading.current_thread() is threading.main_thread():
+    def watch(unraisable: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        error = unraisable.exc_value
+        status = 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else getattr(error, "code", None)
+        if isinstance(status, int) and status in _ENDS:
+            _stop_soon(status - 128)
+        else:
             shown(unraisable)
 
-    show_own.is_hushed = True  # type: ignore[attr-defined]
-    sys.unraisablehook = show_own
+    watch.is_watched = True  # type: ignore[attr-defined]
+    sys.unraisablehook = watch

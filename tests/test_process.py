@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import threading
+import time
+import types
 import warnings
 
 import pytest
@@ -150,11 +152,29 @@ def test_a_librarys_thread_that_fails_prints_nothing(monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", shown.append)
     process.begin()
     process.begin()
-    thread = threading.Thread(target=sys.unraisablehook, args=["of a thread"])
+    of_thread, ours = (types.SimpleNamespace(exc_value=OSError()) for _ in range(2))
+    thread = threading.Thread(target=sys.unraisablehook, args=[of_thread])
     thread.start()
     thread.join()
-    sys.unraisablehook("ours")
-    assert shown == ["ours"]
+    sys.unraisablehook(ours)
+    assert shown == [ours]
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_that_a_callback_drops_comes_again(number, error, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    process.begin()
+    signals = [number]
+    drop = lambda *_: signals and signal.raise_signal(signals.pop())  # noqa: E731
+    gc.callbacks.append(drop)
+    try:
+        gc.collect()
+        with pytest.raises(error):
+            time.sleep(20)
+    finally:
+        gc.callbacks.remove(drop)
 
 
 def test_a_warning_is_one_line(capsys):
