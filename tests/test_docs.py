@@ -119,7 +119,7 @@ def test_options_that_are_named_exist(name, capsys):
         with pytest.raises(SystemExit):
             cli._parse([command, "--help-all"])
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
-    known |= {"--help", "--help-all", "--develop"}  # the last of experiments.medmnist
+    known |= {"--help", "--help-all"}
     named = {line.split()[0].rstrip(",") for line in code_of(PAGES[name]) if line.startswith("--")}
     assert named - known - (REMOVED if name == "docs/CHANGELOG.md" else set()) == set()
 

@@ -109,7 +109,7 @@ def check_records(run, images, folder, seeds):
 
 
 def test_a_few_mutated_records(trained_run, images, one_program, tmp_path):
-    check_records(trained_run, images, tmp_path, range(6))
+    check_records(trained_run, images, tmp_path, range(12))
 
 
 def test_a_few_mutated_directories(trained_run, images, one_program, tmp_path):

@@ -47,14 +47,14 @@ def make_probe(network: Network, images: Array, labels: Array) -> Probe:
         del is_training, key
         return parts.features(variables, images), {}
 
-    fused = fuse_layers(features)
+    fused, batch_size = fuse_layers(features), evaluation_batch()
 
     def compute(variables: Variables, images: Array, rows: Array) -> Array:
-        batch = take_batch(images, jnp.zeros(len(images), jnp.int32), rows, jnp.int32(0), evaluation_batch())
+        batch = take_batch(images, jnp.zeros(len(images), jnp.int32), rows, jnp.int32(0), batch_size)
         return fused(variables, batch.images, is_training=False, key=None)[0].astype(jnp.float32)
 
     program = compile_program(compute)
-    rows = pad_indices(np.arange(len(images)), evaluation_batch()).reshape(-1, evaluation_batch())
+    rows = pad_indices(np.arange(len(images)), batch_size).reshape(-1, batch_size)
     maps = jnp.concatenate([program(variables, images, each) for each in rows])[: len(images)]
     frozen = jax.device_get(variables)
     return Probe(

@@ -55,9 +55,8 @@ def test_predictions_do_not_depend_on_how_many_are_asked_for_in_one_call(trained
     variables = select_fold(trained[-1][1].learner.variables, 0)
     rows = np.resize(np.arange(len(LABELS)), 3 * evaluation_batch() + 5)
     whole = predict(tiny_learner(), variables, (IMAGES, LABELS), rows)
-    monkeypatch.setattr(
-        "medjax.training.predict._IMAGES_A_CALL", 2 * evaluation_batch()
-    )  # the last call is part empty
+    # The last call is part empty.
+    monkeypatch.setattr("medjax.training.predict._IMAGES_A_CALL", 2 * evaluation_batch())
     assert_same(whole, predict(tiny_learner(), variables, (IMAGES, LABELS), rows))
     one = predict(tiny_learner(), variables, (IMAGES, LABELS), rows[-1:])
     np.testing.assert_allclose(one.probabilities[0], whole.probabilities[-1], rtol=1e-5)

@@ -1,7 +1,7 @@
 """Kernel of JAX's random bits, Threefry-2x32 of 20 rounds (Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, 2011).
 
 XLA:CPU runs the rounds as a loop over arrays. Written out instead, they are an expression that LLVM's loop vectorizer, as of
-jaxlib 0.12, takes longer to look at the more rounds there are, for ever at 20.
+jaxlib 0.12, takes the longer to look at the more rounds there are; with 20 it was not done after an hour.
 """
 
 import functools
@@ -32,14 +32,17 @@ def make_threefry(num_keys: Literal["one", "many"]) -> Kernel:
         lanes = register_lanes()
         words = ir.VectorType(_WORD, lanes)
         length = results[0].shape[-1]
-        one_key = [emit.broadcast(emit.builder.bitcast(emit.load(each, 0), _WORD), lanes) for each in keys]
+        key_of_all = [
+            emit.broadcast(emit.builder.bitcast(emit.load(each, 0), _WORD), lanes)
+            for each in (keys if num_keys == "one" else ())
+        ]
         with emit.for_range(first, stop) as image, emit.for_range(0, -(-length // lanes)) as vector:
             at = image, emit.sum((vector, lanes))
 
             def load(array: Buffer) -> ir.Value:
                 return emit.builder.bitcast(emit.load_within(array, *at, lanes=lanes), words)
 
-            key = one_key if num_keys == "one" else [load(each) for each in keys]
+            key = key_of_all or [load(each) for each in keys]
             bits = _hash(emit, key, [load(each) for each in counts])
             for each, target in zip(bits, results, strict=True):
                 emit.store_within(emit.builder.bitcast(each, ir.VectorType(FLOAT, lanes)), target, *at)
