@@ -122,10 +122,14 @@ def require_same_state(name: str, before: PyTree, after: PyTree) -> PyTree:
             "keep the state's shapes; sow what grows into the collection intermediates",
         )
 
-    def as_before(old: Any, new: Any) -> Any:
-        kind = jnp.result_type(old)
-        return new if jnp.result_type(new) == kind else jnp.asarray(new, kind)
+    def has_changed(old: Any, new: Any) -> bool:
+        return jnp.result_type(old) != jnp.result_type(new)
 
+    def as_before(old: Any, new: Any) -> Any:
+        return jnp.asarray(new, jnp.result_type(old)) if has_changed(old, new) else new
+
+    if not any(map(has_changed, jax.tree.leaves(before), jax.tree.leaves(after))):
+        return after
     return jax.tree.map(as_before, before, after)
 
 
