@@ -13,7 +13,7 @@ from medjax.models.network import Network
 from medjax.models.parts import split_parts
 from medjax.progress import Display
 from medjax.records import Dataset
-from medjax.training.compilation import Numerics
+from medjax.training.compilation import Numerics, make_numerics
 from medjax.training.features_once import Probe, make_probe, map_shape
 
 _BYTES = 4  # of a number
@@ -40,7 +40,7 @@ def compute_features(
     config: TrainConfig, network: Network, arrays: tuple[jax.Array, jax.Array], display: Display
 ) -> Probe:
     """The features of all images, and in a line how long they took; of runs that share them, once."""
-    numerics = Numerics(config.compute, config.deterministic)
+    numerics = make_numerics(config.compute, deterministic=config.deterministic)
     what = "probe", network, Same(arrays), numerics
     return once(what, lambda: _compute(network, arrays, numerics, display))
 

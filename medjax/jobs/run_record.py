@@ -23,7 +23,8 @@ from medjax.jobs.outside_range import describe_ranges
 from medjax.models.network import Network
 from medjax.models.summary import summarize_network
 from medjax.records import Dataset, Indices, Split
-from medjax.training.strategies import StrategyName, choose_strategy, count_cores, is_small_for_gpu
+from medjax.training.strategies import StrategyName, count_cores
+from medjax.training.strategy_choice import choose_strategy, is_small_for_gpu
 
 GROUPS_NAMED = 20
 """Groups in more than one official part that are named; all are counted."""

@@ -3,12 +3,13 @@
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
 from jax import lax
 
 from medjax.config import ComputeName
+from medjax.errors import refuse
 from medjax.models.cpu_kernels import availability
 from medjax.models.cpu_kernels.availability import KernelError
 from medjax.models.cpu_kernels.compiling import compile_beside
@@ -29,6 +30,13 @@ class Numerics(NamedTuple):
 
 
 EXACT = Numerics()
+
+
+def make_numerics(compute: str, *, deterministic: bool) -> Numerics:
+    """Numerics by the settings of these names; RefusedError for an arithmetic that there is not."""
+    if compute not in _PRECISIONS:
+        raise refuse("compute", f"is {compute!r}", f"give one of {', '.join(_PRECISIONS)}")
+    return Numerics(cast(ComputeName, compute), deterministic)
 
 
 @runtime_checkable

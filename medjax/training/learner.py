@@ -1,7 +1,7 @@
 """A learner: pure functions that make a state, improve it by one batch, and apply it. Nothing here is jitted."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,6 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float32, Int32, Key, PyTree
 
-from medjax.config import ComputeName
 from medjax.errors import counted, refuse
 from medjax.metrics import Sums, sum_batch
 from medjax.models.as_network import as_network
@@ -17,7 +16,7 @@ from medjax.models.fused_layers import fuse_layers
 from medjax.models.network import Apply, Network, Variables, in_bfloat16
 from medjax.training.augment import Augment
 from medjax.training.batching import Batch
-from medjax.training.compilation import EXACT, Numerics
+from medjax.training.compilation import EXACT, Numerics, make_numerics
 from medjax.training.losses import Loss, cross_entropy
 from medjax.training.optimizers import adapt_optimizer
 
@@ -82,7 +81,7 @@ def make_learner(
     loss: Loss = cross_entropy,
     test_time_augmentation: int = 0,
     ema_decay: float = 0.0,
-    compute: ComputeName = "f32",
+    compute: str = "f32",
     deterministic: bool = True,
 ) -> Learner:
     """A learner that trains `model`, of any kind that `medjax.as_network` takes, by any Optax optimizer.
@@ -108,11 +107,9 @@ def make_learner(
         raise refuse("ema_decay", f"is {ema_decay}", "give 0 for none, or a number below 1")
     if test_time_augmentation < 0:
         raise refuse("test_time_augmentation", f"is {test_time_augmentation}", "give 0 for none, or more")
-    if compute not in get_args(ComputeName):
-        raise refuse("compute", f"is {compute!r}", f"give one of {', '.join(get_args(ComputeName))}")
+    numerics = make_numerics(compute, deterministic=deterministic)
     network = as_network(model)
     apply = fuse_layers(in_bfloat16(network.apply) if compute == "bf16" else network.apply)
-    numerics = Numerics(compute, deterministic)
     init = _make_init(network, optimizer, has_average=ema_decay > 0)
     train_step = _make_train_step(apply, optimizer, augment, mix, loss, ema_decay)
     eval_step = _make_eval_step(apply)

@@ -8,17 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
-from medjax.models.as_network import as_network
-from medjax.models.cnn import CNN
 from medjax.training import strategies
 from medjax.training.strategies import (
     STRATEGIES,
     Loop,
     abstract_arrays,
-    choose_strategy,
-    is_small_for_gpu,
     loop,
     put_on_devices,
     select_fold,
@@ -83,38 +78,6 @@ def test_a_fold_is_its_slice_of_every_leaf_and_stacking_is_the_inverse():
     assert chosen["b"] == 1
     stacked = stack_folds([select_fold(tree, fold) for fold in range(3)])
     jax.tree.map(np.testing.assert_array_equal, stacked, tree)
-
-
-@pytest.mark.parametrize(
-    ("cores", "devices", "backend", "is_small", "expected"),
-    [
-        (1, 1, "cpu", True, "loop"),
-        (2, 1, "cpu", True, "threads"),
-        (2, 1, "gpu", False, "loop"),
-        (2, 1, "gpu", True, "vmap"),
-        (2, 2, "gpu", True, "devices"),
-    ],
-)
-def test_auto_is_what_the_machine_has_several_of(cores, devices, backend, is_small, expected, monkeypatch):
-    monkeypatch.setattr(strategies, "count_cores", lambda: cores)
-    monkeypatch.setattr(jax, "devices", lambda: [None] * devices)
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    assert choose_strategy(5, is_small=is_small) == expected
-    assert choose_strategy(1, is_small=is_small) == "loop"
-
-
-@pytest.mark.parametrize(
-    ("model", "batch_size", "num_folds", "expected"),
-    [
-        (CNN(6), 32, 5, True),  # the published cross-validation
-        (CNN(6), 512, 5, False),
-        (CNN(6), 32, 50, False),
-        (CNN(6, hidden_units=1024), 32, 5, False),  # 1.6 million parameters
-        (nn.Sequential([lambda x: x.mean((1, 2)), nn.Dense(6)]), 32, 5, False),  # not measured
-    ],
-)
-def test_few_pixels_of_the_built_in_network_are_small_for_a_gpu(model, batch_size, num_folds, expected):
-    assert is_small_for_gpu(as_network(model), (28, 28, 1), batch_size, num_folds) == expected
 
 
 def test_threads_give_the_bits_of_a_loop(monkeypatch):
