@@ -12,15 +12,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var, jaxpr_as_fun
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from medjax.models.convolution_pool import convolution_pool
 from medjax.models.cpu_kernels import availability
 from medjax.models.layer_endings import CHANNELS_LAST, find_ended, read_uses
-from medjax.models.network import Variables
+from medjax.models.network import Apply, Variables
 from medjax.models.splicing import splice
-
-Apply = Callable[..., tuple[Float[Array, "batch class"], PyTree]]
 
 _POOLING = {
     "window_dimensions": (1, 2, 2, 1),

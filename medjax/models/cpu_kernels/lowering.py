@@ -125,10 +125,15 @@ def _make_rule(find: Function, stock: Function) -> Function:
         left = _left.get()
         if left is None:
             return stock(context, *operands, **parameters)
-        function = find(context.avals_in, parameters) if _are_floats(context.avals_in) else None
+        are_floats, are_wanted = _are_floats(context.avals_in), availability.is_wanted()
+        # Where llvmlite is missing, kernels cannot even be imported.
+        are_there = are_wanted and availability.missing() is None
+        function = find(context.avals_in, parameters) if are_floats and are_there else None
         if function is None:
-            if availability.is_wanted() and availability.missing() is None:
+            if are_there:
                 left.add(context.primitive)
+            elif are_floats:
+                is_native(context)  # which warns of what is missing
         elif is_native(context):
             try:
                 return lower(function, context, operands)
