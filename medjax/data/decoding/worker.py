@@ -56,8 +56,8 @@ def pack(results: Sequence[Result]) -> list[bytes]:
     return strings
 
 
-def unpack(strings: Sequence[bytes], image_size: int) -> list[Result]:
-    """The inverse of `pack`."""
+def unpack(strings: Sequence[bytes], sides: tuple[int, int]) -> list[Result]:
+    """The inverse of `pack`; `sides` are the height and width of the images."""
     results: list[Result] = []
     for indices, made, facts, digests, pixels in zip(*[iter(strings)] * 5, strict=True):
         count = len(digests) // _DIGEST_BYTES
@@ -65,7 +65,7 @@ def unpack(strings: Sequence[bytes], image_size: int) -> list[Result]:
         changes = tuple(change for change, was_made in zip(CHANGES, made, strict=True) if was_made)
         dtype = np.uint16 if "rescaled" in changes else np.uint8
         stack = DecodedStack(
-            np.frombuffer(pixels, dtype).reshape(count, image_size, image_size, -1),
+            np.frombuffer(pixels, dtype).reshape(count, *sides, -1),
             np.frombuffer(digests, np.uint8).reshape(count, _DIGEST_BYTES),
             changes,
             (width, height),

@@ -137,7 +137,7 @@ def _in_processes(
     try:
         for batch in batches:
             current: list[Key] = []
-            decoded = threads.submit(_decode_in_worker, free, batch, config.image_size, current)
+            decoded = threads.submit(_decode_in_worker, free, batch, config.sides, current)
             submitted.append(Submitted(batch, decoded, current))
             if len(submitted) > _BATCHES_PER_WORKER * len(workers):
                 yield _take_oldest(submitted, config)
@@ -195,7 +195,7 @@ def _start_worker(config: DataConfig) -> Iterator[Worker]:
 
 
 def _decode_in_worker(
-    free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int, current: list[Key]
+    free: "SimpleQueue[Worker]", batch: list[Encoded], sides: tuple[int, int], current: list[Key]
 ) -> list[Decoded]:
     """Let the next free worker decode the smaller images; the ones it refuses are left out."""
     small = [(key, data) for key, data in batch if isinstance(data, bytes) and len(data) <= _MAX_WORKER_BYTES]
@@ -210,7 +210,7 @@ def _decode_in_worker(
         send(worker.requests, [data for _, data in small])
         for part in parts:
             current[:] = part
-            results = unpack(receive(worker.replies), image_size)
+            results = unpack(receive(worker.replies), sides)
             decoded += [([part[index] for index in indices], stack) for indices, stack in results]
     except (OSError, ValueError, struct.error):  # the worker was killed, perhaps as memory ran out
         return decoded

@@ -159,7 +159,7 @@ def _span(images: Images) -> float:
         difference = images.astype(np.float32) - start
         distances = (difference**2).mean(axis=(1, 2, 3)) ** 0.5
         start = images[int(distances.argmax())].astype(np.float32)
-    return float(distances.max())
+    return float(distances.max()) * 255 / np.iinfo(images.dtype).max
 
 
 def _merge_linked(groups: Groups, pairs: list[Pairs]) -> Groups:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 from matplotlib.figure import Figure
 
 from medjax.records import Images
@@ -19,7 +19,7 @@ TITLE = (
 
 @styled
 def plot_groups(
-    groups: Sequence[UInt8[np.ndarray, "_ height width channel"]],
+    groups: Sequence[UInt[np.ndarray, "_ height width channel"]],
     class_names: Sequence[str],
     *,
     is_synthetic: bool,
@@ -46,7 +46,7 @@ def plot_groups(
     return gallery.figure
 
 
-def _spaced(images: Images) -> UInt8[np.ndarray, "few height width channel"]:
+def _spaced(images: Images) -> UInt[np.ndarray, "few height width channel"]:
     """At most `IMAGES_SHOWN` images, from the first to the farthest from it (root mean square)."""
     difference = images.astype(np.float32) - images[0]
     order = np.argsort((difference**2).mean(axis=(1, 2, 3)), kind="stable")
