@@ -425,6 +425,9 @@ def tiff_with_pieces(compression: int, offsets: list[int], counts: list[int], re
 
 
 GRAY = random_pixels(1, (16, 16))
+PAGES = [
+    Image.fromarray(random_pixels(seed, (8, 8, 3))) for seed in range(2)
+]  # others remember their encoder
 TIFF = raw_tiff(GRAY)
 folder_case("tiff_header_alone", b"II*\0", "truncated")
 folder_case("tiff_directory_beyond_the_end", b"II*\0" + struct.pack("<I", 2**31), "truncated")
@@ -447,7 +450,7 @@ folder_case(
 folder_case("tiff_without_pixels", raw_tiff(GRAY, {273: None}), "no pixels")
 folder_case("tiff_of_many_strips", tiff_with_pieces(1, [8] * 70_000, [1] * 70_000, b""), "70,000 strips")
 folder_case("tiff_of_one_strip_many_times", tiff_with_pieces(8, [8] * 64, [500] * 64, bytes(500)), "overlap")
-folder_case("tiff_pages", encode(FRAMES[0], "TIFF", save_all=True, append_images=FRAMES[1:]), "more than one")
+folder_case("tiff_pages", encode(PAGES[0], "TIFF", save_all=True, append_images=PAGES[1:]), "more than one")
 folder_case("tiff_pages_in_a_circle", tiff([(256, 4, 1, 8), (257, 4, 1, 8)], following=8), "more than one")
 folder_case("tiff_of_floats", encode(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "negative")
 folder_case("tiff_of_signed_numbers", raw_tiff(GRAY, {339: 2}), "negative")
@@ -479,7 +482,7 @@ folder_case(
     b"RIFF" + struct.pack("<I", 4 + 8 * 99_999) + b"WEBP" + b"ABCD\0\0\0\0" * 99_999,
     "chunks",
 )
-folder_case("animated_webp", encode(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]), "animation")
+folder_case("animated_webp", encode(PAGES[0], "WEBP", save_all=True, append_images=PAGES[1:]), "animation")
 folder_case("transparent_webp", encode(np.full((4, 4, 4), 128, np.uint8), "WEBP"), "transparent")
 BMP = encode(random_pixels(1, (16, 16, 3)), "BMP")
 folder_case("bmp_header_alone", BMP[:20], "truncated")
