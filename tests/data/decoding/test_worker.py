@@ -61,3 +61,6 @@ def test_messages_arrive_whole_and_one_by_one(tmp_path, strings):
         send(stream, [b"next"])
         stream.seek(0)
         assert [receive(stream), receive(stream), receive(stream)] == [strings, [b"next"], []]
+        stream.seek(1)
+        with pytest.raises(ValueError, match="no message begins here"):
+            receive(stream)
