@@ -99,11 +99,11 @@ class DataConfig(ReadingConfig):
         is_settled=True,
         is_common=True,
         unit="pixels a side",
-        metavar="SIDE|HEIGHT WIDTH",
+        metavar="N|H W",
         at_least=1,
         at_most=4096,
     )
-    """Pixels a side that images are resized to, or height and width."""
+    """Pixels a side that images are resized to, or both sides."""
     depth: Literal[8, 16] = setting(8, "data", unit="bits", is_added=True)
     """Bits of a gray level that images of 16 bits are kept with; 16 needs --window, and more memory."""
     group_duplicates: Literal["none", "exact", "near"] = setting("exact", "data", is_common=True)

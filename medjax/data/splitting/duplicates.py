@@ -162,7 +162,7 @@ def _span(images: Images, members: Indices) -> float:
     return float(distances.max())
 
 
-def spread_members(images: Images, members: Indices, count: int) -> Indices:
+def spread_members(images: Images, members: Indices, count: int) -> Int[np.ndarray, "few"]:
     """At most `count` of these images, evenly spaced in rank of their distance from the first one, which comes first."""
     order = np.argsort(_distances(images, members, members[0]), kind="stable")
     places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
