@@ -16,6 +16,7 @@ StrategyChoice = Literal["auto", "loop", "threads", "map", "vmap", "devices"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "lion"]
 ScheduleName = Literal["constant", "cosine", "one-cycle"]
 ClassBalance = Literal["none", "weights", "sampling"]
+ComputeName = Literal["f32", "tf32", "bf16"]
 InputScaling = Literal["auto", "none", "imagenet", "half"]
 AugmentationName = Literal[
     "affine", "flip", "quarter-turns", "brightness", "contrast", "blur", "noise", "cutout", "mixup"
@@ -196,6 +197,11 @@ class TrainConfig(Configuration):
     """Defaults of the other settings."""
     seed: int = setting(0, "general", is_common=True, at_least=0, at_most=2**32 - 1)
     """Seed of everything random."""
+    compute: ComputeName = setting("f32", "general", is_added=True)
+    """Arithmetic of the network: float32; the same with factors rounded to TF32 (tf32), where the device has it; or
+    bfloat16 (bf16), with parameters, batch statistics and losses in float32."""
+    deterministic: bool = setting(True, "general", is_added=True)
+    """Have a GPU give the same bits each time, which takes longer. A CPU always does."""
     epochs: Settled[int] = settled(
         "optimization",
         is_common=True,
