@@ -13,6 +13,7 @@ from medjax.data.decoding.collect import Assembled, develop, mixed_color_problem
 from medjax.data.decoding.window import warn_of_few_levels
 from medjax.data.given import Given, open_given, tell_apart
 from medjax.data.load import decode_listing, fit_all
+from medjax.data.private_ids import private_name_of
 from medjax.errors import Problem, RefusedError, listed
 from medjax.records import Images, Names
 
@@ -76,7 +77,10 @@ def load_images(
     if mixed := mixed_color_problems(channels, examples):
         raise RefusedError(mixed)
     warn_of_few_levels(listed(names, 1), develop([read.assembled for read in found], config.window))
-    return _joined([read for read in found if read.kept])
+    loaded = _joined([read for read in found if read.kept])
+    if config.anonymous_ids:
+        return loaded._replace(ids=np.array([private_name_of(id) for id in loaded.ids.tolist()]))
+    return loaded
 
 
 def _read(given: Given, name: str, config: DataConfig) -> _Read:
@@ -99,7 +103,7 @@ def _require_usable(
     bad = [problem for read in found for problem in read.bad.values()]
     total = sum(len(read.ids) for read in found)
     if total == len(bad):
-        nothing = Problem(listed(names), "contain no images", "give PNG or JPEG images")
+        nothing = Problem(listed(names), "contain no images", "give PNG, JPEG or DICOM images")
         raise RefusedError([*problems, *bad] or nothing)
     if left_out is not None:
         left_out += [*problems, *bad]

@@ -40,6 +40,7 @@ class Assembled(NamedTuple):
     recolored: Bool[np.ndarray, "n"]  # which images were converted to gray or RGB
     sizes: tuple[Size, Size] | None = None  # of the smallest and the largest image, before any change
     deep: Deep | None = None
+    subjects: Mapping[int, bytes] = {}  # whose images DICOM files are of, by position
 
 
 def assemble(
@@ -60,6 +61,7 @@ def assemble(
     channels: Counter[int] = Counter()
     recolored = np.zeros(size, bool)
     sizes: tuple[Size, Size] | None = None
+    subjects: dict[int, bytes] = {}
     for positions, stack in decoded:
         count = stack.pixels.shape[-1]
         if not channels:
@@ -70,6 +72,8 @@ def assemble(
         sizes = _range([stack.size, *(sizes or ())])
         digests[positions] = stack.digests
         recolored[positions] = "recolored" in stack.changes
+        if stack.subjects:
+            subjects[positions[0]] = stack.subjects
         if count != images.shape[-1]:
             continue
         if stack.pixels.dtype == np.uint8:
@@ -79,7 +83,7 @@ def assemble(
         values[positions], is_deep[positions] = stack.pixels, True
         largest = max(largest, stack.largest)
     deep = None if values is None else Deep(values, is_deep, largest)
-    return Assembled(images, digests, changes, examples, channels, recolored, sizes, deep)
+    return Assembled(images, digests, changes, examples, channels, recolored, sizes, deep, subjects)
 
 
 def develop(parts: Sequence[Assembled], choice: str | tuple[int, int]) -> Window | None:

@@ -26,6 +26,8 @@ from medjax.data.reading.listing import UnfitError
 MAX_SIDE = 65_535
 SIXTEEN_BITS = "has 16 bits per sample"
 """Why an image is refused that an option would read."""
+FOR_OTHER_IMAGES = ("refuse", "lung", "bone", "brain", "soft")
+"""Windows that say nothing of the values of 16-bit PNGs."""
 
 # Not ImageOps.exif_transpose: it rewrites the EXIF block, which raises for 3 of 1,000 damaged ones that can be read.
 _TRANSPOSE = {
@@ -52,10 +54,13 @@ class DecodedImage(NamedTuple):
     changes: tuple[str, ...]  # fields of LoadCounts
     size: Size  # upright, before it is changed
     largest: int = 0  # value at full size, of an image of 16 bits
+    subject: bytes = b""  # digests of whose image it is, of a DICOM file: see `dicom.subject`
 
     def stacked(self) -> "DecodedStack":
         """The image as a stack of one."""
-        return DecodedStack(self.pixels[None], self.digest[None], self.changes, self.size, self.largest)
+        return DecodedStack(
+            self.pixels[None], self.digest[None], self.changes, self.size, self.largest, self.subject
+        )
 
 
 class DecodedStack(NamedTuple):
@@ -66,6 +71,7 @@ class DecodedStack(NamedTuple):
     changes: tuple[str, ...]
     size: Size
     largest: int = 0
+    subjects: bytes = b""  # of DICOM files only, which come one by one
 
 
 def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
@@ -89,7 +95,7 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
 
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     bit_depth = read_bit_depth(data)
-    if bit_depth == 16 and config.window == "refuse":
+    if bit_depth == 16 and config.window in FOR_OTHER_IMAGES:
         raise UnfitError(SIXTEEN_BITS, "choose --window auto, or --window LO HI")
     image = _open(data, config.max_megapixels)
     method = _TRANSPOSE.get(_orientation(image))
@@ -125,7 +131,7 @@ def decode_pixels(pixels: UInt[np.ndarray, "height width channel"], config: Data
 def check_values(dtype: np.dtype, channels: int, config: DataConfig) -> None:
     """Raise UnfitError for pixels of another type than `decode_pixels` takes, or of 16 bits where no window is chosen."""
     if dtype == np.uint16 and channels == 1:
-        if config.window == "refuse":
+        if config.window in FOR_OTHER_IMAGES:
             raise UnfitError(f"has values of type {dtype}", "choose --window auto, or --window LO HI")
     elif dtype != np.uint8:
         raise UnfitError(f"has values of type {dtype}", "give uint8 images, 0 to 255")

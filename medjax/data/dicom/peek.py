@@ -1,0 +1,26 @@
+"""Whether a source is of DICOM files, by its first few: their folders are patients, studies and series then."""
+
+import itertools
+
+from medjax.data.dicom.elements import is_dicom
+from medjax.data.reading.listing import Fault, Listing
+from medjax.data.reading.names import drop_junk, is_document
+
+_FILES = 5
+_OTHER_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def holds_dicom(listing: Listing) -> bool:
+    """Whether one of the first files that may be is a DICOM file; it is read to its end, not decoded."""
+    entries, _ = drop_junk(listing.entries)
+    names = (
+        entry
+        for entry in entries
+        if not (entry.is_folder or entry.fault) and _may_be(entry.name.rpartition("/")[2])
+    )
+    keys = [entry.key for entry in itertools.islice(names, _FILES)]
+    return any(not isinstance(data, Fault) and is_dicom(data) for _, data in listing.read(keys))
+
+
+def _may_be(name: str) -> bool:
+    return not (name.lower().endswith(_OTHER_SUFFIXES) or is_document(name))
