@@ -1,6 +1,7 @@
 """DICOM files made on the spot, and those in pydicom's wheel."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,12 @@ def make_dataset(
     dataset["PixelData"].VR = "OB" if itemsize == 1 else "OW"
     if modality == "CT":
         dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
-    for name, value in tags.items():
-        if value is None:
-            delattr(dataset, name)
-        else:
-            setattr(dataset, name, value)
+    with warnings.catch_warnings(action="ignore"):  # of wrong values, which are meant
+        for name, value in tags.items():
+            if value is None:
+                delattr(dataset, name)
+            else:
+                setattr(dataset, name, value)
     return dataset
 
 
@@ -56,7 +58,8 @@ def encode_dicom(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> byte
     meta.TransferSyntaxUID = syntax
     buffer = io.BytesIO()
     file = FileDataset(buffer, dataset, file_meta=meta, preamble=bytes(128))
-    file.save_as(buffer, enforce_file_format=True)
+    with warnings.catch_warnings(action="ignore"):
+        file.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 
