@@ -60,6 +60,7 @@ from medjax.data.splitting.folder_groups import inner_folders
 from medjax.data.splitting.group_file import read_groups
 from medjax.data.splitting.group_pattern import pattern_groups, suggest_pattern
 from medjax.data.splitting.patient_groups import patient_groups
+from medjax.data.tables.dicom_rows import name_images
 from medjax.data.tables.label_dataset import label_dataset, without_labels
 from medjax.data.tables.label_images import label_images
 from medjax.data.tables.read_labels import read_labels
@@ -202,7 +203,8 @@ def _load_by_table(
         _paused_garbage_collection(),
         nullcontext(folder) if folder is not None else open_archive(path, config) as listing,
     ):
-        labelled = label_images(listing.entries, read_labels(table, config), str(path), config)
+        rows = name_images(read_labels(table, config), listing, config)
+        labelled = label_images(listing.entries, rows, str(path), config)
         layout = without_labels(labelled.layout)
         ids = "\0".join(image.id for image in layout.images)
         chosen = hashlib.sha256(ids.encode()).hexdigest()

@@ -100,8 +100,11 @@ def _first_element_fits(data: bytes) -> bool:
     return data[0] in (2, 8) and 0 < int.from_bytes(data[4:8], "little") <= 64
 
 
-def read_elements(data: bytes) -> Elements:
-    """The elements that an image needs; raises UnfitError for a file that is damaged or larger than it says."""
+def read_elements(data: bytes, *, has_pixels: bool = True) -> Elements:
+    """The elements that an image needs; raises UnfitError for a file that is damaged or larger than it says.
+
+    Without `has_pixels` it stops before the pixels.
+    """
     has_preamble = data[_PREAMBLE : _PREAMBLE + 4] == _MAGIC
     position = _PREAMBLE + 4 if has_preamble else 0
     walk = _Walk(data, "<")
@@ -113,7 +116,7 @@ def read_elements(data: bytes) -> Elements:
             syntax = data[element.start : position].rstrip(b"\0 ").decode("ascii", "replace")
     if syntax == DEFLATED:
         data, position = _inflate(data[position:]), 0
-    return _read_dataset(data, position, syntax)
+    return _read_dataset(data, position, syntax, has_pixels)
 
 
 def _inflate(data: bytes) -> bytes:
@@ -133,7 +136,7 @@ def _inflate(data: bytes) -> bytes:
     return unpacked
 
 
-def _read_dataset(data: bytes, position: int, syntax: str) -> Elements:
+def _read_dataset(data: bytes, position: int, syntax: str, has_pixels: bool) -> Elements:
     order = ">" if syntax == BIG_ENDIAN or data[position : position + 1] == b"\0" else "<"
     # By the first element, whatever the file says of itself: some are wrong, and pydicom goes by it too.
     is_implicit = data[position + 4 : position + 6] not in _SHORT | _LONG
@@ -149,6 +152,8 @@ def _read_dataset(data: bytes, position: int, syntax: str) -> Elements:
         if tag in _OTHER_PIXELS:
             raise UnfitError("is a DICOM file with floating-point pixels", "export it with whole numbers")
         tags.add(tag)
+        if tag == _PIXELS and not has_pixels:
+            break
         if tag == _PIXELS:
             is_open = element.length == _UNDEFINED
             position = walk.end_of_fragments(element.start) if is_open else walk.end_of(element)

@@ -4,15 +4,13 @@ The value of a tag is never a part of a message: it may name a patient.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from medjax.data.dicom.elements import BIG_ENDIAN, EXPLICIT, Elements, read_elements
+from medjax.data.dicom.elements import BIG_ENDIAN, EXPLICIT, Elements, is_dicom, read_elements
 from medjax.data.reading.listing import UnfitError
-from medjax.errors import refuse
-
-DEFAULT_FRAMES = "refuse"
+from medjax.errors import RefusedError, refuse
 
 # Values of Modality, (0008,0060), of what is no image.
 _NO_IMAGES = {
@@ -104,6 +102,21 @@ def read_tags(elements: Elements) -> Any:
     dataset = read_dataset(source, elements.is_implicit, elements.is_little_endian)
     dataset.set_original_encoding(elements.is_implicit, elements.is_little_endian)
     return dataset
+
+
+def read_names(data: bytes, names: Sequence[str]) -> dict[str, str] | None:
+    """The values of tags that name a patient, a study or an image, "" where absent; None for another or a damaged file."""
+    if not is_dicom(data):
+        return None
+    require_pydicom()
+    try:
+        with quiet_pydicom():
+            tags = read_tags(read_elements(data, has_pixels=False))
+            return {name: _text(tags, name) for name in names}
+    except RefusedError:
+        raise
+    except Exception:  # of many types; what is wrong is said when the image is decoded
+        return None
 
 
 def read_header(data: bytes) -> Header:
