@@ -52,8 +52,8 @@ class ReadingConfig(Configuration):
     )
     """Values that become black and white. Of 16-bit PNGs: LO HI, or auto, 0 and the largest of the bit depth that all use.
     Of CT in DICOM, in Hounsfield units: LO HI, lung, bone, brain, soft, or auto, -1024 to 3071."""
-    frames: Literal["refuse", "middle"] = setting("refuse", "data", is_added=True)
-    """DICOM files of several frames: refuse them, or take the frame in the middle."""
+    frames: Literal["refuse", "middle", "all"] = setting("refuse", "data", is_added=True)
+    """DICOM files of several frames: refuse them, take the frame in the middle, or each frame as an image (all)."""
     anonymous_ids: bool = setting(False, "data", is_added=True)
     """Name images by a hash under your private key in all that is written; paths may hold names of patients."""
     fit: Literal["stretch", "pad", "crop"] = setting("stretch", "data")

@@ -52,6 +52,10 @@ def export_split(
         raise refuse("--test", f"{test_share} is out of range", "more than 0, less than 1, such as 0.2")
     if source == PHANTOM:
         raise refuse(PHANTOM, "has no files to copy: it is generated in memory", "train on it as it is")
+    if config.frames == "all":
+        raise refuse(
+            "--frames", "all: a file is copied with all its frames", "leave it out, or --frames middle"
+        )
     origin, target = Path(source), Path(os.path.abspath(target))
     if origin.suffix.lower() == ".npz" and not origin.is_dir():
         raise refuse(origin, "holds arrays in parts of its own, and no image files", "train on it as it is")

@@ -38,6 +38,7 @@ from medjax.data.decoding.worker_pool import (
     decode_all,
     start_workers,
 )
+from medjax.data.dicom.frames import split_frames
 from medjax.data.dicom.levels import describe_rules
 from medjax.data.dicom.peek import holds_dicom
 from medjax.data.phantom.dataset import make_phantom
@@ -62,7 +63,7 @@ from medjax.data.splitting.group_pattern import pattern_groups, suggest_pattern
 from medjax.data.splitting.patient_groups import patient_groups
 from medjax.data.tables.dicom_rows import name_images
 from medjax.data.tables.label_dataset import label_dataset, without_labels
-from medjax.data.tables.label_images import label_images
+from medjax.data.tables.label_images import at_places, label_images
 from medjax.data.tables.read_labels import read_labels
 from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.records import Dataset, DicomUse, Images, LoadCounts, Names
@@ -205,6 +206,9 @@ def _load_by_table(
     ):
         rows = name_images(read_labels(table, config), listing, config)
         labelled = label_images(listing.entries, rows, str(path), config)
+        if config.frames == "all":
+            listing, images, places = split_frames(listing, labelled.layout.images)
+            labelled = at_places(labelled, images, places)
         layout = without_labels(labelled.layout)
         ids = "\0".join(image.id for image in layout.images)
         chosen = hashlib.sha256(ids.encode()).hexdigest()
@@ -264,6 +268,9 @@ def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: P
         if nested == "refuse" and holds_dicom(listing):
             nested = "ignore"  # patients, studies and series are told by the files themselves
         layout = label_by_folder(listing.entries, str(path), config.ignore, nested)
+        if config.frames == "all":
+            listing, images, _ = split_frames(listing, layout.images)
+            layout = layout._replace(images=images)
         if layout.images:
             _require_no_labels(listing, layout, path, config)
         assembled, bad = decode_listing(listing, layout.images, config, on_progress, workers)

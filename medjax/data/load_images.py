@@ -11,6 +11,7 @@ from medjax.config import DataConfig
 from medjax.data.bad_images import refused_bad, warn_of_bad
 from medjax.data.decoding.collect import Assembled, develop, mixed_color_problems, select
 from medjax.data.decoding.window import warn_of_few_levels
+from medjax.data.dicom.frames import split_frames
 from medjax.data.given import Given, open_given, tell_apart
 from medjax.data.load import decode_listing, fit_all
 from medjax.data.private_ids import private_name_of
@@ -88,6 +89,9 @@ def _read(given: Given, name: str, config: DataConfig) -> _Read:
         assembled, bad = fit_all(given.content[None], [name], config)
         return _Read([name], assembled, [], bad)
     with open_given(given, name, config) as (listing, layout):
+        if config.frames == "all":
+            listing, images, _ = split_frames(listing, layout.images)
+            layout = layout._replace(images=images)
         assembled, bad = decode_listing(listing, layout.images, config)
     return _Read([image.id for image in layout.images], assembled, layout.problems, bad)
 

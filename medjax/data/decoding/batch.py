@@ -6,7 +6,7 @@ from medjax.config import DataConfig
 from medjax.data.decoding.fast_jpeg import decode_plain
 from medjax.data.decoding.image import DecodedStack, decode_image
 from medjax.data.dicom.decode import decode_dicom
-from medjax.data.dicom.elements import is_dicom
+from medjax.data.dicom.signature import is_dicom
 from medjax.data.reading.listing import Fault, UnfitError
 
 Result = tuple[Sequence[int], DecodedStack]  # indices in the batch, and their images

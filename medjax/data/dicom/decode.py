@@ -16,8 +16,11 @@ from medjax.config import DataConfig
 from medjax.data.decoding.image import DecodedImage, check_size, digest
 from medjax.data.decoding.resize import fit
 from medjax.data.dicom.elements import NATIVE
+from medjax.data.dicom.frames import MAX_FRAMES
 from medjax.data.dicom.header import Header, quiet_pydicom, read_header, require_pydicom
-from medjax.data.dicom.levels import index_of, look_up, lookup, make_levels, stored_values
+from medjax.data.dicom.levels import make_levels
+from medjax.data.dicom.signature import split_mark
+from medjax.data.dicom.stored import index_of, look_up, look_up_entries, stored_values
 from medjax.data.dicom.subject import subject_of
 from medjax.data.reading.listing import UnfitError
 from medjax.errors import RefusedError
@@ -31,6 +34,8 @@ _VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
 _FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xF7}  # of JPEG and JPEG-LS: a start of frame, with the size
 MAX_TILES = 4_096
 """Of JPEG 2000: its decoder takes 6 kB for each before it decodes one."""
+MAX_DECODED = 64 * 10**6
+"""Samples of JPEG 2000: its decoder takes 4 bytes for each, and a copy."""
 MAX_SCANS = 32
 """Of a JPEG, as `decoding.headers` allows."""
 _JP2, _MAX_BOXES = b"\0\0\0\x0cjP  ", 64
@@ -56,8 +61,11 @@ def decode_dicom(data: bytes, config: DataConfig) -> DecodedImage:
 
 
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
+    wanted, data = split_mark(data)
     header = read_header(data)
-    frame = _choose_frame(header, config)
+    frame = _choose_frame(header, config) if wanted is None else wanted
+    if frame >= header.frames:
+        raise UnfitError(_DAMAGED, _AGAIN)
     check_size(header.columns, header.rows, config.max_megapixels)
     pixels = _decode_frame(header, frame)
     subject = subject_of(header.tags)
@@ -77,8 +85,10 @@ def _decode(data: bytes, config: DataConfig) -> DecodedImage:
 
 def _choose_frame(header: Header, config: DataConfig) -> int:
     if header.frames > 1 and config.frames == "refuse":
-        remedy = "take the one in the middle: --frames middle"
+        remedy = "take the one in the middle, --frames middle, or each as an image, --frames all"
         raise UnfitError(f"is a DICOM file with {header.frames:,} frames", remedy)
+    if header.frames > 1 and config.frames == "all":  # else each would be marked
+        raise UnfitError(f"is a DICOM file with {header.frames:,} frames", f"at most {MAX_FRAMES:,}")
     return header.frames // 2 if header.frames > 1 else 0
 
 
@@ -99,7 +109,7 @@ def _palette(header: Header) -> UInt8[np.ndarray, "value 3"]:
         name = f"{color}PaletteColorLookupTable"
         if tags.get(f"{name}Data") is None:
             raise UnfitError("is a DICOM file with a segmented palette", "export it as RGB")
-        entries, bits = lookup(
+        entries, bits = look_up_entries(
             stored_values(header), tags.get(f"{name}Descriptor"), tags.get(f"{name}Data"), header
         )
         columns.append(np.minimum(entries // 2 ** (bits - 8), 255).astype(np.uint8))
@@ -162,6 +172,9 @@ def _require_decoder(header: Header) -> None:
     syntax = header.transfer_syntax
     if syntax in _VIDEO:
         raise UnfitError("is a DICOM file with a video", "export the frames that you want")
+    if syntax in _JPEG_2000 and header.samples * header.rows * header.columns > MAX_DECODED:
+        reason = f"is a DICOM file in JPEG 2000 of {header.columns}×{header.rows} pixels in color"
+        raise UnfitError(reason, f"at most {MAX_DECODED // 3e6:g} megapixels; save it uncompressed")
     if syntax in _JPEG and header.bits > 8:
         raise UnfitError("is a DICOM file in JPEG of 12 bits", "save it uncompressed")
     known = (*_JPEG, *_JPEG_LOSSLESS, *_JPEG_LS, *_JPEG_2000, _RLE)

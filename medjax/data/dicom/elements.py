@@ -10,6 +10,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from medjax.data.dicom.signature import LONG_TYPES, MAGIC, PREAMBLE, SHORT_TYPES
 from medjax.data.reading.listing import MAX_FILE_BYTES, MAX_UNPACKED_TIMES, UnfitError
 
 MAX_ELEMENTS = 200_000
@@ -31,18 +32,10 @@ IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN = (
 NATIVE = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN)
 """Transfer syntaxes whose pixels are not compressed."""
 
-_PREAMBLE, _MAGIC = 128, b"DICM"
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _SYNTAX, _PIXELS = 0x00020010, 0x7FE00010
 _OTHER_PIXELS = (0x7FE00008, 0x7FE00009)
 _UNDEFINED = 0xFFFFFFFF
-_LONG = frozenset([b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"])
-_SHORT = frozenset(
-    [
-        *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO"),
-        *(b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
-    ]
-)
 _WANTED = frozenset(
     [
         *(0x00080005, 0x00080016, 0x00080018, 0x00080060, 0x00100020, 0x0020000D),  # what it is, and of whom
@@ -76,37 +69,13 @@ class Elements(NamedTuple):
     pixels: bytes | None  # the value of Pixel Data; None if there is none
 
 
-def is_dicom(data: bytes) -> bool:
-    """Whether these are the bytes of a DICOM file, by its content; some have no preamble."""
-    if data[_PREAMBLE : _PREAMBLE + 4] == _MAGIC:
-        return True
-    return data[:2] in (b"\x02\0", b"\x08\0", b"\0\x08") and _first_element_fits(data)
-
-
-def _first_element_fits(data: bytes) -> bool:
-    """Whether the file begins with an element of group 2 or 8 whose length is that of a short value."""
-    if len(data) < 16 or data[2:4] not in (
-        b"\0\0",
-        b"\x01\0",
-        b"\x05\0",
-        b"\x08\0",
-        b"\x16\0",
-        b"\0\x08",
-        b"\0\x05",
-    ):
-        return False
-    if data[4:6] in _SHORT | _LONG:
-        return True
-    return data[0] in (2, 8) and 0 < int.from_bytes(data[4:8], "little") <= 64
-
-
 def read_elements(data: bytes, *, has_pixels: bool = True) -> Elements:
     """The elements that an image needs; raises UnfitError for a file that is damaged or larger than it says.
 
     Without `has_pixels` it stops before the pixels.
     """
-    has_preamble = data[_PREAMBLE : _PREAMBLE + 4] == _MAGIC
-    position = _PREAMBLE + 4 if has_preamble else 0
+    has_preamble = data[PREAMBLE : PREAMBLE + 4] == MAGIC
+    position = PREAMBLE + 4 if has_preamble else 0
     walk = _Walk(data, "<")
     syntax = ""
     while data[position : position + 2] == b"\x02\0":
@@ -139,7 +108,7 @@ def _inflate(data: bytes) -> bytes:
 def _read_dataset(data: bytes, position: int, syntax: str, has_pixels: bool) -> Elements:
     order = ">" if syntax == BIG_ENDIAN or data[position : position + 1] == b"\0" else "<"
     # By the first element, whatever the file says of itself: some are wrong, and pydicom goes by it too.
-    is_implicit = data[position + 4 : position + 6] not in _SHORT | _LONG
+    is_implicit = data[position + 4 : position + 6] not in SHORT_TYPES | LONG_TYPES
     walk = _Walk(data, order)
     kept: list[bytes] = []
     tags: set[int] = set()
@@ -201,9 +170,9 @@ class _Walk:
             kind = data[position + 4 : position + 6]
             if is_implicit or group == 0xFFFE:
                 return _Element(tag, position + 8, self._size.unpack_from(data, position + 4)[0], is_implicit)
-            if kind in _SHORT:
+            if kind in SHORT_TYPES:
                 return _Element(tag, position + 8, self._short.unpack_from(data, position + 6)[0], False)
-            if kind in _LONG:
+            if kind in LONG_TYPES:
                 # PS3.5, 6.2.2: a sequence of unknown type is implicit inside.
                 length = self._size.unpack_from(data, position + 8)[0]
                 return _Element(tag, position + 12, length, kind == b"UN")

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from medjax.data.dicom.elements import BIG_ENDIAN, EXPLICIT, Elements, is_dicom, read_elements
+from medjax.data.dicom.elements import BIG_ENDIAN, EXPLICIT, Elements, read_elements
+from medjax.data.dicom.signature import is_dicom
 from medjax.data.reading.listing import UnfitError
 from medjax.errors import RefusedError, refuse
 
@@ -104,8 +105,15 @@ def read_tags(elements: Elements) -> Any:
     return dataset
 
 
+def count_frames(data: bytes) -> int:
+    """How many frames the header of a file claims; 1 of another or a damaged file."""
+    names = read_names(data, ("NumberOfFrames",))
+    number = "" if names is None else names["NumberOfFrames"]
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else 1
+
+
 def read_names(data: bytes, names: Sequence[str]) -> dict[str, str] | None:
-    """The values of tags that name a patient, a study or an image, "" where absent; None for another or a damaged file."""
+    """The values of tags as texts, "" where absent; None for another or a damaged file. They may name a patient."""
     if not is_dicom(data):
         return None
     require_pydicom()

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64, Shaped, UInt
+from jaxtyping import Int64, Shaped
 
 from medjax.config import ReadingConfig
 from medjax.data.dicom.header import Header
+from medjax.data.dicom.stored import STRIP_ROWS, Stored, Values, look_up_entries, stored_values
 from medjax.data.reading.listing import UnfitError
 
 HOUNSFIELD_WINDOWS = {"lung": (-1350, 150), "bone": (-500, 1300), "brain": (0, 80), "soft": (-150, 250)}
@@ -50,11 +51,6 @@ _OWN_WINDOW = frozenset(
 )
 _EXPORT = "export it again"
 
-_STRIP_ROWS = 64
-
-Values = Float64[np.ndarray, "value"]
-Stored = UInt[np.ndarray, "height width"]
-
 
 class Levels(NamedTuple):
     """The gray level, 0 to 1, of each value that can be stored, and the rule that made them."""
@@ -65,7 +61,7 @@ class Levels(NamedTuple):
 
 
 def make_levels(header: Header, stored: Stored, config: ReadingConfig) -> Levels:
-    """The gray level of each value that `header.bits` bits can hold; `stored` are indices of these, by `index_of`.
+    """The gray level of each value that `header.bits` bits can hold; `stored` are indices of these, by `stored.index_of`.
 
     The rule depends on the settings and on the modality, never on other images: see `rule_of`. UnfitError where the header
     does not say what that needs.
@@ -129,33 +125,11 @@ def _limits(window: Any) -> tuple[int, int]:
     return window
 
 
-def stored_values(header: Header) -> Int64[np.ndarray, "value"]:
-    """The value of each pattern of the stored bits, negative ones in two's complement."""
-    patterns = np.arange(2**header.bits)
-    half = 2 ** (header.bits - 1)
-    return (patterns ^ half) - half if header.is_signed else patterns
-
-
-def index_of(header: Header, pixels: Shaped[np.ndarray, "height width"]) -> Stored:
-    """The place of each pixel in `stored_values`: its stored bits, without what else may be in the bits above."""
-    if header.bits_allocated == 8 or pixels.dtype.itemsize == 1:
-        return pixels.view(np.uint8) & np.uint8(2**header.bits - 1)
-    return pixels.view(np.uint16) & np.uint16(2**header.bits - 1)
-
-
-def look_up(table: Shaped[np.ndarray, "value ..."], stored: Stored) -> Shaped[np.ndarray, "height width ..."]:
-    """The entry of the table for each pixel; in strips, as NumPy makes indices of 64 bits of them."""
-    found = np.empty((*stored.shape, *table.shape[1:]), table.dtype)
-    for start in range(0, len(stored), _STRIP_ROWS):
-        found[start : start + _STRIP_ROWS] = table[stored[start : start + _STRIP_ROWS]]
-    return found
-
-
 def _after_modality(header: Header, values: Int64[np.ndarray, "value"]) -> Values:
     tags = header.tags
     if tags.get("ModalityLUTSequence"):
         item = tags.ModalityLUTSequence[0]
-        return lookup(values, item.get("LUTDescriptor"), item.get("LUTData"), header)[0]
+        return look_up_entries(values, item.get("LUTDescriptor"), item.get("LUTData"), header)[0]
     if "RescaleSlope" not in tags and "RescaleIntercept" not in tags:
         return values.astype(np.float64)
     slope, intercept = _number(tags, "RescaleSlope", 1.0), _number(tags, "RescaleIntercept", 0.0)
@@ -172,8 +146,8 @@ def _between(values: Values, low: int | float, high: int | float) -> Values:
 def _percentiles(values: Values, stored: Stored, padding: Shaped[np.ndarray, "value"]) -> tuple[float, float]:
     """The lowest values that 1 % and 99 % of the pixels, without padding, do not exceed."""
     counts = np.zeros(len(values), np.int64)
-    for start in range(0, len(stored), _STRIP_ROWS):
-        counts += np.bincount(stored[start : start + _STRIP_ROWS].ravel(), minlength=len(values))
+    for start in range(0, len(stored), STRIP_ROWS):
+        counts += np.bincount(stored[start : start + STRIP_ROWS].ravel(), minlength=len(values))
     counts[padding] = 0
     order = np.argsort(values, kind="stable")
     below = np.cumsum(counts[order])
@@ -190,7 +164,7 @@ def _by_own_window(header: Header, values: Values) -> Values:
     tags = header.tags
     if tags.get("VOILUTSequence"):
         item, whole = tags.VOILUTSequence[0], np.rint(values).astype(np.int64)
-        levels, bits = lookup(whole, item.get("LUTDescriptor"), item.get("LUTData"), header)
+        levels, bits = look_up_entries(whole, item.get("LUTDescriptor"), item.get("LUTData"), header)
         return levels / (2.0**bits - 1)
     if tags.get("WindowWidth") is None or tags.get("WindowCenter") is None:
         return _between(values, float(values.min()), float(values.max()))
@@ -207,38 +181,6 @@ def _by_own_window(header: Header, values: Values) -> Values:
     if width == 0:
         return (values > center).astype(np.float64)
     return np.clip((values - center) / width + 0.5, 0, 1)
-
-
-def lookup(
-    values: Int64[np.ndarray, "value"], descriptor: Any, data: Any, header: Header
-) -> tuple[Values, int]:
-    """The entry of a lookup table for each value, and the bits of an entry; the first and last stand for what is beyond.
-
-    `descriptor` and `data` are the values of the tags, as pydicom gives them; UnfitError where they make no table.
-    """
-    try:
-        count, first, bits = (int(number) for number in descriptor)
-        packed = _little_endian(data, header.is_little_endian)
-    except (TypeError, ValueError, OverflowError):
-        raise UnfitError("is a DICOM file with a lookup table that is none", _EXPORT) from None
-    count = count or 2**16
-    entries = np.frombuffer(packed, np.uint8) if len(packed) < 2 * count else np.frombuffer(packed, "<u2")
-    if len(entries) < count or not 8 <= bits <= 16:
-        raise UnfitError("is a DICOM file with a lookup table that is cut off", _EXPORT)
-    if header.is_signed and first >= 2**15:
-        first -= 2**16
-    return entries[np.clip(values - first, 0, count - 1)].astype(np.float64), bits
-
-
-def _little_endian(data: Any, is_little_endian: bool) -> bytes:
-    """The bytes of a table, of whose words of 16 bits pydicom may have made numbers."""
-    if isinstance(data, bytes):
-        return (
-            data
-            if is_little_endian
-            else np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes()
-        )
-    return (np.array(data, np.int64).ravel() % 2**16).astype("<u2").tobytes()
 
 
 def _is_padding(header: Header, values: Int64[np.ndarray, "value"]) -> Shaped[np.ndarray, "value"]:

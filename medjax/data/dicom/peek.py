@@ -2,7 +2,7 @@
 
 import itertools
 
-from medjax.data.dicom.elements import is_dicom
+from medjax.data.dicom.signature import is_dicom
 from medjax.data.reading.listing import Fault, Listing
 from medjax.data.reading.names import drop_junk, is_document
 

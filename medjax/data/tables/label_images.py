@@ -14,7 +14,7 @@ from medjax.data.tables.class_names import name_classes
 from medjax.data.tables.parts import read_parts
 from medjax.data.tables.read_labels import LabelTable, Row
 from medjax.errors import Problem, RefusedError, listed, refuse
-from medjax.records import Names, TableUse
+from medjax.records import Indices, Names, TableUse
 
 _LEAVE_OUT = "leave such out: --allow-missing"
 
@@ -86,6 +86,17 @@ def label_images(entries: Iterable[Entry], table: LabelTable, source: str, confi
     )
     layout = layout._replace(images=kept, class_names=names, skipped=layout.skipped + found.unknown)
     return Labelled(layout, _groups(kept, rows, table), parts, folds, use, matches.elsewhere)
+
+
+def at_places(labelled: Labelled, images: list[ImageEntry], places: Indices) -> Labelled:
+    """What the table says of other `images`, each a part of the one at its place; their classes are in them already."""
+    groups, parts, folds = (
+        None if values is None else values[places]
+        for values in (labelled.groups, labelled.parts, labelled.folds)
+    )
+    return labelled._replace(
+        layout=labelled.layout._replace(images=images), groups=groups, parts=parts, folds=folds
+    )
 
 
 def _require_any(ids: Sequence[str], matches: Matches, table: LabelTable, source: str) -> None:
