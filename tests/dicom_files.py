@@ -25,7 +25,7 @@ def make_dataset(
     itemsize = pixels.dtype.itemsize
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, generate_uid()
-    dataset.Modality, dataset.PatientID, dataset.StudyInstanceUID = modality, "P1", generate_uid()
+    dataset.PatientID, dataset.StudyInstanceUID = "P1", generate_uid()
     dataset.Rows, dataset.Columns = pixels.shape[:2]
     is_color = pixels.ndim == 3
     dataset.SamplesPerPixel = 3 if is_color else 1
@@ -41,7 +41,7 @@ def make_dataset(
     if modality == "CT":
         dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
     with warnings.catch_warnings(action="ignore"):  # of wrong values, which are meant
-        for name, value in tags.items():
+        for name, value in {"Modality": modality, **tags}.items():
             if value is None:
                 delattr(dataset, name)
             else:
