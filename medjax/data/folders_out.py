@@ -1,5 +1,6 @@
 """Copy a source into train and test folders, OUT/train/<class>/<file> and OUT/test/<class>/<file>, byte for byte."""
 
+import dataclasses
 import os
 import shutil
 import stat
@@ -13,6 +14,7 @@ import numpy as np
 
 from medjax.config import DataConfig
 from medjax.data.decoding.worker_pool import Progress
+from medjax.data.dicom.peek import how_nested
 from medjax.data.load import PHANTOM, load
 from medjax.data.reading.layout import label_by_folder, list_images
 from medjax.data.reading.listing import Fault, UnfitError, problem_of
@@ -60,6 +62,7 @@ def export_split(
     if origin.suffix.lower() == ".npz" and not origin.is_dir():
         raise refuse(origin, "holds arrays in parts of its own, and no image files", "train on it as it is")
     _require_free(target, origin)
+    config = dataclasses.replace(config, anonymous_ids=False)  # copies have the names of their files
     dataset = load(origin, config, on_progress=on_progress)
     _require_no_parts(origin, dataset)
     _require_portable(dataset)
@@ -216,7 +219,8 @@ def _copy_images(
     try:
         with open_source(source, config) as listing:
             if config.labels is None:
-                layout = label_by_folder(listing.entries, str(source), config.ignore, config.nested)
+                nested = how_nested(listing, config)
+                layout = label_by_folder(listing.entries, str(source), config.ignore, nested)
                 found = layout.images
             else:
                 images = list_images(listing.entries, config.ignore).images

@@ -40,7 +40,7 @@ from medjax.data.decoding.worker_pool import (
 )
 from medjax.data.dicom.frames import split_frames
 from medjax.data.dicom.levels import describe_rules
-from medjax.data.dicom.peek import holds_dicom
+from medjax.data.dicom.peek import how_nested
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.private_ids import private_name_of
 from medjax.data.reading.folder import list_folder
@@ -204,8 +204,8 @@ def _load_by_table(
         _paused_garbage_collection(),
         nullcontext(folder) if folder is not None else open_archive(path, config) as listing,
     ):
-        rows = name_images(read_labels(table, config), listing, config)
-        labelled = label_images(listing.entries, rows, str(path), config)
+        rows, known = name_images(read_labels(table, config), listing, config)
+        labelled = label_images(listing.entries, rows, str(path), config, known)
         if config.frames == "all":
             listing, images, places = split_frames(listing, labelled.layout.images)
             labelled = at_places(labelled, images, places)
@@ -264,10 +264,7 @@ def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: P
         start_workers(likely_images, config) as workers,
         nullcontext(folder) if folder is not None else open_archive(path, config) as listing,
     ):
-        nested = config.nested
-        if nested == "refuse" and holds_dicom(listing):
-            nested = "ignore"  # patients, studies and series are told by the files themselves
-        layout = label_by_folder(listing.entries, str(path), config.ignore, nested)
+        layout = label_by_folder(listing.entries, str(path), config.ignore, how_nested(listing, config))
         if config.frames == "all":
             listing, images, _ = split_frames(listing, layout.images)
             layout = layout._replace(images=images)

@@ -27,6 +27,7 @@ class LoadedImages(NamedTuple):
     images: Images
     ids: Names
     is_recolored: Bool[np.ndarray, "n"]  # whether the image was converted to gray or RGB
+    are_dicom: bool = False  # any of them
 
 
 class _Read(NamedTuple):
@@ -124,4 +125,5 @@ def _joined(found: Sequence[_Read]) -> LoadedImages:
     recolored = [read.assembled.recolored[rows] for read, rows in zip(found, kept, strict=True)]
     ids = [read.ids[row] for read, rows in zip(found, kept, strict=True) for row in rows]
     stack = images[0] if len(images) == 1 else np.concatenate(images)
-    return LoadedImages(stack, np.array(ids), np.concatenate(recolored))
+    are_dicom = any(read.assembled.subjects for read in found)
+    return LoadedImages(stack, np.array(ids), np.concatenate(recolored), are_dicom)

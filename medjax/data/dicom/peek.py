@@ -1,13 +1,21 @@
 """Whether a source is of DICOM files, by its first few: their folders are patients, studies and series then."""
 
 import itertools
+from typing import Literal
 
+from medjax.config import ReadingConfig
 from medjax.data.dicom.signature import is_dicom
 from medjax.data.reading.listing import Fault, Listing
 from medjax.data.reading.names import drop_junk, is_document
 
 _FILES = 5
+Nested = Literal["refuse", "ignore", "group"]
 _OTHER_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def how_nested(listing: Listing, config: ReadingConfig) -> Nested:
+    """What is done with folders inside class folders: of DICOM files their images are read, unless something else is said."""
+    return "ignore" if config.nested == "refuse" and holds_dicom(listing) else config.nested
 
 
 def holds_dicom(listing: Listing) -> bool:

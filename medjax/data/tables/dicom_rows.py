@@ -1,13 +1,13 @@
 """Tables that name DICOM images by a tag and not by a file: SOPInstanceUID, StudyInstanceUID or PatientID."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from medjax.config import ReadingConfig
 from medjax.data.dicom.header import read_names
 from medjax.data.reading.layout import ImageEntry, list_images
 from medjax.data.reading.listing import Fault, Listing
-from medjax.data.splitting.match_ids import match_ids, tidy_id
+from medjax.data.splitting.match_ids import has_file_suffix, match_ids, tidy_id
 from medjax.data.tables.read_labels import LabelTable
 
 TAGS = ("SOPInstanceUID", "StudyInstanceUID", "PatientID")
@@ -15,8 +15,12 @@ TAGS = ("SOPInstanceUID", "StudyInstanceUID", "PatientID")
 _OTHER_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def name_images(table: LabelTable, listing: Listing, config: ReadingConfig) -> LabelTable:
-    """The table with ids of images in the place of values of a tag, where it names no image by its file.
+def name_images(
+    table: LabelTable, listing: Listing, config: ReadingConfig
+) -> tuple[LabelTable, Collection[str]]:
+    """The table, with ids of images in the place of values of a tag where it names no image by its file.
+
+    And the ids of files that are DICOM whatever their names, of those that the table does not name.
 
     The tag is the one that the column is called after, else the first that has a value of the table. A row may be of many
     images. Rows of no image are called after their place: values of tags may name patients.
@@ -26,16 +30,19 @@ def name_images(table: LabelTable, listing: Listing, config: ReadingConfig) -> L
         for image in list_images(listing.entries, config.ignore).images
         if not image.id.lower().endswith(_OTHER_SUFFIXES)
     ]
-    if not images or match_ids([image.id for image in images], table.rows).found:
-        return table
+    if not images:
+        return table, ()
+    if found := match_ids([image.id for image in images], table.rows).found:
+        unclear = [image for image in images if image.id not in found and not has_file_suffix(image.id)]
+        return table, _names_of(unclear, listing).keys()
     names = _names_of(images, listing)
     called = re.sub(r"[\W_]+", "", table.columns.image.lower())
     tags = [tag for tag in TAGS if tag.lower() == called] or TAGS
     for tag in tags:
         values = {id: tidy_id(found[tag]) for id, found in names.items() if found[tag]}
         if not table.rows.keys().isdisjoint(values.values()):
-            return _renamed(table, values)
-    return table
+            return _renamed(table, values), names.keys()
+    return table, names.keys()
 
 
 def _names_of(images: Iterable[ImageEntry], listing: Listing) -> dict[str, dict[str, str]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medjax.config import DataConfig
+from medjax.data.folders_out import export_split
 from medjax.data.load import fingerprint, load
 from medjax.data.load_images import load_images
 from medjax.errors import RefusedError
@@ -115,9 +116,22 @@ def test_a_report_among_the_images_is_refused_by_name_and_can_be_left_out(tmp_pa
     assert len(load(root, dataclasses.replace(CONFIG, ignore=("SE9",))).labels) == 24
 
 
+def test_files_are_copied_by_patient(tmp_path):
+    root = write_folder(tmp_path / "set", hospital())
+    export_split(root, tmp_path / "out", 0.4, config=dataclasses.replace(CONFIG, anonymous_ids=True))
+    parts = {
+        part: {path.parts[-3] for path in (tmp_path / "out" / part / "cat").rglob("IM*")}
+        for part in ("train", "test")
+    }
+    assert parts["train"] | parts["test"] == {"PT0", "PT1", "PT2"}
+    assert not parts["train"] & parts["test"]
+
+
 def test_single_files_are_read_without_labels(tmp_path):
     path = tmp_path / "IM0"
     path.write_bytes(image(1, "Doe"))
     (tmp_path / "x.png").write_bytes(png(0))
     found = load_images([path, tmp_path / "x.png"], CONFIG)
     assert found.images.shape == (2, 16, 16, 1)
+    assert found.are_dicom
+    assert not load_images([tmp_path / "x.png"], CONFIG).are_dicom

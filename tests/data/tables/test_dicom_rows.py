@@ -56,3 +56,11 @@ def test_images_of_other_formats_are_not_looked_into(tmp_path):
     root = write_folder(tmp_path, {"a.png": png(0), "b.png": png(1)})
     with pytest.raises(RefusedError, match="names none of the images"):
         load(root, CONFIG, labels={"image": ["1.2", "1.3"], "label": [0, 1]})
+
+
+def test_files_without_a_suffix_that_no_row_names_are_images_all_the_same(root):
+    write_folder(root, {"S0/IM9": dicom(ramp() + 9), "S0/index": b"no image"})
+    table = {"image": [f"IM{n}.dcm" for n in range(4)], "label": [0, 1, 1, 0]}
+    with pytest.raises(RefusedError, match="S0/IM9: is an image without a row") as refusal:
+        load(root, CONFIG, labels=table)
+    assert len(refusal.value.problems) == 1
