@@ -133,6 +133,10 @@ CASES = {
     "of_8000_rows": (dicom(PIXELS, Rows=8000, Columns=8000), "fewer pixels than it claims"),
     "of_no_rows": (dicom(PIXELS, Rows=0), "pixels"),
     "of_frames": (dicom(PIXELS, NumberOfFrames=2**31 - 1), "2,147,483,647 frames"),
+    "jpeg_of_frames": (
+        compressed(PIXELS.astype(np.uint8), jpeg(0, (16, 16)), JPEG_8, NumberOfFrames=2**31 - 1),
+        "2,147,483,647 frames",
+    ),
     "of_no_frames_at_all": (dicom(PIXELS, NumberOfFrames="-1"), "NumberOfFrames"),
     "jpeg_2000_bomb": (compressed(PIXELS, siz(60_000, 60_000, 60_000), JPEG_2000), "of another size"),
     "jpeg_2000_of_tiles": (compressed(PIXELS, siz(16, 16, 1) + bytes(99), JPEG_2000), "damaged"),

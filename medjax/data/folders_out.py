@@ -14,9 +14,9 @@ import numpy as np
 
 from medjax.config import DataConfig
 from medjax.data.decoding.worker_pool import Progress
-from medjax.data.dicom.peek import how_nested
+from medjax.data.dicom.peek import label_folders
 from medjax.data.load import PHANTOM, load
-from medjax.data.reading.layout import label_by_folder, list_images
+from medjax.data.reading.layout import list_images
 from medjax.data.reading.listing import Fault, UnfitError, problem_of
 from medjax.data.reading.sources import open_source
 from medjax.data.splitting.splits import draw_parts
@@ -219,9 +219,7 @@ def _copy_images(
     try:
         with open_source(source, config) as listing:
             if config.labels is None:
-                nested = how_nested(listing, config)
-                layout = label_by_folder(listing.entries, str(source), config.ignore, nested)
-                found = layout.images
+                found = label_folders(listing, str(source), config).images
             else:
                 images = list_images(listing.entries, config.ignore).images
                 found = [image for image in images if image.id in target_of]

@@ -40,11 +40,11 @@ from medjax.data.decoding.worker_pool import (
 )
 from medjax.data.dicom.frames import split_frames
 from medjax.data.dicom.levels import describe_rules
-from medjax.data.dicom.peek import how_nested
+from medjax.data.dicom.peek import label_folders
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.private_ids import private_name_of
 from medjax.data.reading.folder import list_folder
-from medjax.data.reading.layout import ImageEntry, Layout, label_by_folder
+from medjax.data.reading.layout import ImageEntry, Layout
 from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of, quoted
 from medjax.data.reading.npz import load_npz
 from medjax.data.reading.sources import (
@@ -264,7 +264,7 @@ def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: P
         start_workers(likely_images, config) as workers,
         nullcontext(folder) if folder is not None else open_archive(path, config) as listing,
     ):
-        layout = label_by_folder(listing.entries, str(path), config.ignore, how_nested(listing, config))
+        layout = label_folders(listing, str(path), config)
         if config.frames == "all":
             listing, images, _ = split_frames(listing, layout.images)
             layout = layout._replace(images=images)

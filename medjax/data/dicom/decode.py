@@ -20,7 +20,7 @@ from medjax.data.dicom.frames import MAX_FRAMES
 from medjax.data.dicom.header import Header, quiet_pydicom, read_header, require_pydicom
 from medjax.data.dicom.levels import make_levels
 from medjax.data.dicom.signature import split_mark
-from medjax.data.dicom.stored import index_of, look_up, look_up_entries, stored_values
+from medjax.data.dicom.stored import Stored, index_of, look_up, look_up_entries, stored_values
 from medjax.data.dicom.subject import subject_of
 from medjax.data.reading.listing import UnfitError
 from medjax.errors import RefusedError
@@ -75,7 +75,7 @@ def _decode(data: bytes, config: DataConfig) -> DecodedImage:
         made = make_levels(header, stored, config)
         changes = (made.rule, *["inverted"] * made.is_inverted)
         gray = look_up(np.rint(made.levels * 255).astype(np.uint8), stored)
-        found = _digest_stored(header, stored)
+        found = _digest_stored(header, stored, made.span)
         fitted, more = fit(Image.fromarray(gray), config)
         return DecodedImage(fitted, found, (*changes, *more), size, subject=subject)
     colors = look_up(_palette(header), index_of(header, pixels)) if header.is_palette else pixels
@@ -92,11 +92,9 @@ def _choose_frame(header: Header, config: DataConfig) -> int:
     return header.frames // 2 if header.frames > 1 else 0
 
 
-def _digest_stored(header: Header, stored: Shaped[np.ndarray, "height width"]) -> UInt8[np.ndarray, "32"]:
+def _digest_stored(header: Header, stored: Stored, span: tuple[float, float]) -> UInt8[np.ndarray, "32"]:
     """sha256 of an image's stored values and what they mean, so that a copy in another encoding is the same image."""
-    facts = (header.rows, header.columns, header.bits, header.is_signed, header.colors)
-    rescaling = (header.tags.get("RescaleSlope"), header.tags.get("RescaleIntercept"))
-    state = hashlib.sha256(repr((*facts, *map(str, rescaling))).encode())
+    state = hashlib.sha256(repr((header.rows, header.columns, header.bits, header.colors, *span)).encode())
     for row in stored:
         state.update(row.astype("<u2").data)
     return np.frombuffer(state.digest(), np.uint8)

@@ -30,6 +30,7 @@ _NO_IMAGES = {
 }
 _DIRECTORY_RECORDS = 0x00041220
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_SCANNERS = ("CT", "MR", "PT", "NM")  # X-rays are stored as secondary captures as well
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 # Enhanced CT, MR, PET and XA, whose rescaling and windows may differ by frame, in sequences.
 _ENHANCED = tuple(
@@ -47,7 +48,6 @@ class Header(NamedTuple):
     tags: Any  # a pydicom Dataset
     transfer_syntax: str
     modality: str
-    is_secondary: bool  # a picture of a screen or a film, not the scanner's own image
     colors: str  # Photometric Interpretation
     rows: int
     columns: int
@@ -142,7 +142,6 @@ def read_header(data: bytes) -> Header:
         tags,
         elements.transfer_syntax or (EXPLICIT if elements.is_little_endian else BIG_ENDIAN),
         modality,
-        sop_class.startswith(_SECONDARY_CAPTURE),
         _text(tags, "PhotometricInterpretation"),
         _whole(tags, "Rows"),
         _whole(tags, "Columns"),
@@ -170,6 +169,9 @@ def _require_image(modality: str, sop_class: str, elements: Elements) -> None:
         )
     if not elements.pixels:
         raise UnfitError("is a DICOM file without pixels", "leave it out, or export it again")
+    if modality in _SCANNERS and f"{sop_class}.".startswith(f"{_SECONDARY_CAPTURE}."):
+        reason = "is a secondary capture, a picture of a screen, whose values are not those of the scanner"
+        raise UnfitError(reason, "take the original image")
     if sop_class in _ENHANCED:
         remedy = "export it as one file for each slice (classic DICOM)"
         raise UnfitError("is an enhanced DICOM file, with many slices in one", remedy)

@@ -27,27 +27,10 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 1, 99
 _CT, _MR = "CT", "MR"
 # Of X-ray, ultrasound, visible light and screens: values mean what the maker of the image says.
 _OWN_WINDOW = frozenset(
-    (
-        "CR",
-        "DX",
-        "MG",
-        "IO",
-        "PX",
-        "RG",
-        "XA",
-        "RF",
-        "XC",
-        "US",
-        "IVUS",
-        "ES",
-        "GM",
-        "OP",
-        "OPT",
-        "OCT",
-        "IVOCT",
-        "DG",
-        "OT",
-    )
+    [
+        *("CR", "DX", "MG", "IO", "PX", "RG", "XA", "RF", "US", "IVUS"),
+        *("XC", "ES", "GM", "OP", "OPT", "OCT", "IVOCT", "DG", "OT"),
+    ]
 )
 _EXPORT = "export it again"
 
@@ -56,6 +39,9 @@ class Levels(NamedTuple):
     """The gray level, 0 to 1, of each value that can be stored, and the rule that made them."""
 
     levels: Values
+    span: tuple[
+        float, float
+    ]  # what the first and the last value stand for, after the modality LUT or rescaling
     rule: str  # "hounsfield", "own_window", "percentiles" or "given_window": a field of LoadCounts
     is_inverted: bool
 
@@ -79,15 +65,12 @@ def make_levels(header: Header, stored: Stored, config: ReadingConfig) -> Levels
     is_inverted = header.colors == "MONOCHROME1"
     levels = 1 - levels if is_inverted else levels
     levels[padding] = 0
-    return Levels(levels, rule, is_inverted)
+    return Levels(levels, (float(physical[0]), float(physical[-1])), rule, is_inverted)
 
 
 def rule_of(header: Header, config: ReadingConfig) -> str:
     """How gray levels are made of this kind of image; UnfitError where the settings do not say."""
     window, modality = config.window, header.modality
-    if header.is_secondary and modality in (_CT, _MR, "PT", "NM"):
-        reason = "is a secondary capture, a picture of a screen, whose values are not those of the scanner"
-        raise UnfitError(reason, "take the original image")
     if modality == _CT:
         if window == "refuse":
             raise UnfitError(

@@ -1,21 +1,23 @@
 """Whether a source is of DICOM files, by its first few: their folders are patients, studies and series then."""
 
 import itertools
-from typing import Literal
 
 from medjax.config import ReadingConfig
 from medjax.data.dicom.signature import is_dicom
+from medjax.data.reading.layout import Layout, label_by_folder
 from medjax.data.reading.listing import Fault, Listing
 from medjax.data.reading.names import drop_junk, is_document
 
 _FILES = 5
-Nested = Literal["refuse", "ignore", "group"]
 _OTHER_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def how_nested(listing: Listing, config: ReadingConfig) -> Nested:
-    """What is done with folders inside class folders: of DICOM files their images are read, unless something else is said."""
-    return "ignore" if config.nested == "refuse" and holds_dicom(listing) else config.nested
+def label_folders(listing: Listing, source: str, config: ReadingConfig) -> Layout:
+    """`label_by_folder`; folders inside class folders are no problem where the files are DICOM, which say whose they are."""
+    layout = label_by_folder(listing.entries, source, config.ignore, config.nested)
+    if layout.problems and config.nested == "refuse" and holds_dicom(listing):
+        return label_by_folder(listing.entries, source, config.ignore, "ignore")
+    return layout
 
 
 def holds_dicom(listing: Listing) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from medjax.config import ReadingConfig
 from medjax.data.dicom.header import read_names
 from medjax.data.reading.layout import ImageEntry, list_images
-from medjax.data.reading.listing import Fault, Listing
+from medjax.data.reading.listing import Entry, Fault, Listing
+from medjax.data.reading.names import is_document
 from medjax.data.splitting.match_ids import has_file_suffix, match_ids, tidy_id
 from medjax.data.tables.read_labels import LabelTable
 
@@ -25,13 +26,10 @@ def name_images(
     The tag is the one that the column is called after, else the first that has a value of the table. A row may be of many
     images. Rows of no image are called after their place: values of tags may name patients.
     """
-    images = [
-        image
-        for image in list_images(listing.entries, config.ignore).images
-        if not image.id.lower().endswith(_OTHER_SUFFIXES)
-    ]
-    if not images:
+    if not any(map(_may_be_dicom, listing.entries)):  # the common case: there may be a million entries
         return table, ()
+    entries = list_images(listing.entries, config.ignore).images
+    images = [image for image in entries if not image.id.lower().endswith(_OTHER_SUFFIXES)]
     if found := match_ids([image.id for image in images], table.rows).found:
         unclear = [image for image in images if image.id not in found and not has_file_suffix(image.id)]
         return table, _names_of(unclear, listing).keys()
@@ -43,6 +41,10 @@ def name_images(
         if not table.rows.keys().isdisjoint(values.values()):
             return _renamed(table, values), names.keys()
     return table, names.keys()
+
+
+def _may_be_dicom(entry: Entry) -> bool:
+    return not (entry.is_folder or entry.name.lower().endswith(_OTHER_SUFFIXES) or is_document(entry.name))
 
 
 def _names_of(images: Iterable[ImageEntry], listing: Listing) -> dict[str, dict[str, str]]:

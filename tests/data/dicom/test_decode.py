@@ -67,6 +67,8 @@ def test_the_same_pixels_in_another_encoding_are_the_same_image():
     for other in others:
         np.testing.assert_array_equal(other.digest, first.digest)
         np.testing.assert_array_equal(other.pixels, first.pixels)
+    same = decode_dicom(dicom(ramp(), RescaleSlope="1.000", RescaleIntercept="0"), CONFIG)
+    np.testing.assert_array_equal(same.digest, decode_dicom(dicom(ramp()), CONFIG).digest)
     rescaled = dicom(ramp(), RescaleSlope=2, RescaleIntercept=0)
     assert (decode_dicom(rescaled, CONFIG).digest != decode_dicom(dicom(ramp()), CONFIG).digest).any()
 

@@ -43,6 +43,8 @@ def test_what_is_no_image_is_named(name, kind):
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.6"}, "whole slide"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1"}, "enhanced"),
         ({"PixelData": None}, "without pixels"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "secondary capture"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.2"}, "secondary capture"),
         ({"PhotometricInterpretation": "CMYK"}, "color space that is not known"),
         ({"PhotometricInterpretation": "RGB"}, "samples per pixel"),
         ({"Rows": None}, "without a number in Rows"),

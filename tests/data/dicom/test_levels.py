@@ -136,7 +136,6 @@ def test_bits_above_those_that_are_stored_count_for_nothing():
         ("CT", "soft", {"RescaleType": "US"}, "other units"),
         ("MR", "lung", {}, "is no CT image"),
         ("PT", "auto", {}, "without a rule of its own"),
-        ("CT", "soft", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "secondary capture"),
         ("DX", "auto", {"WindowCenter": 9, "WindowWidth": 0}, "WindowWidth"),
         ("DX", "auto", {"WindowCenter": 9, "WindowWidth": 5, "VOILUTFunction": "CUBIC"}, "VOILUTFunction"),
         ("CT", "soft", {"RescaleSlope": 0}, "RescaleSlope is 0"),
