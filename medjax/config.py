@@ -55,7 +55,7 @@ class ReadingConfig(Configuration):
     frames: Literal["refuse", "middle", "all"] = setting("refuse", "data", is_added=True)
     """DICOM files of several frames: refuse them, take the frame in the middle, or each frame as an image (all)."""
     anonymous_ids: bool = setting(False, "data", is_added=True)
-    """Name images by a hash under your private key in all that is written; paths may hold names of patients."""
+    """Name images by a hash under your private key in runs and predictions; paths may hold names of patients."""
     fit: Literal["stretch", "pad", "crop"] = setting("stretch", "data")
     """Images that are not square: stretch them, pad them with black, or keep the square at their center."""
     background: Literal["refuse", "white", "black"] = setting("refuse", "data")

@@ -20,7 +20,7 @@ from medjax.data.dicom.frames import MAX_FRAMES
 from medjax.data.dicom.header import Header, quiet_pydicom, read_header, require_pydicom
 from medjax.data.dicom.levels import make_levels
 from medjax.data.dicom.signature import split_mark
-from medjax.data.dicom.stored import Stored, index_of, look_up, look_up_entries, stored_values
+from medjax.data.dicom.stored import STRIP_ROWS, Stored, index_of, look_up, look_up_entries, stored_values
 from medjax.data.dicom.subject import subject_of
 from medjax.data.reading.listing import UnfitError
 from medjax.errors import RefusedError
@@ -36,6 +36,8 @@ MAX_TILES = 4_096
 """Of JPEG 2000: its decoder takes 6 kB for each before it decodes one."""
 MAX_DECODED = 64 * 10**6
 """Samples of JPEG 2000: its decoder takes 4 bytes for each, and a copy."""
+MAX_RLE_BYTES = 32 * 2**20
+"""Of a frame in RLE, which is unpacked in Python."""
 MAX_SCANS = 32
 """Of a JPEG, as `decoding.headers` allows."""
 _JP2, _MAX_BOXES = b"\0\0\0\x0cjP  ", 64
@@ -95,8 +97,8 @@ def _choose_frame(header: Header, config: DataConfig) -> int:
 def _digest_stored(header: Header, stored: Stored, span: tuple[float, float]) -> UInt8[np.ndarray, "32"]:
     """sha256 of an image's stored values and what they mean, so that a copy in another encoding is the same image."""
     state = hashlib.sha256(repr((header.rows, header.columns, header.bits, header.colors, *span)).encode())
-    for row in stored:
-        state.update(row.astype("<u2").data)
+    for start in range(0, len(stored), STRIP_ROWS):
+        state.update(stored[start : start + STRIP_ROWS].astype("<u2", order="C").data)
     return np.frombuffer(state.digest(), np.uint8)
 
 
@@ -138,7 +140,10 @@ def _decode_frame(header: Header, frame: int) -> Shaped[np.ndarray, "..."]:
         "pixel_keyword": "PixelData",
         "pixel_vr": "OW",
     }
-    values, described = get_decoder(UID(header.transfer_syntax)).as_array(source, index=index, **options)
+    # For RLE pydicom's own: pylibjpeg-rle, if it is installed, panics over damaged data.
+    plugin = "pydicom" if header.transfer_syntax == _RLE else ""
+    decoder = get_decoder(UID(header.transfer_syntax))
+    values, described = decoder.as_array(source, index=index, decoding_plugin=plugin, **options)
     if header.samples == 3 and described["photometric_interpretation"] != "RGB":
         raise UnfitError("is a DICOM file whose colors cannot be made RGB", "export it as RGB")
     if values.itemsize > 2:
@@ -203,6 +208,8 @@ def _check_rle(data: bytes, header: Header) -> None:
     count = header.samples * header.bits_allocated // 8
     if len(data) < 64 or struct.unpack_from("<L", data)[0] != count:
         raise UnfitError(_DAMAGED, _AGAIN)
+    if len(data) > MAX_RLE_BYTES:
+        raise UnfitError(f"is a DICOM file with {len(data) / 2**20:,.0f} MiB of RLE", "save it uncompressed")
     if 64 * len(data) < header.rows * header.columns * count:
         raise UnfitError("is a DICOM file with fewer pixels than it claims", _AGAIN)
 

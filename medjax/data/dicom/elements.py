@@ -11,7 +11,7 @@ import zlib
 from typing import NamedTuple
 
 from medjax.data.dicom.signature import LONG_TYPES, MAGIC, PREAMBLE, SHORT_TYPES
-from medjax.data.reading.listing import MAX_FILE_BYTES, MAX_UNPACKED_TIMES, UnfitError
+from medjax.data.reading.listing import ALWAYS_UNPACKED_BYTES, MAX_FILE_BYTES, MAX_UNPACKED_TIMES, UnfitError
 
 MAX_ELEMENTS = 200_000
 """Of a file, those inside sequences included: an enhanced CT of 1,000 slices has about 60,000."""
@@ -89,7 +89,7 @@ def read_elements(data: bytes, *, has_pixels: bool = True) -> Elements:
 
 
 def _inflate(data: bytes) -> bytes:
-    limit = min(MAX_FILE_BYTES, 2**20 + MAX_UNPACKED_TIMES * len(data))
+    limit = min(MAX_FILE_BYTES, ALWAYS_UNPACKED_BYTES + MAX_UNPACKED_TIMES * len(data))
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         unpacked = unpacker.decompress(data, limit + 1)
