@@ -187,6 +187,8 @@ def _make_learner(config: TrainConfig, network: Network, num_steps: int, feature
         loss=make_smoothed_cross_entropy(smoothing) if smoothing else cross_entropy,
         test_time_augmentation=config.test_time_augmentation,
         ema_decay=config.ema_decay,
+        compute=config.compute,
+        deterministic=config.deterministic,
     )
 
 

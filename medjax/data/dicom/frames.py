@@ -8,10 +8,10 @@ from medjax.data.dicom.header import count_frames
 from medjax.data.dicom.signature import mark_frame
 from medjax.data.reading.layout import ImageEntry
 from medjax.data.reading.listing import Fault, Key, Listing
+from medjax.data.reading.names import PICTURE_SUFFIXES
 from medjax.records import Indices
 
 MAX_FRAMES = 10_000
-_OTHER_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def split_frames(listing: Listing, images: Iterable[ImageEntry]) -> tuple[Listing, list[ImageEntry], Indices]:
@@ -20,7 +20,7 @@ def split_frames(listing: Listing, images: Iterable[ImageEntry]) -> tuple[Listin
     A file that says it has more than MAX_FRAMES, or none, stays one image, for its decoder to refuse.
     """
     images = list(images)
-    candidates = [image.key for image in images if not image.id.lower().endswith(_OTHER_SUFFIXES)]
+    candidates = [image.key for image in images if not image.id.lower().endswith(PICTURE_SUFFIXES)]
     counts = {
         key: count_frames(data) for key, data in listing.read(candidates) if not isinstance(data, Fault)
     }

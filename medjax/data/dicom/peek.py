@@ -6,10 +6,9 @@ from medjax.config import ReadingConfig
 from medjax.data.dicom.signature import is_dicom
 from medjax.data.reading.layout import Layout, label_by_folder
 from medjax.data.reading.listing import Fault, Listing
-from medjax.data.reading.names import drop_junk, is_document
+from medjax.data.reading.names import PICTURE_SUFFIXES, drop_junk, is_document
 
 _FILES = 5
-_OTHER_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def label_folders(listing: Listing, source: str, config: ReadingConfig) -> Layout:
@@ -33,4 +32,4 @@ def holds_dicom(listing: Listing) -> bool:
 
 
 def _may_be(name: str) -> bool:
-    return not (name.lower().endswith(_OTHER_SUFFIXES) or is_document(name))
+    return not (name.lower().endswith(PICTURE_SUFFIXES) or is_document(name))

@@ -49,6 +49,7 @@ def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None
         classes = sorted({row.label for row in kept})
         class_names = _read_class_names(archive, arrays, classes)
         assembled = assemble(_decode(archive, arrays, kept, config, on_progress), len(kept), config)
+    (assembled,), window = develop([assembled], config)
     labels = np.searchsorted(classes, [row.label for row in kept]).astype(np.int32)
     conflicts = sum(map(len, find_conflicts(assembled.digests, labels)))
     return Dataset(
@@ -62,7 +63,7 @@ def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None
         counts=LoadCounts(
             **assembled.changes, skipped=skipped, ignored=len(rows) - len(kept), conflicting=conflicts
         ),
-        window=develop([assembled], config.window),
+        window=window,
         source_sizes=assembled.sizes,
     )
 

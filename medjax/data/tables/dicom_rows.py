@@ -7,13 +7,12 @@ from medjax.config import ReadingConfig
 from medjax.data.dicom.header import read_names
 from medjax.data.reading.layout import ImageEntry, list_images
 from medjax.data.reading.listing import Entry, Fault, Listing
-from medjax.data.reading.names import is_document
+from medjax.data.reading.names import PICTURE_SUFFIXES, is_document
 from medjax.data.splitting.match_ids import has_file_suffix, match_ids, tidy_id
 from medjax.data.tables.read_labels import LabelTable
 
 TAGS = ("SOPInstanceUID", "StudyInstanceUID", "PatientID")
 """Of an image, of a study and of a patient, the finest first."""
-_OTHER_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def name_images(
@@ -29,7 +28,7 @@ def name_images(
     if not any(map(_may_be_dicom, listing.entries)):  # the common case: there may be a million entries
         return table, ()
     entries = list_images(listing.entries, config.ignore).images
-    images = [image for image in entries if not image.id.lower().endswith(_OTHER_SUFFIXES)]
+    images = [image for image in entries if not image.id.lower().endswith(PICTURE_SUFFIXES)]
     if found := match_ids([image.id for image in images], table.rows).found:
         unclear = [image for image in images if image.id not in found and not has_file_suffix(image.id)]
         return table, _names_of(unclear, listing).keys()
@@ -44,7 +43,7 @@ def name_images(
 
 
 def _may_be_dicom(entry: Entry) -> bool:
-    return not (entry.is_folder or entry.name.lower().endswith(_OTHER_SUFFIXES) or is_document(entry.name))
+    return not (entry.is_folder or entry.name.lower().endswith(PICTURE_SUFFIXES) or is_document(entry.name))
 
 
 def _names_of(images: Iterable[ImageEntry], listing: Listing) -> dict[str, dict[str, str]]:
