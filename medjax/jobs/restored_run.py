@@ -33,6 +33,7 @@ from medjax.jobs.run_images import (
     read_by,
     read_images,
     refusing_sixteen_bits,
+    warn_of_dicom,
     without_table,
 )
 from medjax.jobs.run_record import describe_groups
@@ -152,6 +153,7 @@ class Run:
         settings = like_trained(self.directory, self.record, read_by(config, reading))
         given = tell_apart(images)
         loaded = load_images(given, settings, left_out=left_out)
+        warn_of_dicom(self.record, loaded.are_dicom)
         if left_out is not None:
             left_out[:] = map(of_eight_bits, left_out)
         in_color = dataclasses.replace(settings, color="rgb")
@@ -195,6 +197,7 @@ def _evaluate_external(
         if is_given:
             remedy = f"leave {flag} out, or give the {run.record['data']['name']} it was trained on"
             raise refuse(dataset.name, f"is not the data of this run, so it has no {flag}", remedy)
+    warn_of_dicom(run.record, dataset.dicom is not None)
     _require_converged(run, folds_of(config))
     dataset = with_classes(dataset, tuple(run.record["class_names"]))
     network, learner = make_run_learner(run.directory, run.record, run.model, config, [])

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from medjax.config import CROSSVAL_PRESETS, CrossvalConfig, DataConfig, TrainConfig
-from medjax.records import LoadCounts, TableUse
+from medjax.records import DicomUse, LoadCounts, TableUse
 from medjax.report import wording
 
 
@@ -170,6 +170,12 @@ def test_every_count_of_loading_has_its_words() -> None:
     lines = wording.loading({**DATA, "source_sizes": None, "window": None, "loading": every})
     assert len(lines) == len(every)
     assert not any("{" in line for line in lines)
+
+
+def test_how_dicom_files_were_read_is_one_line():
+    used = DicomUse("CT from -1350 to 150 HU", "PatientID")._asdict()
+    assert wording.dicom(used) == "DICOM: CT from -1350 to 150 HU; groups by PatientID"
+    assert wording.dicom({**used, "grouped_by": None}).endswith("; no groups of patients")
 
 
 def test_what_was_taken_from_a_table_is_one_line():

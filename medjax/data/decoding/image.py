@@ -33,6 +33,8 @@ _COPIES = {"WEBP": 4}
 _LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue, as Pillow makes gray of RGB
 SIXTEEN_BITS = "has 16 bits per sample"
 """Why an image is refused that an option would read."""
+FOR_OTHER_IMAGES = ("refuse", "lung", "bone", "brain", "soft")
+"""Windows that say nothing of the values of 16-bit PNGs."""
 
 # Not ImageOps.exif_transpose: it rewrites the EXIF block, which raises for 3 of 1,000 damaged ones that can be read.
 _TRANSPOSE = {
@@ -59,10 +61,13 @@ class DecodedImage(NamedTuple):
     changes: tuple[str, ...]  # fields of LoadCounts
     size: Size  # upright, before it is changed
     largest: int = 0  # value at full size, of an image of 16 bits
+    subject: bytes = b""  # digests of whose image it is, of a DICOM file: see `dicom.subject`
 
     def stacked(self) -> "DecodedStack":
         """The image as a stack of one."""
-        return DecodedStack(self.pixels[None], self.digest[None], self.changes, self.size, self.largest)
+        return DecodedStack(
+            self.pixels[None], self.digest[None], self.changes, self.size, self.largest, self.subject
+        )
 
 
 class DecodedStack(NamedTuple):
@@ -73,6 +78,7 @@ class DecodedStack(NamedTuple):
     changes: tuple[str, ...]
     size: Size
     largest: int = 0
+    subjects: bytes = b""  # of DICOM files only, which come one by one
 
 
 def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
@@ -96,7 +102,7 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
 
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     header = read_header(data)
-    if header.bit_depth > 8 and config.window == "refuse":
+    if header.bit_depth > 8 and config.window in FOR_OTHER_IMAGES:
         raise UnfitError(SIXTEEN_BITS, "choose --window auto, or --window LO HI")
     image, is_turned = _open(data, header, config.max_megapixels)
     method = _TRANSPOSE.get(_orientation(image))
@@ -133,7 +139,7 @@ def decode_pixels(pixels: UInt[np.ndarray, "height width channel"], config: Data
 def check_values(dtype: np.dtype, channels: int, config: DataConfig) -> None:
     """Raise UnfitError for pixels of another type than `decode_pixels` takes, or of 16 bits where no window is chosen."""
     if dtype == np.uint16 and channels == 1:
-        if config.window == "refuse":
+        if config.window in FOR_OTHER_IMAGES:
             raise UnfitError(f"has values of type {dtype}", "choose --window auto, or --window LO HI")
     elif dtype != np.uint8:
         raise UnfitError(f"has values of type {dtype}", "give uint8 images, 0 to 255")
