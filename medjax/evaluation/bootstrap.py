@@ -8,7 +8,7 @@ References:
     (percentile intervals). https://doi.org/10.1201/9780429246593.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +60,28 @@ def bootstrap_intervals(
         low, high = np.quantile(values, [0.025, 0.975]) if is_defined else (np.nan, np.nan)
         intervals[name] = (float(low), float(high)) if is_defined else None
     return intervals
+
+
+def resample_sensitivity(
+    predictions: Predictions,
+    classes: Sequence[int],
+    units: Int[np.ndarray, "m"],
+    *,
+    specificity: float,
+    resamples: int,
+    seed: int,
+) -> tuple[float, Float64[np.ndarray, "{resamples}"]]:
+    """The mean sensitivity of `classes`, each at the threshold where its specificity is at least this: the value, and of each
+    resample; NaN where a class has no image, or all.
+
+    With the same units, resamples and seed the same units are drawn, so that the difference of two models' sensitivities,
+    resample by resample, is a paired bootstrap.
+    """
+    rankings = [_rank(predictions, label, units) for label in classes]
+    num_units = int(units.max()) + 1
+    draws = _draw(num_units, resamples, np.random.default_rng(seed))
+    drawn = [_sensitivity_of(rankings, block, specificity) for block in draws]
+    return float(_sensitivity_of(rankings, np.ones((num_units, 1)), specificity)[0]), np.concatenate(drawn)
 
 
 def _draw(
@@ -138,3 +160,18 @@ def _precision_of(
         with np.errstate(invalid="ignore"):
             precisions.append((positives * precision).sum(axis=0) / true_positives[-1])
     return np.mean(precisions, axis=0)
+
+
+def _sensitivity_of(
+    rankings: list[_Ranking], draws: Float64[np.ndarray, "unit block"], specificity: float
+) -> Float64[np.ndarray, "block"]:
+    """The mean sensitivity over the rankings at this specificity, in each resample."""
+    found = []
+    for members, others in rankings:
+        true_positives, false_positives = ((each @ draws).cumsum(axis=0) for each in (members, others))
+        # Counts of whole predictions: less than one of them is rounding.
+        is_allowed = false_positives < (1 - specificity) * false_positives[-1] + 1e-6
+        reached = np.where(is_allowed, true_positives, 0).max(axis=0)
+        with np.errstate(invalid="ignore"):
+            found.append(np.where(false_positives[-1] > 0, reached / true_positives[-1], np.nan))
+    return np.mean(found, axis=0)

@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from medjax.evaluation import bootstrap
-from medjax.evaluation.bootstrap import METRICS, bootstrap_intervals
+from medjax.evaluation.bootstrap import METRICS, bootstrap_intervals, resample_sensitivity
 from medjax.evaluation.scores import score
 from tests.predicted import make_predictions
 
@@ -72,6 +72,22 @@ def test_blocks_change_nothing(monkeypatch):
     parts = bootstrap_intervals(predictions, 3, np.arange(150), resamples=40, seed=1)
     for name in METRICS:
         assert parts[name] == pytest.approx(whole[name]), name
+
+
+def test_resampled_sensitivities_are_those_of_resampled_arrays_and_paired():
+    """In the difference of a model and one that ranks alike nothing is left of the draw."""
+    predictions, units = make_predictions(n=150), np.arange(150)
+    options = {"specificity": 0.8, "resamples": 30, "seed": 1}
+    value, drawn = resample_sensitivity(predictions, [0], units, **options)
+    sharper = predictions._replace(probabilities=predictions.probabilities**2)
+    again, drawn_again = resample_sensitivity(sharper, [0], units, **options)
+    assert (again, drawn_again.tolist()) == (value, drawn.tolist())
+    generator = np.random.default_rng(1)
+    for found in drawn:
+        rows = generator.integers(150, size=150)
+        is_class, scores = predictions.labels[rows] == 0, predictions.probabilities[rows, 0]
+        rate, hits, _ = sklearn_metrics.roc_curve(is_class, scores, drop_intermediate=False)
+        assert found == pytest.approx(hits[rate <= 0.2 + 1e-9].max())
 
 
 def coverage(trials, resamples, **condition):
