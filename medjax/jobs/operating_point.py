@@ -105,9 +105,13 @@ def decide(
 def score_point(
     point: Point, dataset: Dataset, predictions: Predictions, folds: Folds | None = None
 ) -> dict[str, Any]:
-    """How good the decisions are on images of the data set (see `score_decisions`)."""
+    """How good the decisions are on images of the data set (see `score_decisions`), and positive and threshold, which is None
+    where each fold has its own.
+    """
     groups = None if dataset.groups is None else dataset.groups[predictions.indices]
     is_positive = predictions.labels == dataset.class_names.index(point["positive"])
     is_called = decide(point, dataset.class_names, predictions.probabilities, folds)
     found = score_decisions(is_positive, is_called, make_units(predictions, groups), point["prevalence"])
-    return {"positive": point["positive"], "threshold": point["threshold"], **found}
+    has_own = folds is not None and point["fold_thresholds"] is not None
+    threshold = None if has_own else point["threshold"]
+    return {"positive": point["positive"], "threshold": threshold, **found}

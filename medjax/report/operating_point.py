@@ -31,7 +31,9 @@ def point_line(block: Mapping[str, Any]) -> str:
         interval = _interval(block[f"{name}_ci95"], n)
         parts.append(f"{short} {percent(block[name], n)}" + (f" ({interval})" if interval else ""))
     prevalence = percent(block["prevalence"], n)
-    return f"{block['positive']} at p ≥ {block['threshold']:.4g}: {', '.join(parts)}, at a prevalence of {prevalence}"
+    threshold = block["threshold"]
+    by = "by the thresholds of the folds" if threshold is None else f"at p ≥ {threshold:.4g}"
+    return f"{block['positive']} {by}: {', '.join(parts)}, at a prevalence of {prevalence}"
 
 
 def point_rows(block: Mapping[str, Any]) -> Rows:

@@ -41,6 +41,8 @@ def test_the_threshold_of_a_fold_is_chosen_on_the_other_folds_of_its_repeat():
     assert by_fold.tolist() == (scores >= np.array(point["fold_thresholds"])[folds]).tolist()
     alone = decide(point, NAMES, predictions.probabilities)
     assert alone.tolist() == (scores >= point["threshold"]).tolist()
+    scored = score_point(point, make_dataset(400), predictions, folds)
+    assert (scored["threshold"], scored["true_positives"]) == (None, (by_fold & is_positive).sum())
     assert require_point(point, CROSSVAL, NAMES) is point
     for config, names in ((CONFIG, NAMES), (CROSSVAL, ("a", "c"))):
         with pytest.raises(RefusedError, match="operating point of another run"):

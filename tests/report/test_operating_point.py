@@ -20,7 +20,9 @@ def test_a_line_says_what_the_decisions_are_worth():
     line = point_line(block(45, 5, 30, 120))
     assert line.startswith("tumor at p ≥ 0.25: sensitivity 90.00 % (78.64 to 95.65 %), specificity 80.00 %")
     assert line.endswith("NPV 96.00 % (90.98 to 98.28 %), at a prevalence of 25.00 %")
-    assert "PPV undefined" in point_line(block(0, 5, 0, 95))
+    of_folds = point_line({**block(0, 5, 0, 95), "threshold": None})
+    assert of_folds.startswith("tumor by the thresholds of the folds: sensitivity 0.00 %")
+    assert "PPV undefined" in of_folds
 
 
 def test_rows_show_ratios_without_bound():
