@@ -36,8 +36,10 @@ MAX_TILES = 4_096
 """Of JPEG 2000: its decoder takes 6 kB for each before it decodes one."""
 MAX_DECODED = 64 * 10**6
 """Samples of JPEG 2000: its decoder takes 4 bytes for each, and a copy."""
-MAX_RLE_BYTES = 32 * 2**20
+MAX_RLE_BYTES = 16 * 2**20
 """Of a frame in RLE, which is unpacked in Python."""
+MAX_UNPACKED = 256 * 2**20
+"""Bytes that a frame in RLE may unpack to beyond its size."""
 MAX_SCANS = 32
 """Of a JPEG, as `decoding.headers` allows."""
 _JP2, _MAX_BOXES = b"\0\0\0\x0cjP  ", 64
@@ -210,8 +212,23 @@ def _check_rle(data: bytes, header: Header) -> None:
         raise UnfitError(_DAMAGED, _AGAIN)
     if len(data) > MAX_RLE_BYTES:
         raise UnfitError(f"is a DICOM file with {len(data) / 2**20:,.0f} MiB of RLE", "save it uncompressed")
-    if 64 * len(data) < header.rows * header.columns * count:
+    size = header.rows * header.columns * count
+    if 64 * len(data) < size:
         raise UnfitError("is a DICOM file with fewer pixels than it claims", _AGAIN)
+    if 64 * len(data) > MAX_UNPACKED and _unpacked_size(data) > size + MAX_UNPACKED:
+        raise UnfitError("is a DICOM file with more pixels than it claims", _AGAIN)
+
+
+def _unpacked_size(data: bytes) -> int:
+    """How many bytes the segments of a frame in RLE unpack to."""
+    position, size = 64, 0
+    while position < len(data):
+        control = data[position]
+        if control < 128:
+            size, position = size + control + 1, position + control + 2
+        else:
+            size, position = size + (257 - control if control > 128 else 0), position + 1 + (control > 128)
+    return size
 
 
 def _size_of_jpeg(data: bytes) -> tuple[int, int, int] | None:
