@@ -163,6 +163,14 @@ CASES = {
         compressed(np.zeros((2000, 2000), np.uint8), struct.pack("<16L", 1, 64, *[0] * 14), RLE),
         "fewer pixels than it claims",
     ),
+    "rle_bomb_of_more": (
+        compressed(
+            np.zeros((2000, 2000), np.uint8),
+            struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * (4 * MIB),
+            RLE,
+        ),
+        "more pixels than it claims",
+    ),
     "of_pieces": (with_pixels(ITEM * 150_000 + SEQUENCE_END), "too many pieces"),
     "of_a_piece_too_long": (with_pixels(ITEM + struct.pack("<HHL", 0xFFFE, 0xE000, 2**31)), "damaged"),
     "of_pieces_of_pieces": (with_pixels(OPEN_ITEM * 99), "damaged"),

@@ -5,7 +5,6 @@ their own header says: a decoder would believe it.
 """
 
 import hashlib
-import struct
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image
 from medjax.config import DataConfig
 from medjax.data.decoding.image import DecodedImage, check_size, digest
 from medjax.data.decoding.resize import fit
+from medjax.data.dicom.codestream import JPEG, JPEG_2000, JPEG_LOSSLESS, JPEG_LS, RLE, check_frame
 from medjax.data.dicom.elements import NATIVE
 from medjax.data.dicom.frames import MAX_FRAMES
 from medjax.data.dicom.header import Header, quiet_pydicom, read_header, require_pydicom
@@ -25,22 +25,9 @@ from medjax.data.dicom.subject import subject_of
 from medjax.data.reading.listing import UnfitError
 from medjax.errors import RefusedError
 
-_JPEG, _JPEG_LOSSLESS, _JPEG_LS, _JPEG_2000 = (
-    tuple(f"1.2.840.10008.1.2.4.{number}" for number in numbers)
-    for numbers in ((50, 51), (57, 70), (80, 81), (90, 91, 201, 202, 203))
-)
-_RLE = "1.2.840.10008.1.2.5"
 _VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
-_FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xF7}  # of JPEG and JPEG-LS: a start of frame, with the size
-MAX_TILES = 4_096
-"""Of JPEG 2000: its decoder takes 6 kB for each before it decodes one."""
 MAX_DECODED = 64 * 10**6
 """Samples of JPEG 2000: its decoder takes 4 bytes for each, and a copy."""
-MAX_RLE_BYTES = 32 * 2**20
-"""Of a frame in RLE, which is unpacked in Python."""
-MAX_SCANS = 32
-"""Of a JPEG, as `decoding.headers` allows."""
-_JP2, _MAX_BOXES = b"\0\0\0\x0cjP  ", 64
 _DAMAGED = "is a DICOM file that is damaged or truncated"
 _AGAIN = "copy or export it again"
 
@@ -126,7 +113,7 @@ def _decode_frame(header: Header, frame: int) -> Shaped[np.ndarray, "..."]:
     else:
         _require_decoder(header)
         source, index = header.pixels, frame
-        _check_frame(_compressed_frame(header, frame), header)
+        check_frame(_compressed_frame(header, frame), header)
     options: dict[str, Any] = {
         "rows": header.rows,
         "columns": header.columns,
@@ -141,7 +128,7 @@ def _decode_frame(header: Header, frame: int) -> Shaped[np.ndarray, "..."]:
         "pixel_vr": "OW",
     }
     # For RLE pydicom's own: pylibjpeg-rle, if it is installed, panics over damaged data.
-    plugin = "pydicom" if header.transfer_syntax == _RLE else ""
+    plugin = "pydicom" if header.transfer_syntax == RLE else ""
     decoder = get_decoder(UID(header.transfer_syntax))
     values, described = decoder.as_array(source, index=index, decoding_plugin=plugin, **options)
     if header.samples == 3 and described["photometric_interpretation"] != "RGB":
@@ -175,83 +162,18 @@ def _require_decoder(header: Header) -> None:
     syntax = header.transfer_syntax
     if syntax in _VIDEO:
         raise UnfitError("is a DICOM file with a video", "export the frames that you want")
-    if syntax in _JPEG_2000 and header.samples * header.rows * header.columns > MAX_DECODED:
+    if syntax in JPEG_2000 and header.samples * header.rows * header.columns > MAX_DECODED:
         reason = f"is a DICOM file in JPEG 2000 of {header.columns}×{header.rows} pixels in color"
         raise UnfitError(reason, f"at most {MAX_DECODED // 3e6:g} megapixels; save it uncompressed")
-    if syntax in _JPEG and header.bits > 8:
+    if syntax in JPEG and header.bits > 8:
         raise UnfitError("is a DICOM file in JPEG of 12 bits", "save it uncompressed")
-    known = (*_JPEG, *_JPEG_LOSSLESS, *_JPEG_LS, *_JPEG_2000, _RLE)
+    known = (*JPEG, *JPEG_LOSSLESS, *JPEG_LS, *JPEG_2000, RLE)
     if syntax not in known:
         raise UnfitError(
             "is a DICOM file in an encoding (transfer syntax) that is not known", "save it uncompressed"
         )
     if not get_decoder(UID(syntax)).is_available:
         name, remedy = "an encoding that is not installed", "pip install 'medjax[dicom]'"
-        if syntax in _JPEG_LOSSLESS:
+        if syntax in JPEG_LOSSLESS:
             name, remedy = "JPEG Lossless", "pip install python-gdcm, or save it uncompressed"
         raise UnfitError(f"is a DICOM file in {name}", remedy)
-
-
-def _check_frame(data: bytes, header: Header) -> None:
-    """UnfitError where compressed pixels are of another size than the header of the file says."""
-    syntax = header.transfer_syntax
-    if syntax == _RLE:
-        _check_rle(data, header)
-        return
-    size = _size_of_jpeg_2000(data) if syntax in _JPEG_2000 else _size_of_jpeg(data)
-    if size != (header.rows, header.columns, header.samples):
-        raise UnfitError("is a DICOM file whose compressed pixels are of another size than it says", _AGAIN)
-
-
-def _check_rle(data: bytes, header: Header) -> None:
-    """PS3.5, annex G: 16 numbers say where segments begin; of n bytes none unpacks to more than 64 n."""
-    count = header.samples * header.bits_allocated // 8
-    if len(data) < 64 or struct.unpack_from("<L", data)[0] != count:
-        raise UnfitError(_DAMAGED, _AGAIN)
-    if len(data) > MAX_RLE_BYTES:
-        raise UnfitError(f"is a DICOM file with {len(data) / 2**20:,.0f} MiB of RLE", "save it uncompressed")
-    if 64 * len(data) < header.rows * header.columns * count:
-        raise UnfitError("is a DICOM file with fewer pixels than it claims", _AGAIN)
-
-
-def _size_of_jpeg(data: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and samples in the frame header of a JPEG or JPEG-LS; None if there is none that is sound."""
-    if data.count(b"\xff\xda") > MAX_SCANS:
-        return None
-    position = 2
-    while position + 10 <= len(data) and data[position] == 0xFF:
-        kind, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if kind in _FRAME_HEADERS:
-            rows, columns, samples = struct.unpack_from(">HHB", data, position + 5)
-            return rows, columns, samples
-        if kind == 0xDA or length < 2:
-            return None
-        position += 1 if kind == 0xFF else 2 + length
-    return None
-
-
-def _size_of_jpeg_2000(data: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and samples in the SIZ segment of a JPEG 2000 codestream; None for another, or one of many tiles."""
-    start = _codestream(data) if data.startswith(_JP2) else 0
-    if data[start : start + 4] != b"\xff\x4f\xff\x51" or len(data) < start + 42:
-        return None
-    width, height, left, top, tile_width, tile_height = struct.unpack_from(">6L", data, start + 8)
-    samples = int.from_bytes(data[start + 40 : start + 42], "big")
-    if not (tile_width and tile_height) or width <= left or height <= top:
-        return None
-    if -(-width // tile_width) * -(-height // tile_height) > MAX_TILES:
-        return None
-    return height - top, width - left, samples
-
-
-def _codestream(data: bytes) -> int:
-    """Where the first codestream begins in the boxes of a JP2, as some writers leave them in; the end if there is none."""
-    position = 0
-    for _ in range(_MAX_BOXES):
-        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
-        if kind == b"jp2c":
-            return position + (16 if length == 1 else 8)
-        if length < 8:
-            break
-        position += length
-    return len(data)

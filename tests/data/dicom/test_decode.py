@@ -92,12 +92,6 @@ def test_gray_in_jpeg_of_8_bits_is_decoded():
     assert found.changes == ("own_window",)
 
 
-def test_compressed_pixels_of_another_size_are_not_decoded():
-    data = compressed(random_pixels(0, (16, 16)), jpeg(0, (15, 16)), "1.2.840.10008.1.2.4.50")
-    with pytest.raises(UnfitError, match="of another size"):
-        decode_dicom(data, CONFIG)
-
-
 @pytest.mark.parametrize("name", ["WindowWidth", "RescaleSlope", "Modality", "NumberOfFrames"])
 def test_no_message_holds_the_value_of_a_tag(name):
     dataset = make_dataset(ramp(), "CR", WindowCenter=1, WindowWidth=2, RescaleSlope=1, RescaleIntercept=0)
