@@ -250,6 +250,8 @@ class TrainConfig(Configuration):
     """What makes an epoch the best one."""
     baselines: bool = setting(True, "evaluation")
     """Also score simple models: majority class, nearest centroid, nearest neighbor, logistic regression."""
+    ordinal: bool = setting(False, "evaluation", is_added=True)
+    """The classes, in their order, are grades: also score quadratic-weighted kappa and mean absolute error."""
     # Size and augmentations are left open here only: `DataConfig()` and `AugmentConfig()` by themselves are plain values.
     data: DataConfig = field(default_factory=lambda: with_values(DataConfig(), {"image_size": None}))
     augmentation: AugmentConfig = field(

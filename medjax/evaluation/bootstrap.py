@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from scipy.sparse import csr_array
 
 from medjax.evaluation.calibration import brier_scores
@@ -24,7 +24,7 @@ bias again, and the interval of a calibrated model would miss the truth (400 of 
 _BLOCK = 50  # resamples computed at a time: 24 MB at 60,000 images
 
 
-class _Ranking(NamedTuple):
+class Ranking(NamedTuple):
     """Predictions ranked by the probability of one class, in steps from the highest, as counts [step, unit]."""
 
     members: csr_array  # predictions of images of this class
@@ -46,11 +46,11 @@ def bootstrap_intervals(
     """
     num_units = int(units.max()) + 1
     sums = _sums_by_unit(predictions, num_classes, units)
-    rankings = [_rank(predictions, label, units) for label in range(num_classes)]
+    rankings = _rank_classes(predictions, num_classes, units)
     present = np.bincount(predictions.labels, minlength=num_classes) > 0
     blocks = [
         _metrics_of(sums @ draws, num_classes, present) | _areas_of(rankings, draws)
-        for draws in _draw(num_units, resamples, np.random.default_rng(seed))
+        for draws in draw_units(num_units, resamples, np.random.default_rng(seed))
     ]
     intervals: dict[str, tuple[float, float] | None] = {}
     for name in METRICS:
@@ -74,15 +74,15 @@ def resample_auc(
     The arguments are those of `bootstrap_intervals`. With the same number of units, resamples and seed the same units are
     drawn, so that the difference of two models' areas, resample by resample, is a paired bootstrap.
     """
-    rankings = [_rank(predictions, label, units) for label in range(num_classes)]
-    draws = _draw(int(units.max()) + 1, resamples, np.random.default_rng(seed))
+    rankings = _rank_classes(predictions, num_classes, units)
+    draws = draw_units(int(units.max()) + 1, resamples, np.random.default_rng(seed))
     return np.concatenate([_areas_of(rankings, block)["auc"] for block in draws])
 
 
-def _draw(
+def draw_units(
     num_units: int, resamples: int, generator: np.random.Generator
 ) -> Iterator[Float64[np.ndarray, "unit block"]]:
-    """How often each unit occurs in each resample, a block of resamples at a time."""
+    """How often each of the units, numbered from 0, occurs in each resample, a block of resamples at a time."""
     for first in range(0, resamples, _BLOCK):
         counts = [
             np.bincount(generator.integers(num_units, size=num_units), minlength=num_units)
@@ -126,27 +126,48 @@ def _metrics_of(
         }
 
 
-def _rank(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) -> _Ranking:
+def _rank_classes(predictions: Predictions, num_classes: int, units: Int[np.ndarray, "m"]) -> list[Ranking]:
+    num_units = int(units.max()) + 1
+    return [
+        rank_members(predictions.labels == label, predictions.probabilities[:, label], units, num_units)
+        for label in range(num_classes)
+    ]
+
+
+def rank_members(
+    is_member: Bool[np.ndarray, "m"],
+    probabilities: Float[np.ndarray, "m"],
+    units: Int[np.ndarray, "m"],
+    num_units: int,
+) -> Ranking:
     """Rank by probability, ties in one step; adjacent steps whose merging changes neither area are merged."""
-    order = np.argsort(-predictions.probabilities[:, label], kind="stable")
-    probabilities, is_member = predictions.probabilities[order, label], predictions.labels[order] == label
+    order = np.argsort(-probabilities, kind="stable")
+    probabilities, is_member = probabilities[order], is_member[order]
     level = np.cumsum(np.diff(probabilities, prepend=probabilities[0]) != 0)
     has_member, has_other = np.bincount(level, is_member) > 0, np.bincount(level, ~is_member) > 0
     # Members ranked before all others cause no false positive, and a run of others adds no true positive.
     is_needed = np.logical_or.accumulate(has_other)[1:] & (has_member[1:] | has_member[:-1])
     step = np.concatenate([[0], np.cumsum(is_needed)])[level]
-    shape = (int(step[-1]) + 1, int(units.max()) + 1)
+    shape = (int(step[-1]) + 1, num_units)
     members, others = (
         csr_array((np.ones(mask.sum()), (step[mask], units[order][mask])), shape=shape)
         for mask in (is_member, ~is_member)
     )
-    return _Ranking(members, others)
+    return Ranking(members, others)
 
 
 def _areas_of(
-    rankings: list[_Ranking], draws: Float64[np.ndarray, "unit block"]
+    rankings: list[Ranking], draws: Float64[np.ndarray, "unit block"]
 ) -> dict[str, Float64[np.ndarray, "block"]]:
     """Macro-averaged area under the ROC curve and average precision of each resample."""
+    areas, precisions = areas_of_each(rankings, draws)
+    return {"auc": np.mean(areas, axis=0), "average_precision": np.mean(precisions, axis=0)}
+
+
+def areas_of_each(
+    rankings: list[Ranking], draws: Float64[np.ndarray, "unit block"]
+) -> tuple[list[Float64[np.ndarray, "block"]], list[Float64[np.ndarray, "block"]]]:
+    """Area under the ROC curve and average precision of each ranking, in each resample."""
     areas, precisions = [], []
     for members, others in rankings:
         positives, negatives = members @ draws, others @ draws
@@ -156,4 +177,4 @@ def _areas_of(
             areas.append((negatives * (true_positives - positives / 2)).sum(axis=0) / pairs)
             precision = true_positives / np.maximum(true_positives + false_positives, 1)
             precisions.append((positives * precision).sum(axis=0) / true_positives[-1])
-    return {"auc": np.mean(areas, axis=0), "average_precision": np.mean(precisions, axis=0)}
+    return areas, precisions

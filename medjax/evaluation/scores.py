@@ -19,7 +19,7 @@ from medjax.evaluation.calibration_tests import assess_calibration
 from medjax.evaluation.comparison import difference_interval
 from medjax.evaluation.intervals import wilson_interval
 from medjax.evaluation.roc import area_under_roc, average_precision
-from medjax.evaluation.score_records import Bootstrap, ClassScores, LargestClass, Scores
+from medjax.evaluation.score_records import Bootstrap, ClassScores, LargestClass, OrdinalScores, Scores
 from medjax.evaluation.units import Units, grouped_interval, image_interval, make_units
 from medjax.metrics import class_rates
 from medjax.records import Names, Predictions
@@ -39,12 +39,14 @@ def score(
     *,
     groups: Names | None = None,
     resamples: int = RESAMPLES,
+    ordinal: bool = False,
 ) -> Scores:
     """Compute every metric of `predictions` with its 95 % interval.
 
     `class_names` default to those of the predictions, else to "class 0", "class 1", … `groups` names the group (patient,
     lesion, scan) of each prediction. Several predictions of one image (equal `indices`) count as one unit in every
-    interval, because predicting an image again adds no information. `resamples` 0 turns the bootstrap off.
+    interval, because predicting an image again adds no information. `resamples` 0 turns the bootstrap off. `ordinal` says
+    that the classes are in order: their quadratic-weighted kappa and mean absolute error are added.
 
     Raises RefusedError for predictions that cannot be scored: none at all, without labels, labels out of range, rows
     that are no probabilities, or names and groups that do not fit them.
@@ -56,6 +58,7 @@ def score(
     n, correct, num_images = len(labels), int(is_correct.sum()), int(units.images.max()) + 1
     confusion = count_confusion(predictions, len(names))
     per_class = {name: _score_class(predictions, label, confusion, units) for label, name in enumerate(names)}
+    intervals = _bootstrap(predictions, len(names), units, is_correct, resamples)
     return Scores(
         n=n,
         errors=n - correct,
@@ -84,9 +87,10 @@ def score(
         )
         if resamples
         else None,
-        **_bootstrap(predictions, len(names), units, is_correct, resamples),
+        **intervals,
         confusion_matrix=confusion,
         per_class=per_class,
+        ordinal=_score_order(predictions, len(names), units, intervals["bootstrap"]) if ordinal else None,
     )
 
 
@@ -207,6 +211,15 @@ def _bootstrap(
         **{f"{name}_ci95": intervals.get(name) for name in METRICS},
         "bootstrap": Bootstrap(resamples, SEED, unit, int(resampled.max()) + 1, withheld),
     }
+
+
+def _score_order(
+    predictions: Predictions, num_classes: int, units: Units, bootstrap: Bootstrap
+) -> OrdinalScores:
+    from medjax.evaluation.ordinal import score_order
+
+    resamples = 0 if bootstrap.withheld else bootstrap.resamples
+    return score_order(predictions, num_classes, units.resampled, resamples=resamples, seed=SEED)
 
 
 def _reason_to_withhold(

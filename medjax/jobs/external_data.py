@@ -54,8 +54,10 @@ def keep_external(
     dataset: Dataset,
     predictions: Predictions,
     outside: Sequence[tuple[str, ...]],
+    *,
+    ordinal: bool = False,
 ) -> dict[str, Any]:
-    """Score the predictions of all images of external data, and write them under the run.
+    """Score the predictions of all images of external data, and write them under the run; `ordinal` as `score_part` takes it.
 
     Returns `external`, the scores of images that the run was not trained on; `identical`, those of images that it was
     trained on (each None where there are none); `num_identical`, how many these are; `overlap`, how many are the run's own
@@ -71,10 +73,18 @@ def keep_external(
     unseen = new.take(~is_held_back) if is_held_back.any() else None
     with open_folder(directory / "external", root=directory, create=True) as external:
         folder = run_files.make_numbered(external, run_files.file_name(dataset.name))
+
+    def scored(some: Predictions | None) -> dict[str, Any] | None:
+        return (
+            None
+            if some is None or not len(some.labels)
+            else score_part(some, dataset, "test", ordinal=ordinal)
+        )
+
     scores = {
-        "external": None if not len(new.labels) else score_part(new, dataset, "test"),
-        "identical": None if not len(old.labels) else score_part(old, dataset, "test"),
-        "new": None if unseen is None or not len(unseen.labels) else score_part(unseen, dataset, "test"),
+        "external": scored(new),
+        "identical": scored(old),
+        "new": scored(unseen),
         "num_identical": int(seen.sum()),
         "overlap": overlap.describe(),
         COLUMN: count_outside(outside),

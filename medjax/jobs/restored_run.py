@@ -120,7 +120,8 @@ class Run:
                 raise refuse(f"--split {part}", "this run held no such part back", "score its test part")
             variables = restore_variables(self.directory, self.record, config, network, number)
             predictions.append(predict(learner, variables, dataset, indices))
-        return {part: score_part(concatenate_predictions(predictions), dataset, part)}
+        ordinal = training_of(config).ordinal
+        return {part: score_part(concatenate_predictions(predictions), dataset, part, ordinal=ordinal)}
 
     def predict(self, images: Any, *, reading: ReadingConfig | None = None) -> tuple[Names, Probabilities]:
         """Ids and class probabilities of images without labels.
@@ -211,7 +212,8 @@ def _evaluate_external(
         dataset.counts.recolored > 0,
         lambda: data.images if isinstance(data, Dataset) else load(data, in_color).images,
     )
-    scores = keep_external(run.directory, source, dataset, predictions, outside)
+    ordinal = training_of(config).ordinal
+    scores = keep_external(run.directory, source, dataset, predictions, outside, ordinal=ordinal)
     warn_of_outside(outside)
     return scores
 

@@ -1,5 +1,6 @@
 """Score trained folds: metrics.json and the rows of predictions.csv."""
 
+import functools
 import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -58,10 +59,11 @@ def score_folds(
     shown = concatenate_predictions([part.predictions for part in parts])
     is_whole = len(predictions) == len(folds_of(config))
     metrics["mean"] = describe_mean(metrics["folds"]) if is_whole else None
-    metrics["pooled"] = score_part(shown, dataset, "test") if is_whole else None  # withheld, else
+    scoring = functools.partial(score_part, dataset=dataset, ordinal=training.ordinal)
+    metrics["pooled"] = scoring(shown, part="test") if is_whole else None  # withheld, else
     if config.keep_test and is_whole:
         test = predict_together(trained.learner, list(models.values()), arrays, kept_test(config, dataset))
-        metrics["test"] = score_part(test, dataset, "test")
+        metrics["test"] = scoring(test, part="test")
         parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
     return FoldScores(metrics, parts, shown if is_whole else None)
 
@@ -78,7 +80,9 @@ def _score_holdout(
         part: predict(trained.learner, variables, arrays, getattr(split, part))
         for part in reversed(Split._fields)
     }
-    metrics: dict[str, Any] = {part: score_part(predictions[part], dataset, part) for part in predictions}
+    metrics: dict[str, Any] = {
+        part: score_part(predictions[part], dataset, part, ordinal=config.ordinal) for part in predictions
+    }
     metrics["training"] = _describe_training(0, trained, config)
     parts = [
         PredictedPart(part, predictions[part], np.zeros(len(predictions[part].labels), int), 0)
@@ -123,17 +127,19 @@ def describe_mean(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return mean
 
 
-def score_part(predictions: Predictions, dataset: Dataset, part: str) -> dict[str, Any]:
+def score_part(
+    predictions: Predictions, dataset: Dataset, part: str, *, ordinal: bool = False
+) -> dict[str, Any]:
     """The scores of predictions that may be of several folds and repeats.
 
-    Groups of the data set are units of the intervals. Only of images that nothing was learned or chosen by ("test") is
+    Groups of the data set are units of the intervals; `ordinal` says that the classes are in order. Only of images that nothing was learned or chosen by ("test") is
     there a bootstrap.
     """
     # In the order of the images, so that the mean loss is the same to the last bit however they were merged.
     ordered = predictions.take(np.argsort(predictions.indices, kind="stable"))
     groups = None if dataset.groups is None else dataset.groups[ordered.indices]
     options = {} if part == "test" else {"resamples": 0}
-    return score(ordered, dataset.class_names, groups=groups, **options).to_json()
+    return score(ordered, dataset.class_names, groups=groups, ordinal=ordinal, **options).to_json()
 
 
 def predict_together(

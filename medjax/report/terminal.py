@@ -108,7 +108,20 @@ def _score_line(name: str, block: Mapping[str, Any]) -> str:
         words += f"; {percent(largest['share'], n)} are of the largest class, {largest['name']}"
     return (
         f"{_SCORED[name]}: {lead}accuracy {percentages(block).point} % ({words}), "
-        f"{counted(block['errors'], 'error')} of {block['n']:,}, loss {_loss(block['loss'])}"
+        f"{counted(block['errors'], 'error')} of {block['n']:,}, loss {_loss(block['loss'])}{_order(block)}"
+    )
+
+
+def _order(block: Mapping[str, Any]) -> str:
+    """The scores of classes that are in order, as the end of a line; nothing of others."""
+    ordinal = block.get("ordinal")
+    if ordinal is None:
+        return ""
+    kappa, interval = ordinal["quadratic_kappa"], ordinal["quadratic_kappa_ci95"]
+    bounds = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
+    return (
+        f", quadratic-weighted kappa {_loss(kappa)}{bounds}, mean absolute error "
+        f"{ordinal['mean_absolute_error']:.4f}"
     )
 
 

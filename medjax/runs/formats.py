@@ -88,6 +88,14 @@ RECORD = fields(
 )
 """run.json; the settings under `config` are checked by `config_checks.from_dict`."""
 
+_ORDINAL = fields(
+    {
+        "quadratic_kappa": optional(number(-1, 1)),
+        "quadratic_kappa_ci95": _INTERVAL,
+        "mean_absolute_error": number(0),
+        "mean_absolute_error_ci95": _INTERVAL,
+    }
+)
 _SCORES = fields(
     {
         "n": _COUNT,
@@ -108,6 +116,7 @@ _SCORES = fields(
         "macro_f1": _SHARE,
         "auc": _SHARE,
         "auc_ci95": _INTERVAL,
+        "ordinal": _ORDINAL,
         "confusion_matrix": items(items(_COUNT, at_most=MAX_CLASSES), at_most=MAX_CLASSES),
     },
 )

@@ -49,6 +49,23 @@ MEASURES = (
 )
 
 
+ORDINAL = (
+    Measure(
+        "Quadratic-weighted kappa",
+        "quadratic_kappa",
+        True,
+        "agreement beyond chance; an error counts by the square of how many classes it is off; 1 is perfect, 0 is chance",
+    ),
+    Measure(
+        "Mean absolute error",
+        "mean_absolute_error",
+        False,
+        "how many classes the answer is off, on average; 0 is perfect",
+    ),
+)
+"""Of classes that are in order."""
+
+
 class Row(NamedTuple):
     """A metric of a run, as text."""
 
@@ -61,12 +78,14 @@ class Row(NamedTuple):
 def describe_measures(block: Mapping[str, Any]) -> list[Row]:
     """The rows of a block of metrics.json."""
     rows = []
-    for title, key, is_share, meaning in MEASURES:
+    ordinal = block.get("ordinal")
+    scores = {**block, **(ordinal or {})}
+    for title, key, is_share, meaning in MEASURES + (ORDINAL if ordinal else ()):
 
         def show(value: float | None, is_share: bool = is_share) -> str:
             return wording.share(value, block["n"]) if is_share else wording.number(value)
 
-        interval = block[block["leading_ci95"]] if key == "accuracy" else block.get(f"{key}_ci95")
+        interval = block[block["leading_ci95"]] if key == "accuracy" else scores.get(f"{key}_ci95")
         text = "" if interval is None else f"{show(interval[0])} to {show(interval[1])}"
-        rows.append(Row(title, show(block[key]), text, meaning))
+        rows.append(Row(title, show(scores[key]), text, meaning))
     return rows
