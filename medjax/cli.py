@@ -302,16 +302,16 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
 
     class_names = trained.record["class_names"]
     left_out: list[Problem] = []
-    ids, each, outside = trained.predict_images(images, reading=reading, left_out=left_out)
+    ids, each, outside, predicted = trained.predict_images(images, reading=reading, left_out=left_out)
     header = ["id", "predicted", *(f"p_{name}" for name in class_names)]
     columns = [each.mean(axis=0)]
     if len(each) > 1:
         header += [f"sd_{name}" for name in class_names]
         columns.append(each.std(axis=0, ddof=1))
     rows = [[*header, COLUMN]]
-    for name, names, *row in zip(ids, outside, *columns, strict=True):
+    for name, names, answer, *row in zip(ids, outside, predicted, *columns, strict=True):
         texts = [text for values in row for text in exact_text(values)]
-        rows.append([name, class_names[row[0].argmax()], *texts, " ".join(names)])
+        rows.append([name, answer, *texts, " ".join(names)])
     process.show_csv(rows)
     if left_out:
         raise RefusedError(left_out)

@@ -67,13 +67,13 @@ class ReadingConfig(Configuration):
     label_column: str | None = setting(None, "data", metavar="NAME", needs=("labels",))
     """Column of --labels with the class."""
     label_columns: tuple[str, ...] = setting((), "data", metavar="NAME ...", needs=("labels",))
-    """Columns of --labels of 0 and 1, one for each class, with a single 1 in each row."""
+    """Columns of --labels of 0 and 1, one for each class; of several labels an image where a row has several ones, or none."""
     part_column: str | None = setting(None, "data", metavar="NAME", needs=("labels",))
     """Column of --labels with train, val and test, or with the number of the fold; none: take none."""
     uncertain: Literal["refuse", "ignore", "positive", "negative"] = setting(
         "refuse", "data", needs=("labels",)
     )
-    """Labels of -1 (uncertain, as in CheXpert): refuse them, leave such images out, or take them for 1 or 0."""
+    """Labels of -1 (uncertain, as in CheXpert): refuse them, leave such images (or labels) out, or take them for 1 or 0."""
     allow_missing: bool = setting(False, "data", needs=("labels",))
     """Leave out images without a row or a label, and rows without an image."""
     groups: str | Path | None = setting(None, "data", is_common=True, metavar="FILE")

@@ -1,6 +1,6 @@
 """Arrays and records that several rooms share. Host side only: importing this does not import JAX."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ UNKNOWN = -1
 """In a matrix of labels: it is not known whether the image has the label."""
 SEPARATOR = "|"
 """Between the names of several labels of an image."""
+NO_LABEL = "no label"
+"""In the place of a name: an image has none of the labels."""
 EVEN_THRESHOLD = 0.5
 """From this probability on a label is predicted where no threshold was chosen."""
 
@@ -125,6 +127,18 @@ def label_sets(labels: AnyLabels) -> Labels:
     if labels.ndim == 1:
         return labels
     return np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int32)
+
+
+def describe_labels(labels: AnyLabels, names: Sequence[str]) -> Callable[[int], str]:
+    """A function from an image to its class; of several labels to those it has, "no label" for none, "?" before unknown ones."""
+    if labels.ndim == 1:
+        return lambda image: names[labels[image]]
+
+    def describe(image: int) -> str:
+        present, unknown = (name_labels(labels[image] == value, names) for value in (1, UNKNOWN))
+        return (present or NO_LABEL) + (f" ?{unknown}" if unknown else "")
+
+    return describe
 
 
 def name_labels(is_present: Bool[np.ndarray, "label"], names: Sequence[str]) -> str:

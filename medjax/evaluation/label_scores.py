@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 
 from medjax.errors import counted, refuse
 from medjax.evaluation.comparison import difference_interval
@@ -15,10 +15,7 @@ from medjax.evaluation.roc import area_under_roc, average_precision
 from medjax.evaluation.score_records import Bootstrap, LargestClass
 from medjax.evaluation.scores import RESAMPLES, SEED
 from medjax.evaluation.units import Units, grouped_interval, image_interval, make_units
-from medjax.records import Names, Predictions, name_labels
-
-NO_LABEL = "no label"
-"""In the place of a name: the combination without any."""
+from medjax.records import NO_LABEL, LabelMatrix, Names, Predictions, Probabilities, name_labels
 
 
 def score_labels(
@@ -75,6 +72,14 @@ def score_labels(
         micro=_pool(predictions),
         per_class=dict(zip(names, rows, strict=True)),
     )
+
+
+def binary_losses(probabilities: Probabilities, labels: LabelMatrix) -> Float32[np.ndarray, "m"]:
+    """The mean binary cross-entropy of the known labels of each image, in nats; 0 where none is known."""
+    is_known = labels >= 0
+    of_truth = np.where(labels == 1, probabilities, 1 - probabilities)
+    losses = -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)) * is_known
+    return (losses.sum(axis=1) / np.maximum(is_known.sum(axis=1), 1)).astype(np.float32)
 
 
 def _check(

@@ -101,6 +101,8 @@ def _check(
     labels, probabilities = predictions.labels, predictions.probabilities
     if labels is None or predictions.losses is None:
         raise refuse("predictions", "have no labels to be scored by", "predict images whose labels are known")
+    if np.ndim(labels) == 2:
+        raise refuse("predictions", "are of several labels an image", "score them by score_labels")
     if len(labels) == 0:
         raise refuse("predictions", "there are none", "score at least one image")
     if np.ndim(probabilities) != 2 or len({len(each) for each in predictions[:4]}) > 1:

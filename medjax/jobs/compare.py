@@ -37,6 +37,9 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
     RefusedError where the runs share no image or differ in their classes or in the label of an image.
     """
     records = [run_files.read_record(Path(directory)) for directory in (first, second)]
+    if len({record.get("several_labels", False) for record in records}) > 1:
+        reason = f"and {first} differ: one is of several labels an image, the other of one class"
+        raise refuse(str(second), reason, "compare runs of one task")
     names = [record["class_names"] for record in records]
     if names[0] != names[1]:
         differing = listed(sorted({*names[0]} ^ {*names[1]}) or names[1])
@@ -50,6 +53,8 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
     _require_same_labels(*runs, shared)
     ids = np.array(shared)
     groups, found = _read_groups(runs, ids)
+    if records[0].get("several_labels", False):
+        found = ["of several labels: an image is right if all labels that are known of it are", *found]
     is_same = len({one.record["data"]["fingerprint"] for one in runs}) == 1
     if not is_same:
         found = ["the runs had different data; images are matched by id, their pixels may differ", *found]

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from medjax.errors import Problem, RefusedError, listed
+from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.files import open_folder
 from medjax.jobs.outside_range import COLUMN, count_outside
 from medjax.jobs.overlap import OWN, find_overlap, write_kinds
 from medjax.jobs.run_record import describe_data
 from medjax.jobs.score_folds import NO_FOLD, score_part
-from medjax.records import Dataset, Predictions
+from medjax.records import UNKNOWN, Dataset, Predictions, has_label
 from medjax.report import wording
 from medjax.runs import directory as run_files
 from medjax.runs.links import require_no_links
@@ -23,11 +23,15 @@ TRAINED = "trained_digests.npy"
 """File in a run directory: sha256 of the full-size pixels of each image that was trained on, uint8 [n, 32]."""
 
 
-def with_classes(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
-    """The data set with its labels numbered as in `class_names`.
+def with_classes(dataset: Dataset, class_names: tuple[str, ...], *, several_labels: bool = False) -> Dataset:
+    """The data set with its labels numbered as in `class_names`, which are several an image with `several_labels`.
 
-    RefusedError names every class of the data that is not among them; some of them may have no image here.
+    RefusedError names every class of the data that is not among them; some of them may have no image here. One class an
+    image is one label; several labels an image are refused by a model of one class. A label that the data lack is unknown.
     """
+    if dataset.has_several_labels and not several_labels:
+        reason = "has several labels an image, and the model knows one class an image"
+        raise refuse(dataset.name, reason, "give a table with one class an image: --labels FILE")
     unknown = [name for name in dataset.class_names if name not in class_names]
     if unknown:
         raise RefusedError(
@@ -39,6 +43,12 @@ def with_classes(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
             for name in unknown
         )
     numbers = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
+    if several_labels:
+        labels = np.full((len(dataset.labels), len(class_names)), UNKNOWN, np.int32)
+        present = (has_label(dataset.labels, label) for label in range(len(numbers)))
+        own = dataset.labels if dataset.has_several_labels else np.stack([*present], axis=1)
+        labels[:, numbers] = own
+        return dataset._replace(labels=labels, class_names=class_names)
     return dataset._replace(labels=numbers[dataset.labels], class_names=class_names)
 
 

@@ -9,8 +9,11 @@ import jax
 import numpy as np
 
 from medjax.config import CrossvalConfig, TrainConfig
+from medjax.evaluation.label_scores import binary_losses, score_labels
+from medjax.evaluation.label_thresholds import choose_thresholds
 from medjax.evaluation.scores import score
 from medjax.jobs.from_config import Config, folds_of, kept_test, training_of
+from medjax.jobs.label_thresholds import Thresholds, apply_thresholds, describe_thresholds
 from medjax.jobs.train_folds import TrainedFolds
 from medjax.models.network import Variables
 from medjax.records import Dataset, Indices, Predictions, Split, concatenate_predictions
@@ -49,9 +52,17 @@ def score_folds(
     if not isinstance(config, CrossvalConfig):
         return _score_holdout(dataset, arrays, splits[0], trained, models[0], config)
     predictions = {fold: predict(trained.learner, models[fold], arrays, splits[fold].test) for fold in folds}
+    thresholds = {
+        fold: choose_thresholds(predict(trained.learner, models[fold], arrays, splits[fold].val))
+        for fold in (folds if dataset.has_several_labels else [])
+    }
+    predictions |= {fold: apply_thresholds(predictions[fold], each) for fold, each in thresholds.items()}
     metrics: dict[str, Any] = {
         "folds": [
-            _describe_fold(config, index, fold, trained, predictions.get(fold), dataset)
+            {
+                **_describe_fold(config, index, fold, trained, predictions.get(fold), dataset),
+                **_describe_cuts(thresholds.get(fold), dataset),
+            }
             for index, fold in enumerate(folds_of(config))
         ]
     }
@@ -63,6 +74,8 @@ def score_folds(
     metrics["pooled"] = scoring(shown, part="test") if is_whole else None  # withheld, else
     if config.keep_test and is_whole:
         test = predict_together(trained.learner, list(models.values()), arrays, kept_test(config, dataset))
+        if thresholds:
+            test = apply_thresholds(test, np.mean([*thresholds.values()], axis=0))
         metrics["test"] = scoring(test, part="test")
         parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
     return FoldScores(metrics, parts, shown if is_whole else None)
@@ -80,15 +93,25 @@ def _score_holdout(
         part: predict(trained.learner, variables, arrays, getattr(split, part))
         for part in reversed(Split._fields)
     }
+    thresholds = choose_thresholds(predictions["val"]) if dataset.has_several_labels else None
+    if thresholds is not None:
+        predictions = {part: apply_thresholds(each, thresholds) for part, each in predictions.items()}
     metrics: dict[str, Any] = {
         part: score_part(predictions[part], dataset, part, ordinal=config.ordinal) for part in predictions
     }
-    metrics["training"] = _describe_training(0, trained, config)
+    metrics |= {"training": _describe_training(0, trained, config), **_describe_cuts(thresholds, dataset)}
     parts = [
         PredictedPart(part, predictions[part], np.zeros(len(predictions[part].labels), int), 0)
         for part in ("val", "test")
     ]
     return FoldScores(metrics, parts, predictions["test"])
+
+
+def _describe_cuts(thresholds: Thresholds | None, dataset: Dataset) -> dict[str, Any]:
+    """The thresholds of several labels; nothing of one class an image."""
+    if thresholds is None:
+        return {}
+    return {"thresholds": describe_thresholds(thresholds, dataset.class_names)}
 
 
 def _describe_training(index: int, trained: TrainedFolds, config: TrainConfig) -> dict[str, Any]:
@@ -106,7 +129,8 @@ def _describe_fold(
     dataset: Dataset,
 ) -> dict[str, Any]:
     names = ("n", "errors", "accuracy", "loss")
-    scores = None if predictions is None else score(predictions, dataset.class_names, resamples=0)
+    scoring: Any = score_labels if dataset.has_several_labels else score
+    scores = None if predictions is None else scoring(predictions, dataset.class_names, resamples=0)
     return {
         "fold": fold,
         "repeat": fold // config.folds,
@@ -139,6 +163,8 @@ def score_part(
     ordered = predictions.take(np.argsort(predictions.indices, kind="stable"))
     groups = None if dataset.groups is None else dataset.groups[ordered.indices]
     options = {} if part == "test" else {"resamples": 0}
+    if dataset.has_several_labels:
+        return score_labels(ordered, dataset.class_names, groups=groups, **options).to_json()
     return score(ordered, dataset.class_names, groups=groups, ordinal=ordinal, **options).to_json()
 
 
@@ -149,6 +175,8 @@ def predict_together(
     each = [predict(learner, variables, arrays, indices) for variables in models]
     probabilities = np.stack([predictions.probabilities for predictions in each]).mean(axis=0)
     labels = each[0].labels
+    if learner.several_labels:
+        return Predictions(indices, labels, probabilities, binary_losses(probabilities, labels))
     of_truth = probabilities[np.arange(len(labels)), labels]
     losses = -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))
     return Predictions(indices, labels, probabilities, losses)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medjax.errors import command_line, counted, listed, printable
-from medjax.report.headline import interval_words, is_unequal, patients_note, score_warnings
-from medjax.report.wording import UNDEFINED, overlap, percent, percentages, points
+from medjax.report.headline import interval_words, is_of_labels, is_unequal, patients_note, score_warnings
+from medjax.report.wording import UNDEFINED, overlap, percent, percentages, points, share
 
 CONFLICTS_SHOWN = 10
 _PARTS = ("train", "val", "test")
@@ -96,6 +96,8 @@ def _cautions(blocks: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | N
 
 def _score_line(name: str, block: Mapping[str, Any]) -> str:
     """The accuracy with its interval; before it the balanced accuracy where the classes are unequal."""
+    if is_of_labels(block):
+        return _labels_line(name, block)
     words, lead = interval_words(block), ""
     if is_unequal(block):
         n, largest, interval = block["n"], block["largest_class"], block["balanced_accuracy_ci95"]
@@ -109,6 +111,17 @@ def _score_line(name: str, block: Mapping[str, Any]) -> str:
     return (
         f"{_SCORED[name]}: {lead}accuracy {percentages(block).point} % ({words}), "
         f"{counted(block['errors'], 'error')} of {block['n']:,}, loss {_loss(block['loss'])}{_order(block)}"
+    )
+
+
+def _labels_line(name: str, block: Mapping[str, Any]) -> str:
+    """The scores of several labels: first the mean AUC, which depends on no threshold."""
+    n, interval = block["n"], block["auc_ci95"]
+    bounds = f" (95 % interval {share(interval[0], n)} to {share(interval[1], n)})" if interval else ""
+    return (
+        f"{_SCORED[name]}: AUC {share(block['auc'], n)}{bounds}, the mean over "
+        f"{counted(len(block['per_class']), 'label')}; all labels of an image right for {percentages(block).point} % "
+        f"({interval_words(block)}) of {n:,}, loss {_loss(block['loss'])}"
     )
 
 
@@ -199,7 +212,8 @@ def _row(found: Mapping[str, Any], name: str | None) -> list[str]:
     """The cells of one class; of all classes if `name` is None."""
     near, test, counts = found["near_duplicates"], found["leakage"].get("test"), found["data"]["counts"]
     if name is None:
-        sizes = [sum(counts.get(part, {}).values()) for part in _PARTS]
+        images = found["data"].get("images")  # of several labels an image
+        sizes = [images.get(part, 0) if images else sum(counts.get(part, {}).values()) for part in _PARTS]
         exact, group = found["exact_duplicates"]["redundant"], near
     else:
         sizes = [counts.get(part, {}).get(name, 0) for part in _PARTS]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from medjax.csv_text import read_csv
 from medjax.errors import RefusedError, refuse
 from medjax.files import open_bounded
+from medjax.records import SEPARATOR
 from medjax.runs.schema import RESTORE
 
 MAX_BYTES = 256 * 2**20
@@ -18,7 +19,7 @@ _PROBABILITY_BYTES = 32
 
 
 class Answer(NamedTuple):
-    """What a run said of an image."""
+    """What a run said of an image; of several labels an image, names joined by "|", of known labels only."""
 
     label: str
     predicted: str
@@ -41,9 +42,10 @@ def read_answers(directory: Path, record: Mapping[str, Any]) -> dict[str, Answer
         raise refuse(str(path), f"cannot be read ({type(error).__name__})", RESTORE) from error
     first = min((repeat for repeat, *_ in rows), default=0)
     names = set(record["class_names"])
+    has_several = record.get("several_labels", False)
     answers: dict[str, Answer] = {}
     for repeat, id, answer in rows:
-        for name in answer:
+        for name in _names_in(answer, has_several):
             if name not in names:
                 raise refuse(path, f"names {reprlib.repr(name)}, none of the classes in run.json", RESTORE)
         if repeat == first and answers.setdefault(id, answer) is not answer:
@@ -56,13 +58,27 @@ def _read_rows(path: Path, max_bytes: int) -> Iterator[tuple[int, str, Answer]]:
     with open_bounded(path, max_bytes) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as lines:
         for row in read_csv(lines):
             if row["split"] == "test":
-                yield int(row["repeat"]), row["id"], Answer(row["label"], row["predicted"])
+                # What was predicted of a label that is not known is neither right nor wrong.
+                unknown = {*row.get("unknown", "").split(SEPARATOR)} - {""}
+                predicted = row["predicted"]
+                if unknown:
+                    known = (name for name in predicted.split(SEPARATOR) if name not in unknown)
+                    predicted = SEPARATOR.join(known)
+                yield int(row["repeat"]), row["id"], Answer(row["label"], predicted)
+
+
+def _names_in(answer: Answer, has_several: bool) -> list[str]:
+    if not has_several:
+        return [*answer]
+    return [name for text in answer for name in text.split(SEPARATOR) if name]
 
 
 def _limit(record: Mapping[str, Any]) -> int:
     """The most bytes that predictions.csv may have: a row for each image, of each repeat and of each part."""
     longest = max(len(name.encode()) for name in record["class_names"])
     row_bytes = _ID_BYTES + 2 * longest + _PROBABILITY_BYTES * len(record["class_names"])
+    if record.get("several_labels", False):  # each may be in any of three columns
+        row_bytes += 3 * sum(len(name.encode()) + 1 for name in record["class_names"])
     repeats = record["config"].get("repeats", 1)
     num_rows = record["data"]["n"] * (1 + (repeats if isinstance(repeats, int) and repeats > 0 else 1))
     header_bytes = (longest + 8) * len(record["class_names"])

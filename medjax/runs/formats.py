@@ -65,6 +65,7 @@ RECORD = fields(
             {
                 "parts": _LINE,
                 "counts": table(table(_COUNT)),
+                "images": table(_COUNT, at_most=100),
                 "loading": table(plain),
                 "leakage": table(plain),
                 "table": optional(table(plain, at_most=100)),
@@ -84,7 +85,7 @@ RECORD = fields(
             },
         ),
     },
-    {"medjax": _WORD, "seed": whole(0, 2**32 - 1)},
+    {"medjax": _WORD, "seed": whole(0, 2**32 - 1), "several_labels": flag},
 )
 """run.json; the settings under `config` are checked by `config_checks.from_dict`."""
 
@@ -120,6 +121,7 @@ _SCORES = fields(
         "confusion_matrix": items(items(_COUNT, at_most=MAX_CLASSES), at_most=MAX_CLASSES),
     },
 )
+_THRESHOLDS = table(number(0, 1), at_most=MAX_CLASSES)
 _FOLD = fields(
     {"fold": whole(0, 10**6), "diverged": flag},
     {
@@ -129,6 +131,7 @@ _FOLD = fields(
         "accuracy": _SHARE,
         "loss": optional(number(0)),
         "epochs": whole(0),
+        "thresholds": _THRESHOLDS,
     },
 )
 _FINDING = fields({"name": _WORD, "sentence": _LINE, "remedy": _LINE})
@@ -137,6 +140,7 @@ METRICS = fields(
     {
         **dict.fromkeys(("test", "val", "train", "pooled", "official_test"), optional(_SCORES)),
         "folds": items(_FOLD, at_most=10**5),
+        "thresholds": _THRESHOLDS,
         "mean": optional(table(optional(number()))),
         "diagnosis": items(_FINDING, at_most=100),
         "seconds": table(number(0, math.inf)),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from medjax.report import wording
+from medjax.report.headline import is_of_labels
 
 
 class Measure(NamedTuple):
@@ -66,6 +67,29 @@ ORDINAL = (
 """Of classes that are in order."""
 
 
+OF_LABELS = (
+    Measure("AUC", "auc", True, "mean over the labels of the area under the ROC curve; 0.5 is chance"),
+    Measure(
+        "Average precision",
+        "average_precision",
+        True,
+        "mean over the labels of the area under the precision-recall curve",
+    ),
+    Measure(
+        "Balanced accuracy", "balanced_accuracy", True, "mean of sensitivity and specificity over the labels"
+    ),
+    Measure(
+        "Macro F1",
+        "macro_f1",
+        True,
+        "mean over the labels of F1, the harmonic mean of precision and sensitivity",
+    ),
+    Measure("Exact match", "accuracy", True, "share of images all of whose known labels are right"),
+    Measure("Loss", "loss", False, "mean binary cross-entropy of a label in nats; 0 is perfect"),
+)
+"""Of several labels an image."""
+
+
 class Row(NamedTuple):
     """A metric of a run, as text."""
 
@@ -80,7 +104,9 @@ def describe_measures(block: Mapping[str, Any]) -> list[Row]:
     rows = []
     ordinal = block.get("ordinal")
     scores = {**block, **(ordinal or {})}
-    for title, key, is_share, meaning in MEASURES + (ORDINAL if ordinal else ()):
+    for title, key, is_share, meaning in (
+        OF_LABELS if is_of_labels(block) else MEASURES + (ORDINAL if ordinal else ())
+    ):
 
         def show(value: float | None, is_share: bool = is_share) -> str:
             return wording.share(value, block["n"]) if is_share else wording.number(value)
