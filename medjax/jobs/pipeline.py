@@ -305,6 +305,12 @@ def _train_and_score(
             probe = compute_features(network, arrays, display)
         network, arrays, complete = probe.network, probe.maps, probe.complete
         training = dataclasses.replace(training, freeze="none", features_rate=1.0)
+
+    def begin() -> None:
+        write_status("running")
+        # Compiling leaves a core idle, most of the time.
+        beside.start()
+
     trained = train_folds(
         directory,
         network,
@@ -316,8 +322,7 @@ def _train_and_score(
         display,
         resume.unchanging_facts(record),
         complete=complete,
-        on_start=lambda: write_status("running"),
-        on_compiled=beside.start,
+        on_start=begin,
     )
     seconds["compile"] = trained.compile_seconds
     seconds["train"] = sum(row["seconds"] for row in trained.history)

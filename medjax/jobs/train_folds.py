@@ -57,20 +57,19 @@ def train_folds(
     *,
     complete: Callable[[Variables], Variables] = lambda variables: variables,
     on_start: Callable[[], None],
-    on_compiled: Callable[[], None],
 ) -> TrainedFolds:
     """Train `folds` of `splits`, from their checkpoints where there are any; `arrays` are the images and labels.
 
     Where `network` is a part of one, `complete` makes the variables that checkpoints hold of its own.
     `facts` of the run are saved with each checkpoint, and are those of the one that it continues from. `on_start` is
-    called when the checkpoints are found to be sound, `on_compiled` before the first step. history.csv and the
-    checkpoints are kept up to date; an interruption saves the last epoch that was finished.
+    called when the checkpoints are found to be sound, before the first program is compiled. history.csv and the checkpoints
+    are kept up to date; an interruption saves the last epoch that was finished.
     """
     several_labels = arrays[1].ndim == 2
     phases = make_phases(config, network, splits, arrays[0].shape[1:], several_labels=several_labels)
     learner = phases[-1][0]
     controls = make_controls(config)
-    watcher = _Watcher(directory, splits, folds, config, display, on_compiled)
+    watcher = _Watcher(directory, splits, folds, config, display)
     state = restored = _restore(directory, learner, arrays[0].shape, folds, config, display, facts)
     if state is not None:
         watcher.history = _read_history(directory, int(state.epoch.max()))
@@ -198,7 +197,6 @@ class _Watcher:
         folds: Sequence[int],
         config: TrainConfig,
         display: Display,
-        on_compiled: Callable[[], None],
     ) -> None:
         self.history: list[dict[str, Any]] = []
         self.compile_seconds = 0.0
@@ -208,7 +206,6 @@ class _Watcher:
         self._rate = make_rate(config, splits)
         self._batch_size = min(config.batch_size, max(len(split.train) for split in splits))
         self._display = display
-        self._on_compiled = on_compiled
         self._is_compiled = False
         self._epoch_started = time.perf_counter()
 
@@ -218,7 +215,6 @@ class _Watcher:
             self._is_compiled = True
             now = time.perf_counter()
             self.compile_seconds, self._epoch_started = now - self._epoch_started, now
-            self._on_compiled()
             self._display.start("training")
         sums = jax.device_get(progress.train)  # NumPy arrays, so that showing them compiles nothing
         images = self._batch_size * len(self._folds)

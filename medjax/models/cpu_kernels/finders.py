@@ -4,6 +4,7 @@ Kernels are imported where they are called: where none are used, llvmlite may be
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -20,6 +21,8 @@ Pair = tuple[int, int]
 
 # Smaller arrays are not worth a call.
 MIN_SIZE = 2**15
+# Smaller products of matrices, or of fewer columns, XLA:CPU computes as fast.
+MIN_PRODUCTS, MIN_COLUMNS = 2**18, 32
 
 
 def find_convolution(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
@@ -137,8 +140,13 @@ def find_spreading(avals: Sequence[Any], parameters: dict[str, Any]) -> Function
 
 
 def find_matrix_product(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:
-    """The function that computes a product over rows or columns of both sides by a kernel, as in a dense layer's gradients."""
-    from medjax.models.cpu_kernels.matrix_products import multiply_columns, multiply_rows
+    """The function that computes a dense layer or its gradients by a kernel; None for other products."""
+    from medjax.models.cpu_kernels.matrix_products import (
+        MAX_LEFT_ROWS,
+        multiply,
+        multiply_columns,
+        multiply_rows,
+    )
 
     left, right = avals
     (left_axes, right_axes), batch_axes = parameters["dimension_numbers"]
@@ -151,6 +159,16 @@ def find_matrix_product(avals: Sequence[Any], parameters: dict[str, Any]) -> Fun
             return products.reshape(*left.shape[:-1], len(right))
 
         return of_rows
+    is_dense = left_axes == (left.ndim - 1,) and right_axes == (0,) and right.ndim == 2
+    num_rows = math.prod(left.shape[:-1])
+    is_worth_it = num_rows * right.size >= MIN_PRODUCTS and right.shape[-1] >= MIN_COLUMNS
+    if is_dense and is_worth_it and num_rows <= MAX_LEFT_ROWS:
+
+        def plain(left: jax.Array, right: jax.Array) -> jax.Array:
+            products = multiply(left.reshape(num_rows, left.shape[-1]), right)
+            return products.reshape(*left.shape[:-1], right.shape[1])
+
+        return plain
     leading = tuple(range(left.ndim - 1))
     if left.ndim == right.ndim and left_axes == right_axes == leading:
 

@@ -4,8 +4,9 @@ Only the position of a window's maximum passes a gradient on, if any does, so lo
 quarter of the multiplications of a convolution's gradient.
 """
 
+import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from llvmlite import ir
 
@@ -22,8 +23,12 @@ from medjax.models.cpu_kernels.emitter import (
 from medjax.models.cpu_kernels.register_tiles import even_parts
 from medjax.models.cpu_kernels.twins import NOWHERE, WINDOW
 
-# Windows of an image that are processed together: their sparse gradients stay in a core's L1 cache.
-_MAX_WINDOWS = 1024
+# Weights that stay in a core's L1 cache beside an image, and sums that are needed to keep its multipliers busy.
+_CHUNK_SIZE, _MIN_SUMS = 6144, 6
+# Windows that are compared together: the bits of the answer fit a number.
+_BITS = 64
+# Such numbers in a vector register.
+_NUMBERS = 8
 # Vectors of sums that fit the 32 registers of AVX-512 and the 16 of others, with some to spare.
 _MAX_SUMS = {16: 28, 8: 12}
 # Features whose positions are compared at once: the bits of the answer fit a number.
@@ -34,53 +39,90 @@ def kernel_gradient(
     emit: Emitter, buffers: Sequence[Buffer], first: ir.Value, stop: ir.Value, task: ir.Value
 ) -> None:
     """Images, positions, gradient -> gradients of the kernel, with features first, and of the bias, one per task."""
-    images, positions, gradient, kernel_gradients, bias_gradients = buffers
+    _, positions, _, kernel_gradients, bias_gradients = buffers
     _, features, kernel_height, kernel_width, channels = kernel_gradients.shape
-    sparse = SparseGradient(emit, positions, gradient, images)
+    num_windows = positions.shape[1] * positions.shape[2]
     with emit.for_range(0, features) as feature:
         emit.store(FLOAT(0.0), bias_gradients, task, feature)
         with emit.for_range(0, kernel_height * kernel_width * channels) as index:
             emit.store(FLOAT(0.0), kernel_gradients, task, feature, 0, 0, index)
+    passing = emit.scratch(INT, (features,))
     with (
         emit.for_range(first, stop) as image,
-        emit.for_range(0, sparse.num_bands) as band,
-        emit.for_range(0, features) as feature,
+        emit.for_range(0, -(-num_windows // _BITS)) as group,
     ):
-        count = sparse.collect(image, band, feature)
-        bias_sum = emit.variable(emit.load(bias_gradients, task, feature))
-        with emit.for_range(0, count) as index:
-            emit.write(emit.builder.fadd(emit.read(bias_sum), emit.load(sparse.values, index)), bias_sum)
-        emit.store(emit.read(bias_sum), bias_gradients, task, feature)
-        _add_pixels(emit, sparse, count, images, kernel_gradients, (task, feature))
+        first_window = emit.sum((group, _BITS))
+        _find_passing(emit, positions, (image, first_window), passing)
+        with emit.for_range(0, features) as feature:
+            _add_pixels(emit, buffers, (image, first_window), emit.load(passing, feature), (task, feature))
+
+
+def _find_passing(
+    emit: Emitter, positions: Buffer, start: tuple[ir.Value, ir.Value], passing: Buffer
+) -> None:
+    """For each feature, which of the windows from `start` (image, window) on pass a gradient on, as the bits of a number."""
+    _, height, width, features = positions.shape
+    by_window = Buffer(positions.pointer, (0, height * width, features), BYTE)
+    image, first_window = start
+    lanes = min(vector_lanes(features), _NUMBERS)
+    builder = emit.builder
+    zero, nowhere = constant(INT, 0, lanes), constant(BYTE, NOWHERE, lanes)
+    count = emit.minimum(builder.sub(INT(height * width), first_window), _BITS)
+    with emit.for_range(0, features // lanes) as block:
+        feature = emit.sum((block, lanes))
+        found = emit.variable(zero)
+        with emit.for_range(0, count) as window:
+            position = emit.load(by_window, image, emit.sum(first_window, window), feature, lanes=lanes)
+            bit = emit.broadcast(builder.shl(INT(1), window), lanes)
+            these = builder.select(builder.icmp_unsigned("!=", position, nowhere), bit, zero)
+            emit.write(builder.or_(emit.read(found), these), found)
+        emit.store(emit.read(found), passing, feature)
 
 
 def _add_pixels(
     emit: Emitter,
-    sparse: "SparseGradient",
-    count: ir.Value,
-    images: Buffer,
-    kernel_gradients: Buffer,
+    buffers: Sequence[Buffer],
+    start: tuple[ir.Value, ir.Value],
+    windows: ir.Value,
     of_feature: tuple[ir.Value, ir.Value],
 ) -> None:
-    """Add to a feature's gradient of the kernel: pixels times gradients."""
+    """Add to a feature's gradients of kernel and bias: pixels times gradients, of the windows after `start` with a bit."""
+    images, positions, gradient, kernel_gradients, bias_gradients = buffers
     *_, kernel_height, kernel_width, channels = kernel_gradients.shape
+    _, image_height, image_width, _ = images.shape
     lanes, chunks = _chunk_kernel(kernel_height, kernel_width * channels)
-    pixels = _flatten(images)
+    image, first_window = start
+    task, feature = of_feature
+    steps = emit.constants([(down * image_width + right) * channels for down, right in WINDOW])
+    builder = emit.builder
+    bias_sum = emit.variable(emit.load(bias_gradients, task, feature))
     for chunk in chunks:
-        sums = [
-            emit.variable(emit.load(kernel_gradients, *of_feature, y, 0, start, lanes=lanes))
-            for y, start in chunk
-        ]
-        with emit.for_range(0, count) as index:
-            value = emit.broadcast(emit.load(sparse.values, index), lanes)
-            offset = emit.load(sparse.offsets, index)
-            for total, (y, start) in zip(sums, chunk, strict=True):
-                pixel = emit.load(
-                    pixels, emit.sum(offset, y * images.shape[2] * channels + start), lanes=lanes
-                )
+        places = [(*of_feature, y, 0, first) for y, first in chunk]
+        sums = [emit.variable(emit.load(kernel_gradients, *place, lanes=lanes)) for place in places]
+        with _for_each_bit(emit, windows) as bit:
+            window = emit.sum(first_window, bit)
+            row, column = (
+                operate(window, INT(positions.shape[2])) for operate in (builder.udiv, builder.urem)
+            )
+            step = emit.load(steps, builder.zext(emit.load(positions, image, row, column, feature), INT))
+            value = emit.load(gradient, image, row, column, feature)
+            if chunk is chunks[0]:
+                emit.write(builder.fadd(emit.read(bias_sum), value), bias_sum)
+            value = emit.broadcast(value, lanes)
+            # The pixel at the top left of those that the largest output of the window was computed from.
+            corner = emit.sum(
+                (image, image_height * image_width * channels),
+                (row, 2 * image_width * channels),
+                (column, 2 * channels),
+                step,
+            )
+            for total, (y, first) in zip(sums, chunk, strict=True):
+                place = emit.sum(corner, y * image_width * channels + first)
+                pixel = emit.load(_flatten(images), place, lanes=lanes)
                 emit.write(emit.add_product(emit.read(total), value, pixel), total)
-        for total, (y, start) in zip(sums, chunk, strict=True):
-            emit.store(emit.read(total), kernel_gradients, *of_feature, y, 0, start)
+        for total, place in zip(sums, places, strict=True):
+            emit.store(emit.read(total), kernel_gradients, *place)
+    emit.store(emit.read(bias_sum), bias_gradients, task, feature)
 
 
 def shallow_kernel_gradient(
@@ -132,15 +174,19 @@ def image_gradient(
     _, kernel_height, kernel_width, channels = kernel.shape
     _, height, width, _ = image_gradients.shape
     _, rows, columns, _ = positions.shape
-    lanes, chunks = _chunk_kernel(kernel_height, kernel_width * channels)
-    with emit.for_range(first, stop) as image:
-        with emit.for_range(0, height * width * channels) as index:
-            emit.store(FLOAT(0.0), image_gradients, image, 0, 0, index)
-        with emit.for_range(0, rows) as row, emit.for_range(0, columns) as column:
+    num_vectors = _CHUNK_SIZE // (kernel.shape[0] * vector_lanes(kernel_width * channels))
+    lanes, chunks = _chunk_kernel(kernel_height, kernel_width * channels, max(_MIN_SUMS, num_vectors))
+    with emit.for_range(first, stop) as image, emit.for_range(0, height * width * channels) as index:
+        emit.store(FLOAT(0.0), image_gradients, image, 0, 0, index)
+    for chunk in chunks:
+        with (
+            emit.for_range(first, stop) as image,
+            emit.for_range(0, rows) as row,
+            emit.for_range(0, columns) as column,
+        ):
             for number, (down, right) in enumerate(WINDOW):
                 pixel = image, emit.sum((row, 2), down), emit.sum((column, 2), right)
-                for chunk in chunks:
-                    _add_weights(emit, buffers, (image, row, column), number, pixel, chunk, lanes)
+                _add_weights(emit, buffers, (image, row, column), number, pixel, chunk, lanes)
 
 
 def _add_weights(
@@ -171,11 +217,8 @@ def _add_weights(
             constant(BYTE, number, compared),
         )
         bits = builder.bitcast(at_number, ir.IntType(compared))
-        left_over = emit.variable(bits if compared == 64 else builder.zext(bits, INT))
-        with emit.for_range(0, builder.ctpop(emit.read(left_over))):
-            these = emit.read(left_over)
-            feature = builder.add(first, builder.cttz(these, ir.IntType(1)(1)))
-            emit.write(builder.and_(these, builder.sub(these, INT(1))), left_over)
+        with _for_each_bit(emit, bits if compared == _BITS else builder.zext(bits, INT)) as bit:
+            feature = builder.add(first, bit)
             value = emit.broadcast(emit.load(gradient, *window, feature), lanes)
             for total, (y, start) in zip(sums, chunk, strict=True):
                 weight = emit.load(kernel, feature, y, 0, start, lanes=lanes)
@@ -184,53 +227,28 @@ def _add_weights(
         emit.store(emit.read(total), image_gradients, *place)
 
 
-class SparseGradient:
-    """Nonzero pooled gradients of one feature in a band of an image's windows, as lists of values and offsets.
+@contextlib.contextmanager
+def _for_each_bit(emit: Emitter, bits: ir.Value) -> Iterator[ir.Value]:
+    """Emit a loop over the bits of a number that are set; the `with` block emits its body, given the place of the bit."""
+    builder = emit.builder
+    left_over = emit.variable(bits)
+    with emit.for_range(0, builder.ctpop(bits)):
+        these = emit.read(left_over)
+        emit.write(builder.and_(these, builder.sub(these, INT(1))), left_over)
+        yield builder.cttz(these, ir.IntType(1)(1))
 
-    An offset is the index, in the flattened images, of the first pixel that the output at the position was computed
-    from.
+
+def _chunk_kernel(
+    num_rows: int, length: int, num_vectors: int | None = None
+) -> tuple[int, list[Sequence[tuple[int, int]]]]:
+    """Lanes of a vector, and row and first element of the vectors of a kernel's rows, in chunks that fit the registers.
+
+    A chunk has at most `num_vectors` vectors.
     """
-
-    def __init__(self, emit: Emitter, positions: Buffer, gradient: Buffer, images: Buffer) -> None:
-        _, height, width, _ = positions.shape
-        _, _, image_width, channels = images.shape
-        self._emit, self._positions, self._gradient, self._images = emit, positions, gradient, images
-        self._band_height = min(height, max(1, _MAX_WINDOWS // width))
-        self.num_bands = -(-height // self._band_height)
-        self.values = emit.scratch(FLOAT, (self._band_height * width,))
-        self.offsets = emit.scratch(INT, (self._band_height * width,))
-        steps = [(down * image_width + right) * channels for down, right in WINDOW]
-        self._steps = emit.constants([*steps, 0])
-
-    def collect(self, image: ir.Value, band: ir.Value, feature: ir.Value) -> ir.Value:
-        """Fill the lists and return their length. Without a branch: the next entry overwrites one that is not kept."""
-        emit, builder = self._emit, self._emit.builder
-        _, height, width, _ = self._positions.shape
-        _, image_height, image_width, channels = self._images.shape
-        count = emit.variable(INT(0))
-        top = emit.sum((band, self._band_height))
-        bottom = emit.minimum(emit.sum(top, self._band_height), height)
-        with emit.for_range(top, bottom) as row, emit.for_range(0, width) as column:
-            position = builder.zext(emit.load(self._positions, image, row, column, feature), INT)
-            length = emit.read(count)
-            offset = emit.sum(
-                (image, image_height * image_width * channels),
-                (row, 2 * image_width * channels),
-                (column, 2 * channels),
-                emit.load(self._steps, position),
-            )
-            emit.store(offset, self.offsets, length)
-            emit.store(emit.load(self._gradient, image, row, column, feature), self.values, length)
-            is_kept = builder.icmp_unsigned("!=", position, INT(NOWHERE))
-            emit.write(builder.add(length, builder.zext(is_kept, INT)), count)
-        return emit.read(count)
-
-
-def _chunk_kernel(num_rows: int, length: int) -> tuple[int, list[Sequence[tuple[int, int]]]]:
-    """Lanes of a vector, and row and first element of the vectors of a kernel's rows, in chunks that fit the registers."""
     lanes = vector_lanes(length)
     vectors = list(itertools.product(range(num_rows), range(0, length, lanes)))
-    return lanes, even_parts(vectors, _MAX_SUMS[register_lanes()])
+    most = _MAX_SUMS[register_lanes()]
+    return lanes, even_parts(vectors, most if num_vectors is None else min(most, num_vectors))
 
 
 def _flatten(buffer: Buffer) -> Buffer:

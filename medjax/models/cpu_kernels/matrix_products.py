@@ -1,26 +1,37 @@
-"""Products of two matrices over their rows or their columns, by the kernels of this folder."""
+"""Products of two matrices by the kernels of this folder."""
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float32
 
-from medjax.models.cpu_kernels import column_products, ffi_handler, row_products
+from medjax.models.cpu_kernels import column_products, dense_products, ffi_handler, row_products
 from medjax.models.cpu_kernels.ffi_call import call_kernel
 from medjax.models.cpu_kernels.register_tiles import Window
 from medjax.models.cpu_kernels.weight_gradient import weight_gradient
 
-# With more rows, a transposed copy of the other matrix costs little.
-_MAX_LEFT_ROWS = 256
+# With more rows, a transposed copy of the other matrix costs little, and so does XLA's copy of it in another order.
+MAX_LEFT_ROWS = 256
 # Of more rows, the columns that are multiplied leave a core's cache.
 _MAX_SUMMED_ROWS = 512
+
+
+def multiply(
+    left: Float32[Array, "row value"], right: Float32[Array, "value column"]
+) -> Float32[Array, "row column"]:
+    """The product of two matrices, as of a dense layer's inputs and its weights."""
+    results = [jax.ShapeDtypeStruct((len(left), right.shape[1]), jnp.float32)]
+    jobs = jnp.zeros((ffi_handler.MAX_TASKS, ffi_handler.MAX_TASKS))
+    return call_kernel(dense_products.dense_products, results, [jobs], [left, right], min_images_per_task=1)[
+        0
+    ]
 
 
 def multiply_rows(
     left: Float32[Array, "row value"], right: Float32[Array, "other value"]
 ) -> Float32[Array, "row other"]:
     """The product of each row on the left with each on the right, as matrices (row on the left, row on the right)."""
-    if len(left) > _MAX_LEFT_ROWS:  # where a transposed copy costs little
+    if len(left) > MAX_LEFT_ROWS:  # where a transposed copy costs little
         return left @ lax.optimization_barrier(right.T)
     results = [jax.ShapeDtypeStruct((len(left), len(right)), jnp.float32)]
     jobs = jnp.zeros((ffi_handler.MAX_TASKS, ffi_handler.MAX_TASKS))

@@ -1,4 +1,4 @@
-"""Gradient kernels on vectors of any width, and where an image has several bands of windows."""
+"""Gradient kernels on vectors of any width, and where an image has more windows than a number has bits."""
 
 import jax
 import jax.numpy as jnp
@@ -43,18 +43,25 @@ def test_kernel_gradients_are_the_same_on_vectors_of_any_width(kernel_name, lane
         np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("max_windows", [1, 7, 8, 20])
-def test_bands_of_windows_cover_the_image(max_windows, monkeypatch):
+@pytest.mark.parametrize("sides", [(18, 18), (20, 21), (6, 300)])
+def test_windows_of_any_number_are_gone_through(sides, monkeypatch):
+    """64 windows, 90 and 298: their bits fill a number, begin another, fill several."""
     images, kernel, bias = (
-        jnp.round(2 * array) for array in random_arrays((3, 12, 10, 4), (3, 3, 4, 8), (8,))
+        jnp.round(2 * array) for array in random_arrays((3, *sides, 4), (3, 3, 4, 8), (8,))
     )
     activations, positions = twins.forward(images, kernel, bias)
     arguments = images, kernel, positions, jnp.round(activations)
-    monkeypatch.setattr(gradient_kernels, "_MAX_WINDOWS", max_windows)
-    for name in ("image_gradient", "kernel_gradient"):
-        emit = getattr(gradient_kernels, name)
-        monkeypatch.setattr(emit, "__name__", f"{name}_{max_windows}_windows")  # compile anew
     expected = [twins.image_gradient(*arguments), *twins.kernel_gradient(*arguments)]
     got = jax.jit(lambda: [native.image_gradient(*arguments), *native.kernel_gradient(*arguments)])()
     for array, expected_array in zip(got, expected, strict=True):
         assert np.array_equal(array, expected_array)
+
+
+def test_weights_in_chunks_give_the_same_gradient(problem, monkeypatch):
+    monkeypatch.setattr(gradient_kernels, "_CHUNK_SIZE", 0)  # chunks of as few vectors as there may be
+    monkeypatch.setattr(
+        gradient_kernels.image_gradient, "__name__", "image_gradient_in_chunks"
+    )  # compile anew
+    images, kernel, positions, gradient = problem
+    got = jax.jit(native.image_gradient)(images, kernel, positions, gradient)
+    np.testing.assert_allclose(got, twins.image_gradient(*problem), rtol=1e-4, atol=1e-4)
