@@ -197,7 +197,12 @@ def _run(command: Command, line: str) -> None:
             )
             _print_evaluation(scores, trained.record, command.json)
         case Compare():
-            compared = medjax.compare_runs(command.first, command.second)
+            compared = medjax.compare_runs(
+                command.first,
+                command.second,
+                positive=command.positive,
+                specificity=command.specificity,
+            )
             for line in compared["warnings"]:
                 warnings.warn(line, stacklevel=1)
             process.show(*comparison_lines(compared))

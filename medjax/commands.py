@@ -94,6 +94,10 @@ class Compare:
     """Directory that `medjax train` or `medjax crossval` made."""
     second: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SECOND")]
     """Another one; differences are SECOND minus FIRST."""
+    positive: str | None = setting(None, "evaluation", is_common=True, metavar="CLASS")
+    """AUC and sensitivity of this class. Default: means over the classes."""
+    specificity: float = setting(0.9, "evaluation", is_common=True)
+    """Compare sensitivities where the specificity is at least this."""
     json: bool = False
     """Print the comparison as one line, the last of stdout."""
 

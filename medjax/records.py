@@ -134,11 +134,13 @@ def describe_labels(labels: AnyLabels, names: Sequence[str]) -> Callable[[int], 
     if labels.ndim == 1:
         return lambda image: names[labels[image]]
 
-    def describe(image: int) -> str:
-        present, unknown = (name_labels(labels[image] == value, names) for value in (1, UNKNOWN))
+    def describe(row: np.ndarray) -> str:
+        present, unknown = (name_labels(row == value, names) for value in (1, UNKNOWN))
         return (present or NO_LABEL) + (f" ?{unknown}" if unknown else "")
 
-    return describe
+    combinations, numbers = np.unique(labels, axis=0, return_inverse=True)
+    texts, numbers = [*map(describe, combinations)], numbers.reshape(-1)
+    return lambda image: texts[numbers[image]]
 
 
 def name_labels(is_present: Bool[np.ndarray, "label"], names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ References:
     (percentile intervals). https://doi.org/10.1201/9780429246593.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from medjax.evaluation.calibration import brier_scores
 from medjax.records import Predictions
 
-METRICS = ("balanced_accuracy", "macro_f1", "auc", "average_precision", "loss", "brier")
+METRICS = ("balanced_accuracy", "macro_f1", "average_precision", "loss", "brier")
 """Metrics that get an interval. The expected calibration error does not: it is biased upwards, a resample adds the same
 bias again, and the interval of a calibrated model would miss the truth (400 of 400 simulated ones did)."""
 _BLOCK = 50  # resamples computed at a time: 24 MB at 60,000 images
@@ -46,10 +46,11 @@ def bootstrap_intervals(
     """
     num_units = int(units.max()) + 1
     sums = _sums_by_unit(predictions, num_classes, units)
-    rankings = _rank_classes(predictions, num_classes, units)
+    rankings = [_rank(predictions, label, units) for label in range(num_classes)]
     present = np.bincount(predictions.labels, minlength=num_classes) > 0
     blocks = [
-        _metrics_of(sums @ draws, num_classes, present) | _areas_of(rankings, draws)
+        _metrics_of(sums @ draws, num_classes, present)
+        | {"average_precision": _precision_of(rankings, draws)}
         for draws in draw_units(num_units, resamples, np.random.default_rng(seed))
     ]
     intervals: dict[str, tuple[float, float] | None] = {}
@@ -61,22 +62,26 @@ def bootstrap_intervals(
     return intervals
 
 
-def resample_auc(
+def resample_sensitivity(
     predictions: Predictions,
-    num_classes: int,
+    classes: Sequence[int],
     units: Int[np.ndarray, "m"],
     *,
+    specificity: float,
     resamples: int,
     seed: int,
-) -> Float64[np.ndarray, "{resamples}"]:
-    """The macro-averaged area under the ROC curve of each resample; NaN where it is undefined.
+) -> tuple[float, Float64[np.ndarray, "{resamples}"]]:
+    """The mean sensitivity of `classes`, each at the threshold where its specificity is at least this: the value, and of each
+    resample; NaN where a class has no image, or all.
 
-    The arguments are those of `bootstrap_intervals`. With the same number of units, resamples and seed the same units are
-    drawn, so that the difference of two models' areas, resample by resample, is a paired bootstrap.
+    With the same units, resamples and seed the same units are drawn, so that the difference of two models' sensitivities,
+    resample by resample, is a paired bootstrap.
     """
-    rankings = _rank_classes(predictions, num_classes, units)
-    draws = draw_units(int(units.max()) + 1, resamples, np.random.default_rng(seed))
-    return np.concatenate([_areas_of(rankings, block)["auc"] for block in draws])
+    rankings = [_rank(predictions, label, units) for label in classes]
+    num_units = int(units.max()) + 1
+    draws = draw_units(num_units, resamples, np.random.default_rng(seed))
+    drawn = [_sensitivity_of(rankings, block, specificity) for block in draws]
+    return float(_sensitivity_of(rankings, np.ones((num_units, 1)), specificity)[0]), np.concatenate(drawn)
 
 
 def draw_units(
@@ -126,12 +131,9 @@ def _metrics_of(
         }
 
 
-def _rank_classes(predictions: Predictions, num_classes: int, units: Int[np.ndarray, "m"]) -> list[Ranking]:
-    num_units = int(units.max()) + 1
-    return [
-        rank_members(predictions.labels == label, predictions.probabilities[:, label], units, num_units)
-        for label in range(num_classes)
-    ]
+def _rank(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) -> Ranking:
+    is_member, num_units = predictions.labels == label, int(units.max()) + 1
+    return rank_members(is_member, predictions.probabilities[:, label], units, num_units)
 
 
 def rank_members(
@@ -140,12 +142,12 @@ def rank_members(
     units: Int[np.ndarray, "m"],
     num_units: int,
 ) -> Ranking:
-    """Rank by probability, ties in one step; adjacent steps whose merging changes neither area are merged."""
+    """Rank by probability, ties in one step; adjacent steps whose merging changes no average precision are merged."""
     order = np.argsort(-probabilities, kind="stable")
     probabilities, is_member = probabilities[order], is_member[order]
     level = np.cumsum(np.diff(probabilities, prepend=probabilities[0]) != 0)
     has_member, has_other = np.bincount(level, is_member) > 0, np.bincount(level, ~is_member) > 0
-    # Members ranked before all others cause no false positive, and a run of others adds no true positive.
+    # Members ranked before all others have a precision of 1, and a run of others adds no true positive.
     is_needed = np.logical_or.accumulate(has_other)[1:] & (has_member[1:] | has_member[:-1])
     step = np.concatenate([[0], np.cumsum(is_needed)])[level]
     shape = (int(step[-1]) + 1, num_units)
@@ -156,25 +158,37 @@ def rank_members(
     return Ranking(members, others)
 
 
-def _areas_of(
+def _precision_of(
     rankings: list[Ranking], draws: Float64[np.ndarray, "unit block"]
-) -> dict[str, Float64[np.ndarray, "block"]]:
-    """Macro-averaged area under the ROC curve and average precision of each resample."""
-    areas, precisions = areas_of_each(rankings, draws)
-    return {"auc": np.mean(areas, axis=0), "average_precision": np.mean(precisions, axis=0)}
+) -> Float64[np.ndarray, "block"]:
+    """The macro-averaged average precision of each resample."""
+    return np.mean(precisions_of(rankings, draws), axis=0)
 
 
-def areas_of_each(
+def precisions_of(
     rankings: list[Ranking], draws: Float64[np.ndarray, "unit block"]
-) -> tuple[list[Float64[np.ndarray, "block"]], list[Float64[np.ndarray, "block"]]]:
-    """Area under the ROC curve and average precision of each ranking, in each resample."""
-    areas, precisions = [], []
+) -> list[Float64[np.ndarray, "block"]]:
+    """The average precision of each ranking, in each resample."""
+    precisions = []
     for members, others in rankings:
         positives, negatives = members @ draws, others @ draws
         true_positives, false_positives = positives.cumsum(axis=0), negatives.cumsum(axis=0)
+        precision = true_positives / np.maximum(true_positives + false_positives, 1)
         with np.errstate(invalid="ignore"):
-            pairs = true_positives[-1] * false_positives[-1]
-            areas.append((negatives * (true_positives - positives / 2)).sum(axis=0) / pairs)
-            precision = true_positives / np.maximum(true_positives + false_positives, 1)
             precisions.append((positives * precision).sum(axis=0) / true_positives[-1])
-    return areas, precisions
+    return precisions
+
+
+def _sensitivity_of(
+    rankings: list[Ranking], draws: Float64[np.ndarray, "unit block"], specificity: float
+) -> Float64[np.ndarray, "block"]:
+    """The mean sensitivity over the rankings at this specificity, in each resample."""
+    found = []
+    for members, others in rankings:
+        true_positives, false_positives = ((each @ draws).cumsum(axis=0) for each in (members, others))
+        # Counts of whole predictions: less than one of them is rounding.
+        is_allowed = false_positives < (1 - specificity) * false_positives[-1] + 1e-6
+        reached = np.where(is_allowed, true_positives, 0).max(axis=0)
+        with np.errstate(invalid="ignore"):
+            found.append(np.where(false_positives[-1] > 0, reached / true_positives[-1], np.nan))
+    return np.mean(found, axis=0)

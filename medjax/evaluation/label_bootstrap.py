@@ -1,28 +1,17 @@
 """Bootstrap intervals of the scores of several labels, over images or over groups of images (see `bootstrap`)."""
 
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
-from medjax.evaluation.bootstrap import areas_of_each, draw_units, rank_members
+from medjax.evaluation.bootstrap import draw_units, precisions_of, rank_members
 from medjax.evaluation.intervals import Interval
+from medjax.evaluation.label_records import LabelIntervals
 from medjax.records import Predictions
 
 FEWEST_UNITS = 30
-"""A label gets intervals of its areas if so many images (or groups) have it, and so many do not."""
-
-MACRO = ("balanced_accuracy", "macro_f1", "auc", "average_precision", "loss")
-"""Scores of all labels together that get an interval."""
-
-
-class LabelIntervals(NamedTuple):
-    """95 % percentile intervals; None where a score is undefined, be it in a single resample."""
-
-    macro: dict[str, Interval | None]  # those of `MACRO`
-    auc: list[Interval | None]  # of each label; None too where the bootstrap cannot be trusted
-    average_precision: list[Interval | None]
+"""A label gets an interval of its average precision if so many images (or groups) have it, and so many do not."""
 
 
 def bootstrap_labels(
@@ -40,22 +29,21 @@ def bootstrap_labels(
         for label, known in zip(ranked.tolist(), is_known.T[ranked], strict=True)
     ]
     sums = _sums_by_unit(predictions, units, num_units)
-    areas = np.full((2, num_labels, resamples), np.nan)
+    precisions = np.full((num_labels, resamples), np.nan)
     blocks, done = [], 0
     for draws in draw_units(num_units, resamples, np.random.default_rng(seed)):
         blocks.append(_rates_of(sums @ draws, sums.sum(axis=1)))
         if len(ranked):
-            areas[:, ranked, done : done + draws.shape[1]] = areas_of_each(rankings, draws)
+            precisions[ranked, done : done + draws.shape[1]] = precisions_of(rankings, draws)
         done += draws.shape[1]
     macro = {name: _interval(np.concatenate([block[name] for block in blocks])) for name in blocks[0]}
-    for name, values in zip(("auc", "average_precision"), areas[:, ranked], strict=True):
-        macro[name] = _interval(values.mean(axis=0)) if len(ranked) else None
+    macro["average_precision"] = _interval(precisions[ranked].mean(axis=0)) if len(ranked) else None
     trusted = [_has_enough(units, is_known[:, label], is_positive[:, label]) for label in range(num_labels)]
     each = [
-        [_interval(values) if is_trusted else None for values, is_trusted in zip(kind, trusted, strict=True)]
-        for kind in areas
+        _interval(values) if is_trusted else None
+        for values, is_trusted in zip(precisions, trusted, strict=True)
     ]
-    return LabelIntervals(macro, *each)
+    return LabelIntervals(macro, each)
 
 
 def _has_enough(

@@ -2,11 +2,22 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from medjax.errors import counted
 from medjax.evaluation.intervals import Interval
 from medjax.evaluation.score_records import Bootstrap, LargestClass, as_plain
+
+
+MACRO = ("balanced_accuracy", "macro_f1", "average_precision", "loss")
+"""Scores of all labels together whose interval is of a bootstrap."""
+
+
+class LabelIntervals(NamedTuple):
+    """95 % intervals of `medjax.evaluation.label_bootstrap`; None where a score is undefined, be it in a single resample."""
+
+    macro: dict[str, Interval | None]  # those of `MACRO`
+    average_precision: list[Interval | None]  # of each label; None too where the bootstrap cannot be trusted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +40,9 @@ class OneLabelScores:
     specificity_ci95_grouped: Interval | None
     precision_ci95_grouped: Interval | None
     auc: float | None  # area under the ROC curve; None if all images, or none, have the label
-    auc_ci95: Interval | None  # this interval and the next are of the bootstrap
+    auc_ci95: Interval | None  # takes groups as independent where there are any
     average_precision: float | None  # None if no image has the label
-    average_precision_ci95: Interval | None
+    average_precision_ci95: Interval | None  # of the bootstrap
     mean_probability: float | None  # calibrated in the large if it is n / known
 
 
@@ -53,8 +64,9 @@ class LabelScores:
     """Metrics of predictions of several labels an image; None where a metric, or an interval, is undefined.
 
     A prediction is right if all labels that are known of its image are (exact match). Macro averages are taken over the
-    labels that have the score. Intervals of proportions are Wilson's, the others a percentile bootstrap over images, or
-    over groups where there are any; where there are, report proportions with the intervals `*_ci95_grouped`.
+    labels that have the score. Intervals of proportions are Wilson's, those of the AUC of `medjax.evaluation.auc`, the others a
+    percentile bootstrap over images, or over groups where there are any; where there are, report proportions with the
+    intervals `*_ci95_grouped`.
     """
 
     n: int  # predictions of images of which a label is known

@@ -7,13 +7,14 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from medjax.errors import counted, refuse
+from medjax.evaluation.auc import Area, mean_area
 from medjax.evaluation.comparison import difference_interval
 from medjax.evaluation.intervals import Interval, wilson_interval
-from medjax.evaluation.label_bootstrap import MACRO, LabelIntervals, bootstrap_labels
-from medjax.evaluation.label_records import LabelScores, MicroScores, OneLabelScores
+from medjax.evaluation.label_areas import label_areas
+from medjax.evaluation.label_records import MACRO, LabelIntervals, LabelScores, MicroScores, OneLabelScores
 from medjax.evaluation.roc import area_under_roc, average_precision
 from medjax.evaluation.score_records import Bootstrap, LargestClass
-from medjax.evaluation.scores import RESAMPLES, SEED
+from medjax.evaluation.scores import RESAMPLES, SEED, describe_area
 from medjax.evaluation.units import Units, grouped_interval, image_interval, make_units
 from medjax.records import NO_LABEL, LabelMatrix, Names, Predictions, Probabilities, name_labels
 
@@ -37,7 +38,8 @@ def score_labels(
     units = make_units(predictions, groups)
     n, right, num_images = len(is_right), int(is_right.sum()), int(units.images.max()) + 1
     intervals = _intervals(predictions, units, resamples)
-    rows = [_score_one(predictions, label, units, intervals) for label in range(len(names))]
+    areas = label_areas(predictions)
+    rows = [_score_one(predictions, label, units, intervals, area) for label, area in enumerate(areas)]
     macro = {
         name: _mean([getattr(row, name) for row in rows])
         for name in ("sensitivity", "specificity", "precision")
@@ -57,7 +59,7 @@ def score_labels(
         ),
         balanced_accuracy=_mean([macro["sensitivity"], macro["specificity"]]) or 0.0,
         macro_f1=_mean([row.f1 for row in rows]) or 0.0,
-        auc=_mean([row.auc for row in rows]),
+        **describe_area(mean_area([area for area in areas if area is not None]), units),
         average_precision=_mean([row.average_precision for row in rows]),
         loss=float(predictions.losses.astype(np.float64).mean()),
         **{f"{name}_ci95": interval for name, interval in intervals.macro.items()},
@@ -114,13 +116,15 @@ def _check(
 
 def _intervals(predictions: Predictions, units: Units, resamples: int) -> LabelIntervals:
     if resamples:
+        from medjax.evaluation.label_bootstrap import bootstrap_labels  # imported here: SciPy takes a while
+
         return bootstrap_labels(predictions, units.resampled, resamples=resamples, seed=SEED)
     none: list[Interval | None] = [None] * predictions.labels.shape[1]
-    return LabelIntervals(dict.fromkeys(MACRO), none, none)
+    return LabelIntervals(dict.fromkeys(MACRO), none)
 
 
 def _score_one(
-    predictions: Predictions, label: int, units: Units, intervals: LabelIntervals
+    predictions: Predictions, label: int, units: Units, intervals: LabelIntervals, area: Area | None
 ) -> OneLabelScores:
     known, positive = predictions.labels[:, label] >= 0, predictions.labels[:, label] == 1
     predicted = predictions.decisions[:, label] & known
@@ -135,15 +139,13 @@ def _score_one(
     for name, masks in proportions.items():
         bounds[f"{name}_ci95"] = image_interval(*masks, units)
         bounds[f"{name}_ci95_grouped"] = grouped_interval(*masks, units)
-    area = area_under_roc(positive[known], probabilities[known]) if known.any() else None
     return OneLabelScores(
         n=int(positive.sum()),
         known=int(known.sum()),
         threshold=float(thresholds[0]) if len(thresholds) == 1 else None,
         **_rates(positive[known], predicted[known]),
         **bounds,
-        auc=area,
-        auc_ci95=intervals.auc[label],
+        **describe_area(area, units),
         average_precision=None
         if area is None
         else average_precision(positive[known], probabilities[known].astype(np.float64)),

@@ -144,24 +144,48 @@ def _loss(value: float | None) -> str:
 
 def comparison_lines(compared: Mapping[str, Any]) -> list[str]:
     """What `medjax.compare_runs` found."""
-    n, interval, p = compared["n"], compared["ci95"], compared["mcnemar_p"]
-    before, after = (percent(accuracy, n) for accuracy in compared["accuracy"])
-    bounds = (
-        "no interval: all images are of one group"
-        if interval is None
-        else f"95 % interval {points(interval[0])} to {points(interval[1])}, over {compared['unit']}s"
-    )
     lines = [
-        f"{counted(n, 'image')} in both ({compared['only_first']:,} only in the first, "
+        f"{counted(compared['n'], 'image')} in both ({compared['only_first']:,} only in the first, "
         f"{compared['only_second']:,} only in the second)",
-        f"accuracy {before}, then {after}: a difference of {points(compared['difference'])} percentage points "
-        f"({bounds})" + ("" if p is None else f", McNemar's exact p = {p:.3g}"),
+        *(
+            f"{_title(name, compared)} {_difference(name, row, compared)}"
+            for name, row in compared["scores"].items()
+            if row is not None
+        ),
     ]
     for name in _CHANGES:
         change = compared[name]
         ids = f": {_some(change['ids'], change['n'])}" if change["n"] else ""
         lines.append(f"{_CHANGES[name]}: {change['n']:,}{ids}")
     return [printable(line) for line in lines]
+
+
+def _title(name: str, compared: Mapping[str, Any]) -> str:
+    """What a score is called, and of which class it is."""
+    if name in ("accuracy", "balanced_accuracy"):
+        return name.replace("_", " ")
+    whose = "mean over the classes" if compared["positive"] is None else compared["positive"]
+    title = "AUC" if name == "auc" else f"sensitivity at a specificity of {100 * compared['specificity']:g} %"
+    return f"{title} ({whose})"
+
+
+def _difference(name: str, row: Mapping[str, Any], compared: Mapping[str, Any]) -> str:
+    """Both scores, and the difference with its interval and p-value."""
+    is_area, low_and_high = name == "auc", row["ci95"] or ()
+    first, second = (
+        f"{row[each]:.4f}" if is_area else percent(row[each], compared["n"]) for each in ("first", "second")
+    )
+    difference, *bounds = (
+        f"{each:+.4f}".replace("-", "−") if is_area else points(each)
+        for each in (row["difference"], *low_and_high)
+    )
+    unit = "" if is_area else " percentage points"
+    why = "too few images differ" if compared["ci95"] else "all images are of one group"
+    units = f", over {compared['unit']}s" if name == "accuracy" else ""  # of all rows, said once
+    interval = f"95 % interval {' to '.join(bounds)}{units}" if bounds else f"no interval: {why}"
+    test = "DeLong's" if is_area else "McNemar's exact"
+    chance = "" if row["p"] is None else f", {test} p = {row['p']:.3g}"
+    return f"{first}, then {second}: a difference of {difference}{unit} ({interval}){chance}"
 
 
 def audit_lines(found: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 import csv
 import io
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +19,12 @@ _PROBABILITY_BYTES = 32
 
 
 class Answer(NamedTuple):
-    """What a run said of an image; of several labels an image, names joined by "|", of known labels only."""
+    """What a run said of an image; of several labels names joined by "|", of known labels only."""
 
     label: str
     predicted: str
+    probabilities: tuple[float, ...]  # of the classes in the order of run.json
+    unknown: str = ""  # names of labels that are not known, of several labels
 
 
 def read_answers(directory: Path, record: Mapping[str, Any]) -> dict[str, Answer]:
@@ -33,7 +35,7 @@ def read_answers(directory: Path, record: Mapping[str, Any]) -> dict[str, Answer
     """
     path = directory / "predictions.csv"
     try:
-        rows = list(_read_rows(path, _limit(record)))
+        rows = list(_read_rows(path, record["class_names"], _limit(record)))
     except RefusedError:
         raise
     except FileNotFoundError:
@@ -53,24 +55,33 @@ def read_answers(directory: Path, record: Mapping[str, Any]) -> dict[str, Answer
     return answers
 
 
-def _read_rows(path: Path, max_bytes: int) -> Iterator[tuple[int, str, Answer]]:
-    """Repeat, id and answer of each test row."""
+def _read_rows(path: Path, class_names: Sequence[str], max_bytes: int) -> Iterator[tuple[int, str, Answer]]:
+    """Repeat, id and answer of each test row; ValueError for what is no probability."""
     with open_bounded(path, max_bytes) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as lines:
         for row in read_csv(lines):
             if row["split"] == "test":
-                # What was predicted of a label that is not known is neither right nor wrong.
-                unknown = {*row.get("unknown", "").split(SEPARATOR)} - {""}
-                predicted = row["predicted"]
-                if unknown:
-                    known = (name for name in predicted.split(SEPARATOR) if name not in unknown)
-                    predicted = SEPARATOR.join(known)
-                yield int(row["repeat"]), row["id"], Answer(row["label"], predicted)
+                probabilities = tuple(float(row[f"p_{name}"]) for name in class_names)
+                if not all(0 <= each <= 1 for each in probabilities):
+                    raise ValueError("no probability")
+                unknown = row.get("unknown", "")
+                predicted = _known(row["predicted"], unknown)
+                answer = Answer(row["label"], predicted, probabilities, unknown)
+                yield int(row["repeat"]), row["id"], answer
+
+
+def _known(predicted: str, unknown: str) -> str:
+    """What is predicted of known labels: of others it is neither right nor wrong."""
+    if not unknown:
+        return predicted
+    left_out = {*unknown.split(SEPARATOR)}
+    return SEPARATOR.join(name for name in predicted.split(SEPARATOR) if name not in left_out)
 
 
 def _names_in(answer: Answer, has_several: bool) -> list[str]:
     if not has_several:
-        return [*answer]
-    return [name for text in answer for name in text.split(SEPARATOR) if name]
+        return [answer.label, answer.predicted]
+    texts = answer.label, answer.predicted, answer.unknown
+    return [name for text in texts for name in text.split(SEPARATOR) if name]
 
 
 def _limit(record: Mapping[str, Any]) -> int:

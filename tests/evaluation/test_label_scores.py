@@ -91,7 +91,8 @@ def test_labels_that_no_image_or_few_images_have():
     block = score_block(predictions._replace(labels=labels), NAMES)
     rows = block["per_class"]
     assert rows["c"]["auc"] is rows["c"]["sensitivity"] is rows["c"]["average_precision"] is None
-    assert rows["b"]["auc_ci95"] is None  # too few images for a bootstrap
+    assert rows["b"]["auc_ci95"] is not None
+    assert rows["b"]["average_precision_ci95"] is None  # too few images for a bootstrap
     assert block["auc"] == pytest.approx((rows["a"]["auc"] + rows["b"]["auc"]) / 2)
     none = predictions._replace(labels=np.zeros_like(labels), probabilities=np.zeros((200, 3), np.float32))
     block = score_block(none, NAMES)

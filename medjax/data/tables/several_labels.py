@@ -62,5 +62,8 @@ def _of_marks(labels: Sequence[str], columns: Sequence[str], table: str) -> Seve
     blank = UNKNOWN if any(ABSENT in marks for marks in labels) else 0
     value = {PRESENT: 1, ABSENT: 0, BLANK: blank, UNCERTAIN_MARK: UNKNOWN}
     empty = BLANK * len(columns)
-    matrix = np.array([[value[mark] for mark in marks or empty] for marks in labels], np.int32)
+    codes = np.frombuffer("".join(marks or empty for marks in labels).encode("ascii"), np.uint8)
+    value_of = np.zeros(128, np.int32)
+    value_of[[ord(mark) for mark in value]] = [*value.values()]
+    matrix = value_of[codes].reshape(len(labels), len(columns))
     return SeveralLabels(matrix, tuple(columns))
