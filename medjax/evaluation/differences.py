@@ -57,7 +57,7 @@ def compare_label_scores(
     areas = [mean_area([area for area in label_areas(each) if area is not None]) for each in (first, second)]
     return {
         "accuracy": _compare_accuracies(before, after, clusters),
-        "auc": _compare_areas(*areas, clusters),
+        "auc": _compare_areas(areas[0], areas[1], clusters),
     }
 
 

@@ -8,7 +8,6 @@ from medjax.errors import counted
 from medjax.evaluation.intervals import Interval
 from medjax.evaluation.score_records import Bootstrap, LargestClass, as_plain
 
-
 MACRO = ("balanced_accuracy", "macro_f1", "average_precision", "loss")
 """Scores of all labels together whose interval is of a bootstrap."""
 

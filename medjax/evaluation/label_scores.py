@@ -1,6 +1,6 @@
 """Compute all metrics of predictions of several labels an image, with a 95 % interval wherever one can be trusted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ def score_labels(
         **describe_area(mean_area([area for area in areas if area is not None]), units),
         average_precision=_mean([row.average_precision for row in rows]),
         loss=float(predictions.losses.astype(np.float64).mean()),
-        **{f"{name}_ci95": interval for name, interval in intervals.macro.items()},
+        **_named(intervals.macro),
         bootstrap=Bootstrap(
             resamples,
             SEED,
@@ -74,6 +74,10 @@ def score_labels(
         micro=_pool(predictions),
         per_class=dict(zip(names, rows, strict=True)),
     )
+
+
+def _named(intervals: Mapping[str, Interval | None]) -> dict[str, Any]:
+    return {f"{name}_ci95": interval for name, interval in intervals.items()}
 
 
 def binary_losses(probabilities: Probabilities, labels: LabelMatrix) -> Float32[np.ndarray, "m"]:

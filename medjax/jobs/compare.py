@@ -78,8 +78,9 @@ def compare_runs(
     )
     scores: Mapping[str, Any]
     if records[0].get("several_labels", False):
-        both = [_label_predictions(names[0], answers, shared) for answers in (before, after)]
-        scores = compare_label_scores(*both, groups)
+        scores = compare_label_scores(
+            _label_predictions(names[0], before, shared), _label_predictions(names[0], after, shared), groups
+        )
     else:
         scores = compare_scores(
             _predictions(names[0], before, shared),

@@ -138,7 +138,9 @@ def test_folds_choose_their_own_thresholds_and_answer_together(data, tmp_path):
     assert "Mean AUC" in (run.directory / "report.html").read_text()
 
 
-def test_an_audit_counts_images_and_labels(data):
-    lines = audit_lines(medjax.audit(data))
+def test_an_audit_counts_images_and_labels(data, tmp_path):
+    path = tmp_path / "stripes.npz"
+    np.savez(path, train_images=data.images, train_labels=data.labels, class_names=np.array(NAMES))
+    lines = audit_lines(medjax.audit(path, out=tmp_path / "audit"))
     assert [line.split()[0] for line in lines[2:6]] == [*NAMES, "all"]
     assert sum(int(cell.replace(",", "")) for cell in lines[5].split()[1:4]) == len(data.labels)

@@ -115,10 +115,10 @@ def test_several_labels_are_learned_and_answered_one_by_one():
     bright = (np.arange(len(LABELS)) // 2 % 2).astype(np.int32)
     images = np.where(bright[:, None, None, None] == 1, IMAGES // 2 + 120, IMAGES).astype(np.uint8)
     labels = np.stack([LABELS, np.where(np.arange(len(LABELS)) % 3 == 0, -1, bright)], axis=1)
-    model = CNN(2, dropout=0.0, block_features=(4,), hidden_units=8)
+    model = CNN(2, dropout=0.0, block_features=(8,), hidden_units=16)
     learner = make_learner(model, make_adam(1e-2), several_labels=True)
     *_, (state, info) = fit(
-        learner, (images, labels), SPLIT, num_epochs=12, batch_size=16, class_balance="weights"
+        learner, (images, labels), SPLIT, num_epochs=20, batch_size=16, class_balance="weights"
     )
     assert info.val.num_images == (labels[SPLIT.val] >= 0).sum()
     found = predict(learner, state, (images, labels), SPLIT.test)
