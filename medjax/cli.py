@@ -313,10 +313,14 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
     if len(each) > 1:
         header += [f"sd_{name}" for name in class_names]
         columns.append(each.std(axis=0, ddof=1))
-    rows = [[*header, COLUMN]]
-    for name, names, answer, *row in zip(ids, outside, predicted, *columns, strict=True):
+    decided = trained.decide(columns[0])
+    decisions = (
+        [[]] * len(ids) if decided is None else [["positive" if each else "negative"] for each in decided]
+    )
+    rows = [[*header, *([] if decided is None else ["decision"]), COLUMN]]
+    for name, names, answer, decision, *row in zip(ids, outside, predicted, decisions, *columns, strict=True):
         texts = [text for values in row for text in exact_text(values)]
-        rows.append([name, answer, *texts, " ".join(names)])
+        rows.append([name, answer, *texts, *decision, " ".join(names)])
     process.show_csv(rows)
     if left_out:
         raise RefusedError(left_out)

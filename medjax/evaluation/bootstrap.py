@@ -67,12 +67,12 @@ def resample_sensitivity(
     classes: Sequence[int],
     units: Int[np.ndarray, "m"],
     *,
-    specificity: float,
+    specificities: Float64[np.ndarray, "specificity"],
     resamples: int,
     seed: int,
-) -> tuple[float, Float64[np.ndarray, "{resamples}"]]:
-    """The mean sensitivity of `classes`, each at the threshold where its specificity is at least this: the value, and of each
-    resample; NaN where a class has no image, or all.
+) -> tuple[Float64[np.ndarray, "specificity"], Float64[np.ndarray, "specificity {resamples}"]]:
+    """The mean sensitivity of `classes`, each at the threshold where its specificity is at least so much: the values, and those
+    of each resample; NaN where a class has no image, or all.
 
     With the same units, resamples and seed the same units are drawn, so that the difference of two models' sensitivities,
     resample by resample, is a paired bootstrap.
@@ -80,8 +80,9 @@ def resample_sensitivity(
     rankings = [_rank(predictions, label, units) for label in classes]
     num_units = int(units.max()) + 1
     draws = draw_units(num_units, resamples, np.random.default_rng(seed))
-    drawn = [_sensitivity_of(rankings, block, specificity) for block in draws]
-    return float(_sensitivity_of(rankings, np.ones((num_units, 1)), specificity)[0]), np.concatenate(drawn)
+    drawn = [_sensitivity_of(rankings, block, specificities) for block in draws]
+    values = _sensitivity_of(rankings, np.ones((num_units, 1)), specificities)
+    return values[:, 0], np.concatenate(drawn, axis=1)
 
 
 def draw_units(
@@ -180,15 +181,17 @@ def precisions_of(
 
 
 def _sensitivity_of(
-    rankings: list[Ranking], draws: Float64[np.ndarray, "unit block"], specificity: float
-) -> Float64[np.ndarray, "block"]:
-    """The mean sensitivity over the rankings at this specificity, in each resample."""
-    found = []
+    rankings: list[Ranking],
+    draws: Float64[np.ndarray, "unit block"],
+    specificities: Float64[np.ndarray, "specificity"],
+) -> Float64[np.ndarray, "specificity block"]:
+    """The mean sensitivity over the rankings at each specificity, in each resample."""
+    found = np.zeros((len(specificities), draws.shape[1]))
     for members, others in rankings:
         true_positives, false_positives = ((each @ draws).cumsum(axis=0) for each in (members, others))
-        # Counts of whole predictions: less than one of them is rounding.
-        is_allowed = false_positives < (1 - specificity) * false_positives[-1] + 1e-6
-        reached = np.where(is_allowed, true_positives, 0).max(axis=0)
-        with np.errstate(invalid="ignore"):
-            found.append(np.where(false_positives[-1] > 0, reached / true_positives[-1], np.nan))
-    return np.mean(found, axis=0)
+        for column, (true, false) in enumerate(zip(true_positives.T, false_positives.T, strict=True)):
+            # Counts of whole predictions: less than one of them is rounding.
+            steps = np.searchsorted(false, (1 - specificities) * false[-1] + 1e-6)
+            is_defined = true[-1] > 0 and false[-1] > 0
+            found[:, column] += np.append(0, true)[steps] / true[-1] if is_defined else np.nan
+    return found / len(rankings)

@@ -126,11 +126,14 @@ def _compare_sensitivities(
 ) -> Row | None:
     """None if a class has no image, or all images; no interval where resamples differ in nothing, or lack a class."""
     units = np.arange(len(first.labels)) if clusters is None else clusters
-    (before, drawn_before), (after, drawn_after) = (
-        resample_sensitivity(each, classes, units, specificity=specificity, resamples=RESAMPLES, seed=SEED)
+    resampled = [
+        resample_sensitivity(
+            each, classes, units, specificities=np.array([specificity]), resamples=RESAMPLES, seed=SEED
+        )
         for each in (first, second)
-    )
+    ]
+    before, after = (float(values[0]) for values, _ in resampled)
     if not (np.isfinite(before) and np.isfinite(after)):
         return None
-    low, high = np.quantile(drawn_after - drawn_before, [0.025, 0.975]).tolist()
+    low, high = np.quantile(resampled[1][1] - resampled[0][1], [0.025, 0.975]).tolist()
     return _row(before, after, [low, high] if low < high else None)

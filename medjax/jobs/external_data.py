@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.files import open_folder
+from medjax.jobs.operating_point import Point, score_point
 from medjax.jobs.outside_range import COLUMN, count_outside
 from medjax.jobs.overlap import OWN, find_overlap, write_kinds
 from medjax.jobs.run_record import describe_data
@@ -64,6 +65,7 @@ def keep_external(
     dataset: Dataset,
     predictions: Predictions,
     outside: Sequence[tuple[str, ...]],
+    point: Point | None = None,
     *,
     ordinal: bool = False,
 ) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def keep_external(
     trained on (each None where there are none); `num_identical`, how many these are; `overlap`, how many are the run's own
     and which of its images are missing (see `Overlap`); `new`, the scores of images that are not the run's own, where some
     of the external ones are; `outside_training_range`, how many lie `outside` in some statistic, and in each; and the
-    `directory` of the files. Warns where most images are the run's own.
+    `directory` of the files. With an operating `point` all scores have the decisions by it. Warns where most images are the run's own.
     """
     require_no_links(directory)
     seen = find_trained(directory, dataset)
@@ -85,11 +87,10 @@ def keep_external(
         folder = run_files.make_numbered(external, run_files.file_name(dataset.name))
 
     def scored(some: Predictions | None) -> dict[str, Any] | None:
-        return (
-            None
-            if some is None or not len(some.labels)
-            else score_part(some, dataset, "test", ordinal=ordinal)
-        )
+        if some is None or not len(some.labels):
+            return None
+        block = score_part(some, dataset, "test", ordinal=ordinal)
+        return block if point is None else {**block, "operating_point": score_point(point, dataset, some)}
 
     scores = {
         "external": scored(new),

@@ -30,6 +30,7 @@ from medjax.jobs.from_config import (
     with_training,
 )
 from medjax.jobs.frozen import caches_features, compute_features
+from medjax.jobs.operating_point import require_positive
 from medjax.jobs.overlap import write_own_images
 from medjax.jobs.pretrained import Started, start_network, with_stem_of_weights
 from medjax.jobs.restored_run import Run
@@ -166,6 +167,7 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     training = training_of(config)
     _require_fit(training, dataset)
     splits = make_splits(config, dataset)
+    require_positive(config, dataset, splits)
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
     if dataset.has_several_labels and training.baselines:
@@ -183,11 +185,15 @@ def _require_fit(training: TrainConfig, dataset: Dataset) -> None:
     """RefusedError for settings that mean nothing where an image may have several labels."""
     if not dataset.has_several_labels:
         return
-    named = (("--ordinal", training.ordinal), ("--class-balance", training.class_balance == "sampling"))
+    named = (
+        ("--ordinal", training.ordinal),
+        ("--positive", training.positive is not None),
+        ("--class-balance", training.class_balance == "sampling"),
+    )
     if given := [name for name, is_given in named if is_given]:
         reason = f"is of one class an image, and {dataset.name} has several labels an image"
-        remedy = {"--ordinal": "leave it out", "--class-balance": "give weights, or none"}
-        raise RefusedError(Problem(name, reason, remedy[name]) for name in given)
+        remedy = {"--class-balance": "give weights, or none"}
+        raise RefusedError(Problem(name, reason, remedy.get(name, "leave it out")) for name in given)
 
 
 def _parts_line(config: Config, dataset: Dataset) -> str:
@@ -344,7 +350,9 @@ def _train_and_score(
         _add_baselines(directory, inputs, beside, scores, metrics, trained, display, started)
     display.start("drawing")
     # The status is written last: a run that is done has its page.
-    draw_report(directory, status, dataset, examples, scores.shown, trained.history)
+    scored = scores.metrics.get("pooled") or scores.metrics.get("test") or {}
+    point = scored.get("operating_point")
+    draw_report(directory, status, dataset, examples, scores.shown, trained.history, point)
     write_status(status)
     return trained
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from medjax.errors import command_line, counted, listed, printable
 from medjax.report.headline import interval_words, is_of_labels, is_unequal, patients_note, score_warnings
+from medjax.report.operating_point import point_line
 from medjax.report.wording import UNDEFINED, overlap, percent, percentages, points, share
 
 CONFLICTS_SHOWN = 10
@@ -53,7 +54,7 @@ def epoch_line(rows: Sequence[Mapping[str, Any]], num_epochs: int) -> str:
 def training_lines(metrics: Mapping[str, Any], record: Mapping[str, Any], directory: Path) -> list[str]:
     """What a finished training or cross-validation scored, from metrics.json and run.json, and what to do next."""
     shown = [name for name in ("pooled", "test") if metrics.get(name)]
-    lines = [_score_line(name, metrics[name]) for name in shown]
+    lines = [line for name in shown for line in _score_lines(name, metrics[name])]
     folds = metrics.get("folds", [])
     if len(folds) > 1:
         mean = metrics["mean"]
@@ -75,7 +76,7 @@ def training_lines(metrics: Mapping[str, Any], record: Mapping[str, Any], direct
 def evaluation_lines(scores: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     """What `Run.evaluate` returned; `record` is run.json."""
     shown = [name for name in _SCORED if scores.get(name)]
-    lines = [_score_line(name, scores[name]) for name in shown]
+    lines = [line for name in shown for line in _score_lines(name, scores[name])]
     is_external = "directory" in scores
     # What is new is a part of what is external, and may be a single image.
     cautioned = [scores[name] for name in shown if name != "new"]
@@ -92,6 +93,12 @@ def _cautions(blocks: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | N
     lines = [f"warning: {words}" for block in blocks for words in score_warnings(block)]
     note = patients_note(record) if record else None
     return list(dict.fromkeys(lines)) + ([f"note: {note}"] if note else [])
+
+
+def _score_lines(name: str, block: Mapping[str, Any]) -> list[str]:
+    """The scores of a part; below them its decisions by a threshold, if the run has one."""
+    point = block.get("operating_point")
+    return [_score_line(name, block), *([] if point is None else [f"{_SCORED[name]}, {point_line(point)}"])]
 
 
 def _score_line(name: str, block: Mapping[str, Any]) -> str:

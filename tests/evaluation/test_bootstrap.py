@@ -77,17 +77,17 @@ def test_blocks_change_nothing(monkeypatch):
 def test_resampled_sensitivities_are_those_of_resampled_arrays_and_paired():
     """In the difference of a model and one that ranks alike nothing is left of the draw."""
     predictions, units = make_predictions(n=150), np.arange(150)
-    options = {"specificity": 0.8, "resamples": 30, "seed": 1}
-    value, drawn = resample_sensitivity(predictions, [0], units, **options)
+    options = {"specificities": np.array([0.8, 0.95]), "resamples": 30, "seed": 1}
+    values, drawn = resample_sensitivity(predictions, [0], units, **options)
     sharper = predictions._replace(probabilities=predictions.probabilities**2)
     again, drawn_again = resample_sensitivity(sharper, [0], units, **options)
-    assert (again, drawn_again.tolist()) == (value, drawn.tolist())
+    assert (again.tolist(), drawn_again.tolist()) == (values.tolist(), drawn.tolist())
     generator = np.random.default_rng(1)
-    for found in drawn:
+    for found in drawn.T:
         rows = generator.integers(150, size=150)
         is_class, scores = predictions.labels[rows] == 0, predictions.probabilities[rows, 0]
         rate, hits, _ = sklearn_metrics.roc_curve(is_class, scores, drop_intermediate=False)
-        assert found == pytest.approx(hits[rate <= 0.2 + 1e-9].max())
+        assert found == pytest.approx([hits[rate <= most + 1e-9].max() for most in (0.2, 0.05)])
 
 
 def coverage(trials, resamples, **condition):
