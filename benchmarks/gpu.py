@@ -8,16 +8,16 @@ PyTorch (see `benchmarks.peers.gpu_peer`); seconds to accuracy from decoded arra
 profile of a step and of an epoch; inference; then other batches and arithmetics. Ways take turns, the median turn counts;
 a share is of the matrix products measured in the same arithmetic. What is compiled is compiled for the first time.
 
-medjax has no option for the arithmetic and none for operations that are not deterministic: both are chosen from outside
-(see `benchmarks.gpu_network`). "medjax" is what a user gets, "medjax autotuned" is deterministic but with timed
-algorithms, "medjax free" is as JAX itself compiles.
+The arithmetic is that of `--compute`. "medjax" is what a user gets, "medjax free" has --no-deterministic. What medjax has no
+setting for is tried too (see `benchmarks.gpu_network`): "medjax autotuned" is deterministic but with timed algorithms, "medjax
+large" scores 1,024 images at a time, "vmap by products" stacks folds without grouped convolutions.
 
 Each line is printed as soon as it is measured. What --seconds leaves no time for is skipped, the least important first, and
 listed. A failure ends no more than its own measurement. The last line of stdout is one JSON object, after Ctrl-C too.
 
-It needs jax with CUDA, flax, optax, orbax-checkpoint, llvmlite, jaxtyping, numpy, scipy, scikit-learn, pillow, and rich; torch
-with triton for PyTorch's half, in the same Python or in .venv-peers. Not tyro, simplejpeg, platformdirs or pooch; medjax need
-not be installed. What a machine without a network lacks is carried there as wheels:
+It needs jax with CUDA, flax and optax with what they depend on, and of other packages jaxtyping and pillow alone; torch with
+triton for PyTorch's half, in the same Python or in .venv-peers. Orbax, llvmlite, scikit-learn, simplejpeg, tyro and all others
+may be missing; medjax need not be installed. What a machine without a network lacks is carried there as wheels:
 
     pip download --no-deps --only-binary=:all: --dest .whl NAME …        (here, for the Python there)
     pip install --no-index --no-deps --target site .whl/*.whl; export PYTHONPATH=site        (there)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.gpu_fits import measure_accuracy, measure_epoch
 from benchmarks.gpu_limits import measure_copies, measure_loops, measure_products
-from benchmarks.gpu_network import OPTIONS, Case, make_report_case, make_resnet_case
+from benchmarks.gpu_network import FREE, Case, make_report_case, make_resnet_case
 from benchmarks.gpu_rates import (
     measure_folds,
     measure_inference,
@@ -15,8 +15,9 @@ from benchmarks.gpu_rates import (
     measure_training,
 )
 from benchmarks.gpu_tools import Row, Sizes, Tools
+from medjax.config import ComputeName
 
-ALL_WAYS = ("medjax", *OPTIONS)
+ALL_WAYS = ("medjax", "medjax autotuned", FREE)
 SMALL_SECONDS = 6.0  # of any item, where all is tiny
 
 
@@ -52,11 +53,12 @@ def list_items(tools: Tools) -> list[Item]:
         _folds(tools, first),
         *(_train(case, ALL_WAYS[:2]) for case in others),
         *(_ask(case) for case in (main[1], *wide)),
+        _folds(tools, tools.sizes.report_batch, "tf32"),
         *(_autotune(case) for case in main),
     ]
     every = [
         cases.make(side, batch, mode)
-        for batch in tools.sizes.batches
+        for batch in (tools.sizes.batches[:1] if is_small else tools.sizes.batches)
         for mode in ("bf16", "tf32", "f32")
         for side in (small, large)
         for cases in (cnn, resnet)
@@ -109,9 +111,9 @@ def _profile(case: Case) -> Item:
     return Item(f"profile {case.title}", "profile", 20, functools.partial(measure_profile, case))
 
 
-def _folds(tools: Tools, batch_size: int) -> Item:
-    case = make_report_case(tools.sizes.sides[0], batch_size, "default")
-    return Item(f"folds b{batch_size}", "folds", 25, functools.partial(measure_folds, case))
+def _folds(tools: Tools, batch_size: int, mode: ComputeName = "f32") -> Item:
+    case = make_report_case(tools.sizes.sides[0], batch_size, mode)
+    return Item(f"folds b{batch_size} {mode}", "folds", 30, functools.partial(measure_folds, case))
 
 
 def measure_limits(tools: Tools) -> Iterator[tuple[str, Row]]:

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks.gpu_network import PRECISIONS
 from medjax.training.compilation import compiler_options
 
+_PRECISIONS = {"f32": "float32", "tf32": "tensorfloat32", "bf16": "float32"}
 _TURNS = 5
 _CALLS = 4  # a turn
 _ITERATIONS = 2000
@@ -24,9 +24,9 @@ def measure_products(side: int) -> dict[str, float]:
     """TFLOP/s of the product of two random square matrices, by arithmetic."""
     first, second = (jax.random.normal(jax.random.key(seed), (side, side)) for seed in (0, 1))
     found = {}
-    for mode, precision in PRECISIONS.items():
+    for mode, precision in _PRECISIONS.items():
         factors = [each.astype(jnp.bfloat16) if mode == "bf16" else each for each in (first, second)]
-        with jax.default_matmul_precision(precision or "default"):
+        with jax.default_matmul_precision(precision):
             product = jax.jit(jnp.matmul, compiler_options=_LIBRARY)
             found[mode] = round(2 * side**3 / _time(lambda: product(*factors)) / 1e12, 2)  # noqa: B023
     return found

@@ -1,31 +1,30 @@
 """Networks trained, cross-validated and asked by the programs that `medjax.fit` runs, in a chosen arithmetic.
 
-medjax itself has no option for the arithmetic. It is chosen from outside: f32 and TF32 by
-`jax.default_matmul_precision`, bf16 by a network that casts parameters and images and keeps parameters, batch statistics
-and losses in f32.
+What medjax has no setting for is changed from outside, to see what it would bring.
 """
 
 import contextlib
-import dataclasses
 import functools
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from benchmarks.architectures import NUM_CLASSES, make_report_cnn, make_resnet
 from benchmarks.layers import Chain, trace
 from benchmarks.linen_network import LinenNetwork
+from medjax.config import ComputeName
 from medjax.metrics import zero_sums
-from medjax.models.as_network import as_network
 from medjax.models.cnn import CNN
-from medjax.models.network import Network, Variables
+from medjax.models.cpu_kernels import twins
 from medjax.records import Split
-from medjax.training import compilation
+from medjax.training import compilation, folds
+from medjax.training import predict as prediction
 from medjax.training.augment import random_affine
 from medjax.training.fold_plan import FoldPlan, make_plan
 from medjax.training.folds import Controls
@@ -35,18 +34,42 @@ from medjax.training.predict import predict
 from medjax.training.programs import compile_epoch, compile_init
 from medjax.training.strategies import StrategyName, select_fold
 
-Mode = Literal["default", "f32", "tf32", "bf16"]
-# "default" is what medjax does where nothing is asked for; JAX then takes TF32 on a GPU that has it.
-PRECISIONS: dict[str, str | None] = {
-    "default": None,
-    "f32": "float32",
-    "tf32": "tensorfloat32",
-    "bf16": None,
-}
-# Options of XLA beside medjax's own, which ask for deterministic operations, and so for no timing of algorithms.
-OPTIONS: dict[str, Mapping[str, Any] | None] = {
-    "medjax autotuned": {"xla_gpu_exclude_nondeterministic_ops": True},
-    "medjax free": None,
+FREE = "medjax free"
+"""The way of --no-deterministic."""
+LARGE_BATCH = 1024
+"""Images that the way "medjax large" scores at a time."""
+
+
+def convolve_by_products(images: Array, kernel: Array) -> Array:
+    """As the convolution of `medjax.models.cpu_kernels.twins`, by one product of matrices: stacked folds are batched products."""
+    rows, columns, _, features = kernel.shape
+    height, width = images.shape[1] - rows + 1, images.shape[2] - columns + 1
+    shifted = [images[:, r : r + height, c : c + width] for r in range(rows) for c in range(columns)]
+    return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, features)
+
+
+def _deterministic_but_timed() -> Any:
+    options = {"xla_gpu_exclude_nondeterministic_ops": True}
+    return mock.patch.object(compilation, "compiler_options", return_value=options)
+
+
+def _by_products() -> Any:
+    return mock.patch.object(twins, "_convolve", convolve_by_products)
+
+
+@contextlib.contextmanager
+def _in_large_batches() -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for module in (folds, prediction):
+            stack.enter_context(mock.patch.object(module, "evaluation_batch", return_value=LARGE_BATCH))
+        yield
+
+
+# What is changed from outside while a program is compiled, by way.
+CHANGES: dict[str, Callable[[], Any]] = {
+    "medjax autotuned": _deterministic_but_timed,
+    "vmap by products": _by_products,
+    "medjax large": _in_large_batches,
 }
 MAX_STEPS = 4096  # a call
 _MAX_ROWS = 2**22  # of all steps of a call
@@ -60,7 +83,7 @@ class Case(NamedTuple):
     side: int  # of the images, in pixels
     channels: int
     batch_size: int
-    mode: Mode
+    mode: ComputeName
     dropout: float = 0.0
 
     @property
@@ -84,12 +107,14 @@ class Case(NamedTuple):
         return 3 * self.forward_flop - 2 * trace(Chain(self.tree.layers[:1]), self.shape).multiplications
 
 
-def make_report_case(side: int, batch_size: int, mode: Mode) -> Case:
+def make_report_case(side: int, batch_size: int, mode: ComputeName) -> Case:
     """The report's network, medjax's built-in one."""
     return Case(f"cnn-{side}", make_report_cnn(), side, 1, batch_size, mode, dropout=0.5)
 
 
-def make_resnet_case(width: int, blocks: tuple[int, ...], side: int, batch_size: int, mode: Mode) -> Case:
+def make_resnet_case(
+    width: int, blocks: tuple[int, ...], side: int, batch_size: int, mode: ComputeName
+) -> Case:
     """A ResNet with a stem for small images; ResNet-18 where it is 64 wide and has four times two blocks."""
     name = "resnet18" if (width, blocks) == (64, (2, 2, 2, 2)) else f"resnet-w{width}"
     return Case(f"{name}-{side}", make_resnet(width, blocks), side, 3, batch_size, mode)
@@ -107,7 +132,7 @@ class GpuNetwork:
         num_folds: int = 1,
         strategy: StrategyName = "loop",
     ) -> None:
-        """`way` is "medjax", compiled as `fit` does, or one of OPTIONS."""
+        """`way` is "medjax", compiled as `fit` does by default, FREE, or one of CHANGES."""
         self._case, self._way = case, way
         generator = np.random.default_rng(0)
         images = generator.integers(0, 256, (num_images, *case.shape), np.uint8)
@@ -115,7 +140,10 @@ class GpuNetwork:
         self.max_steps = min(MAX_STEPS, max(2, _MAX_ROWS // case.batch_size))
         self._num_folds = num_folds
         augment = functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1)
-        self._learner = make_learner(_make_network(case), make_adam(1e-3), augment=augment)
+        model = CNN(NUM_CLASSES) if case.tree == make_report_cnn() else LinenNetwork(case.tree)
+        self._learner = make_learner(
+            model, make_adam(1e-3), augment=augment, compute=case.mode, deterministic=way != FREE
+        )
         self._plan = _make_plan(num_images, self.max_steps * case.batch_size, case.batch_size, num_folds)
         with self._compiling():
             programs = compile_epoch(
@@ -158,35 +186,9 @@ class GpuNetwork:
         bounds = jax.device_put((np.int32(0), np.int32(steps)))
         return (*self._arrays, *bounds, self._plan, self._state, sums)
 
-    @contextlib.contextmanager
-    def _compiling(self) -> Iterator[None]:
-        """In the case's precision and with the options of its way; calls too, else they would be compiled anew."""
-        with contextlib.ExitStack() as stack:
-            precision = PRECISIONS[self._case.mode]
-            if precision is not None:
-                stack.enter_context(jax.default_matmul_precision(precision))
-            if self._way != "medjax":
-                options = OPTIONS[self._way]
-                stack.enter_context(mock.patch.object(compilation, "compiler_options", return_value=options))
-            yield
-
-
-def _make_network(case: Case) -> Network:
-    is_built_in = case.tree == make_report_cnn()
-    network = as_network(CNN(NUM_CLASSES) if is_built_in else LinenNetwork(case.tree))
-    return in_bfloat16(network) if case.mode == "bf16" else network
-
-
-def in_bfloat16(network: Network) -> Network:
-    """The network computing in bf16; parameters and its own state stay f32."""
-
-    def apply(variables: Variables, images: Any, **options: Any) -> tuple[Any, Any]:
-        parameters = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables.parameters)
-        return network.apply(
-            variables._replace(parameters=parameters), images.astype(jnp.bfloat16), **options
-        )
-
-    return dataclasses.replace(network, apply=apply)
+    def _compiling(self) -> contextlib.AbstractContextManager[Any]:
+        """What the way changes; for calls too, as those compile what was not compiled before."""
+        return CHANGES.get(self._way, contextlib.nullcontext)()
 
 
 def _make_plan(num_images: int, rows: int, batch_size: int, num_folds: int) -> FoldPlan:

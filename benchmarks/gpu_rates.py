@@ -11,6 +11,7 @@ from benchmarks.gpu_peer_side import GpuPeer
 from benchmarks.gpu_profile import count_operations, profile
 from benchmarks.gpu_tools import Recording, Row, Sizes, Tools, start_row
 from benchmarks.measuring import medians, take_turns
+from medjax.training.strategies import StrategyName
 
 START_SECONDS = 90.0  # within which PyTorch starts, and a case is made
 COMPILE_SECONDS = 120.0  # within which it compiles
@@ -44,15 +45,16 @@ def measure_training(
 
 
 def measure_inference(case: Case, tools: Tools) -> Iterator[tuple[str, Row]]:
-    """Probabilities on the host: by `medjax.predict`, whose batch is its own, and by PyTorch."""
+    """Probabilities on the host: by `medjax.predict`, whose batch is its own, by larger batches, and by PyTorch."""
     row = start_row(case)
     is_asked = _ask_to_compile(case, "inference", tools, row)
     count = tools.sizes.asked_images
     runs: dict[str, Callable[[int], float]] = {}
-    with Recording(row, "medjax"):
-        network = GpuNetwork(case, tools.sizes.num_images)
-        row["compile_seconds"]["medjax"] = round(network.predict(count), 1)
-        runs["medjax"] = lambda steps: network.predict(steps * case.batch_size)
+    for way in ("medjax", "medjax large") if jax.default_backend() == "gpu" else ("medjax",):
+        with Recording(row, way):
+            network = GpuNetwork(case, tools.sizes.num_images, way=way)
+            row["compile_seconds"][way] = round(network.predict(count), 1)
+            runs[way] = functools.partial(_ask, network, case.batch_size)
     if is_asked:
         runs |= _prepare_peer(case, "inference", tools, row)
     steps = -(-count // case.batch_size)
@@ -80,20 +82,30 @@ def measure_max_autotune(case: Case, tools: Tools) -> Iterator[tuple[str, Row]]:
 
 
 def measure_folds(case: Case, tools: Tools) -> Iterator[tuple[str, Row]]:
-    """Five folds, one after the other and stacked, and how long the published cross-validation would take."""
+    """Five folds one after the other and stacked, and how long the published cross-validation would take.
+
+    Stacked convolutions are grouped ones by `vmap`; by products they are batched products of matrices.
+    """
     row = {"folds": 5, **start_row(case)}
     runs, most = {}, {}
-    for strategy in ("loop", "vmap"):
-        with Recording(row, strategy):
-            network = GpuNetwork(case, tools.sizes.num_images, num_folds=row["folds"], strategy=strategy)
-            row["compile_seconds"][strategy] = round(network.compile()[0], 1)
-            runs[strategy], most[strategy] = network.train, network.max_steps
+    strategies: dict[str, StrategyName] = {"loop": "loop", "vmap": "vmap", "vmap by products": "vmap"}
+    for way, strategy in strategies.items():
+        with Recording(row, way):
+            network = GpuNetwork(
+                case, tools.sizes.num_images, way=way, num_folds=row["folds"], strategy=strategy
+            )
+            row["compile_seconds"][way] = round(network.compile()[0], 1)
+            runs[way], most[way] = network.train, network.max_steps
     rates = _measure_rates(runs, most, row["folds"] * case.batch_size, tools.sizes, row)
     row["images_a_second"] = rates
     # Ten epochs of four fifths of the 58,954 images, for each of the five folds.
     images = 5 * 10 * 47_163
     row["seconds_of_the_published"] = {name: round(images / rate, 1) for name, rate in rates.items()}
     yield "folds", row
+
+
+def _ask(network: GpuNetwork, batch_size: int, steps: int) -> float:
+    return network.predict(steps * batch_size)
 
 
 def measure_profile(case: Case, tools: Tools) -> Iterator[tuple[str, Row]]:

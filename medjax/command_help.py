@@ -195,7 +195,7 @@ def _placeholder(option: _Option) -> str:
         return option.setting.metavar
     kind = next((each for each in get_args(option.kind) if NoneType in get_args(option.kind)), option.kind)
     if get_origin(kind) is Literal:
-        return "{" + ",".join(get_args(kind)) + "}"
+        return "{" + ",".join(map(str, get_args(kind))) + "}"
     if get_origin(kind) is tuple:
         return f"{get_args(kind)[0].__name__.upper()} ..."
     return kind.__name__.upper()

@@ -16,6 +16,7 @@ StrategyChoice = Literal["auto", "loop", "threads", "map", "vmap", "devices"]
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "lion"]
 ScheduleName = Literal["constant", "cosine", "one-cycle"]
 ClassBalance = Literal["none", "weights", "sampling"]
+ComputeName = Literal["f32", "tf32", "bf16"]
 InputScaling = Literal["auto", "none", "imagenet", "half"]
 AugmentationName = Literal[
     "affine", "flip", "quarter-turns", "brightness", "contrast", "blur", "noise", "cutout", "mixup"
@@ -49,9 +50,10 @@ class ReadingConfig(Configuration):
     window: Literal["refuse", "auto"] | tuple[int, int] = setting(
         "refuse", "data", metavar="auto|LO HI", at_least=0, at_most=65535, is_ascending=True
     )
-    """Values of 16-bit PNGs that become black and white; auto: 0 and the largest of the bit depth that all use."""
+    """Values of 16-bit images that become black and white; auto: 0 and the largest of the bit depth that all use."""
     fit: Literal["stretch", "pad", "crop"] = setting("stretch", "data")
-    """Images that are not square: stretch them, pad them with black, or keep the square at their center."""
+    """Images of other proportions than the model's, a square's by default: stretch them, pad them with black, or keep
+    their center."""
     background: Literal["refuse", "white", "black"] = setting("refuse", "data")
     """Images with transparent pixels: refuse them, or lay them on this color."""
     skip_bad: bool = setting(False, "data")
@@ -92,16 +94,43 @@ class ReadingConfig(Configuration):
 class DataConfig(ReadingConfig):
     """How the images to train on are read, and which of them are kept in one part."""
 
-    image_size: Settled[int] = setting(
-        28, "data", is_settled=True, is_common=True, unit="pixels a side", at_least=1, at_most=4096
+    image_size: Settled[int | tuple[int, int]] = setting(
+        28,
+        "data",
+        is_settled=True,
+        is_common=True,
+        unit="pixels a side",
+        metavar="N|H W",
+        at_least=1,
+        at_most=4096,
     )
-    """Pixels a side that images are resized to."""
+    """Pixels a side that images are resized to, or both sides."""
+    depth: Literal[8, 16] = setting(8, "data", unit="bits", is_added=True)
+    """Bits of a gray level that images of 16 bits are kept with; 16 needs --window, and more memory."""
     group_duplicates: Literal["none", "exact", "near"] = setting("exact", "data", is_common=True)
     """Duplicates kept in one part or fold: none, identical (exact), nearly identical too (near)."""
     near_threshold: float = setting(2.0, "data", unit="gray levels", at_least=0, at_most=255)
     """Nearly identical: root mean square difference up to this, in gray levels of 0 to 255."""
     val_as_test: bool = setting(False, "data")
     """Take the val part of data without a test part as the test part, and draw val from train."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (
+            isinstance(self.image_size, tuple) and len({*self.image_size}) == 1
+        ):  # a square, called by one name
+            object.__setattr__(self, "image_size", self.image_size[0])
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        size = self.image_size
+        return size if isinstance(size, tuple) else (size, size)
+
+    @property
+    def size_words(self) -> str:
+        """The image size as a command line has it: "28", or "224 320"."""
+        return " ".join(map(str, dict.fromkeys(self.sides)))
 
 
 @dataclass(frozen=True)
@@ -168,6 +197,11 @@ class TrainConfig(Configuration):
     """Defaults of the other settings."""
     seed: int = setting(0, "general", is_common=True, at_least=0, at_most=2**32 - 1)
     """Seed of everything random."""
+    compute: ComputeName = setting("f32", "general", is_added=True)
+    """Arithmetic of the network: float32; the same with factors rounded to TF32 (tf32), where the device has it; or
+    bfloat16 (bf16), with parameters, batch statistics and losses in float32."""
+    deterministic: bool = setting(True, "general", is_added=True)
+    """Have a GPU give the same bits each time, which takes longer. A CPU always does."""
     epochs: Settled[int] = settled(
         "optimization",
         is_common=True,

@@ -22,16 +22,17 @@ _CONTROL_GROUPS = {
 _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
-def require_memory(count: int, side: int, bytes_per_pixel: int) -> None:
-    """Raise RefusedError unless `count` images of `side` by `side` pixels fit into the memory that is available."""
-    needed, free = count * side * side * bytes_per_pixel, available_memory()
+def require_memory(count: int, sides: tuple[int, int], bytes_per_pixel: int) -> None:
+    """Raise RefusedError unless `count` images of this height and width fit into the memory that is available."""
+    height, width = sides
+    needed, free = count * height * width * bytes_per_pixel, available_memory()
     if free is None or needed <= free:
         return
-    fitting = max(1, int(side * (free / needed) ** 0.5))
+    fitting = [max(1, int(side * (free / needed) ** 0.5)) for side in dict.fromkeys(sides)]
     raise refuse(
-        f"{count:,} images of {side} by {side} pixels",
+        f"{count:,} images of {width} by {height} pixels",
         f"need {in_words(needed)} of memory, and {in_words(free)} are available",
-        f"give fewer images, or train with --image-size {fitting} or less",
+        f"give fewer images, or train with --image-size {' '.join(map(str, fitting))} or less",
     )
 
 

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped, UInt8, UInt16
 
 from medjax.errors import Problem, RefusedError, counted, refuse
 
-Images = UInt8[np.ndarray, "n height width channel"]
+Images = UInt8[np.ndarray, "n height width channel"] | UInt16[np.ndarray, "n height width channel"]
+"""From 0, black, to the largest value of the type, white."""
 Labels = Int32[np.ndarray, "n"]
 LabelMatrix = Int32[np.ndarray, "n label"]  # 1: the image has the label, 0: it has not, -1: not known
 AnyLabels = Int32[np.ndarray, "n *label"]
@@ -37,7 +38,7 @@ class LoadCounts(NamedTuple):
     composited: int = 0  # images with transparent pixels, laid on --background
     reoriented: int = 0  # images turned upright by their EXIF tag
     recolored: int = 0  # images converted by --color
-    rescaled: int = 0  # 16-bit images reduced to 8 bits by --window
+    rescaled: int = 0  # 16-bit images whose values --window made gray levels
     skipped: int = 0  # junk: __MACOSX, ._*, .DS_Store, Thumbs.db, dot folders, texts, other arrays of an .npz
     tables: int = 0  # tables beside the class folders, which are not read
     ignored: int = 0  # files left out by --ignore
@@ -47,11 +48,12 @@ class LoadCounts(NamedTuple):
 
 
 class Window(NamedTuple):
-    """How the values of 16-bit images became gray levels of 8 bits: one rule for all images of a set."""
+    """How the values of 16-bit images became gray levels: one rule for all images of a set."""
 
-    low: int  # this value and all below it became 0
-    high: int  # this value and all above it became 255
+    low: int  # this value and all below it became black
+    high: int  # this value and all above it became white
     levels: int  # different gray levels that are left, over all images read through it
+    bits: int = 8  # of a gray level, 8 or 16
 
 
 class TableUse(NamedTuple):
@@ -74,7 +76,7 @@ class TableUse(NamedTuple):
 class Dataset(NamedTuple):
     """Labelled images in memory."""
 
-    images: Images  # gray levels 0 to 255; 1 channel is gray, 3 are RGB
+    images: Images  # gray levels, of 16 bits where --depth keeps them; 1 channel is gray, 3 are RGB
     labels: AnyLabels  # index into class_names; of several labels an image a column for each of class_names
     class_names: tuple[str, ...]
     ids: Names  # str: file names relative to the source, separated by "/"; `load` sorts by them

@@ -25,6 +25,7 @@ from tests.sample_files import (
     png_chunk,
     random_pixels,
     raw_png,
+    raw_tiff,
     small_set,
     tar_bytes,
     tar_member,
@@ -194,7 +195,7 @@ def class_of_junk(tmp: Path) -> Path:
 folder_case("image_in_root", png(7), "outside", "x.png")
 folder_case("image_nested_deeper", png(7), "nested", "cat/more/x.png")
 folder_case("unknown_file_in_root", b"weights", "unknown", "model.bin")
-folder_case("unknown_file_in_class", b"hello", "not a PNG or JPEG", "cat/notes.dat")
+folder_case("unknown_file_in_class", b"hello", "not a PNG, JPEG", "cat/notes.dat")
 folder_case("archive_in_root", b"PK", "archive", "more.zip")
 folder_case("formula_class", png(7), "formula", "=cmd|calc/x.png", "=cmd|calc")
 folder_case("plus_class", png(7), "formula", "+1/x.png", "+1")
@@ -381,12 +382,9 @@ folder_case("jpeg_of_fill_bytes", JPEG[:2] + b"\xff" * (2 * MIB) + JPEG[2:], "to
 folder_case(
     "jpeg_of_metadata", JPEG[:2] + b"\xff\xe1\xff\xffExif\0\0".ljust(65537, b"x") * 300 + JPEG[2:], "too long"
 )
-folder_case("noise", random_pixels(0, (500,)).tobytes(), "not a PNG or JPEG")
+folder_case("noise", random_pixels(0, (500,)).tobytes(), "not a PNG, JPEG")
 folder_case("postscript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript")
 folder_case("gif", encode(random_pixels(1), "GIF"), "GIF")
-folder_case("bmp", encode(random_pixels(1), "BMP"), "BMP")
-folder_case("tiff", encode(random_pixels(1), "TIFF"), "TIFF")
-folder_case("webp", b"RIFF\x10\0\0\0WEBPVP8 ", "WebP")
 folder_case("dicom", bytes(128) + b"DICM" + bytes(100), "DICOM")
 folder_case("pdf", b"%PDF-1.7", "PDF")
 folder_case("zip_in_class", b"PK\x03\x04" + bytes(50), "archive")
@@ -406,6 +404,102 @@ folder_case("transparent_gray", raw_png(4, 4, png_chunk(b"tRNS", b"\0\0"), bit_d
 FRAMES = [Image.fromarray(random_pixels(seed, (8, 8, 3))) for seed in range(2)]
 folder_case("animated_png", encode(FRAMES[0], save_all=True, append_images=FRAMES[1:]), "animation")
 folder_case("two_jpegs_in_one", encode(FRAMES[0], "MPO", save_all=True, append_images=FRAMES[1:]), "2 images")
+
+
+# ---- TIFF, WebP, BMP, volumes ----
+
+
+def tiff(directory: list[tuple[int, int, int, int]], rest: bytes = b"", following: int = 0) -> bytes:
+    """A TIFF of these entries (tag, type, count, value or place) and what follows them."""
+    entries = b"".join(struct.pack("<HHII", *entry) for entry in directory)
+    start = struct.pack("<IH", 8, len(directory))
+    return b"II*\0" + start + entries + struct.pack("<I", following) + rest
+
+
+def tiff_with_pieces(compression: int, offsets: list[int], counts: list[int], rest: bytes) -> bytes:
+    """A gray TIFF of 64 by 64 pixels in these strips; both lists stand in front of `rest`."""
+    places = [8 + 2 + 12 * 8 + 4 + 4 * len(each) for each in ([], offsets)]
+    directory = [(256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, 8), (259, 3, 1, compression), (262, 3, 1, 1)]
+    directory += [(273, 4, len(offsets), places[0]), (278, 4, 1, 1), (279, 4, len(counts), places[1])]
+    return tiff(directory, struct.pack(f"<{2 * len(offsets)}I", *offsets, *counts) + rest)
+
+
+GRAY = random_pixels(1, (16, 16))
+PAGES = [
+    Image.fromarray(random_pixels(seed, (8, 8, 3))) for seed in range(2)
+]  # others remember their encoder
+TIFF = raw_tiff(GRAY)
+folder_case("tiff_header_alone", b"II*\0", "truncated")
+folder_case("tiff_directory_beyond_the_end", b"II*\0" + struct.pack("<I", 2**31), "truncated")
+folder_case("truncated_tiff", TIFF[:-10], "truncated")
+folder_case("tiff_of_4_gigapixels_claimed", raw_tiff(GRAY, {256: 65_535, 257: 65_535}), "megapixels")
+folder_case("tiff_of_no_width", raw_tiff(GRAY, {256: 0}), "0×16")
+folder_case("tiff_of_many_tags", tiff([(40_000 + n, 3, 1, 0) for n in range(25_000)]), "directory of 25,000")
+folder_case(
+    "tiff_tag_bomb", tiff([(40_000 + n, 1, MIB, 20_000) for n in range(900)], bytes(2 * MIB)), "16 MiB"
+)
+folder_case(
+    "tiff_tag_bomb_inside",
+    raw_tiff(GRAY, {34665: 600})[:600].ljust(600, b"\0") + struct.pack("<H", 900)
+    + b"".join(struct.pack("<HHII", 40_000 + n, 1, MIB, 0) for n in range(900)) + bytes(MIB + 8),
+    "16 MiB",
+)  # fmt: skip
+folder_case(
+    "tiff_of_a_giant_tile", raw_tiff(GRAY, {322: 65_520, 323: 65_520, 324: 8, 325: 99}), "65520×65520"
+)
+folder_case("tiff_without_pixels", raw_tiff(GRAY, {273: None}), "no pixels")
+folder_case("tiff_of_many_strips", tiff_with_pieces(1, [8] * 70_000, [1] * 70_000, b""), "70,000 strips")
+folder_case("tiff_of_one_strip_many_times", tiff_with_pieces(8, [8] * 64, [500] * 64, bytes(500)), "overlap")
+folder_case("tiff_pages", encode(PAGES[0], "TIFF", save_all=True, append_images=PAGES[1:]), "more than one")
+folder_case("tiff_pages_in_a_circle", tiff([(256, 4, 1, 8), (257, 4, 1, 8)], following=8), "more than one")
+folder_case("tiff_of_floats", encode(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "negative")
+folder_case("tiff_of_signed_numbers", raw_tiff(GRAY, {339: 2}), "negative")
+folder_case("tiff_in_an_unread_compression", raw_tiff(GRAY, {259: 34_925}), "method 34925")
+folder_case("tiff_of_noise_in_deflate", raw_tiff(GRAY, {259: 8}), "damaged")
+folder_case("tiff_of_too_little_lzw", raw_tiff(GRAY, {259: 5, 257: 4000, 278: 4000}), "damaged")
+folder_case(
+    "tiff_of_many_scans",
+    raw_tiff(np.frombuffer(b"\xff\xda" * 128, np.uint8).reshape(16, 16), {259: 7}),
+    "scans",
+)
+folder_case("tiff_in_cmyk", encode(Image.new("CMYK", (8, 8)), "TIFF"), "CMYK")
+folder_case("transparent_tiff", encode(np.full((4, 4, 4), 128, np.uint8), "TIFF"), "transparent")
+folder_case("tiff_of_16_bits", encode(np.arange(80, dtype=np.uint16).reshape(10, 8), "TIFF"), "16 bits")
+folder_case("tiff_with_0_for_white", raw_tiff(GRAY.astype(np.uint16), {262: 0}), "0 for white")
+folder_case("bigtiff", encode(GRAY, "TIFF", big_tiff=True), "BigTIFF")
+folder_case("whole_slide", encode(GRAY, "TIFF", description="Aperio Image Library"), "whole slide")
+folder_case("whole_slide_of_zeiss", b"ZISRAWFILE" + bytes(600), "whole slide")
+WEBP = encode(random_pixels(1, (16, 16, 3)), "WEBP", lossless=True)
+folder_case("webp_header_alone", b"RIFF\x10\0\0\0WEBPVP8 ", "truncated")
+folder_case("truncated_webp", WEBP[:-20], "truncated")
+folder_case(
+    "webp_of_256_megapixels_claimed", WEBP[:21] + struct.pack("<I", 0xFFFFFFF) + WEBP[25:], "megapixels"
+)
+folder_case("webp_of_noise", WEBP[:40] + bytes(len(WEBP) - 40), "damaged")
+folder_case("webp_without_a_picture", b"RIFF\x0c\0\0\0WEBPABCD\0\0\0\0", "size")
+folder_case(
+    "webp_of_many_chunks",
+    b"RIFF" + struct.pack("<I", 4 + 8 * 99_999) + b"WEBP" + b"ABCD\0\0\0\0" * 99_999,
+    "chunks",
+)
+folder_case("animated_webp", encode(PAGES[0], "WEBP", save_all=True, append_images=PAGES[1:]), "animation")
+folder_case("transparent_webp", encode(np.full((4, 4, 4), 128, np.uint8), "WEBP"), "transparent")
+BMP = encode(random_pixels(1, (16, 16, 3)), "BMP")
+folder_case("bmp_header_alone", BMP[:20], "truncated")
+folder_case("truncated_bmp", BMP[:-10], "truncated")
+folder_case("bmp_of_runs", BMP[:30] + struct.pack("<I", 1) + BMP[34:], "run-length")
+folder_case("bmp_of_gigapixels_claimed", BMP[:18] + struct.pack("<2i", 2**30, 2**30) + BMP[26:], "truncated")
+folder_case("bmp_of_no_height", BMP[:22] + struct.pack("<i", 0) + BMP[26:], "16×0")
+folder_case("bmp_around_a_jpeg", BMP[:30] + struct.pack("<I", 4) + BMP[34:], "another format")
+folder_case("nifti", struct.pack("<i", 348) + bytes(340) + b"n+1\0" + bytes(100), "NIfTI", "cat/x.nii")
+folder_case(
+    "nifti_in_gzip",
+    gzip.compress(struct.pack("<i", 348) + bytes(340) + b"n+1\0" + bytes(100)),
+    "NIfTI",
+    "cat/x.nii.gz",
+)
+folder_case("gzip_bomb_for_a_volume", zeros_gzipped(1024), "gzip", "cat/x.nii.gz")
+folder_case("jpeg_2000", b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(50), "JPEG 2000")
 
 
 # ---- zip ----

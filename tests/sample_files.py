@@ -114,6 +114,23 @@ def raw_png(
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
+def raw_tiff(pixels: np.ndarray, changes: Mapping[int, int | None] | None = None, order: str = "II") -> bytes:
+    """An uncompressed TIFF in gray, of one strip; `changes` are tags of one number, None to leave one out."""
+    mark = "<" if order == "II" else ">"
+    height, width = pixels.shape
+    tags: dict[int, int | None] = {
+        **{256: width, 257: height, 258: 8 * pixels.itemsize, 259: 1, 262: 1, 273: 0, 277: 1, 278: height},
+        **{279: pixels.nbytes, **(changes or {})},
+    }
+    present = {tag: value for tag, value in sorted(tags.items()) if value is not None}
+    end = 8 + 2 + 12 * len(present) + 4
+    if 273 in present:
+        present[273] = present[273] or end
+    entries = b"".join(struct.pack(mark + "HHII", tag, 4, 1, value) for tag, value in present.items())
+    directory = struct.pack(mark + "HIH", 42, 8, len(present)) + entries + bytes(4)
+    return order.encode() + directory + pixels.tobytes()
+
+
 def medmnist_arrays(n: int = 4, shape: tuple[int, ...] = (10, 8)) -> dict[str, np.ndarray]:
     arrays = {}
     for seed, part in enumerate(("train", "val", "test")):

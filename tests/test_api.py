@@ -72,6 +72,8 @@ def test_contracts():
         "loss",
         "test_time_augmentation",
         "ema_decay",
+        "compute",
+        "deterministic",
         "several_labels",
     ]
     assert Learner._fields[:3] == ("init", "train_step", "eval_step")

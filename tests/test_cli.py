@@ -96,7 +96,7 @@ def test_predict_without_a_sound_image_prints_no_table(trained_run, tmp_path, ca
     (tmp_path / "bad.png").write_bytes(b"bad")
     status, out, err = run_cli("predict", trained_run.directory, tmp_path / "bad.png", capsys=capsys)
     assert (status, out) == (2, "")
-    assert "bad.png: is not a PNG or JPEG image" in err
+    assert "bad.png: is not a PNG, JPEG, TIFF, BMP or WebP image" in err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 from medjax.metrics import zero_sums
 from medjax.models.cnn import CNN
 from medjax.models.network import Variables
+from medjax.training import compilation
 from medjax.training.augment import random_affine
 from medjax.training.batching import take_batch
 from medjax.training.fold_plan import FoldPlan, make_plan
@@ -20,16 +22,17 @@ from medjax.training.folds import (
     finish_epoch,
     init_fold,
     run_steps,
+    shuffle_epoch,
 )
 from medjax.training.learner import make_learner
 from medjax.training.optimizers import make_adam
 from tests.tiny import make_images, make_split, tiny_learner
 
 
-def make_programs():
-    """The three programs of a run with the `report` preset, each with the shapes of its arguments."""
+def make_programs(compute="f32"):
+    """The programs of a run with the `report` preset, each with the shapes of its arguments."""
     augment = functools.partial(random_affine, rotation=10.0, shift=0.1, zoom=0.1)
-    learner = make_learner(CNN(6), make_adam(1e-3), augment=augment)
+    learner = make_learner(CNN(6), make_adam(1e-3), augment=augment, compute=compute)
     plan = make_plan([make_split(make_images()[1])], seed=0, batch_size=32)
     plan = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), plan)
     state = jax.eval_shape(lambda key: init_fold(key, learner, Controls(), (120, 28, 28, 1)), plan.key)
@@ -39,6 +42,7 @@ def make_programs():
     sums = jax.eval_shape(lambda: zero_sums(6))
     assert isinstance(plan, FoldPlan)
     return {
+        "shuffle_epoch": (functools.partial(shuffle_epoch, 6, 32, 3), (labels, step, plan, state)),
         "run_steps": (
             functools.partial(run_steps, learner, 32),
             (images, labels, step, step, plan, state, sums),
@@ -55,14 +59,23 @@ def make_programs():
 
 
 PROGRAMS = make_programs()
+NETWORKS = [name for name in PROGRAMS if name != "shuffle_epoch"]
+
+
+def export(program, platform):
+    function, arguments = program
+    return jax.export.export(jax.jit(function), platforms=(platform,))(*arguments).mlir_module()
+
+
+@functools.cache
+def export_named(name, platform):
+    return export(PROGRAMS[name], platform)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu", "cpu"])
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_exported_programs_have_the_convolutions_of_xla(name, platform):
-    function, arguments = PROGRAMS[name]
-    exported = jax.export.export(jax.jit(function), platforms=(platform,))(*arguments)
-    module = exported.mlir_module()
+    module = export_named(name, platform)
     # Two layers forward; backward, the kernels of both and the images of the second.
     assert module.count("stablehlo.convolution") == (5 if name == "run_steps" else 2)
     assert "medjax_" not in module
@@ -72,14 +85,77 @@ def test_exported_programs_have_the_convolutions_of_xla(name, platform):
 @pytest.mark.parametrize(("platform", "branches"), [("cuda", 0), ("tpu", 0), ("cpu", 1)])
 def test_a_step_updates_by_a_branch_on_a_cpu_alone_and_scatters_nowhere(platform, branches):
     """Branches and scatters end a GPU's chain of operations."""
-    function, arguments = PROGRAMS["run_steps"]
-    lowered = {
-        name: jax.export.export(jax.jit(function), platforms=(name,))(*arguments).mlir_module()
-        for name in {platform, "tpu"}
-    }
+    lowered = {name: export_named("run_steps", name) for name in {platform, "tpu"}}
     assert "stablehlo.scatter" not in lowered[platform]
     count_cases = {name: text.count("stablehlo.case") for name, text in lowered.items()}
     assert count_cases[platform] - count_cases["tpu"] == branches
+
+
+# What XLA joins with no other of its kind: each is a kernel of its own, or several.
+APART = (
+    "convolution",
+    "dot_general",
+    "reduce",
+    "reduce_window",
+    "sort",
+    "scatter",
+    "rng_bit_generator",
+    "fft",
+)
+# Of the report's network. In a step: the network's products, forward and backward; those of augmentation and counts; sums of
+# biases' gradients, of the loss, of the gradient's norm and of what must be finite.
+MOST_APART = {"shuffle_epoch": 1, "run_steps": 35, "finish_epoch": 11, "evaluate_batches": 9}
+HOST = ("custom_call", "infeed", "outfeed", "send", "recv")
+
+
+def count_operations(module):
+    """Operations of a program, those of a function as often as it is called."""
+    bodies = dict(re.findall(r"func\.func \w+ @(\w+)(.*?)(?=\n  func\.func|\Z)", module, flags=re.DOTALL))
+
+    def count(name):
+        found = Counter(re.findall(r"stablehlo\.(\w+)", bodies[name]))
+        return sum(map(count, re.findall(r"\bcall @(\w+)", bodies[name])), found)
+
+    return count("main")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_an_epoch_gives_a_gpu_few_kernels_and_asks_nothing_of_the_host(name):
+    counts = count_operations(export_named(name, "cuda"))
+    assert sum(counts[each] for each in APART) <= MOST_APART[name]
+    assert not [each for each in HOST if counts[each]]
+    assert counts["while"] == (name != "shuffle_epoch")
+
+
+def test_a_call_of_the_host_would_be_found():
+    def ask(array):
+        return (
+            jax.pure_callback(lambda: np.ones(3, np.float32), jax.ShapeDtypeStruct((3,), "float32")) + array
+        )
+
+    assert count_operations(jax.jit(ask).lower(jnp.ones(3)).as_text())["custom_call"] == 1
+
+
+@pytest.mark.parametrize(
+    ("compute", "precision", "kind"),
+    [("f32", "HIGHEST", "f32"), ("tf32", "HIGH", "f32"), ("bf16", "HIGHEST", "bf16")],
+)
+def test_a_gpu_computes_in_the_arithmetic_that_is_asked_for(compute, precision, kind, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with compilation._precision_of(compute):
+        module = export(make_programs(compute)["run_steps"], "cuda")
+    lines = [line.partition(" loc(")[0] for line in module.splitlines()]
+    products = [line for line in lines if re.search(r"stablehlo\.(convolution|dot_general)", line)]
+    of_network = [line for line in products if line.endswith(f"x{kind}>")]
+    convolutions = [line for line in products if "stablehlo.convolution" in line]
+    assert len(convolutions) == 5
+    assert set(convolutions) <= set(of_network)
+    # Six of two dense layers; the others are the augmentation's and counts.
+    assert len(of_network) >= 5 + 6
+    for line in products:
+        found = set(re.findall(r"\b(?:DEFAULT|HIGH|HIGHEST)\b", line))
+        assert found <= {precision, "HIGHEST"}
+        assert found
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
@@ -92,7 +168,7 @@ def test_coordinates_keep_all_their_bits_on_accelerators(platform):
     assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_no_naive_convolution_is_left_in_the_cpu_program(name, monkeypatch):
     monkeypatch.setenv("MEDJAX_CPU_KERNELS", "1")
     function, arguments = PROGRAMS[name]

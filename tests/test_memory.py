@@ -44,7 +44,7 @@ def test_what_is_unknown_refuses_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("os.sysconf", lambda _: (_ for _ in ()).throw(ValueError("unknown")))
     assert available_memory(tmp_path) is None
     monkeypatch.setattr(memory, "available_memory", lambda: None)
-    require_memory(10**9, 4096, 3)
+    require_memory(10**9, (4096, 4096), 3)
 
 
 def test_this_machine_has_some():
@@ -53,9 +53,9 @@ def test_this_machine_has_some():
 
 def test_a_refusal_says_what_is_needed_what_there_is_and_what_to_lower(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 2**30)
-    require_memory(1024, 1024, 1)
+    require_memory(1024, (1024, 1024), 1)
     with pytest.raises(RefusedError) as refusal:
-        require_memory(1024, 1024, 4)
+        require_memory(1024, (1024, 1024), 4)
     assert str(refusal.value) == (
         "1,024 images of 1024 by 1024 pixels: need 4.0 GiB of memory, and 1.0 GiB are available "
         "(give fewer images, or train with --image-size 512 or less)"

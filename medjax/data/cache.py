@@ -2,14 +2,18 @@
 
 An entry is one file: the sha256 of the rest in hexadecimal and a newline, then .npy arrays one after another. Its name
 is a hash of everything that the result depends on, and its checksum is verified when it is read. Damaged, foreign or
-unsafe entries are ignored; no error in here stops a load.
+unsafe entries are ignored; no error in here stops a load. Entries that were not used for longest make room for new ones.
 """
 
 import dataclasses
 import hashlib
 import json
+import math
 import os
+import re
+import stat
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,12 +23,17 @@ import PIL
 from medjax.config import DataConfig
 from medjax.errors import Problem, RefusedError
 from medjax.files import Folder, open_folder, open_regular, write_in
-from medjax.memory import available_memory
+from medjax.memory import available_memory, in_words
 from medjax.records import Dataset, LoadCounts, Window
 
-FORMAT = 3
+FORMAT = 4
 """Increase this when the same source gives another `Dataset`, or the layout of the file changes."""
 
+LIMIT_VARIABLE = "MEDJAX_CACHE_LIMIT"
+"""Environment variable with the most that all entries together may take, in gigabytes of 10⁹ bytes."""
+DEFAULT_LIMIT = 20.0
+
+_ENTRY = re.compile(r"[0-9a-f]{64}(?:\.[0-9a-f]+\.partial)?")  # and what a killed process left of one
 _CHECKSUM_BYTES = 65
 _CHUNK_BYTES = 2**20
 # Settings that do not change the images.
@@ -78,6 +87,8 @@ def read_cached(key: str) -> Dataset | None:
             if not _is_private(folder):
                 return None
             handle = open_regular(folder.at(key), dir_fd=folder.descriptor)
+            with suppress(OSError):
+                os.utime(folder.at(key), dir_fd=folder.descriptor)  # used now
         with handle:
             if handle.read(_CHECKSUM_BYTES) != _checksum(handle):
                 return None
@@ -88,14 +99,20 @@ def read_cached(key: str) -> Dataset | None:
 
 
 def write_cached(key: str, dataset: Dataset) -> None:
-    """Store `dataset` under `key`; warns if that is not possible."""
-    path = cache_folder()
+    """Store `dataset` under `key`, in the place of the entries that were not used for longest; warns if that is not possible."""
+    path, room = cache_folder(), _limit() - dataset.images.nbytes
+    if room < 0:
+        _warn(
+            f"{dataset.name or 'the data set'} needs {in_words(dataset.images.nbytes)}, more than {LIMIT_VARIABLE} allows"
+        )
+        return
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open_folder(path) as folder:
             if not _is_private(folder):
                 _warn(f"{path} is not used, as others can write there: chmod 700 it, or set MEDJAX_CACHE_DIR")
                 return
+            _drop_oldest(folder, room)
             with write_in(folder, key, mode=0o600) as handle:
                 handle.write(bytes(_CHECKSUM_BYTES))
                 _write_dataset(handle, dataset)
@@ -107,6 +124,31 @@ def write_cached(key: str, dataset: Dataset) -> None:
         _warn(f"cannot write to {path}: {error.strerror or error}")
     except RefusedError as error:
         _warn(str(error))
+
+
+def _limit() -> float:
+    """The most bytes that all entries together may take."""
+    text = os.environ.get(LIMIT_VARIABLE) or str(DEFAULT_LIMIT)
+    with suppress(ValueError):
+        if math.isfinite(gigabytes := float(text)) and gigabytes >= 0:
+            return 1e9 * gigabytes
+    _warn(f"{LIMIT_VARIABLE} is {text!r}, which is no number of gigabytes: {DEFAULT_LIMIT:g} are taken")
+    return 1e9 * DEFAULT_LIMIT
+
+
+def _drop_oldest(folder: Folder, room: float) -> None:
+    """Remove the entries that were not used for longest, until the others take no more than `room` bytes."""
+    entries = []
+    for name in filter(_ENTRY.fullmatch, folder.names()):
+        status = folder.status(name)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            entries.append((status.st_mtime_ns, name, status.st_size))
+    used = sum(size for _, _, size in entries)
+    for _, name, size in sorted(entries):
+        if used <= room:
+            return
+        folder.remove(name)
+        used -= size
 
 
 def _checksum(handle: BinaryIO) -> bytes:

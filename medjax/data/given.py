@@ -30,7 +30,7 @@ class Given(NamedTuple):
 def tell_apart(images: Any) -> list[Given]:
     """What `images` is, or what is in it, in order.
 
-    A str or path-like object is one path; bytes are one PNG or JPEG; a file object is read; an array is one image
+    A str or path-like object is one path; bytes are one encoded image; a file object is read; an array is one image
     (height, width) or (height, width, channels), or a stack of such. Raises RefusedError for anything else and for none.
     """
     if (one := _take(images)) is not None:

@@ -122,7 +122,10 @@ def _add_groups(dataset: Dataset, groups: Names | None) -> Dataset:
 
 
 def fit_dataset(dataset: Dataset, config: DataConfig) -> Dataset:
-    """A data set in memory in the size and color that the settings ask for; RefusedError for images that are too large."""
+    """A data set in memory in the size and color that the settings ask for; RefusedError for images that are too large.
+
+    Its gray levels keep their bits: they have been through a window.
+    """
     assembled, bad = fit_all(dataset.images, dataset.ids.tolist(), config)
     if bad:
         raise RefusedError(bad.values())
@@ -143,7 +146,8 @@ def fit_all(images: Images, ids: Sequence[str], config: DataConfig) -> tuple[Ass
             else:
                 yield [position], decode_pixels(pixels, config).stacked()
 
-    return assemble(fitted(), len(images), config), bad
+    # Gray levels of 16 bits are no values that wait for a window.
+    return assemble(fitted(), len(images), config)._replace(deep=None), bad
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -280,7 +284,7 @@ def _make_dataset(
     problems = problems or emptied_classes(layout.images, bad)
     if problems:
         raise RefusedError(problems)
-    window = develop([assembled], config.window)
+    (assembled,), window = develop([assembled], config)
     kept = np.delete(np.arange(len(ids)), [*bad])
     images = select(assembled, kept)
     return Dataset(

@@ -10,7 +10,8 @@ from jaxtyping import Bool
 from medjax.config import DataConfig
 from medjax.data.bad_images import refused_bad, warn_of_bad
 from medjax.data.decoding.collect import Assembled, develop, mixed_color_problems, select
-from medjax.data.decoding.window import warn_of_few_levels
+from medjax.data.decoding.headers import READABLE
+from medjax.data.decoding.window import warn_of_few_levels, widened
 from medjax.data.given import Given, open_given, tell_apart
 from medjax.data.load import decode_listing, fit_all
 from medjax.errors import Problem, RefusedError, listed
@@ -75,7 +76,9 @@ def load_images(
             examples.setdefault(count, read.ids[position])
     if mixed := mixed_color_problems(channels, examples):
         raise RefusedError(mixed)
-    warn_of_few_levels(listed(names, 1), develop([read.assembled for read in found], config.window))
+    developed, window = develop([read.assembled for read in found], config)
+    warn_of_few_levels(listed(names, 1), window)
+    found = [read._replace(assembled=each) for read, each in zip(found, developed, strict=True)]
     return _joined([read for read in found if read.kept])
 
 
@@ -99,7 +102,7 @@ def _require_usable(
     bad = [problem for read in found for problem in read.bad.values()]
     total = sum(len(read.ids) for read in found)
     if total == len(bad):
-        nothing = Problem(listed(names), "contain no images", "give PNG or JPEG images")
+        nothing = Problem(listed(names), "contain no images", f"give {READABLE} images")
         raise RefusedError([*problems, *bad] or nothing)
     if left_out is not None:
         left_out += [*problems, *bad]
@@ -115,5 +118,7 @@ def _joined(found: Sequence[_Read]) -> LoadedImages:
     images = [select(read.assembled, rows).images for read, rows in zip(found, kept, strict=True)]
     recolored = [read.assembled.recolored[rows] for read, rows in zip(found, kept, strict=True)]
     ids = [read.ids[row] for read, rows in zip(found, kept, strict=True) for row in rows]
+    if len({each.dtype for each in images}) > 1:
+        images = [widened(each) for each in images]
     stack = images[0] if len(images) == 1 else np.concatenate(images)
     return LoadedImages(stack, np.array(ids), np.concatenate(recolored))

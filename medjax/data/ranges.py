@@ -84,6 +84,8 @@ def require_ranges(name: str, value: object) -> Ranges:
 
 
 def _measure(images: Images) -> Statistics:
+    if images.dtype == np.uint16:
+        images = images / np.float32(257)  # to gray levels of 0 to 255
     if images.shape[-1] == 1:
         gray, color = images[..., 0].astype(np.float32), np.zeros(len(images), np.float32)
     else:

@@ -65,9 +65,9 @@ def average_pixels(images: Images, factor: int) -> Float32[np.ndarray, "n rows c
             chosen = images[
                 first : first + _ROWS, row : height * factor : factor, column : width * factor : factor
             ]
-            part += chosen  # sums of whole numbers: exact
+            part += chosen  # sums of whole numbers: exact, of 8 bits at least
         part /= np.float32(factor**2)
-        part /= np.float32(255)
+        part /= np.float32(np.iinfo(images.dtype).max)
     return averages
 
 

@@ -219,7 +219,7 @@ def _below_baseline(
         f"The network does worse than a simple model, {best}: its accuracy is {-100 * gain['difference']:.1f} percentage "
         f"points lower (95 % interval {low} to {high})."
     )
-    size = training.data.image_size
+    size = training.data.size_words
     others = f"{_longer(training)}, or train anew with larger images (--image-size, it is {size}) or another --model"
     remedy = f"use that model, or {others if is_first else 'change first what is said above'}"
     return _finding("below a baseline", sentence, remedy)

@@ -118,15 +118,16 @@ def _numbered(groups: Int[np.ndarray, "n"]) -> list[int | None]:
 
 def _draw(directory: Path, dataset: Dataset, groups: duplicates.Groups) -> None:
     # Imported here: Matplotlib takes a second to import, and most audits draw no figure.
-    from medjax.report.figures.duplicate_groups import plot_groups
+    from medjax.report.figures.duplicate_groups import IMAGES_SHOWN, plot_groups
     from medjax.report.figures.render import save_figure
 
     largest = duplicates.largest_groups(groups, GROUPS_SHOWN)
     class_of = describe_labels(dataset.labels, dataset.class_names)
     names = [class_of(int(members[0])) for members in largest]
-    images = [dataset.images[members] for members in largest]
+    shown = [duplicates.spread_members(dataset.images, members, IMAGES_SHOWN) for members in largest]
+    images = [dataset.images[each] for each in shown]
     (directory / "figures").mkdir()
-    figure = plot_groups(images, names, is_synthetic=dataset.is_synthetic)
+    figure = plot_groups(images, [*map(len, largest)], names, is_synthetic=dataset.is_synthetic)
     save_figure(figure, directory / "figures" / "duplicates.png")
 
 

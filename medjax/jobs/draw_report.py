@@ -79,4 +79,6 @@ def make_augmented(originals: Images, config: TrainConfig, count: int = 6) -> np
 
     # As training's programs are: a third of the time of JAX's own options.
     program = once(("drawing", without_seed(config), len(originals), count), lambda: compile_program(draw))
-    return np.asarray(program(jax.random.key(config.seed), originals.astype(np.float32) / 255))
+    return np.asarray(
+        program(jax.random.key(config.seed), originals.astype(np.float32) / np.iinfo(originals.dtype).max)
+    )

@@ -202,6 +202,8 @@ def _make_learner(
         test_time_augmentation=config.test_time_augmentation,
         ema_decay=config.ema_decay,
         several_labels=several_labels,
+        compute=config.compute,
+        deterministic=config.deterministic,
     )
 
 

@@ -13,6 +13,7 @@ from medjax.models.network import Network
 from medjax.models.parts import split_parts
 from medjax.progress import Display
 from medjax.records import Dataset
+from medjax.training.compilation import Numerics, make_numerics
 from medjax.training.features_once import Probe, make_probe, map_shape
 
 _BYTES = 4  # of a number
@@ -35,15 +36,21 @@ def caches_features(config: TrainConfig, network: Network, dataset: Dataset) -> 
     return not config.augment and config.unfreeze_after is None and len(maps) == 3 and is_small
 
 
-def compute_features(network: Network, arrays: tuple[jax.Array, jax.Array], display: Display) -> Probe:
+def compute_features(
+    config: TrainConfig, network: Network, arrays: tuple[jax.Array, jax.Array], display: Display
+) -> Probe:
     """The features of all images, and in a line how long they took; of runs that share them, once."""
-    return once(("probe", network, Same(arrays)), lambda: _compute(network, arrays, display))
+    numerics = make_numerics(config.compute, deterministic=config.deterministic)
+    what = "probe", network, Same(arrays), numerics
+    return once(what, lambda: _compute(network, arrays, numerics, display))
 
 
-def _compute(network: Network, arrays: tuple[jax.Array, jax.Array], display: Display) -> Probe:
+def _compute(
+    network: Network, arrays: tuple[jax.Array, jax.Array], numerics: Numerics, display: Display
+) -> Probe:
     display.start("computing features")
     started = time.perf_counter()
-    probe = make_probe(network, *arrays)
+    probe = make_probe(network, *arrays, numerics=numerics)
     jax.block_until_ready(probe.maps)
     size = in_words(probe.maps.images.size * _BYTES)
     count = counted(len(probe.maps.images), "image")

@@ -308,7 +308,7 @@ def _train_and_score(
     complete: Callable[[Variables], Variables] = _same
     if inputs.caches_features:
         with refusing_memory("features", "train with a smaller --image-size, or on fewer images"):
-            probe = compute_features(network, arrays, display)
+            probe = compute_features(training, network, arrays, display)
         network, arrays, complete = probe.network, probe.maps, probe.complete
         training = dataclasses.replace(training, freeze="none", features_rate=1.0)
 

@@ -19,10 +19,11 @@ def recorded_config(directory: Path, record: Mapping[str, Any]) -> Config:
     if record["job"] != job_name(config):
         raise refuse(path, f"job is {record['job']}, its config that of {job_name(config)}", RESTORE)
     *sides, channels = data["image_shape"]
-    size = training_of(config).data.image_size
+    settings = training_of(config).data
     # Images of a data set given in Python are of any size.
-    if data["path"] is not None and sides != [size, size]:
-        raise refuse(path, f"data.image_shape is {data['image_shape']}, image_size {size}", RESTORE)
+    if data["path"] is not None and sides != [*settings.sides]:
+        reason = f"data.image_shape is {data['image_shape']}, image_size {settings.size_words}"
+        raise refuse(path, reason, RESTORE)
     if channels not in (1, 3):
         raise refuse(path, f"data.image_shape is {data['image_shape']}", "its last number is 1 or 3")
     if isinstance(config, CrossvalConfig) and config.folds > data["n"]:

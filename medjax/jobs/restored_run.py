@@ -149,7 +149,7 @@ class Run:
     def predict(self, images: Any, *, reading: ReadingConfig | None = None) -> tuple[Names, Probabilities]:
         """Ids and class probabilities of images without labels.
 
-        `images` is the path of an image, folder or archive; the bytes of a PNG or JPEG; a file opened with "rb"; a uint8
+        `images` is the path of an image, folder or archive; the bytes of an image file; a file opened with "rb"; a uint8
         array (height, width), (height, width, channels) or (n, height, width, channels); a `Dataset`; or a sequence of
         these. All are brought to the model's size and color. Of a cross-validation the probabilities are the mean over
         the networks of its folds. `reading` says how files are read, None as the run read its own.

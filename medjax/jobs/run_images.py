@@ -76,12 +76,14 @@ def read_by(config: Config, reading: ReadingConfig | None) -> DataConfig:
         return settings
     given = {each.name: getattr(reading, each.name) for each in dataclasses.fields(ReadingConfig)}
     settings = dataclasses.replace(settings, **given)
+    if settings.window == "refuse":  # so that none of 16 bits is left
+        settings = dataclasses.replace(settings, depth=8)
     require_valid(TrainConfig(data=settings))
     return settings
 
 
 def like_trained(directory: Path, record: Mapping[str, Any], settings: DataConfig) -> DataConfig:
-    """The settings with the color and size that the network takes, and the window that was found for the run's own images.
+    """The settings with the color and size that the network takes, and the window and depth of the run's own images.
 
     RefusedError where another color is asked for.
     """
@@ -90,9 +92,10 @@ def like_trained(directory: Path, record: Mapping[str, Any], settings: DataConfi
         reason = f"the network of {directory} was trained on {color} images"
         raise refuse(f"--color {settings.color}", reason, "leave it out: images are converted")
     height, width, _ = record["data"]["image_shape"]
-    # A data set given in Python has the size that it has; files are resized to squares only.
-    size = height if height == width else settings.image_size
-    settings = dataclasses.replace(settings, color=color, image_size=size)
+    settings = dataclasses.replace(settings, color=color, image_size=(height, width))
+    # Of a data set given in Python, which settings say nothing of.
+    if (record["data"]["window"] or {}).get("bits") == 16:
+        settings = dataclasses.replace(settings, depth=16)
     return (
         dataclasses.replace(settings, window=_window_of(directory, record))
         if settings.window == "auto"

@@ -23,7 +23,8 @@ from medjax.jobs.outside_range import describe_ranges
 from medjax.models.network import Network
 from medjax.models.summary import summarize_network
 from medjax.records import Dataset, Indices, Split, count_labels
-from medjax.training.strategies import choose_strategy, count_cores
+from medjax.training.strategies import StrategyName, count_cores
+from medjax.training.strategy_choice import choose_strategy, is_small_for_gpu
 
 GROUPS_NAMED = 20
 """Groups in more than one official part that are named; all are counted."""
@@ -49,8 +50,7 @@ def describe_run(
     training = training_of(config)
     environment = describe_environment()
     if isinstance(config, CrossvalConfig):
-        auto = config.fold_strategy == "auto"
-        strategy = choose_strategy(len(folds_of(config))) if auto else config.fold_strategy
+        strategy = _strategy_of(config, network, dataset)
         indices = {"images": np.sort(np.concatenate([split.test for split in splits[: config.folds]]))}
     else:
         strategy, indices = "loop", splits[0]._asdict()
@@ -73,6 +73,15 @@ def describe_run(
         "model": describe_network(config, network, dataset.images.shape[1:], is_own=is_own_network),
         **environment,
     }
+
+
+def _strategy_of(config: CrossvalConfig, network: Network, dataset: Dataset) -> StrategyName:
+    """How the folds are trained; on a GPU `auto` goes by the network and its batches."""
+    if config.fold_strategy != "auto":
+        return config.fold_strategy
+    num_folds = len(folds_of(config))
+    is_small = is_small_for_gpu(network, dataset.images.shape[1:], config.training.batch_size, num_folds)
+    return choose_strategy(num_folds, is_small=is_small)
 
 
 def trained_images(config: Config, splits: Sequence[Split]) -> Indices:

@@ -49,13 +49,15 @@ class TrainingFacts(NamedTuple):
 def load_settled(source: str | Path | Dataset, config: Config, display: Display) -> tuple[Config, Dataset]:
     """The data set, and the configuration with nothing left to settle; each is told in a line."""
     if isinstance(source, Dataset):  # whose images keep their size
-        config = _with_size(config, source.images.shape[1])
+        config = _with_size(config, source.images.shape[1:3])
         settled = settle(config, source)
         dataset = source
     else:
-        dataset = read_dataset(source, training_of(_with_size(config, LARGEST_SIDE)).data, display)
+        dataset = read_dataset(
+            source, training_of(_with_size(config, (LARGEST_SIDE, LARGEST_SIDE))).data, display
+        )
         settled = settle(config, dataset)
-        if dataset.images.shape[1] != training_of(settled).data.image_size:
+        if dataset.images.shape[1:3] != training_of(settled).data.sides:
             dataset = read_dataset(source, training_of(settled).data, display)
         tell_dataset(dataset, display)
     if problems := list(broken_unfreezing(training_of(settled))):
@@ -65,10 +67,10 @@ def load_settled(source: str | Path | Dataset, config: Config, display: Display)
     return settled, dataset
 
 
-def _with_size(config: Config, side: int) -> Config:
-    """The configuration with this image size, if it has none."""
+def _with_size(config: Config, sides: tuple[int, ...]) -> Config:
+    """The configuration with images of this height and width, if it has none."""
     has_none = training_of(config).data.image_size is None
-    return with_values(config, {"image_size": side}) if has_none else config
+    return with_values(config, {"image_size": sides}) if has_none else config
 
 
 def settle(config: Config, dataset: Dataset) -> Config:

@@ -116,7 +116,7 @@ def _fit_phases(
 
 def _remedy_of_memory(config: TrainConfig, strategy: StrategyName) -> str:
     loop = "" if strategy == "loop" else ", or with --fold-strategy loop"
-    size = f"--batch-size (it is {config.batch_size}) or --image-size (it is {config.data.image_size})"
+    size = f"--batch-size (it is {config.batch_size}) or --image-size (it is {config.data.size_words})"
     return f"train anew with a smaller {size}{loop}"
 
 

@@ -12,14 +12,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var, jaxpr_as_fun
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from medjax.models.convolution_pool import convolution_pool
 from medjax.models.cpu_kernels import availability
 from medjax.models.layer_endings import CHANNELS_LAST, find_ended, read_uses
-from medjax.models.network import Variables
-
-Apply = Callable[..., tuple[Float[Array, "batch class"], PyTree]]
+from medjax.models.network import Apply, Variables
+from medjax.models.splicing import splice
 
 _POOLING = {
     "window_dimensions": (1, 2, 2, 1),
@@ -187,12 +186,11 @@ def _put_calls(
     dropped = {id(equation) for equations, *_ in calls for equation in equations[:-1]}
     placed = {}
     for equations, function, arguments in calls:
-        [call] = jax.make_jaxpr(jax.jit(function))(*(each.aval for each in arguments)).eqns
-        last = equations[-1]
-        placed[id(last)] = call.replace(
-            invars=list(arguments), outvars=last.outvars, source_info=last.source_info
-        )
+        placed[id(equations[-1])] = splice(function, arguments, equations[-1])
     equations = [
-        placed.get(id(equation), equation) for equation in traced.jaxpr.eqns if id(equation) not in dropped
+        each
+        for equation in traced.jaxpr.eqns
+        if id(equation) not in dropped
+        for each in placed.get(id(equation), [equation])
     ]
     return traced.replace(jaxpr=traced.jaxpr.replace(eqns=equations))

@@ -22,6 +22,7 @@ TRAINING_FLAGS = {
     "use_running_average": False,
     "inference": False,
 }
+Apply = Callable[..., tuple[Float[Array, "batch class"], PyTree]]
 _RETURN_LOGITS = "return logits [batch, class], and nothing else, from the network"
 
 
@@ -100,12 +101,19 @@ def require_logits(name: str, logits: Any, images: Array) -> Float[Array, "batch
 
 
 def require_same_state(name: str, before: PyTree, after: PyTree) -> PyTree:
-    """The state after a call, which must have the structure, shapes and dtypes that it had before."""
+    """The state after a call, which must have the structure, shapes and dtypes that it had before.
+
+    Floats may have another precision, as statistics of activations in bfloat16 do: they get that which they had.
+    """
 
     def outline(tree: PyTree) -> tuple[Any, list[Any]]:
         # Lists, because trees of a user's own types need not compare by their leaves.
         leaves, structure = jax.tree.flatten(tree)
-        return structure, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
+        kinds = [jnp.result_type(leaf) for leaf in leaves]
+        return structure, [
+            (jnp.shape(leaf), "float" if jnp.issubdtype(kind, jnp.floating) else kind)
+            for leaf, kind in zip(leaves, kinds, strict=True)
+        ]
 
     if outline(before) != outline(after):
         raise refuse(
@@ -113,7 +121,38 @@ def require_same_state(name: str, before: PyTree, after: PyTree) -> PyTree:
             "its state has other shapes or dtypes after a training step than before",
             "keep the state's shapes; sow what grows into the collection intermediates",
         )
-    return after
+
+    def has_changed(old: Any, new: Any) -> bool:
+        return jnp.result_type(old) != jnp.result_type(new)
+
+    def as_before(old: Any, new: Any) -> Any:
+        return jnp.asarray(new, jnp.result_type(old)) if has_changed(old, new) else new
+
+    if not any(map(has_changed, jax.tree.leaves(before), jax.tree.leaves(after))):
+        return after
+    return jax.tree.map(as_before, before, after)
+
+
+def in_bfloat16(apply: Apply) -> Apply:
+    """`apply` of a `Network` with parameters and images rounded to bfloat16, in which modules without a dtype then compute.
+
+    What a module computes in a dtype of its own, or together with float32 arrays of its own, stays in that. The state stays
+    as it is, and the gradients of float32 parameters are float32.
+    """
+
+    def round_one(leaf: Array) -> Array:
+        return leaf.astype(jnp.bfloat16) if leaf.dtype == jnp.float32 else leaf
+
+    @functools.wraps(apply)
+    def rounded(
+        variables: Variables, images: Array, *, is_training: bool, key: Key[Array, ""] | None
+    ) -> tuple[Array, PyTree]:
+        parameters = jax.tree.map(round_one, variables.parameters)
+        return apply(
+            Variables(parameters, variables.state), round_one(images), is_training=is_training, key=key
+        )
+
+    return rounded
 
 
 def make_variables(name: str, parameters: PyTree, state: PyTree) -> Variables:

@@ -40,7 +40,8 @@ def scale_input(network: Network, scaling: InputScaling) -> Network:
         key: Key[Array, ""],
     ) -> tuple[Array, PyTree]:
         mean, deviation = scaling.of_channels(images.shape[-1])
-        return network.apply(variables, (images - mean) / deviation, is_training=is_training, key=key)
+        scaled = ((images - mean) / deviation).astype(images.dtype)  # which may be bfloat16
+        return network.apply(variables, scaled, is_training=is_training, key=key)
 
     return dataclasses.replace(network, apply=apply)
 

@@ -76,7 +76,8 @@ def resize_by_means(
     if (height, width) == (side, side):
         return maps
     rows, columns = _means(height, side), _means(width, side)
-    return jnp.einsum("rh,bhwf,cw->brcf", rows, maps, columns, precision=jax.lax.Precision.HIGHEST)
+    means = jnp.einsum("rh,bhwf,cw->brcf", rows, maps, columns, precision=jax.lax.Precision.HIGHEST)
+    return means.astype(maps.dtype)  # which may be bfloat16
 
 
 def _means(length: int, parts: int) -> np.ndarray:

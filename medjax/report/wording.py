@@ -15,13 +15,13 @@ UNDEFINED = "undefined"
 
 LOADING = {
     "resized": "resized{source} to {size} pixels, the model's size",
-    "reshaped": "not square, so stretched or squeezed by the resizing; --fit pad or crop keeps their shape",
-    "padded": "not square, so padded with black",
-    "cropped": "not square, so cropped to the square at their center",
+    "reshaped": "{shape}, so stretched or squeezed by the resizing; --fit pad or crop keeps their shape",
+    "padded": "{shape}, so padded with black",
+    "cropped": "{shape}, so cropped to their center",
     "composited": "with transparent pixels, laid on the chosen background",
     "reoriented": "rotated or mirrored as the EXIF tag says",
     "recolored": "converted to the chosen color mode",
-    "rescaled": "reduced from 16 to 8 bits{window}",
+    "rescaled": "{kept}{window}",
     "skipped": "skipped as junk (system files, notes, arrays that are no images)",
     "tables": "beside the images, not read",
     "ignored": "excluded by --ignore",
@@ -145,6 +145,8 @@ def loading(data: Mapping[str, Any]) -> list[str]:
     gaps = {
         "source": f" from {between}" if between else "",
         "size": f"{width} by {height}",
+        "shape": "not square" if width == height else "of other proportions",
+        "kept": "kept at 16 bits" if window and window.get("bits") == 16 else "reduced from 16 to 8 bits",
         "window": f": values {window['low']} to {window['high']} as {window['levels']} gray levels"
         if window
         else "",

@@ -1,4 +1,4 @@
-"""From indices to batches, on the device: the images stay there as uint8, and only indices are shuffled."""
+"""From indices to batches, on the device: the images stay there as uint8 or uint16, and only indices are shuffled."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float32, Int, Int32, Key, UInt8
+from jaxtyping import Array, Bool, Float32, Int, Int32, Key, UInt8, UInt16
 
 PADDING = -1  # index of no image
 
@@ -39,8 +39,12 @@ def choose_fillers(indices: Int32[Array, "padded"], batch_size: int) -> Int32[Ar
     return jnp.maximum(indices[jnp.arange(batch_size) % jnp.maximum(num_images, 1)], 0)
 
 
-Pixels = UInt8[Array, "n height width channel"] | Float32[Array, "n height width channel"]
-"""Images of 0 to 255, or what stands for them: numbers that are taken as they are."""
+Pixels = (
+    UInt8[Array, "n height width channel"]
+    | UInt16[Array, "n height width channel"]
+    | Float32[Array, "n height width channel"]
+)
+"""Images, white as the largest value of their type; or what stands for them: floats that are taken as they are."""
 
 
 def take_batch(
@@ -60,6 +64,6 @@ def take_batch(
     mask = chosen != PADDING
     rows = jnp.where(mask, chosen, 0 if fillers is None else fillers)
     chosen_images = images[rows]
-    if images.dtype == jnp.uint8:
-        chosen_images = chosen_images.astype(jnp.float32) / 255
+    if jnp.issubdtype(images.dtype, jnp.unsignedinteger):
+        chosen_images = chosen_images.astype(jnp.float32) / jnp.iinfo(images.dtype).max
     return Batch(chosen_images, labels[rows], mask)

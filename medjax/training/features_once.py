@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array
 
 from medjax.models.fused_layers import fuse_layers
-from medjax.models.network import Network, Variables
+from medjax.models.network import Network, Variables, in_bfloat16
 from medjax.models.parts import head_network, put_head, split_parts
 from medjax.training.batching import pad_indices, take_batch
-from medjax.training.compilation import compile_program
+from medjax.training.compilation import EXACT, Numerics, compile_program
 from medjax.training.fold_plan import evaluation_batch
 from medjax.training.inputs import FeatureMaps
 
@@ -35,7 +35,7 @@ def map_shape(network: Network, image_shape: tuple[int, ...]) -> tuple[int, ...]
     return shapes.shape[1:]
 
 
-def make_probe(network: Network, images: Array, labels: Array) -> Probe:
+def make_probe(network: Network, images: Array, labels: Array, *, numerics: Numerics = EXACT) -> Probe:
     """Compute the features of all images (uint8); those of `network` must not depend on the key that it starts from."""
     image_shape = images.shape[1:]
     parts = split_parts(network, image_shape, "--freeze features")
@@ -47,13 +47,14 @@ def make_probe(network: Network, images: Array, labels: Array) -> Probe:
         del is_training, key
         return parts.features(variables, images), {}
 
-    fused, batch_size = fuse_layers(features), evaluation_batch()
+    fused = fuse_layers(in_bfloat16(features) if numerics.compute == "bf16" else features)
+    batch_size = evaluation_batch()
 
     def compute(variables: Variables, images: Array, rows: Array) -> Array:
         batch = take_batch(images, jnp.zeros(len(images), jnp.int32), rows, jnp.int32(0), batch_size)
         return fused(variables, batch.images, is_training=False, key=None)[0].astype(jnp.float32)
 
-    program = compile_program(compute)
+    program = compile_program(compute, numerics=numerics)
     rows = pad_indices(np.arange(len(images)), batch_size).reshape(-1, batch_size)
     maps = jnp.concatenate([program(variables, images, each) for each in rows])[: len(images)]
     frozen = jax.device_get(variables)

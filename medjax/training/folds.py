@@ -16,9 +16,10 @@ from jaxtyping import Array, Bool, Float32, Int32, Key
 
 from medjax.metrics import Sums, add_sums, sum_batch, zero_sums
 from medjax.models.network import Variables, count_classes
-from medjax.training.batching import Pixels, choose_fillers, take_batch
+from medjax.training.batching import Batch, Pixels, choose_fillers, take_batch
 from medjax.training.controls import Control, best_so_far
 from medjax.training.fold_plan import FoldPlan, evaluation_batch, weights_of
+from medjax.training.hoisting import hoist
 from medjax.training.learner import Learner, LearnerState
 from medjax.training.sampling import order_images, update_running_losses
 
@@ -184,9 +185,14 @@ def finish_epoch(
     none = zero_sums(num_classes)
 
     def work(state: FoldState) -> tuple[FoldState, Sums]:
+        def take(index: Array) -> Batch:
+            return take_batch(images, labels, plan.val, index, batch_size)
+
+        eval_step = hoist(learner.eval_step, state.learner.variables, jax.eval_shape(take, jnp.int32(0)))
+
         def add_batch(index: Array, sums: Sums) -> Sums:
-            batch = take_batch(images, labels, plan.val, index, batch_size)
-            logits, losses = learner.eval_step(state.learner.variables, batch)
+            batch = take(index)
+            logits, losses = eval_step(batch)
             return add_sums(sums, sum_batch(losses, logits, batch.labels, batch.mask))
 
         finished = state._replace(epoch=state.epoch + 1)
@@ -231,9 +237,13 @@ def evaluate_batches(
     batch_size = evaluation_batch()
     to_probabilities = jax.nn.sigmoid if learner.several_labels else jax.nn.softmax
 
+    def take(index: Array) -> Batch:
+        return take_batch(images, labels, indices, index, batch_size)
+
+    predict_step = hoist(learner.predict_step, variables, jax.eval_shape(take, jnp.int32(0)))
+
     def evaluate_one(index: Array, answers: tuple[Array, Array]) -> tuple[Array, Array]:
-        batch = take_batch(images, labels, indices, index, batch_size)
-        logits, losses = learner.predict_step(variables, batch)
+        logits, losses = predict_step(take(index))
         first = index * batch_size
         return (
             lax.dynamic_update_slice_in_dim(answers[0], to_probabilities(logits), first, 0),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float32, Int32, UInt8
+from jaxtyping import Array, Float32, Int32, UInt
 
 from medjax.config import ClassBalance
 from medjax.errors import counted, refuse
@@ -21,7 +21,7 @@ _SCALE_BACK = "give gray levels of 0 to 255 as uint8, as np.round(255 * images).
 class Arrays(NamedTuple):
     """Images, and their labels if they have any."""
 
-    images: UInt8[Array | np.ndarray, "n height width channel"] | Float32[Array, "n height width feature"]
+    images: UInt[Array | np.ndarray, "n height width channel"] | Float32[Array, "n height width feature"]
     labels: Int32[Array | np.ndarray, "n *label"] | None
 
 
@@ -52,7 +52,7 @@ def as_arrays(data: Any, *, needs_labels: bool) -> Arrays:
     return Arrays(images, _require_labels(labels, len(images)))
 
 
-def _require_images(images: Any) -> UInt8[Array | np.ndarray, "n height width channel"]:
+def _require_images(images: Any) -> UInt[Array | np.ndarray, "n height width channel"]:
     if not isinstance(images, jax.Array):
         try:
             images = np.asarray(images)
@@ -61,7 +61,7 @@ def _require_images(images: Any) -> UInt8[Array | np.ndarray, "n height width ch
     if images.dtype.kind not in "biuf":
         remedy = "load files by medjax.load, or ask a run: medjax.load_run(RUN).predict(paths)"
         raise refuse("images", "are no numbers", remedy)
-    if images.dtype != np.uint8:
+    if images.dtype not in (np.uint8, np.uint16):
         raise refuse("images", f"have dtype {images.dtype}", _SCALE_BACK)
     if images.ndim == 3 and images.shape[-1] in (1, 3):
         raise refuse("images", f"have shape {images.shape}, that of one image", "give a stack: images[None]")

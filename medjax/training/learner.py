@@ -12,10 +12,11 @@ from jaxtyping import Array, Bool, Float, Float32, Int32, Key, PyTree
 from medjax.errors import counted, refuse
 from medjax.metrics import Sums, sum_batch
 from medjax.models.as_network import as_network
-from medjax.models.fused_layers import Apply, fuse_layers
-from medjax.models.network import Network, Variables
+from medjax.models.fused_layers import fuse_layers
+from medjax.models.network import Apply, Network, Variables, in_bfloat16
 from medjax.training.augment import Augment
 from medjax.training.batching import Batch
+from medjax.training.compilation import EXACT, Numerics, make_numerics
 from medjax.training.losses import Loss, binary_cross_entropy, cross_entropy, of_images, score_images
 from medjax.training.optimizers import adapt_optimizer
 
@@ -70,6 +71,7 @@ class Learner(NamedTuple):
         [Variables, Batch], Evaluation
     ]  # as eval_step, averaged over test-time augmentations
     network: Network
+    numerics: Numerics = EXACT  # with which its programs are compiled
     several_labels: bool = False  # an image may have several labels: each logit is that of a label alone
 
 
@@ -82,6 +84,8 @@ def make_learner(
     loss: Loss | None = None,
     test_time_augmentation: int = 0,
     ema_decay: float = 0.0,
+    compute: str = "f32",
+    deterministic: bool = True,
     several_labels: bool = False,
 ) -> Learner:
     """A learner that trains `model`, of any kind that `medjax.as_network` takes, by any Optax optimizer.
@@ -99,6 +103,10 @@ def make_learner(
     With `ema_decay` (0 to below 1), predictions are made with an exponential moving average of the network's variables.
     `predict_step` averages the probabilities over `test_time_augmentation` fixed augmentations, the same for every
     image. With 0 of them, or without `augment`, it is `eval_step`.
+
+    `compute` is the arithmetic of the network: "f32"; "tf32", float32 with the factors of products rounded to TF32 where
+    the device has it; or "bf16", with parameters and images rounded to bfloat16 before each call, while parameters,
+    the network's state and losses stay float32. `deterministic` asks a GPU for the same bits each time.
     """
     if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
         raise refuse(
@@ -109,15 +117,16 @@ def make_learner(
     if test_time_augmentation < 0:
         raise refuse("test_time_augmentation", f"is {test_time_augmentation}", "give 0 for none, or more")
     loss = loss or (binary_cross_entropy if several_labels else cross_entropy)
+    numerics = make_numerics(compute, deterministic=deterministic)
     network = as_network(model)
-    apply = fuse_layers(network.apply)
+    apply = fuse_layers(in_bfloat16(network.apply) if compute == "bf16" else network.apply)
     init = _make_init(network, optimizer, has_average=ema_decay > 0)
     train_step = _make_train_step(apply, optimizer, augment, mix, loss, ema_decay)
     eval_step = _make_eval_step(apply)
     if test_time_augmentation == 0 or augment is None:
-        return Learner(init, train_step, eval_step, eval_step, network, several_labels)
+        return Learner(init, train_step, eval_step, eval_step, network, numerics, several_labels)
     predict_step = _make_augmented_step(eval_step, augment, test_time_augmentation)
-    return Learner(init, train_step, eval_step, predict_step, network, several_labels)
+    return Learner(init, train_step, eval_step, predict_step, network, numerics, several_labels)
 
 
 def _make_init(

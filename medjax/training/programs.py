@@ -48,7 +48,7 @@ def compile_epoch(
     strategy: StrategyName,
 ) -> EpochPrograms:
     """The programs of an epoch; the images of `steps_per_shuffle` steps are chosen together."""
-    lift = STRATEGIES[strategy]
+    lift = functools.partial(STRATEGIES[strategy], numerics=learner.numerics)
     return EpochPrograms(
         lift(functools.partial(shuffle_epoch, num_classes, batch_size, steps_per_shuffle), num_shared=2),
         lift(functools.partial(run_steps, learner, batch_size), num_shared=4, donate=(5, 6)),
@@ -77,13 +77,13 @@ def compile_init(
     one_fold = make_init(learner, image_shape, controls, keeps_losses)
     # Always by `loop`: fresh parameters are the same bits under every strategy. It runs once, so it need not be
     # optimised: a quarter of the time to compile, for the same bits.
-    return loop(one_fold, num_shared=0, effort=0)
+    return loop(one_fold, num_shared=0, effort=0, numerics=learner.numerics)
 
 
 @functools.lru_cache(maxsize=8)
 def compile_evaluation(learner: Learner) -> Callable[..., Any]:
     """`evaluate_batches` of a learner."""
-    return compile_program(functools.partial(evaluate_batches, learner))
+    return compile_program(functools.partial(evaluate_batches, learner), numerics=learner.numerics)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from medjax.training.compilation import Lifted, compile_program
+from medjax.training.compilation import EXACT, Lifted, Numerics, compile_program
 
 StrategyName = Literal["loop", "threads", "map", "vmap", "devices"]
 
@@ -30,7 +30,12 @@ class Strategy(Protocol):
     """
 
     def __call__(
-        self, one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()
+        self,
+        one_fold: Callable[..., Any],
+        *,
+        num_shared: int,
+        donate: Sequence[int] = (),
+        numerics: Numerics = EXACT,
     ) -> Lifted:
         """Lift the function."""
         ...
@@ -99,7 +104,12 @@ def _join(trees: Sequence[Any]) -> Any:
 
 
 def loop(
-    one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = (), effort: int = 1
+    one_fold: Callable[..., Any],
+    *,
+    num_shared: int,
+    donate: Sequence[int] = (),
+    effort: int = 1,
+    numerics: Numerics = EXACT,
 ) -> Loop:
     """Compile `one_fold` once and call it for one fold after the other; needs the memory of one fold.
 
@@ -112,38 +122,62 @@ def loop(
 
     # The name that the compiler and profiles show.
     of_one.__name__ = getattr(getattr(one_fold, "func", one_fold), "__name__", of_one.__name__)
-    program = compile_program(of_one, donate=donate, effort=effort)
+    program = compile_program(of_one, donate=donate, effort=effort, numerics=numerics)
     return Loop(program, num_shared)
 
 
-def loop_in_threads(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
+def loop_in_threads(
+    one_fold: Callable[..., Any],
+    *,
+    num_shared: int,
+    donate: Sequence[int] = (),
+    numerics: Numerics = EXACT,
+) -> Lifted:
     """As `loop`, for as many folds at a time as the CPU has cores, which then wait less for one another; the same bits."""
-    looped = loop(one_fold, num_shared=num_shared, donate=donate)
+    looped = loop(one_fold, num_shared=num_shared, donate=donate, numerics=numerics)
     looped.folds_at_once = count_cores()
     return looped
 
 
-def map_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
+def map_folds(
+    one_fold: Callable[..., Any],
+    *,
+    num_shared: int,
+    donate: Sequence[int] = (),
+    numerics: Numerics = EXACT,
+) -> Lifted:
     """One program that loops over the folds: a single call for all of them."""
 
     def all_folds(*arguments: Any) -> Any:
         shared, per_fold = arguments[:num_shared], arguments[num_shared:]
         return lax.map(lambda slices: one_fold(*shared, *slices), per_fold)
 
-    return compile_program(all_folds, donate=donate)
+    return compile_program(all_folds, donate=donate, numerics=numerics)
 
 
-def vmap_folds(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
+def vmap_folds(
+    one_fold: Callable[..., Any],
+    *,
+    num_shared: int,
+    donate: Sequence[int] = (),
+    numerics: Numerics = EXACT,
+) -> Lifted:
     """One program whose operations are batched over the folds; needs the memory of k folds."""
 
     def all_folds(*arguments: Any) -> Any:
         axes = [None] * num_shared + [0] * (len(arguments) - num_shared)
         return jax.vmap(one_fold, in_axes=axes)(*arguments)
 
-    return compile_program(all_folds, donate=donate)
+    return compile_program(all_folds, donate=donate, numerics=numerics)
 
 
-def lay_over_devices(one_fold: Callable[..., Any], *, num_shared: int, donate: Sequence[int] = ()) -> Lifted:
+def lay_over_devices(
+    one_fold: Callable[..., Any],
+    *,
+    num_shared: int,
+    donate: Sequence[int] = (),
+    numerics: Numerics = EXACT,
+) -> Lifted:
     """One program over all devices: each device loops over its part of the folds.
 
     Where the number of folds is no multiple of the devices, the first folds are computed again and dropped. Arguments
@@ -171,7 +205,8 @@ def lay_over_devices(one_fold: Callable[..., Any], *, num_shared: int, donate: S
         results = spread(*shared, *jax.tree.map(lambda leaf: leaf[filled], per_fold))
         return jax.tree.map(lambda leaf: leaf[:num_folds], results)
 
-    return compile_program(all_folds, donate=donate, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return compile_program(all_folds, donate=donate, out_shardings=everywhere, numerics=numerics)
 
 
 STRATEGIES: dict[StrategyName, Strategy] = {
@@ -186,19 +221,6 @@ STRATEGIES: dict[StrategyName, Strategy] = {
 def count_cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def choose_strategy(num_folds: int) -> StrategyName:
-    """The strategy of `auto`: for several folds `devices` on several devices and `threads` on a CPU's cores; else `loop`.
-
-    `loop` and `threads` give the same bits for a fold alone. By the table of benchmarks/FOLDS.md (`python -m benchmarks.folds`)
-    `threads` is the faster of the two on a CPU.
-    """
-    if num_folds == 1:
-        return "loop"
-    if len(jax.devices()) > 1:
-        return "devices"
-    return "threads" if jax.default_backend() == "cpu" and count_cores() > 1 else "loop"
 
 
 def put_on_devices(strategy: StrategyName, tree: PyTree) -> PyTree:

@@ -1,29 +1,39 @@
 """What the GPU's benchmark counts and keeps; its figures mean nothing here."""
 
-import functools
 import json
 import subprocess
 import sys
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks import gpu
 from benchmarks.gpu_items import Item, list_items
-from benchmarks.gpu_network import Case, GpuNetwork, in_bfloat16, make_report_case
+from benchmarks.gpu_network import FREE, Case, GpuNetwork, convolve_by_products, make_report_case
 from benchmarks.gpu_profile import Event, count_operations, summarize
 from benchmarks.gpu_tools import Sizes, Tools
 from benchmarks.layers import Chain, Dense, GlobalMean, Norm
-from benchmarks.linen_network import LinenNetwork
 from benchmarks.throughput import FORWARD_FLOP, STEP_FLOP
-from medjax.models.as_network import as_network
+from medjax.models.cpu_kernels import twins
 
 TINY = Chain((Norm("batch"), GlobalMean(), Dense(6)))
-# As after `pip install jax[cuda] flax optax orbax-checkpoint …`, without what reads the command line and JPEG files.
-MISSING = ("tyro", "docstring_parser", "simplejpeg", "platformdirs", "pooch", "torch")
+# All but jax, flax and optax with what they depend on, jaxtyping and pillow.
+MISSING = (
+    *(
+        "tyro",
+        "docstring_parser",
+        "simplejpeg",
+        "platformdirs",
+        "pooch",
+        "torch",
+        "orbax",
+        "llvmlite",
+        "sklearn",
+    ),
+    *("matplotlib", "jinja2", "filelock", "safetensors"),
+)
 
 
 def make_tools(seconds=100.0):
@@ -51,19 +61,23 @@ def test_every_network_size_batch_and_arithmetic_is_trained_and_the_asked_for_co
     assert names[1:3] == [f"training cnn-28 b{batch} f32" for batch in (512, 2048)]
 
 
-def test_in_bfloat16_parameters_and_statistics_stay_float32():
-    network = as_network(LinenNetwork(TINY))
-    images = np.random.default_rng(0).random((4, 4, 4, 1), np.float32)
-    variables = jax.jit(lambda key: network.init(key, images.shape[1:]))(jax.random.key(1))
-    calls = {
-        name: jax.jit(functools.partial(each.apply, is_training=True))(
-            variables, images, key=jax.random.key(2)
-        )
-        for name, each in (("float32", network), ("bfloat16", in_bfloat16(network)))
-    }
-    assert {name: str(logits.dtype) for name, (logits, _) in calls.items()} == {name: name for name in calls}
-    assert {leaf.dtype for leaf in jax.tree.leaves(calls["bfloat16"][1])} == {jnp.dtype("float32")}
-    np.testing.assert_allclose(calls["bfloat16"][0].astype(jnp.float32), calls["float32"][0], atol=0.05)
+def test_a_convolution_by_products_is_one_and_stacks_to_no_grouped_one():
+    generator = np.random.default_rng(0)
+    images, kernels = generator.random((3, 2, 6, 5, 2)), generator.random((3, 3, 3, 2, 4))
+    stacked = {name: jax.vmap(f) for name, f in (("ours", convolve_by_products), ("theirs", twins._convolve))}
+    ours, theirs = (each(images, kernels) for each in stacked.values())
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    texts = {name: jax.jit(each).lower(images, kernels).as_text() for name, each in stacked.items()}
+    assert "stablehlo.convolution" not in texts["ours"]
+    assert "feature_group_count = 3" in texts["theirs"]
+
+
+def test_ways_are_settings_or_changes_from_outside():
+    case = Case("tiny", TINY, 4, 1, 2, "bf16")
+    assert GpuNetwork(case, 4)._learner.numerics == ("bf16", True)
+    assert GpuNetwork(case, 4, way=FREE)._learner.numerics == ("bf16", False)
+    # Of a batch that is as large as 1,024 images there is one call.
+    assert GpuNetwork(case, 4, way="medjax large").predict(4) > 0
 
 
 def test_training_goes_on_and_is_compiled_once():
@@ -168,12 +182,15 @@ def test_the_last_line_is_one_json_object(capsys, tmp_path):
     assert gpu.main(**gpu.parse(["--small", "--no-peers", "--only", "limits", "--output", str(output)])) == 0
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["benchmark"] == "gpu"
-    assert set(last["limits"][0]["tflops"]) == {"default", "f32", "tf32", "bf16"}
+    assert set(last["limits"][0]["tflops"]) == {"f32", "tf32", "bf16"}
     assert json.loads(output.read_text())["limits"] == last["limits"]
 
 
 def test_what_a_borrowed_machine_may_lack_is_not_imported():
     code = (
-        f"import sys; sys.modules.update(dict.fromkeys({MISSING})); import benchmarks.gpu, medjax.jobs.train"
+        f"import sys; sys.modules.update(dict.fromkeys({MISSING})); from benchmarks import gpu; "
+        "sys.exit(gpu.main(small=True, peers=False, only=('accuracy',)))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1])["accuracy"]

@@ -330,3 +330,30 @@ def test_a_cache_that_is_replaced_after_it_was_looked_at_is_not_written_to(
     write_cached("key", make_dataset())
     assert list((tmp_path / "theirs").iterdir()) == []
     assert [path.name for path in (tmp_path / "moved").iterdir()] == ["key"]
+
+
+def test_what_was_not_used_for_longest_makes_room(folder, monkeypatch):
+    """A data set takes 36 bytes of images here, and an entry about 2,000."""
+    keys = [character * 64 for character in "abcd"]
+    for age, key in enumerate(keys[:3]):
+        write_cached(key, make_dataset())
+        os.utime(folder / key, (1000 - age, 1000 - age))
+    (folder / "compiled").mkdir()
+    (folder / f"{keys[0]}.{'0' * 16}.partial").write_bytes(bytes(5000))
+    os.utime(folder / f"{keys[0]}.{'0' * 16}.partial", (1, 1))
+    assert read_cached(keys[2]) is not None  # the oldest is used
+    size = (folder / keys[0]).stat().st_size
+    monkeypatch.setenv("MEDJAX_CACHE_LIMIT", str((2 * size + 50) / 1e9))
+    write_cached(keys[3], make_dataset())
+    assert sorted(os.listdir(folder)) == sorted([keys[0], keys[2], keys[3], "compiled"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [("0", "needs 36 bytes, more than MEDJAX_CACHE_LIMIT"), ("much", "is no number of gigabytes")],
+)
+def test_limits_that_keep_nothing_or_are_none_are_warned_of(folder, monkeypatch, limit, message):
+    monkeypatch.setenv("MEDJAX_CACHE_LIMIT", limit)
+    with pytest.warns(UserWarning, match=message):
+        write_cached("key", make_dataset())
+    assert (read_cached("key") is None) == (limit == "0")

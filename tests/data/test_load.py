@@ -333,6 +333,10 @@ def test_the_window_is_that_of_the_bit_depth_in_use(tmp_path, top, high):
     assert dataset.counts.rescaled == 6
     assert dataset.images.dtype == np.uint8
     assert abs(int(dataset.images.max()) - 255 * top / high) < 20
+    deep = load(root, dataclasses.replace(config, depth=16))
+    assert (deep.images.dtype, deep.window[:2], deep.window.bits) == (np.uint16, (0, high), 16)
+    assert np.abs(deep.images / 257 - dataset.images).max() <= 0.5
+    np.testing.assert_array_equal(deep.digests, dataset.digests)
 
 
 def test_an_image_looks_the_same_whatever_else_is_in_the_set_but_for_the_bit_depth(tmp_path):

@@ -32,6 +32,9 @@ def test_statistics_are_those_of_numpy_and_scipy():
         )
         np.testing.assert_allclose([found[name][row] for name in STATISTICS], expected, rtol=1e-4)
     assert measure(images[..., :1])["color"].tolist() == [0, 0, 0]
+    deep = measure(images * np.uint16(257))
+    for name in STATISTICS:
+        np.testing.assert_allclose(deep[name], found[name], rtol=1e-4)
     assert {name: len(values) for name, values in measure(images[:0]).items()} == dict.fromkeys(STATISTICS, 0)
 
 

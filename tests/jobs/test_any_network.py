@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import medjax
 from medjax.errors import RefusedError
@@ -103,6 +104,18 @@ def test_a_run_of_a_users_network_needs_it_again(phantom_folder, tmp_path):
             resume=True,
         )
     assert medjax.load_run(run.directory).record["status"] == "done"
+
+
+def test_a_run_computes_in_its_own_arithmetic_ever_after(phantom_folder, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=1, compute="bf16", deterministic=False)
+    model = nn.Sequential([lambda x: x.reshape(len(x), -1), nn.Dense(6)])
+    run = medjax.train(phantom_folder, config, model=model, run_dir=tmp_path / "run")
+    assert (run.record["config"]["compute"], run.record["config"]["deterministic"]) == ("bf16", False)
+    restored = medjax.load_run(run.directory, model=model)
+    assert restored.evaluate()["test"] == run.metrics["test"]
+    other = dataclasses.replace(config, compute="f32")
+    with pytest.raises(RefusedError, match="compute was bf16, is f32"):
+        medjax.train(phantom_folder, other, model=model, run_dir=run.directory, resume=True)
 
 
 def test_a_network_with_another_number_of_logits_is_refused_before_anything_is_written(

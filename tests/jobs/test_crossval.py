@@ -11,7 +11,7 @@ import medjax
 from medjax.config import CrossvalConfig, StoppingConfig
 from medjax.data.load import load
 from medjax.errors import DivergedError
-from medjax.training.strategies import choose_strategy
+from medjax.training.strategy_choice import choose_strategy
 from tests.configs import plain
 from tests.finished_runs import parameters_of, read_history, read_predictions, scores_of
 

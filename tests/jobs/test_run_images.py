@@ -69,7 +69,7 @@ def deep_run(deep_folder, tmp_path_factory):
         baselines=False,
         block_features=(4,),
         hidden_units=0,
-        data=DataConfig(image_size=9, window="auto", skip_bad=True, max_bad=0.05),
+        data=DataConfig(image_size=(9, 8), depth=16, window="auto", skip_bad=True, max_bad=0.05),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("medjax.jobs.pipeline.draw_report", lambda *_: None)
@@ -84,7 +84,8 @@ def test_a_run_lists_what_it_left_out_and_keeps_its_window(deep_run, deep_folder
     assert "not a PNG" in row["reason"]
     assert "a/bad.png" in row["remedy"]
     data = deep_run.record["data"]
-    assert (data["window"]["low"], data["window"]["high"]) == (0, 4095)
+    assert (data["window"]["low"], data["window"]["high"], data["window"]["bits"]) == (0, 4095, 16)
+    assert data["image_shape"] == [9, 8, 1]
     assert data["loading"]["bad"] == 1
     assert data["n"] == 24
     assert data["source_sizes"] == [[9, 9], [9, 9]]
@@ -96,8 +97,7 @@ def test_other_images_are_read_through_the_window_of_the_run(deep_run, deep_fold
     """A dark image alone, whose own bit depth is lower."""
     row = next(row for row in read_predictions(deep_run) if row["id"].startswith("b/"))
     expected = [float(row["p_a"]), float(row["p_b"])]
-    with pytest.warns(UserWarning, match="gray levels left, read from 0 to 4095"):
-        _, [alone] = deep_run.predict([deep_folder / row["id"]])
+    _, [alone] = deep_run.predict([deep_folder / row["id"]])
     np.testing.assert_allclose(alone, expected, rtol=1e-4, atol=1e-6)
     reading = dataclasses.replace(reading_settings(deep_run.directory), window=(0, 1023))
     _, [brighter] = deep_run.predict([deep_folder / row["id"]], reading=reading)
@@ -140,3 +140,17 @@ def test_a_window_that_is_none_is_refused(deep_run, deep_folder):
     }
     with pytest.raises(RefusedError, match=r"run\.json: data\.window is none"):
         dataclasses.replace(deep_run, record=record).predict([deep_folder / "a/1.png"])
+
+
+def test_gray_levels_of_sixteen_bits_are_those_of_eight_of_the_same_shade(deep_run, deep_folder, tmp_path):
+    """Files of either kind, and a data set in memory of either kind and another size."""
+    pixels = np.asarray(Image.open(deep_folder / "a/1.png"))
+    Image.fromarray(np.round(pixels * (255 / 4095)).astype(np.uint8)).save(tmp_path / "eight.png")
+    _, (deep, eight) = deep_run.predict([deep_folder / "a/1.png", tmp_path / "eight.png"])
+    np.testing.assert_allclose(deep, eight, atol=0.01)
+    settings = DataConfig(image_size=(9, 8), window=(0, 4095), ignore=("bad.png",), cache=False)
+    with_eight = deep_run.predict(medjax.load(deep_folder, settings))[1]
+    with_deep = deep_run.predict(medjax.load(deep_folder, dataclasses.replace(settings, depth=16)))[1]
+    np.testing.assert_allclose(with_deep, with_eight, atol=0.01)
+    with pytest.raises(RefusedError, match="16 bits per sample"):
+        deep_run.predict([deep_folder / "a/1.png"], reading=ReadingConfig())

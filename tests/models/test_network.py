@@ -12,6 +12,7 @@ from medjax.models.network import (
     abstract_variables,
     arguments_of,
     count_classes,
+    in_bfloat16,
     make_variables,
     require_same_state,
 )
@@ -78,6 +79,27 @@ def test_a_state_that_grows_is_refused():
     variables = network.init(jax.random.key(0), SHAPE)
     with pytest.raises(RefusedError, match="network Growing: its state has other shapes or dtypes after"):
         network.apply(variables, jnp.zeros((2, *SHAPE)), is_training=True, key=jax.random.key(0))
+
+
+class Centered(nn.Module):
+    """Keeps the mean of its last batch as it comes."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        mean = self.variable("means", "of batch", jnp.zeros, SHAPE)
+        if train:
+            mean.value = x.mean(0)
+        return nn.Dense(2)((x - mean.value).reshape(len(x), -1))
+
+
+def test_under_bfloat16_a_state_stays_float32():
+    network = as_network(Centered())
+    variables = network.init(jax.random.key(0), SHAPE)
+    images = jnp.full((2, *SHAPE), 1 / 3)
+    _, state = in_bfloat16(network.apply)(variables, images, is_training=True, key=jax.random.key(0))
+    [mean] = jax.tree.leaves(state)
+    assert mean.dtype == jnp.float32
+    assert (mean == jnp.bfloat16(1 / 3)).all()
 
 
 def test_what_is_no_row_of_logits_an_image_is_refused():

@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from medjax.models.as_network import as_network
 from medjax.models.cnn import CNN
-from medjax.models.network import Variables
+from medjax.models.network import Variables, in_bfloat16
 from medjax.models.starting import InputScaling, missing_variables, scale_input, start_from
 
 SHAPE = (8, 8, 1)
@@ -20,6 +20,15 @@ class SeesPixels(nn.Module):
     @nn.compact
     def __call__(self, images):
         return images.reshape(len(images), -1) * self.param("one", nn.initializers.ones, ())
+
+
+def test_scaling_keeps_the_dtype_of_pixels():
+    network = scale_input(as_network(SeesPixels()), SCALING)
+    variables = network.init(jax.random.key(0), (2, 2, 3))
+    logits, _ = in_bfloat16(network.apply)(
+        variables, jnp.ones((1, 2, 2, 3)), is_training=False, key=jax.random.key(0)
+    )
+    assert logits.dtype == jnp.bfloat16
 
 
 def given(value=3.0):

@@ -42,3 +42,7 @@ def test_a_batch_holds_its_images_in_zero_to_one():
     assert batch.labels[0] == 50
     np.testing.assert_allclose(batch.images[0], images[5] / 255)
     assert batch.images.dtype == jnp.float32
+    deep = take_batch(
+        images.astype(jnp.uint16) * 257, *(jnp.arange(6), jnp.array([4, 0, 5, PADDING]), jnp.array(1)), 2
+    )
+    np.testing.assert_allclose(deep.images, batch.images, rtol=1e-6)

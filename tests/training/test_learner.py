@@ -188,7 +188,9 @@ def test_no_leaf_of_a_state_is_weakly_typed():
     assert not [leaf for leaf in jax.tree.leaves(state) if leaf.weak_type]
 
 
-@pytest.mark.parametrize("options", [{"ema_decay": 1.0}, {"test_time_augmentation": -1}])
+@pytest.mark.parametrize(
+    "options", [{"ema_decay": 1.0}, {"test_time_augmentation": -1}, {"compute": "float16"}]
+)
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(RefusedError, match=f"{next(iter(options))}: is "):
         make_learner(CNN(2), optax.adam(1e-3), **options)
@@ -254,3 +256,25 @@ def test_of_several_labels_an_answer_over_views_is_the_mean_of_their_sigmoids():
     answers = [jax.nn.sigmoid(learner.eval_step(state.variables, each).logits) for each in changed]
     answer = jax.jit(learner.predict_step)(state.variables, batch)
     np.testing.assert_allclose(jax.nn.sigmoid(answer.logits), sum(answers) / 3, rtol=1e-5)
+
+
+def test_under_bfloat16_the_network_computes_in_it_and_all_that_is_kept_is_float32():
+    seen = []
+
+    def apply(parameters, images):
+        seen.append((parameters["weights"].dtype, images.dtype))
+        return images.reshape(len(images), -1) @ parameters["weights"]
+
+    network = (lambda key, shape: {"weights": jnp.ones((64, 2)) / 3}), apply
+    learners = [make_learner(network, make_adam(1e-2), compute=compute) for compute in ("f32", "bf16")]
+    state = learners[0].init(KEY, (8, 8, 1))
+    (expected, _), (after, info) = (
+        jax.jit(learner.train_step)(KEY, state, make_batch(16)) for learner in learners
+    )
+    assert seen[-1] == (jnp.bfloat16, jnp.bfloat16)
+    kinds = {leaf.dtype.name for leaf in jax.tree.leaves((after, info.losses, info.sums.loss))}
+    assert kinds == {"float32", "int32"}
+    moved = expected.parameters["weights"] - state.parameters["weights"]
+    np.testing.assert_allclose(after.parameters["weights"] - state.parameters["weights"], moved, rtol=0.05)
+    evaluation = jax.jit(learners[1].eval_step)(after.variables, make_batch(16))
+    assert evaluation.logits.dtype == evaluation.losses.dtype == jnp.float32

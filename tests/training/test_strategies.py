@@ -14,7 +14,6 @@ from medjax.training.strategies import (
     STRATEGIES,
     Loop,
     abstract_arrays,
-    choose_strategy,
     loop,
     put_on_devices,
     select_fold,
@@ -79,18 +78,6 @@ def test_a_fold_is_its_slice_of_every_leaf_and_stacking_is_the_inverse():
     assert chosen["b"] == 1
     stacked = stack_folds([select_fold(tree, fold) for fold in range(3)])
     jax.tree.map(np.testing.assert_array_equal, stacked, tree)
-
-
-@pytest.mark.parametrize(
-    ("cores", "devices", "backend", "expected"),
-    [(1, 1, "cpu", "loop"), (2, 1, "cpu", "threads"), (2, 1, "gpu", "loop"), (2, 2, "cpu", "devices")],
-)
-def test_auto_is_what_the_machine_has_several_of(cores, devices, backend, expected, monkeypatch):
-    monkeypatch.setattr(strategies, "count_cores", lambda: cores)
-    monkeypatch.setattr(jax, "devices", lambda: [None] * devices)
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    assert choose_strategy(5) == expected
-    assert choose_strategy(1) == "loop"
 
 
 def test_threads_give_the_bits_of_a_loop(monkeypatch):

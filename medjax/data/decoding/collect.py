@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8, UInt16
+from jaxtyping import Bool, UInt8
 
 from medjax.config import DataConfig
 from medjax.data.decoding.image import DecodedStack
 from medjax.data.decoding.resize import Size
-from medjax.data.decoding.window import apply_window, choose_window, window_table
+from medjax.data.decoding.window import apply_window, choose_window, widened, window_table
 from medjax.data.reading.folder_names import mask_pattern
 from medjax.data.reading.listing import Fault, problem_of, quoted
 from medjax.errors import Problem, listed, refuse
@@ -22,17 +22,16 @@ _MOVED_TOGETHER = 256  # images
 
 
 class Deep(NamedTuple):
-    """The values of 16-bit images, kept until the window of the set is known."""
+    """Which images hold values of 16 bits, until the window of the set is known."""
 
-    values: UInt16[np.ndarray, "n height width channel"]
-    is_deep: Bool[np.ndarray, "n"]  # the others have 8 bits
+    is_deep: Bool[np.ndarray, "n"]  # the others have gray levels of 8 bits, widened to 16
     largest: int  # value in any of them, at full size
 
 
 class Assembled(NamedTuple):
     """All decoded images, in the order of their positions."""
 
-    images: Images  # those of 16 bits only after `develop`
+    images: Images  # gray levels only after `develop`
     digests: UInt8[np.ndarray, "n 32"]
     changes: Counter[str]  # number of images by field of LoadCounts
     examples: dict[int, int]  # by number of channels: position of the first image with so many
@@ -50,10 +49,9 @@ def assemble(
     The first image fixes the number of channels; images with another number are counted and not copied. Raises
     RefusedError before the first is decoded if they do not fit into memory.
     """
-    side = config.image_size
-    require_memory(size, side, _least_bytes(config))
-    images = np.empty((0, side, side, 1), np.uint8)
-    values, is_deep, largest = None, np.zeros(size, bool), 0
+    require_memory(size, config.sides, _least_bytes(config))
+    images = np.empty((0, *config.sides, 1), np.uint8)
+    is_deep, is_there, largest = np.zeros(size, bool), np.zeros(size, bool), 0
     digests = np.zeros((size, 32), np.uint8)
     changes: Counter[str] = Counter()
     examples: dict[int, int] = {}
@@ -63,7 +61,7 @@ def assemble(
     for positions, stack in decoded:
         count = stack.pixels.shape[-1]
         if not channels:
-            images = _empty((size, side, side, count), np.uint8)
+            images = _empty((size, *config.sides, count), np.uint8)
         channels[count] += len(positions)
         examples[count] = min(*positions, examples.get(count, size))
         changes.update(dict.fromkeys(stack.changes, len(positions)))
@@ -72,25 +70,40 @@ def assemble(
         recolored[positions] = "recolored" in stack.changes
         if count != images.shape[-1]:
             continue
-        if stack.pixels.dtype == np.uint8:
-            images[positions] = stack.pixels
-            continue
-        values = _empty(images.shape, np.uint16) if values is None else values
-        values[positions], is_deep[positions] = stack.pixels, True
+        is_deep[positions] = stack.pixels.dtype == np.uint16
+        if stack.pixels.dtype == np.uint16 and images.dtype == np.uint8:
+            images = _deepened(images, np.flatnonzero(is_there))
+        images[positions] = stack.pixels if images.dtype == stack.pixels.dtype else widened(stack.pixels)
+        is_there[positions] = True
         largest = max(largest, stack.largest)
-    deep = None if values is None else Deep(values, is_deep, largest)
+    deep = Deep(is_deep, largest) if is_deep.any() else None
     return Assembled(images, digests, changes, examples, channels, recolored, sizes, deep)
 
 
-def develop(parts: Sequence[Assembled], choice: str | tuple[int, int]) -> Window | None:
-    """Make gray levels of all images of 16 bits through one window, which is returned; None if there are no such images."""
-    found = [(part.images, part.deep) for part in parts if part.deep is not None]
-    if not found:
-        return None
-    low, high = choose_window(choice, max(deep.largest for _, deep in found))
-    table = window_table(low, high)
-    is_used = [apply_window(table, deep.values, deep.is_deep, images) for images, deep in found]
-    return Window(low, high, int(np.any(is_used, axis=0).sum()))
+def _deepened(images: Images, rows: Indices) -> Images:
+    """An array of 16 bits with the images of 8 bits at these `rows`, and nothing yet at the others."""
+    deep = _empty(images.shape, np.uint16)
+    for start in range(0, len(rows), _MOVED_TOGETHER):
+        chosen = rows[start : start + _MOVED_TOGETHER]
+        deep[chosen] = widened(images[chosen])
+    return deep
+
+
+def develop(parts: Sequence[Assembled], config: DataConfig) -> tuple[list[Assembled], Window | None]:
+    """The parts with gray levels of `config.depth` bits, made through one window, which is None without images of 16 bits."""
+    deep = [part.deep for part in parts if part.deep is not None]
+    if not deep:
+        return list(parts), None
+    low, high = choose_window(config.window, max(each.largest for each in deep))
+    table = window_table(low, high, config.depth)
+    is_used = np.zeros(2**config.depth, bool)
+    developed = [
+        part
+        if part.deep is None
+        else part._replace(images=apply_window(table, part.images, part.deep.is_deep, is_used), deep=None)
+        for part in parts
+    ]
+    return developed, Window(low, high, int(is_used.sum()), config.depth)
 
 
 def select(assembled: Assembled, kept: Indices) -> Assembled:
@@ -99,20 +112,20 @@ def select(assembled: Assembled, kept: Indices) -> Assembled:
         for start in range(0, len(kept), _MOVED_TOGETHER):
             chosen = kept[start : start + _MOVED_TOGETHER]
             assembled.images[start : start + len(chosen)] = assembled.images[chosen]
-    return assembled._replace(
-        images=assembled.images[: len(kept)], digests=assembled.digests[kept], deep=None
-    )
+    return assembled._replace(images=assembled.images[: len(kept)], digests=assembled.digests[kept])
 
 
 def _least_bytes(config: DataConfig) -> int:
-    """The fewest bytes that a pixel takes; images of 16 bits take three until their window is known."""
-    return (3 if config.color == "rgb" else 1) * (1 if config.window == "refuse" else 3)
+    """The fewest bytes that a pixel takes; images of 16 bits take two, and one more while their depth becomes 8."""
+    return (3 if config.color == "rgb" else 1) * (
+        1 if config.window == "refuse" else 2 if config.depth == 16 else 3
+    )
 
 
 def _empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """An array without values; RefusedError if it does not fit into memory."""
-    count, side, _, channels = shape
-    require_memory(count, side, channels * np.dtype(dtype).itemsize)
+    count, height, width, channels = shape
+    require_memory(count, (height, width), channels * np.dtype(dtype).itemsize)
     try:
         return np.empty(shape, dtype)
     except MemoryError:  # a limit of this process

@@ -1,4 +1,4 @@
-"""Check the headers of PNG and JPEG files before Pillow decodes them.
+"""Tell the format of an image by its first bytes, and check its header before Pillow decodes it.
 
 Pillow cannot replace this: it reduces 16-bit RGB to 8 bits without saying so, decodes a PNG whose end is missing, and
 walks through chunks and segments in Python without a limit.
@@ -6,8 +6,15 @@ walks through chunks and segments in Python without a limit.
 
 import struct
 import zlib
+from typing import NamedTuple
 
+from medjax.data.decoding.bmp_header import read_bmp
+from medjax.data.decoding.tiff_header import BIG, BIG_TIFFS, LITTLE, TILES, read_tiff
+from medjax.data.decoding.webp_header import read_webp
 from medjax.data.reading.listing import UnfitError
+
+READABLE = "PNG, JPEG, TIFF, BMP or WebP"
+"""The formats that are read."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -36,27 +43,61 @@ _OTHER_FORMATS = (
     (0, b"%!PS", "a PostScript program", "convert it to PNG"),
     (0, b"%PDF", "a PDF", "convert it to PNG"),
     (0, b"GIF8", "a GIF", "convert it to PNG"),
-    (0, b"BM", "a BMP", "convert it to PNG"),
-    (0, b"II*\0", "a TIFF", "convert it to PNG"),
-    (0, b"MM\0*", "a TIFF", "convert it to PNG"),
-    (8, b"WEBP", "a WebP", "convert it to PNG"),
+    (4, b"jP  \r\n", "a JPEG 2000 file", "convert it to PNG"),
+    (4, b"ftypavif", "an AVIF", "convert it to PNG"),
+    (4, b"ftyphei", "a HEIC", "convert it to PNG"),
+    (0, b"ZISRAWFILE", "a whole slide", TILES),
+    (0, b"[Virtual Microscope Specimen]", "a whole slide", TILES),
     (128, b"DICM", "a DICOM file", "export its pixels as PNG, with a suitable window"),
 )
 
 
-def read_bit_depth(data: bytes) -> int:
-    """Bits per sample of a PNG or JPEG; raises UnfitError for a damaged file and any other format."""
+_VOLUME_REMEDY = (
+    "save its slices as PNG or TIFF, of 16 bits where it has more than 8, and keep each patient's in one part"
+)
+_NIFTI_BYTES = 352
+
+
+class Header(NamedTuple):
+    """What is known of an image before it is decoded."""
+
+    kind: str  # as Pillow calls the format
+    bit_depth: int = 8  # of a sample
+    size: tuple[int, int] | None = None  # width, height; None where Pillow says it before it takes memory
+
+
+def read_header(data: bytes) -> Header:
+    """The header of an image; raises UnfitError for a damaged file and for any format that is not read."""
     if not data:
         raise UnfitError("is empty", "copy it again")
     if data.startswith(PNG_SIGNATURE):
-        return _read_png(data)
+        return Header("PNG", _read_png(data))
     if data.startswith(JPEG_SIGNATURE):
         _check_jpeg(data)
-        return 8  # Pillow decodes no others
+        return Header("JPEG")  # Pillow decodes those of 8 bits only
+    if data.startswith((LITTLE, BIG, *BIG_TIFFS)):
+        return Header("TIFF", *read_tiff(data))
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return Header("WEBP", size=read_webp(data))
+    if data.startswith(b"BM"):
+        return Header("BMP", size=read_bmp(data))
+    if _is_volume(data):
+        raise UnfitError("is a NIfTI volume, not an image", _VOLUME_REMEDY)
     for offset, signature, what, remedy in _OTHER_FORMATS:
         if data.startswith(signature, offset):
-            raise UnfitError(f"is {what}, not a PNG or JPEG image", remedy)
-    raise UnfitError("is not a PNG or JPEG image", "convert it to PNG if it is an image, else remove it")
+            raise UnfitError(f"is {what}, not a {READABLE} image", remedy)
+    raise UnfitError(f"is not a {READABLE} image", "convert it to PNG if it is an image, else remove it")
+
+
+def _is_volume(data: bytes) -> bool:
+    """Whether this is a NIfTI file of either version, plain or compressed by gzip."""
+    start = data[:_NIFTI_BYTES]
+    if start.startswith(b"\x1f\x8b"):
+        try:
+            start = zlib.decompressobj(wbits=31).decompress(data[: 2**16], _NIFTI_BYTES)
+        except zlib.error:
+            return False
+    return start[344:348] in (b"n+1\0", b"ni1\0") or start[4:8] in (b"n+2\0", b"ni2\0")
 
 
 def _read_png(data: bytes) -> int:

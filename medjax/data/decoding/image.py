@@ -1,4 +1,4 @@
-"""Decode one PNG or JPEG, or take pixels from an array; all refusals of images are here.
+"""Decode one image, or take pixels from an array; all refusals of images are here.
 
 Pixels are uint8, 0 to 255, rows from the top; uint16 of images of 16 bits, whose window may depend on all of them. Large
 images stay inside Pillow until they are resized, and are digested in strips, so a 64-megapixel image takes its own size
@@ -10,6 +10,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +18,17 @@ from jaxtyping import UInt, UInt8
 from PIL import ExifTags, Image
 
 from medjax.config import DataConfig
-from medjax.data.decoding.headers import read_bit_depth
+from medjax.data.decoding.headers import Header, read_header
 from medjax.data.decoding.resize import Size, fit, fit_deep
 from medjax.data.decoding.transparency import OPAQUE_MODES, alpha_of, laid_on, strips_of, without_alpha
+from medjax.data.decoding.window import REPEATED, widened
 from medjax.data.reading.listing import UnfitError
 
 # The limit of JPEG. Pillow's table of coefficients to shrink a line of 64 million pixels would take a gigabyte.
 MAX_SIDE = 65_535
+# Pillow holds a WebP four times, so one of 16 megapixels takes as much memory as another image of 64.
+_COPIES = {"WEBP": 4}
+_LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue, as Pillow makes gray of RGB
 SIXTEEN_BITS = "has 16 bits per sample"
 """Why an image is refused that an option would read."""
 
@@ -40,7 +45,7 @@ _TRANSPOSE = {
 _EXIF_KEYS = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 
 
-Pixels = UInt[np.ndarray, "side side channel"]
+Pixels = UInt[np.ndarray, "height width channel"]
 Digest = UInt8[np.ndarray, "32"]
 
 
@@ -61,7 +66,7 @@ class DecodedImage(NamedTuple):
 class DecodedStack(NamedTuple):
     """Images of one size, with the same number of channels and the same changes."""
 
-    pixels: UInt[np.ndarray, "n side side channel"]
+    pixels: UInt[np.ndarray, "n height width channel"]
     digests: UInt8[np.ndarray, "n 32"]
     changes: tuple[str, ...]
     size: Size
@@ -69,7 +74,7 @@ class DecodedStack(NamedTuple):
 
 
 def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
-    """Decode a PNG or JPEG to a square of `config.image_size` pixels; raises UnfitError with reason and remedy."""
+    """Decode an image to the size and color of `config`; raises UnfitError with reason and remedy."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's about large images and damaged EXIF, both handled here
         try:
@@ -88,20 +93,21 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
 
 
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
-    bit_depth = read_bit_depth(data)
-    if bit_depth == 16 and config.window == "refuse":
+    header = read_header(data)
+    if header.bit_depth > 8 and config.window == "refuse":
         raise UnfitError(SIXTEEN_BITS, "choose --window auto, or --window LO HI")
-    image = _open(data, config.max_megapixels)
+    image, is_turned = _open(data, header, config.max_megapixels)
     method = _TRANSPOSE.get(_orientation(image))
     changes = []
-    alpha = alpha_of(image, bit_depth)
+    alpha = alpha_of(image, header.bit_depth)
     if alpha is not None:
         image = laid_on(image, alpha, config.background)
         changes.append("composited")
     if method is not None:
         image = image.transpose(method)
+    if is_turned or method is not None:
         changes.append("reoriented")
-    if bit_depth == 16:
+    if header.bit_depth > 8:
         deep = _fit_sixteen_bits(image, config)
         return deep._replace(changes=(*changes, "rescaled", *deep.changes))
     image = without_alpha(image)
@@ -110,12 +116,12 @@ def _decode(data: bytes, config: DataConfig) -> DecodedImage:
 
 
 def decode_pixels(pixels: UInt[np.ndarray, "height width channel"], config: DataConfig) -> DecodedImage:
-    """Take pixels to a square of `config.image_size` pixels: uint8 (1 channel gray, 3 RGB) or uint16 (gray)."""
+    """Take pixels to the size and color of `config`: uint8 or uint16, 1 channel gray, 3 RGB."""
     height, width, channels = pixels.shape
     if pixels.dtype == np.uint16:
-        deep = _fit_sixteen_bits(Image.fromarray(np.ascontiguousarray(pixels[..., 0])), config)
+        deep = _fit_channels(pixels, config)
         return deep._replace(changes=("rescaled", *deep.changes))
-    if config.color == "source" and height == width == config.image_size:
+    if config.color == "source" and (height, width) == config.sides:
         return DecodedImage(pixels, digest(pixels), (), (width, height))
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
     fitted, changes = fit(image, config)
@@ -178,13 +184,21 @@ def check_size(width: int, height: int, max_megapixels: float) -> None:
         raise UnfitError(f"is {width}×{height} pixels", f"at most {MAX_SIDE:,} per side")
 
 
-def _open(data: bytes, max_megapixels: float) -> Image.Image:
-    """Decode with Pillow's PNG and JPEG readers only: others start external programs, such as Ghostscript."""
-    image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+def _open(data: bytes, header: Header, max_megapixels: float) -> tuple[Image.Image, bool]:
+    """Decode with Pillow's reader of this format only: others start external programs, such as Ghostscript.
+
+    Tells as well whether Pillow has turned the image upright, as it does with a TIFF.
+    """
+    if header.size is not None:
+        check_size(*header.size, max_megapixels / _COPIES.get(header.kind, 1))
+    image: Image.Image = Image.open(io.BytesIO(data), formats=(header.kind,))
     _check_kind(image)
     check_size(*image.size, max_megapixels)
+    is_turned = header.kind == "TIFF" and _read_orientation(image) in _TRANSPOSE
     image.load()
-    return image
+    if image.mode == "I;16B":  # which nothing else here takes
+        image = Image.fromarray(np.asarray(image).astype(np.uint16))
+    return image, is_turned
 
 
 def _check_kind(image: Image.Image) -> None:
@@ -194,13 +208,15 @@ def _check_kind(image: Image.Image) -> None:
         raise UnfitError("is in CMYK, a color space for print", "convert it to gray or RGB")
     if image.mode == "P" and image.palette is None:
         raise UnfitError("is damaged: its palette is missing", "copy or export it again")
-    if image.mode not in OPAQUE_MODES and image.mode != "I;16":
+    if image.mode not in OPAQUE_MODES and image.mode not in ("I;16", "I;16B"):
         raise UnfitError(f"has color mode {image.mode}", "convert it to 8-bit gray or RGB")
 
 
 def _orientation(image: Image.Image) -> int:
-    if image.info.keys().isdisjoint(_EXIF_KEYS):
-        return 1
+    return 1 if image.info.keys().isdisjoint(_EXIF_KEYS) else _read_orientation(image)
+
+
+def _read_orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF, many types as above: viewers ignore it
@@ -212,8 +228,8 @@ def _fit_sixteen_bits(image: Image.Image, config: DataConfig) -> DecodedImage:
     if image.mode != "I;16":
         image = without_alpha(image)
         pixels, changes = fit(image, config)
-        largest = 257 * int(np.max(image.getextrema()))  # 257: the low byte is taken to be as the high one
-        return DecodedImage(pixels * np.uint16(257), _digest_image(image), changes, image.size, largest)
+        largest = REPEATED * int(np.max(image.getextrema()))
+        return DecodedImage(widened(pixels), _digest_image(image), changes, image.size, largest)
     shape = f"{image.height}x{image.width}x1 of 16 bits".encode()
     strips = (np.asarray(strip).astype("<u2").tobytes() for strip in strips_of(image))
     values, changes = fit_deep(image, config)
@@ -223,4 +239,21 @@ def _fit_sixteen_bits(image: Image.Image, config: DataConfig) -> DecodedImage:
         changes,
         image.size,
         int(image.getextrema()[1]),  # type: ignore[arg-type]
+    )
+
+
+def _fit_channels(pixels: UInt[np.ndarray, "height width channel"], config: DataConfig) -> DecodedImage:
+    """Values of 16 bits in the wanted color and size; of RGB, which Pillow does not know in 16 bits, each channel alone."""
+    is_made_gray = config.color == "gray" and pixels.shape[-1] == 3
+    if is_made_gray:
+        pixels = np.rint(pixels @ _LUMA)[..., None].astype(np.uint16)
+    single = config if pixels.shape[-1] == 1 else replace(config, color="source")
+    fitted = [
+        _fit_sixteen_bits(Image.fromarray(np.ascontiguousarray(channel)), single)
+        for channel in np.moveaxis(pixels, -1, 0)
+    ]
+    return fitted[0]._replace(
+        pixels=np.concatenate([each.pixels for each in fitted], axis=-1),
+        changes=(*fitted[0].changes, *(["recolored"] if is_made_gray else [])),
+        largest=max(each.largest for each in fitted),
     )

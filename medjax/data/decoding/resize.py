@@ -16,57 +16,60 @@ _RESHAPED = {"stretch": "reshaped", "pad": "padded", "crop": "cropped"}
 
 Size = tuple[int, int]  # width, height
 Stack = UInt8[np.ndarray, "n height width channel"]
-Fitted = UInt8[np.ndarray, "n side side fitted_channel"]
+Fitted = UInt8[np.ndarray, "n fitted_height fitted_width fitted_channel"]
 
 
 class Placement(NamedTuple):
-    """What is done to an image of some size to make it the square that `config.fit` asks for."""
+    """What is done to an image of some size to make it one of the wanted size, as `config.fit` asks for."""
 
     box: tuple[int, int, int, int] | None  # left, top, right and bottom of what is kept; None for all of it
     size: Size  # that this is resized to
-    corner: tuple[int, int]  # left and top of it in the square, which is black around it
+    corner: tuple[int, int]  # left and top of it in the image, which is black around it
 
 
 @lru_cache(maxsize=256)
-def place(width: int, height: int, side: int, way: str) -> Placement:
-    """Where an image of `width` by `height` goes in a square of `side` pixels; `way` is that of `config.fit`."""
-    short, long = min(width, height), max(width, height)
-    if way == "crop" and short < long:
-        left, top = (width - short) // 2, (height - short) // 2
-        return Placement((left, top, left + short, top + short), (side, side), (0, 0))
-    if way == "pad" and short < long:
-        inner_width, inner_height = (max(1, round(each * side / long)) for each in (width, height))
-        corner = (side - inner_width) // 2, (side - inner_height) // 2
+def place(width: int, height: int, sides: tuple[int, int], way: str) -> Placement:
+    """Where an image of `width` by `height` goes in one of `sides`, height and width; `way` is that of `config.fit`."""
+    new_height, new_width = sides
+    excess = width * new_height - height * new_width  # above 0: it is too wide
+    if way == "crop" and excess:
+        kept_width = max(1, round(height * new_width / new_height)) if excess > 0 else width
+        kept_height = height if excess > 0 else max(1, round(width * new_height / new_width))
+        left, top = (width - kept_width) // 2, (height - kept_height) // 2
+        return Placement((left, top, left + kept_width, top + kept_height), (new_width, new_height), (0, 0))
+    if way == "pad" and excess:
+        inner_width = new_width if excess > 0 else max(1, round(width * new_height / height))
+        inner_height = max(1, round(height * new_width / width)) if excess > 0 else new_height
+        corner = (new_width - inner_width) // 2, (new_height - inner_height) // 2
         return Placement(None, (inner_width, inner_height), corner)
-    return Placement(None, (side, side), (0, 0))
+    return Placement(None, (new_width, new_height), (0, 0))
 
 
 def fit(
     image: Image.Image, config: DataConfig
-) -> tuple[UInt8[np.ndarray, "side side channel"], tuple[str, ...]]:
+) -> tuple[UInt8[np.ndarray, "height width channel"], tuple[str, ...]]:
     """An L or RGB image in the wanted color and size, and the changes made, as fields of LoadCounts."""
-    mode, side = _wanted_mode(image.mode, config), config.image_size
+    mode, (height, width) = _wanted_mode(image.mode, config), config.sides
     changes = _changes(image.size, image.mode, config)
-    box, size, corner = place(*image.size, side, config.fit)
+    box, size, corner = place(*image.size, config.sides, config.fit)
     if box is not None:
         image = image.crop(box)
     if image.mode != mode:
         image = image.convert(mode)
     if image.size != size:
         image = image.resize(size, _FILTER)
-    if size != (side, side):
-        square = Image.new(mode, (side, side))
-        square.paste(image, corner)
-        image = square
-    return np.asarray(image).reshape(side, side, -1), changes
+    if size != (width, height):
+        padded = Image.new(mode, (width, height))
+        padded.paste(image, corner)
+        image = padded
+    return np.asarray(image).reshape(height, width, -1), changes
 
 
 def fit_deep(
     image: Image.Image, config: DataConfig
-) -> tuple[UInt16[np.ndarray, "side side channel"], tuple[str, ...]]:
+) -> tuple[UInt16[np.ndarray, "height width channel"], tuple[str, ...]]:
     """`fit` for a gray image of 16 bits: its values are kept, and repeated for each channel of RGB."""
-    side = config.image_size
-    box, size, (left, top) = place(*image.size, side, config.fit)
+    box, size, (left, top) = place(*image.size, config.sides, config.fit)
     changes = _changes(image.size, "L", config)
     if box is not None:
         image = image.crop(box)
@@ -75,26 +78,25 @@ def fit_deep(
         values = np.rint(np.asarray(image.convert("F").resize(size, _FILTER))).astype(np.uint16)
     else:
         values = np.asarray(image)
-    square = np.zeros((side, side, 3 if config.color == "rgb" else 1), np.uint16)
-    square[top : top + size[1], left : left + size[0]] = values[..., None]
-    return square, changes
+    padded = np.zeros((*config.sides, 3 if config.color == "rgb" else 1), np.uint16)
+    padded[top : top + size[1], left : left + size[0]] = values[..., None]
+    return padded, changes
 
 
 def fit_stack(images: Stack, config: DataConfig) -> tuple[Fitted, tuple[str, ...]]:
     """`fit` for a stack of gray or RGB images."""
     count, height, width, channels = images.shape
     changes = _changes((width, height), _MODES[channels], config)
-    box, size, (left, top) = place(width, height, config.image_size, config.fit)
+    box, size, (left, top) = place(width, height, config.sides, config.fit)
     cropped = images if box is None else np.ascontiguousarray(images[:, box[1] : box[3], box[0] : box[2]])
     if count < _MIN_TOGETHER or not _is_rows_first(*cropped.shape[1:], size):
         return np.stack([fit(Image.fromarray(_flat(pixels)), config)[0] for pixels in images]), changes
     fitted = _resized(cropped, _wanted_mode(_MODES[channels], config), size)
-    side = config.image_size
-    if size == (side, side):
+    if size == config.sides[::-1]:
         return fitted, changes
-    squares = np.zeros((count, side, side, fitted.shape[-1]), np.uint8)
-    squares[:, top : top + size[1], left : left + size[0]] = fitted
-    return squares, changes
+    padded = np.zeros((count, *config.sides, fitted.shape[-1]), np.uint8)
+    padded[:, top : top + size[1], left : left + size[0]] = fitted
+    return padded, changes
 
 
 @lru_cache(maxsize=256)
@@ -140,9 +142,10 @@ def _wanted_mode(mode: str, config: DataConfig) -> str:
 
 
 def _changes(size: Size, mode: str, config: DataConfig) -> tuple[str, ...]:
+    height, width = config.sides
     is_changed = {
-        "resized": size != (config.image_size, config.image_size),
-        _RESHAPED[config.fit]: size[0] != size[1],
+        "resized": size != (width, height),
+        _RESHAPED[config.fit]: size[0] * height != size[1] * width,
         "recolored": mode != _wanted_mode(mode, config),
     }
     return tuple(name for name, is_true in is_changed.items() if is_true)

@@ -1,6 +1,6 @@
 """The worker process of `worker_pool`: decodes batches from its stdin and writes the results to its stdout.
 
-A message is a list of byte strings: their number and lengths as 64-bit integers, then the strings. A request has one for
+A message is a list of byte strings: a mark, their number and lengths as 64-bit integers, then the strings. A request has one for
 each encoded image. A reply is of at most `IMAGES_PER_REPLY` of them, and has five for each stack of images.
 """
 
@@ -30,6 +30,7 @@ CHANGES = (
 IMAGES_PER_REPLY = 64
 """Few, so that a worker that hangs can be told from a slow one, and its image from others; more are no quicker."""
 _DIGEST_BYTES = 32
+_MARK = b"medjax:\n"  # where a message begins
 
 
 def serve(settings: str) -> None:
@@ -56,8 +57,8 @@ def pack(results: Sequence[Result]) -> list[bytes]:
     return strings
 
 
-def unpack(strings: Sequence[bytes], image_size: int) -> list[Result]:
-    """The inverse of `pack`."""
+def unpack(strings: Sequence[bytes], sides: tuple[int, int]) -> list[Result]:
+    """The inverse of `pack`; `sides` are the height and width of the images."""
     results: list[Result] = []
     for indices, made, facts, digests, pixels in zip(*[iter(strings)] * 5, strict=True):
         count = len(digests) // _DIGEST_BYTES
@@ -65,7 +66,7 @@ def unpack(strings: Sequence[bytes], image_size: int) -> list[Result]:
         changes = tuple(change for change, was_made in zip(CHANGES, made, strict=True) if was_made)
         dtype = np.uint16 if "rescaled" in changes else np.uint8
         stack = DecodedStack(
-            np.frombuffer(pixels, dtype).reshape(count, image_size, image_size, -1),
+            np.frombuffer(pixels, dtype).reshape(count, *sides, -1),
             np.frombuffer(digests, np.uint8).reshape(count, _DIGEST_BYTES),
             changes,
             (width, height),
@@ -77,14 +78,21 @@ def unpack(strings: Sequence[bytes], image_size: int) -> list[Result]:
 
 def send(stream: IO[bytes], strings: Sequence[bytes]) -> None:
     """Write a message."""
-    stream.write(struct.pack(f"<{1 + len(strings)}Q", len(strings), *map(len, strings)))
+    stream.write(_MARK + struct.pack(f"<{1 + len(strings)}Q", len(strings), *map(len, strings)))
     for string in strings:
         stream.write(string)
     stream.flush()
 
 
 def receive(stream: IO[bytes]) -> list[bytes]:
-    """Read a message; an empty list at the end of the stream. Raises struct.error if the stream breaks off."""
-    count = int.from_bytes(stream.read(8), "little")
+    """Read a message; an empty list at the end of the stream.
+
+    Raises struct.error if the stream breaks off, ValueError if no message begins here.
+    """
+    if not (start := stream.read(len(_MARK) + 8)):
+        return []
+    if not start.startswith(_MARK):
+        raise ValueError("no message begins here")
+    count = int.from_bytes(start[len(_MARK) :], "little")
     lengths = struct.unpack(f"<{count}Q", stream.read(8 * count))
     return [*struct.unpack("".join(f"{length}s" for length in lengths), stream.read(sum(lengths)))]

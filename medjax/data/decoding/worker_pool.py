@@ -27,9 +27,11 @@ from medjax.data.reading.listing import Fault, Key
 
 # With fewer images than this, starting a process takes longer than it saves.
 MIN_IMAGES_PER_WORKER = 2_000
-# A batch is complete with this many images or bytes, whichever comes first.
+# A batch is complete with this many images or bytes, whichever comes first; with fewer images where these are large once
+# they are decoded, so that all batches that are under way take no more than so much, however many workers there are.
 _BATCH_IMAGES = 256
 _BATCH_BYTES = 4 * 2**20
+_DECODED_BYTES = 64 * 2**20
 # One that the worker decodes and some that wait, which this process takes back when it is idle.
 _BATCHES_PER_WORKER = 4
 # Larger images are decoded in this process, one by one, so that memory does not grow with the number of cores.
@@ -98,9 +100,9 @@ def decode_all(
     `on_progress` is called after every batch. Without `workers`, some are started if that pays for `total` images.
     Raises NoAnswerError if one of them hangs.
     """
-    batches = _in_batches(encoded)
     done = 0
     with nullcontext(workers) if workers else start_workers(total, config) as ready:
+        batches = _in_batches(encoded, _batch_size(config, len(ready)))
         for results in _in_processes(batches, ready, config) if ready else _inline(batches, config):
             yield from results
             done += sum(len(keys) for keys, _ in results)
@@ -108,13 +110,20 @@ def decode_all(
                 on_progress(done, total)
 
 
-def _in_batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
+def _batch_size(config: DataConfig, num_workers: int) -> int:
+    """How many images a batch has at most."""
+    image_bytes = 3 * config.sides[0] * config.sides[1]
+    fitting = _DECODED_BYTES // (image_bytes * (1 + _BATCHES_PER_WORKER * num_workers))
+    return max(1, min(_BATCH_IMAGES, fitting))
+
+
+def _in_batches(encoded: Iterable[Encoded], most: int) -> Iterator[list[Encoded]]:
     batch: list[Encoded] = []
     size = 0
     for item in encoded:
         batch.append(item)
         size += len(item[1]) if isinstance(item[1], bytes) else 0
-        if len(batch) == _BATCH_IMAGES or size >= _BATCH_BYTES:
+        if len(batch) == most or size >= _BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:
@@ -137,7 +146,7 @@ def _in_processes(
     try:
         for batch in batches:
             current: list[Key] = []
-            decoded = threads.submit(_decode_in_worker, free, batch, config.image_size, current)
+            decoded = threads.submit(_decode_in_worker, free, batch, config.sides, current)
             submitted.append(Submitted(batch, decoded, current))
             if len(submitted) > _BATCHES_PER_WORKER * len(workers):
                 yield _take_oldest(submitted, config)
@@ -195,7 +204,7 @@ def _start_worker(config: DataConfig) -> Iterator[Worker]:
 
 
 def _decode_in_worker(
-    free: "SimpleQueue[Worker]", batch: list[Encoded], image_size: int, current: list[Key]
+    free: "SimpleQueue[Worker]", batch: list[Encoded], sides: tuple[int, int], current: list[Key]
 ) -> list[Decoded]:
     """Let the next free worker decode the smaller images; the ones it refuses are left out."""
     small = [(key, data) for key, data in batch if isinstance(data, bytes) and len(data) <= _MAX_WORKER_BYTES]
@@ -210,9 +219,13 @@ def _decode_in_worker(
         send(worker.requests, [data for _, data in small])
         for part in parts:
             current[:] = part
-            results = unpack(receive(worker.replies), image_size)
+            results = unpack(receive(worker.replies), sides)
             decoded += [([part[index] for index in indices], stack) for indices, stack in results]
     except (OSError, ValueError, struct.error):  # the worker was killed, perhaps as memory ran out
+        # It may still answer; what it says would be taken for the answer to the next batch.
+        for pipe in worker:
+            with suppress(OSError):
+                pipe.close()
         return decoded
     finally:
         free.put(worker)

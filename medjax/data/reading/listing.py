@@ -78,4 +78,7 @@ def bomb_fault(limit: int) -> Fault:
 
 def oversize_fault(size: int) -> Fault:
     """The fault of a file of `size` bytes, too many."""
-    return Fault(f"is {size / 2**20:,.0f} MiB", f"at most {MAX_FILE_BYTES / 2**20:,.0f} MiB per file")
+    remedy = (
+        f"at most {MAX_FILE_BYTES / 2**20:,.0f} MiB per file; of a whole slide give tiles, of a volume slices"
+    )
+    return Fault(f"is {size / 2**20:,.0f} MiB", remedy)

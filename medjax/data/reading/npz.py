@@ -60,6 +60,7 @@ def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None
             _check_labels(kept, labels, str(path))
         class_names = _read_class_names(archive, arrays, classes)
         assembled = assemble(_decode(archive, arrays, kept, config, on_progress), len(kept), config)
+    (assembled,), window = develop([assembled], config)
     if labels.ndim == 2:
         require_label_names(class_names, CLASS_NAMES)
     conflicts = sum(map(len, find_conflicts(assembled.digests, label_sets(labels))))
@@ -74,7 +75,7 @@ def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None
         counts=LoadCounts(
             **assembled.changes, skipped=skipped, ignored=len(rows) - len(kept), conflicting=conflicts
         ),
-        window=develop([assembled], config.window),
+        window=window,
         source_sizes=assembled.sizes,
     )
 

@@ -9,7 +9,7 @@ images that are not alike at all; `describe_near` looks for such chains.
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float32, Int, UInt8
 
 from medjax.data.decoding.collect import find_conflicts
 from medjax.data.splitting.apportion import number_groups
@@ -25,6 +25,7 @@ LARGE_SPAN = 4.0
 LARGE_SHARE = 0.05
 """… or has more than this share of its class."""
 _MAX_PAIRS = 2**20
+_COMPARED_TOGETHER = 128  # images
 _SIZES = {"2": 2, "3-5": 5, "6-20": 20, "21-100": 100, "over 100": np.inf}
 
 
@@ -141,7 +142,7 @@ def largest_groups(groups: Groups, count: int) -> list[Indices]:
 def _describe_class(images: Images, groups: Groups, members: Indices, threshold: float) -> dict[str, Any]:
     sizes = _sizes(groups[members])
     within = largest_groups(groups[members], 1)
-    span = _span(images[members[within[0]]]) if within else 0.0
+    span = _span(images, members[within[0]]) if within else 0.0
     largest = int(sizes.max(initial=0))
     return {
         "n": len(members),
@@ -155,14 +156,29 @@ def _describe_class(images: Images, groups: Groups, members: Indices, threshold:
     }
 
 
-def _span(images: Images) -> float:
-    """At least half of the largest distance between two images, in gray levels, by two farthest-point steps."""
-    start = images[0]
+def _span(images: Images, members: Indices) -> float:
+    """At least half of the largest distance between two of these images, in gray levels, by two farthest-point steps."""
+    start = members[0]
     for _ in range(2):
-        difference = images.astype(np.float32) - start
-        distances = (difference**2).mean(axis=(1, 2, 3)) ** 0.5
-        start = images[int(distances.argmax())].astype(np.float32)
+        distances = _distances(images, members, start)
+        start = members[int(distances.argmax())]
     return float(distances.max())
+
+
+def spread_members(images: Images, members: Indices, count: int) -> Int[np.ndarray, "few"]:
+    """At most `count` of these images, evenly spaced in rank of their distance from the first one, which comes first."""
+    order = np.argsort(_distances(images, members, members[0]), kind="stable")
+    places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
+    return members[order[places]]
+
+
+def _distances(images: Images, members: Indices, start: Any) -> Float32[np.ndarray, "m"]:
+    """Root mean square differences, in gray levels, from the image at `start`; few images at a time are copied."""
+    parts = []
+    for first in range(0, len(members), _COMPARED_TOGETHER):
+        difference = images[members[first : first + _COMPARED_TOGETHER]].astype(np.float32) - images[start]
+        parts.append((difference**2).mean(axis=(1, 2, 3)) ** 0.5)
+    return np.concatenate(parts) * np.float32(255 / np.iinfo(images.dtype).max)
 
 
 def _merge_linked(groups: Groups, pairs: list[Pairs]) -> Groups:

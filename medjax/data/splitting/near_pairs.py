@@ -12,7 +12,7 @@ the same result, scikit-learn's radius search takes 33 s by brute force, and 2 m
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, UInt8
+from jaxtyping import Bool, Float32, Int, UInt
 from threadpoolctl import threadpool_limits
 
 from medjax.records import Images, Indices, Labels
@@ -21,11 +21,12 @@ _BLOCK_ROWS = 512  # images compared at once: a quarter of a million distances
 _NUM_DIRECTIONS = 32
 _SAMPLE_IMAGES, _SAMPLE_VALUES = 1024, 2**23  # limits of the sample that the directions are estimated from
 _CHUNK_VALUES = 2**20
+_VALUES_TOGETHER = 2**13  # of each image of a block, in double precision
 _MANY_PAIRS = 2**13  # from here on it is cheaper to compute the distances of a whole block
 # Bound on the rounding error of a squared distance in single precision, relative to the images' squared norms.
 _ROUNDING = 1e-5
 
-Pixels = UInt8[np.ndarray, "n value"]
+Pixels = UInt[np.ndarray, "n value"]
 Pairs = tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]  # the first and the second image of each pair
 
 
@@ -41,19 +42,17 @@ def near_pairs(images: Images, labels: Labels, threshold: float) -> Iterator[Pai
     with threadpool_limits(1, "blas"):
         for label in np.unique(labels):
             members = np.flatnonzero(labels == label)
-            flat = images[members].reshape(len(members), -1)
-            for first, second in _pairs_within(flat, threshold):
-                yield members[first], members[second]
+            yield from _pairs_within(images.reshape(len(images), -1), members, threshold)
 
 
-def _pairs_within(flat: Pixels, threshold: float) -> Iterator[Pairs]:
-    limit = threshold**2 * flat.shape[1]
-    projected = _project(flat)
+def _pairs_within(flat: Pixels, members: Indices, threshold: float) -> Iterator[Pairs]:
+    limit = (threshold * (np.iinfo(flat.dtype).max // 255)) ** 2 * flat.shape[1]
+    projected = _project(flat, members)
     order = np.argsort(projected[:, 0], kind="stable")
-    projected = projected[order]
+    projected, ordered = projected[order], members[order]
     norms = np.einsum("ij,ij->i", projected, projected)
     loose_limit = limit + 2 * _ROUNDING * norms.max()
-    for start in range(0, len(flat), _BLOCK_ROWS):
+    for start in range(0, len(members), _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
         end = np.searchsorted(projected[:, 0], projected[rows][-1, 0] + loose_limit**0.5, side="right")
         for other_start in range(start, end, _BLOCK_ROWS):
@@ -64,18 +63,18 @@ def _pairs_within(flat: Pixels, threshold: float) -> Iterator[Pairs]:
             first, second = np.nonzero(product >= (norms[rows, None] - loose_limit) / 2)
             if other_start == start:
                 first, second = first[first < second], second[first < second]
-            is_near = _is_near(flat, order[rows], order[columns], first, second, limit)
-            yield order[rows][first[is_near]], order[columns][second[is_near]]
+            is_near = _is_near(flat, ordered[rows], ordered[columns], first, second, limit)
+            yield ordered[rows][first[is_near]], ordered[columns][second[is_near]]
 
 
-def _project(flat: Pixels) -> Float32[np.ndarray, "n direction"]:
+def _project(flat: Pixels, members: Indices) -> Float32[np.ndarray, "m direction"]:
     """The images projected onto about the directions of largest variance, orthogonal, the largest first.
 
     The better the directions, the fewer pairs remain as candidates; the result does not depend on them. They are
     estimated from a sample of the images by subspace iteration.
     """
     size = min(_SAMPLE_IMAGES, max(_SAMPLE_VALUES // flat.shape[1], 8))
-    sample = flat[:: max(len(flat) // size, 1)].astype(np.float32)
+    sample = flat[members[:: max(len(members) // size, 1)]].astype(np.float32)
     mean = sample.mean(axis=0)
     sample -= mean
     count = min(_NUM_DIRECTIONS, flat.shape[1])
@@ -85,7 +84,7 @@ def _project(flat: Pixels) -> Float32[np.ndarray, "n direction"]:
     basis = basis[:, np.argsort(-((sample @ basis) ** 2).sum(axis=0))]
     step = max(_CHUNK_VALUES // flat.shape[1], 1)
     return np.concatenate(
-        [(flat[start : start + step] - mean) @ basis for start in range(0, len(flat), step)]
+        [(flat[members[start : start + step]] - mean) @ basis for start in range(0, len(members), step)]
     )
 
 
@@ -100,14 +99,20 @@ def _is_near(
     """Whether the squared distance of each pair `rows[first]`, `columns[second]` is at most `limit`, exactly."""
     if len(first) > _MANY_PAIRS:
         # Double precision is exact for integers below 2**53.
-        wide, high = flat[rows].astype(np.float64), flat[columns].astype(np.float64)
-        norms = (wide**2).sum(axis=1)[:, None] + (high**2).sum(axis=1)
-        squared = (norms - 2 * wide @ high.T)[first, second]
+        distances = np.zeros((len(rows), len(columns)))
+        for start in range(0, flat.shape[1], _VALUES_TOGETHER):
+            values = slice(start, start + _VALUES_TOGETHER)
+            wide, high = flat[rows, values].astype(np.float64), flat[columns, values].astype(np.float64)
+            distances += (wide**2).sum(axis=1)[:, None] + (high**2).sum(axis=1)
+            distances -= 2 * wide @ high.T
+        squared = distances[first, second]
     else:
         squared = np.zeros(len(first))
         step = max(_CHUNK_VALUES // flat.shape[1], 1)
         for start in range(0, len(first), step):
             chunk = slice(start, start + step)
-            difference = flat[rows[first[chunk]]].astype(np.int32) - flat[columns[second[chunk]]]
+            # The square of a difference of 16 bits takes 32, and a sign.
+            difference = flat[rows[first[chunk]]].astype(np.int32 if flat.dtype == np.uint8 else np.int64)
+            difference -= flat[columns[second[chunk]]]
             squared[chunk] = (difference**2).sum(axis=1, dtype=np.int64)
     return squared <= limit * (1 + 1e-12)  # the limit is a product of rounded numbers

@@ -22,6 +22,9 @@ MAX_BYTES = 256 * 2**20
 """Larger files are refused; a million rows take a quarter of this."""
 MAX_ROWS = 1_200_000
 MAX_COLUMNS = 10_000
+# What takes seconds is bounded as well: all cells, and the lines, of which a row in quotes may have many.
+MAX_CELLS = 30_000_000
+MAX_LINES = 5_000_000
 MAX_ROW_CHARACTERS = 2**20
 IN_MEMORY = "labels"
 """What refusals call a table that is no file: the argument of `medjax.load`."""
@@ -94,12 +97,16 @@ class _Lines:
     def __init__(self, handle: io.TextIOWrapper, path: Path) -> None:
         self._handle, self._path = handle, path
         self.characters = 0  # since the last row began; whoever takes the row sets it back
+        self._left = MAX_LINES
 
     def __iter__(self) -> Iterator[str]:
         while line := self._handle.readline(MAX_ROW_CHARACTERS):
             self.characters += len(line)
             if self.characters >= MAX_ROW_CHARACTERS:
                 raise refuse(self._path, f"has a row of {MAX_ROW_CHARACTERS:,} characters or more", _SMALLER)
+            self._left -= 1
+            if self._left < 0:
+                raise refuse(self._path, f"has more than {MAX_LINES:,} lines", "keep the rows of the images")
             if "\0" in line:
                 raise refuse(self._path, "contains a NUL, so it is no text", _TEXT)
             yield line
@@ -109,8 +116,12 @@ def _rows(path: Path, flag: str, reader: Any, lines: _Lines) -> Iterator[list[st
     """The rows of a CSV reader, the header first; whatever is wrong with them is refused."""
     with _refusing(path, flag):
         try:
+            cells = 0
             for number, row in enumerate(reader):
                 lines.characters = 0
+                cells += len(row)
+                if cells > MAX_CELLS:
+                    raise refuse(path, f"has more than {MAX_CELLS:,} cells", _SMALLER)
                 if number > MAX_ROWS:
                     raise refuse(path, f"has more than {MAX_ROWS:,} rows", "keep those of the images")
                 yield row

@@ -16,13 +16,15 @@ import jax.numpy as jnp
 from jax import lax
 from jax._src.interpreters.mlir import _uncacheable_primitives
 from jax.core import ShapedArray
+from jax.extend.core import ClosedJaxpr, Literal
 from jax.extend.random import threefry2x32_p
 from jax.interpreters import mlir
 
 from medjax.models.cpu_kernels import availability
 from medjax.models.cpu_kernels.availability import KernelError
 from medjax.models.cpu_kernels.finders import FINDERS, MIN_SIZE
-from medjax.models.cpu_kernels.primitives import Function, is_native, lower
+from medjax.models.cpu_kernels.primitives import Function, is_native, lower, native_function
+from medjax.models.splicing import splice
 
 # Smaller arrays are not worth a call when they are summed to one number, which XLA:CPU does by 1,024 numbers at a time.
 _MIN_SUM_SIZE = 2**12
@@ -53,6 +55,31 @@ def is_fast(equation: Any) -> bool:
     """Whether a kernel computes an operation of a traced program."""
     avals = [variable.aval for variable in equation.invars]
     return _are_floats(avals) and FINDERS[equation.primitive](avals, equation.params) is not None
+
+
+def expand(traced: ClosedJaxpr) -> ClosedJaxpr:
+    """A traced program with the operations that a kernel computes as calls of kernels; as it is outside `fast_convolutions`.
+
+    So it can be seen which of their parts depend on what. Such a program runs on this machine's CPU only.
+    """
+    if _left.get() is None or not availability.is_wanted() or availability.missing():
+        return traced
+    try:
+        equations = [each for equation in traced.jaxpr.eqns for each in _expand(equation)]
+    except KernelError as error:
+        availability.give_up(str(error))
+        return traced
+    return traced.replace(jaxpr=traced.jaxpr.replace(eqns=equations))
+
+
+def _expand(equation: Any) -> list[Any]:
+    avals = [variable.aval for variable in equation.invars]
+    function = native_function(equation)
+    if equation.primitive in FINDERS and _are_floats(avals):
+        function = FINDERS[equation.primitive](avals, equation.params)
+    if function is None or any(isinstance(each, Literal) for each in equation.invars):
+        return [equation]
+    return splice(lambda *arrays: jax.tree.leaves(function(*arrays)), equation.invars, equation)
 
 
 @contextlib.contextmanager
@@ -98,10 +125,15 @@ def _make_rule(find: Function, stock: Function) -> Function:
         left = _left.get()
         if left is None:
             return stock(context, *operands, **parameters)
-        function = find(context.avals_in, parameters) if _are_floats(context.avals_in) else None
+        are_floats, are_wanted = _are_floats(context.avals_in), availability.is_wanted()
+        # Where llvmlite is missing, kernels cannot even be imported.
+        are_there = are_wanted and availability.missing() is None
+        function = find(context.avals_in, parameters) if are_floats and are_there else None
         if function is None:
-            if availability.is_wanted() and availability.missing() is None:
+            if are_there:
                 left.add(context.primitive)
+            elif are_floats:
+                is_native(context)  # which warns of what is missing
         elif is_native(context):
             try:
                 return lower(function, context, operands)

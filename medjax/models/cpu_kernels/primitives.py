@@ -73,6 +73,15 @@ def is_native(context: mlir.LoweringRuleContext) -> bool:
     return reason is None
 
 
+def native_function(equation: Any) -> Function | None:
+    """The function that a call of a kernel in a traced program runs on this machine's CPU; None if the equation is no such call."""
+    if equation.primitive is not _native_call_p:
+        return None
+    avals = [variable.aval for variable in (*equation.invars, *equation.outvars)]
+    fits = all(aval.dtype.name in _DTYPES and 0 not in aval.shape for aval in avals)
+    return equation.params["native"] if fits else None
+
+
 def lower(function: Function, context: mlir.LoweringRuleContext, operands: Sequence[Any]) -> Sequence[Any]:
     """Lower a function of arrays in the place of an operation."""
     return mlir.lower_fun(lambda *arrays: jax.tree.leaves(function(*arrays)))(context, *operands)

@@ -111,28 +111,27 @@ def _draw_errors(dataset: Dataset, classes: Drawn, predictions: Predictions) -> 
     wrong = np.flatnonzero(predictions.probabilities.argmax(axis=1) != predictions.labels)
     confidence = predictions.probabilities[wrong].max(axis=1)
     wrong = wrong[np.argsort(-confidence, kind="stable")]
-    texts, legend = _select(dataset, classes, predictions, wrong, plots.ERRORS_SHOWN)
-    return Drawing(plots.plot_errors(*texts, is_synthetic=dataset.is_synthetic), legend)
+    texts, legend = _select(dataset, classes, predictions, wrong[: plots.ERRORS_SHOWN])
+    return Drawing(plots.plot_errors(*texts, total=len(wrong), is_synthetic=dataset.is_synthetic), legend)
 
 
 def _draw_unsure(dataset: Dataset, classes: Drawn, predictions: Predictions) -> Drawing:
     least = np.argsort(predictions.probabilities.max(axis=1), kind="stable")[: plots.UNSURE_SHOWN]
-    texts, legend = _select(dataset, classes, predictions, least, plots.UNSURE_SHOWN)
+    texts, legend = _select(dataset, classes, predictions, least)
     return Drawing(plots.plot_unsure(*texts, is_synthetic=dataset.is_synthetic), legend)
 
 
 def _select(
-    dataset: Dataset, classes: Drawn, predictions: Predictions, rows: Int[np.ndarray, "row"], num_shown: int
+    dataset: Dataset, classes: Drawn, predictions: Predictions, rows: Int[np.ndarray, "row"]
 ) -> tuple[tuple[Images, list[str], list[str], list[str], Any, Any], tuple[str, ...]]:
-    """The arguments of `plot_errors` for some rows of the predictions, and the legend of those shown, the first."""
+    """The arguments of `plot_errors` for some rows of the predictions, and their legend."""
     names = np.array(classes.names)
     indices, labels = predictions.indices[rows], predictions.labels[rows]
     predicted = predictions.probabilities[rows].argmax(axis=1)
-    ids = dataset.ids[indices].tolist()
-    shown = with_stand_ins(ids[:num_shown], "image")
+    shown = with_stand_ins(dataset.ids[indices].tolist(), "image")
     arguments = (
         dataset.images[indices],
-        [*shown.names, *ids[num_shown:]],
+        shown.names,
         names[labels].tolist(),
         names[predicted].tolist(),
         predictions.probabilities[rows, predicted],

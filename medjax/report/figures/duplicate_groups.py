@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 from matplotlib.figure import Figure
 
-from medjax.records import Images
 from medjax.report.figures.fonts import warn_of_stand_ins, with_stand_ins
 from medjax.report.figures.gallery import make_gallery
 from medjax.report.figures.style import MUTED, styled, wrapped
@@ -19,15 +18,15 @@ TITLE = (
 
 @styled
 def plot_groups(
-    groups: Sequence[UInt8[np.ndarray, "_ height width channel"]],
+    groups: Sequence[UInt[np.ndarray, "_ height width channel"]],
+    sizes: Sequence[int],
     class_names: Sequence[str],
     *,
     is_synthetic: bool,
 ) -> Figure:
-    """One row per group with its class, its size and at most `IMAGES_SHOWN` of its images.
+    """One row per group with its class, its size and at most `IMAGES_SHOWN` of its images, given in `groups`.
 
-    The images are evenly spaced in rank of their distance from the first one, so that a chain of near-duplicates becomes
-    visible.
+    They should be spread from the first to the farthest from it, so that a chain of near-duplicates becomes visible.
     """
     if len(groups) == 0:
         figure = Figure(figsize=(8, 1.2))
@@ -38,17 +37,9 @@ def plot_groups(
     warn_of_stand_ins(legend)
     margin = 1.6
     gallery = make_gallery(margin + IMAGES_SHOWN, len(groups), TITLE, is_synthetic=is_synthetic)
-    for row, (images, name) in enumerate(zip(groups, names, strict=True)):
-        label = f"{wrapped(name, 16)}\n{len(images):,} images"
+    for row, (images, size, name) in enumerate(zip(groups, sizes, names, strict=True)):
+        label = f"{wrapped(name, 16)}\n{size:,} images"
         gallery.write(margin - 0.12, row + 0.46, label, ha="right", va="center")
-        for column, image in enumerate(_spaced(images)):
+        for column, image in enumerate(images):
             gallery.draw_image(image, margin + column, row, 0.93)
     return gallery.figure
-
-
-def _spaced(images: Images) -> UInt8[np.ndarray, "few height width channel"]:
-    """At most `IMAGES_SHOWN` images, from the first to the farthest from it (root mean square)."""
-    difference = images.astype(np.float32) - images[0]
-    order = np.argsort((difference**2).mean(axis=(1, 2, 3)), kind="stable")
-    count = min(IMAGES_SHOWN, len(images))
-    return images[order[np.linspace(0, len(order) - 1, count).round().astype(int)]]

@@ -33,7 +33,11 @@ class Gallery(NamedTuple):
     def draw_image(
         self, image: Num[np.ndarray, "height width channel"], left: Inches, top: Inches, side: Inches
     ) -> None:
-        """Draw an image into a square, on a fixed scale of gray levels: 0 to 255 for uint8, 0 to 1 for floats."""
+        """Draw an image into a square, on a fixed scale of gray levels: 0 to 255 for uint8, 0 to 1 for floats.
+
+        Of gray levels of 16 bits the high byte is drawn, as a screen has no more.
+        """
+        image = (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
         white = 255 if image.dtype == np.uint8 else 1
         pixels = image[:, :, 0] if image.shape[2] == 1 else image
         height, width = (side * length / max(image.shape[:2]) for length in image.shape[:2])

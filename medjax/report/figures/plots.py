@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, Shaped, UInt8
+from jaxtyping import Float, Integer, Shaped, UInt
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -71,7 +71,7 @@ def plot_confusion_matrix(
 
 @styled
 def plot_samples(
-    images: UInt8[np.ndarray, "class height width channel"],
+    images: UInt[np.ndarray, "class height width channel"],
     class_names: Sequence[str],
     title: str,
     *,
@@ -91,7 +91,7 @@ def plot_samples(
 
 @styled
 def plot_augmented(
-    originals: UInt8[np.ndarray, "row height width channel"],
+    originals: UInt[np.ndarray, "row height width channel"],
     augmented: Float[np.ndarray, "row copy height width channel"],
     class_names: Sequence[str],
     *,
@@ -120,16 +120,17 @@ def plot_augmented(
 
 @styled
 def plot_errors(
-    images: UInt8[np.ndarray, "n height width channel"],
+    images: UInt[np.ndarray, "n height width channel"],
     ids: Texts,
     true_names: Texts,
     predicted_names: Texts,
     predicted_probabilities: Float[np.ndarray, "n"],
     true_probabilities: Float[np.ndarray, "n"],
     *,
+    total: int | None = None,
     is_synthetic: bool,
 ) -> Figure:
-    """Misclassified images, the most confident first, at most `ERRORS_SHOWN` of them.
+    """Misclassified images, the most confident first, at most `ERRORS_SHOWN` of them; of `total` if these are not all.
 
     Above each image its file name; below it the true class, an arrow and the predicted class, each with the
     probability (0 to 1) that the model gave it.
@@ -139,7 +140,8 @@ def plot_errors(
         figure.text(0.5, 0.5, "No misclassified images.", ha="center", va="center", color=MUTED, fontsize=11)
         return figure
     shown = np.argsort(-predicted_probabilities, kind="stable")[:ERRORS_SHOWN]
-    extent = f"showing {len(shown)} of {len(images)}" if len(shown) < len(images) else f"all {len(images)}"
+    total = len(images) if total is None else total
+    extent = f"showing {len(shown)} of {total}" if len(shown) < total else f"all {total}"
     title = f"Misclassified images, most confident first ({extent})"
     texts = ids, true_names, predicted_names
     probabilities = predicted_probabilities, true_probabilities
@@ -148,7 +150,7 @@ def plot_errors(
 
 @styled
 def plot_unsure(
-    images: UInt8[np.ndarray, "n height width channel"],
+    images: UInt[np.ndarray, "n height width channel"],
     ids: Texts,
     true_names: Texts,
     predicted_names: Texts,
@@ -189,7 +191,7 @@ def _extent(places: Sequence[tuple[float, float]], width: float, height: float) 
 
 
 def _draw_predictions(
-    images: UInt8[np.ndarray, "n height width channel"],
+    images: UInt[np.ndarray, "n height width channel"],
     ids: Texts,
     true_names: Texts,
     predicted_names: Texts,

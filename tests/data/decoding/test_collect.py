@@ -1,6 +1,7 @@
 """Arrays from decoded images, and what only all of them together show."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_images_go_to_their_positions():
     assert assembled.changes == {"resized": 2}
     assert assembled.channels == {1: 4}
     assert assembled.examples == {1: 0}
-    assert develop([assembled], "auto") is None
+    assert develop([assembled], CONFIG) == ([assembled], None)
 
 
 def test_the_range_of_sizes_is_kept():
@@ -52,11 +53,23 @@ def test_one_window_is_found_for_all_images_of_sixteen_bits():
     stacks = [([1], decoded(4095, dtype=np.uint16)), ([0], decoded(7)), ([2], decoded(0, dtype=np.uint16))]
     first = assemble(stacks, 3, DEEP)
     second = assemble([([0], decoded(1000, dtype=np.uint16))], 1, DEEP)
-    assert develop([first, second], "auto") == Window(0, 4095, 3)
+    (first, second), window = develop([first, second], DEEP)
+    assert window == Window(0, 4095, 3)
     assert first.images[:, 0, 0, 0].tolist() == [7, 255, 0]
     assert second.images[:, 0, 0, 0].tolist() == [62]
-    assert develop([second], (900, 1000)) == Window(900, 1000, 1)
-    assert (second.images == 255).all()
+    third = assemble([([0], decoded(1000, dtype=np.uint16))], 1, DEEP)
+    (third,), window = develop([third], replace(DEEP, window=(900, 1000)))
+    assert window == Window(900, 1000, 1)
+    assert (third.images == 255).all()
+
+
+def test_gray_levels_may_keep_sixteen_bits():
+    stacks = [([1], decoded(4095, 0, dtype=np.uint16)), ([0], decoded(7))]
+    stacks = [([1, 2], stacks[0][1]), stacks[1]]
+    (part,), window = develop([assemble(stacks, 3, DEEP)], replace(DEEP, depth=16))
+    assert part.images.dtype == np.uint16
+    assert part.images[:, 0, 0, 0].tolist() == [7 * 257, 65535, 0]
+    assert window == Window(0, 4095, 2, 16)
 
 
 def test_images_may_be_left_out_without_a_copy():

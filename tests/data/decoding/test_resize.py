@@ -9,7 +9,7 @@ from PIL import Image
 
 from medjax.config import DataConfig
 from medjax.data.decoding import resize as resizing
-from medjax.data.decoding.resize import fit, fit_deep, fit_stack
+from medjax.data.decoding.resize import Placement, fit, fit_deep, fit_stack, place
 from tests.sample_files import random_pixels
 
 WAYS = ["stretch", "pad", "crop"]
@@ -18,8 +18,10 @@ STACKS = arrays.arrays(
     st.tuples(st.integers(1, 20), st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3])),
 )
 
+SIDES = st.one_of(st.integers(1, 40), st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
-@given(STACKS, st.sampled_from(["source", "gray", "rgb"]), st.sampled_from(WAYS), st.integers(1, 40))
+
+@given(STACKS, st.sampled_from(["source", "gray", "rgb"]), st.sampled_from(WAYS), SIDES)
 @settings(deadline=None)
 def test_a_stack_is_as_its_images(stack, color, way, side):
     config = DataConfig(image_size=side, color=color, fit=way)
@@ -108,3 +110,22 @@ def test_images_are_resized_together_only_where_that_gives_the_same(monkeypatch)
     )
     is_rows_first = np.array_equal(rows_first, Image.fromarray(random_pixels(0, (64, 5))).resize((28, 28), 2))
     assert together.count((20, 64, 5, 1)) == 2 * is_rows_first
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        ("stretch", Placement(None, (40, 20), (0, 0))),
+        ("pad", Placement(None, (20, 20), (10, 0))),
+        ("crop", Placement((0, 25, 100, 75), (40, 20), (0, 0))),
+    ],
+)
+def test_a_square_goes_into_a_wide_image(way, expected):
+    assert place(100, 100, (20, 40), way) == expected
+    upright = place(100, 100, (40, 20), way)
+    assert upright.size == expected.size[::-1]
+    assert upright.corner == expected.corner[::-1]
+    assert place(80, 40, (20, 40), way) == Placement(None, (40, 20), (0, 0))
+    config = DataConfig(image_size=(20, 40), fit=way)
+    assert fit(Image.new("L", (80, 40)), config)[1] == ("resized",)
+    assert fit(Image.new("L", (80, 40)), config)[0].shape == (20, 40, 1)

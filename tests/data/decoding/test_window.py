@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medjax.data.decoding.window import apply_window, choose_window, warn_of_few_levels, window_table
+from medjax.data.decoding.window import apply_window, choose_window, warn_of_few_levels, widened, window_table
 from medjax.records import Window
 
 
@@ -39,13 +39,25 @@ def test_the_whole_range_keeps_the_high_byte_of_repeated_bytes():
     np.testing.assert_array_equal(window_table(0, 65535)[np.arange(256) * 257], np.arange(256))
 
 
-def test_only_images_of_sixteen_bits_are_written(monkeypatch):
+@pytest.mark.parametrize(
+    ("bits", "expected"), [(8, [0, 3, 2, 3, 4]), (16, [0, 3 * 257, 2 * 257, 3 * 257, 4 * 257])]
+)
+def test_images_of_eight_bits_stay_as_they_are(monkeypatch, bits, expected):
     monkeypatch.setattr("medjax.data.decoding.window._TOGETHER", 2)
-    values = np.arange(5, dtype=np.uint16).reshape(5, 1, 1, 1)
-    images = np.full((5, 1, 1, 1), 99, np.uint8)
-    is_used = apply_window(window_table(0, 255), values, np.array([True, False, True, False, True]), images)
-    assert images.ravel().tolist() == [0, 99, 2, 99, 4]
-    assert np.flatnonzero(is_used).tolist() == [0, 2, 4]
+    values = np.array([0, 3 * 257, 2, 3 * 257, 4], np.uint16).reshape(5, 1, 1, 1)
+    is_used = np.zeros(2**bits, bool)
+    images = apply_window(window_table(0, 255, bits), values, np.arange(5) % 2 == 0, is_used)
+    assert images.dtype == f"uint{bits}"
+    assert images.ravel().tolist() == expected
+    assert np.flatnonzero(is_used).tolist() == expected[::2]
+
+
+def test_sixteen_bits_keep_every_value_of_twelve():
+    table = window_table(0, 4095, 16)
+    assert len(np.unique(table[:4096])) == 4096
+    assert (table[0], table[4095], table[65535]) == (0, 65535, 65535)
+    np.testing.assert_array_equal(window_table(0, 65535, 16), np.arange(2**16))
+    np.testing.assert_array_equal(widened(np.array([0, 255], np.uint8)), [0, 65535])
 
 
 def test_few_levels_are_warned_of():

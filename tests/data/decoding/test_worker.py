@@ -44,7 +44,7 @@ def test_every_answer_survives_the_way():
     deep = encode(np.arange(72, dtype=np.uint16).reshape(9, 8) * 900)
     images.append(decode_image(deep, DataConfig(image_size=6, window="auto")))
     answers = [((7 * place, 7 * place + 1), two(image)) for place, image in enumerate(images)]
-    again = unpack(pack(answers), 6)
+    again = unpack(pack(answers), (6, 6))
     for (places, stack), (copied_places, copy) in zip(answers, again, strict=True):
         assert copied_places == places
         np.testing.assert_array_equal(copy.pixels, stack.pixels)
@@ -61,3 +61,6 @@ def test_messages_arrive_whole_and_one_by_one(tmp_path, strings):
         send(stream, [b"next"])
         stream.seek(0)
         assert [receive(stream), receive(stream), receive(stream)] == [strings, [b"next"], []]
+        stream.seek(1)
+        with pytest.raises(ValueError, match="no message begins here"):
+            receive(stream)

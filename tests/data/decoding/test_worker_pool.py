@@ -103,11 +103,34 @@ def test_reading_runs_only_a_little_ahead():
 
 @pytest.mark.usefixtures("two_processes")
 def test_a_worker_that_dies_is_done_without(monkeypatch):
-    cut_off = "sys.stdout.buffer.write(struct.pack('<4Q', 3, 900, 900, 900) + b'half')"
+    cut_off = "sys.stdout.buffer.write(b'medjax:\\n' + struct.pack('<4Q', 3, 900, 900, 900) + b'half')"
     monkeypatch.setattr(workers, "_PROGRAM", f"import struct, sys; sys.stdin.buffer.read(9); {cut_off}")
     answers = by_key(decode_all(encoded(20), 20, CONFIG))
     assert len(answers) == 20
     assert not any(isinstance(answer, Fault) for answer in answers.values())
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_an_answer_that_is_not_understood_is_not_taken_for_another_one(monkeypatch):
+    read, failures = workers.unpack, iter([None, None])
+
+    def misread(*arguments):
+        if next(failures, "none left") is None:
+            raise ValueError("garbled")
+        return read(*arguments)
+
+    monkeypatch.setattr(workers, "unpack", misread)
+    answers = by_key(decode_all(encoded(40), 40, CONFIG))
+    assert len(answers) == 40
+    for key, answer in answers.items():
+        np.testing.assert_array_equal(answer.pixels, decode_image(png(int(key)), CONFIG).pixels)
+
+
+def test_large_images_are_decoded_few_at_a_time():
+    assert workers._batch_size(DataConfig(image_size=28), 1) == workers._BATCH_IMAGES
+    held = workers._batch_size(DataConfig(image_size=224), 15) * (1 + 15 * workers._BATCHES_PER_WORKER)
+    assert 0.9 * workers._DECODED_BYTES < held * 3 * 224 * 224 <= workers._DECODED_BYTES
+    assert workers._batch_size(DataConfig(image_size=4096), 15) == 1
 
 
 @pytest.mark.usefixtures("two_processes")
@@ -139,7 +162,7 @@ def test_workers_end_when_the_work_is_broken_off(monkeypatch):
 def test_a_worker_answers_until_its_stdin_ends():
     with workers._start_worker(CONFIG) as worker:
         send(worker.requests, [png(0), b"noise", jpeg(1)])
-        answers = by_key(unpack(receive(worker.replies), 6))
+        answers = by_key(unpack(receive(worker.replies), (6, 6)))
         assert set(answers) == {0, 2}
         np.testing.assert_array_equal(answers[0].pixels, decode_image(png(0), CONFIG).pixels)
         np.testing.assert_array_equal(answers[2].pixels, decode_image(jpeg(1), CONFIG).pixels)
@@ -239,7 +262,7 @@ def test_replies_of_a_batch_come_one_by_one_and_tell_where_the_worker_is(monkeyp
         replies.seek(0)
         free: SimpleQueue = SimpleQueue()
         free.put(Worker(requests, replies))
-        decoded = workers._decode_in_worker(free, batch, 6, current)
+        decoded = workers._decode_in_worker(free, batch, (6, 6), current)
     answers = by_key(decoded)
     assert set(answers) == {"0", "1", "3"}
     for key, answer in answers.items():

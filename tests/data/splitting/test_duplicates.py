@@ -15,6 +15,7 @@ from medjax.data.splitting.duplicates import (
     largest_groups,
     merge_groups,
     near_groups,
+    spread_members,
 )
 from medjax.data.splitting.splits import fold_splits, split
 from medjax.errors import RefusedError
@@ -202,3 +203,16 @@ def shared_digests(dataset, parts):
     """How many digests lie in more than one part."""
     each = [{digest.tobytes() for digest in dataset.digests[part]} for part in parts]
     return sum(map(len, each)) - len(set().union(*each))
+
+
+def test_members_are_spread_from_the_first_to_the_least_like_it(monkeypatch):
+    monkeypatch.setattr("medjax.data.splitting.duplicates._COMPARED_TOGETHER", 3)
+    levels = np.array([7, 100, 130, 90, 101, 140, 99, 125, 160, 102, 98], np.uint8)
+    images = levels.repeat(4).reshape(11, 2, 2, 1)
+    members = spread_members(images, np.arange(1, 11), 8)
+    distances = np.abs(levels[members].astype(int) - 100)
+    assert len(members) == 8
+    assert (np.diff(distances) >= 0).all()
+    assert (distances[0], distances[-1]) == (0, 60)
+    deep = spread_members(images * np.uint16(257), np.arange(1, 11), 8)
+    np.testing.assert_array_equal(deep, members)

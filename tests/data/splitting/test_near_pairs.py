@@ -45,6 +45,7 @@ def test_the_pairs_are_all_those_that_there_are(seed, n, threshold):
     images = clustered(generator, n, channels=int(generator.choice([1, 3])))
     labels = generator.integers(0, 3, n).astype(np.int32)
     assert found_pairs(images, labels, threshold) == all_pairs(images, labels, threshold)
+    assert found_pairs(images * np.uint16(257), labels, threshold) == found_pairs(images, labels, threshold)
 
 
 def test_the_threshold_itself_is_near_and_the_next_whole_number_is_not():

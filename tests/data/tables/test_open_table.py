@@ -2,6 +2,9 @@
 
 import codecs
 import os
+import resource
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -91,6 +94,13 @@ HOSTILE = {
     "one-column": (b"root:x:0:0\n", "has not two columns"),
     "empty": (b"", "is empty"),
     "bad-quotes": (b'a,b\n"x"y,z\n', "is not CSV, line 2"),
+    "a-quote-that-never-ends": (b'a,b\n"x,y\n', "is not CSV, line 2"),
+    "one-long-line": (b"a;b" * 500_000, "has a row of"),
+    "utf-32": ("a,b\nx,y\n".encode("utf-32"), r"is not UTF-8 \(byte 0xff\)"),
+    "a-picture": (b"\x89PNG\r\n\x1a\n\0\0", r"is not UTF-8 \(byte 0x89\)"),
+    "half-a-character": (b"a,b\nx,\xe4\xb8", "is not UTF-8"),
+    "a-mark-alone": (b"\xef\xbb\xbf", "is empty"),
+    "separators-alone": (b";" * 20_000, "has 20,001 columns"),
 }
 
 
@@ -134,3 +144,43 @@ def test_rows_of_another_width_are_left_out_and_counted(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1,2\n\n3\n4,5,6\n7,8\n")
     assert read(path)[1:] == ([("1", "2"), ("7", "8")], ["4", "5"])
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "data", "reason"),
+    [
+        ("MAX_CELLS", 100, b"a,b\n" + b"," * 50 + b"\n" + b"," * 50 + b"\n", "more than 100 cells"),
+        ("MAX_CELLS", 100, b"a,b\n" + b"x,y\n" * 50, "more than 100 cells"),
+        ("MAX_LINES", 100, b"a,b\n" + b'"\n\n\n",x\n' * 50, "more than 100 lines"),
+        ("MAX_LINES", 100, b"a,b\n" + b"\n" * 200, "more than 100 lines"),
+    ],
+    ids=["wide", "long", "of-lines", "empty"],
+)
+def test_what_would_take_long_is_refused(tmp_path, monkeypatch, name, limit, data, reason):
+    """Files of 256 MiB hold 128 million cells, or lines."""
+    monkeypatch.setattr(module, name, limit)
+    (tmp_path / "t.csv").write_bytes(data)
+    with pytest.raises(RefusedError, match=f"t.csv: has {reason}") as refusal:
+        read(tmp_path / "t.csv")
+    assert len(refusal.value.lines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "row", [b"," * 9_999 + b"\n", b'"' + b"\n" * 100_000 + b'",\n'], ids=["cells", "lines"]
+)
+def test_the_longest_tables_are_refused_in_seconds_of_computing(tmp_path, row):
+    head = b",".join(b"%d" % number for number in range(10_000 if len(row) == 10_000 else 2)) + b"\n"
+    (tmp_path / "t.csv").write_bytes(head + row * ((2**28 - len(head)) // len(row)))
+    code = (
+        "import collections, sys; from medjax.data.tables.open_table import open_table\n"
+        "with open_table(sys.argv[1], flag='--labels') as table: collections.deque(table.rows, maxlen=0)"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "t.csv")], capture_output=True, check=False
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert b"RefusedError" in done.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+    assert after.ru_maxrss * 1024 < 2**30

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.image import BboxImage
 
-from medjax.report.figures.duplicate_groups import IMAGES_SHOWN, TITLE, _spaced, plot_groups
+from medjax.report.figures.duplicate_groups import TITLE, plot_groups
 from medjax.report.figures.gallery import SYNTHETIC_NOTE
 from medjax.report.figures.render import save_figure
 
@@ -15,24 +15,16 @@ def group(n, channels=1):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_row_for_each_group(tmp_path, channels):
-    figure = plot_groups([group(40, channels), group(2, channels)], ["CXR", "$\\frac{"], is_synthetic=True)
+    groups, names = [group(8, channels), group(2, channels)], ["CXR", "$\\frac{"]
+    figure = plot_groups(groups, [40, 2], names, is_synthetic=True)
     save_figure(figure, tmp_path / "duplicates.png")
     assert (tmp_path / "duplicates.png").stat().st_size > 1000
-    assert len(figure.findobj(BboxImage)) == IMAGES_SHOWN + 2
+    assert len(figure.findobj(BboxImage)) == 8 + 2
     texts = [text.get_text() for text in figure.texts]
     assert texts == [TITLE, SYNTHETIC_NOTE, "CXR\n40 images", "$\\frac{\n2 images"]
 
 
 def test_without_duplicates_the_figure_says_so(tmp_path):
-    figure = plot_groups([], [], is_synthetic=False)
+    figure = plot_groups([], [], [], is_synthetic=False)
     save_figure(figure, tmp_path / "duplicates.png")
     assert [text.get_text() for text in figure.texts] == ["No identical or near-identical images."]
-
-
-def test_images_run_from_the_first_to_the_least_like_it():
-    levels = np.array([100, 130, 90, 101, 140, 99, 125, 160, 102, 98], np.uint8)
-    chosen = _spaced(levels.repeat(4).reshape(10, 2, 2, 1))
-    distances = np.abs(chosen[:, 0, 0, 0].astype(int) - 100)
-    assert len(chosen) == IMAGES_SHOWN
-    assert (np.diff(distances) >= 0).all()
-    assert (distances[0], distances[-1]) == (0, 60)
