@@ -18,6 +18,7 @@ ScheduleName = Literal["constant", "cosine", "one-cycle"]
 ClassBalance = Literal["none", "weights", "sampling"]
 ComputeName = Literal["f32", "tf32", "bf16"]
 InputScaling = Literal["auto", "none", "imagenet", "half"]
+WindowName = Literal["refuse", "auto", "lung", "bone", "brain", "soft"]
 AugmentationName = Literal[
     "affine", "flip", "quarter-turns", "brightness", "contrast", "blur", "noise", "cutout", "mixup"
 ]
@@ -47,10 +48,15 @@ class ReadingConfig(Configuration):
     """Read symbolic links to regular files, and to folders inside the data."""
     zip_encoding: str | None = setting(None, "data", metavar="NAME")
     """Encoding of names in a .zip that are not UTF-8: gbk, shift_jis, cp1251 or another."""
-    window: Literal["refuse", "auto"] | tuple[int, int] = setting(
-        "refuse", "data", metavar="auto|LO HI", at_least=0, at_most=65535, is_ascending=True
+    window: WindowName | tuple[int, int] = setting(
+        "refuse", "data", metavar="NAME|LO HI", at_least=-65536, at_most=65535, is_ascending=True
     )
-    """Values of 16-bit images that become black and white; auto: 0 and the largest of the bit depth that all use."""
+    """Values that become black and white. Of 16-bit images: LO HI, or auto, 0 and the largest of the bit depth that all use.
+    Of CT in DICOM, in Hounsfield units: LO HI, lung, bone, brain, soft, or auto, -1024 to 3071."""
+    frames: Literal["refuse", "middle", "all"] = setting("refuse", "data", is_added=True)
+    """DICOM files of several frames: refuse them, take the frame in the middle, or each frame as an image (all)."""
+    anonymous_ids: bool = setting(False, "data", is_added=True)
+    """Name images by a hash under your private key in runs and predictions; paths may hold names of patients."""
     fit: Literal["stretch", "pad", "crop"] = setting("stretch", "data")
     """Images of other proportions than the model's, a square's by default: stretch them, pad them with black, or keep
     their center."""
@@ -282,7 +288,7 @@ class TrainConfig(Configuration):
     """Score the last epoch, the best by --best-monitor, or the best of early stopping."""
     best_monitor: Monitor = setting("val_loss", "evaluation", needs=("keep", "best"))
     """What makes an epoch the best one."""
-    positive: str | None = setting(None, "evaluation", is_common=True, metavar="CLASS", is_added=True)
+    positive: str | None = setting(None, "evaluation", metavar="CLASS", is_added=True)
     """Also decide between this class and all others, by a threshold that the val part sets."""
     threshold: str = setting("youden", "evaluation", metavar="RULE", needs=("positive",), is_added=True)
     """That of the largest sensitivity plus specificity (youden); that of at least sensitivity=0.95, or specificity=0.95; or

@@ -39,6 +39,12 @@ class LoadCounts(NamedTuple):
     reoriented: int = 0  # images turned upright by their EXIF tag
     recolored: int = 0  # images converted by --color
     rescaled: int = 0  # 16-bit images whose values --window made gray levels
+    hounsfield: int = 0  # DICOM images of CT, read through --window in Hounsfield units
+    given_window: int = 0  # DICOM images of other modalities, read through --window LO HI
+    own_window: int = 0  # DICOM images read through the window of each file (X-ray, ultrasound)
+    percentiles: int = 0  # DICOM images of MR, each from its own 1st to its 99th percentile
+    colored: int = 0  # DICOM images in color, or with a palette
+    inverted: int = 0  # DICOM images stored with white as 0 (MONOCHROME1)
     skipped: int = 0  # junk: __MACOSX, ._*, .DS_Store, Thumbs.db, dot folders, texts, other arrays of an .npz
     tables: int = 0  # tables beside the class folders, which are not read
     ignored: int = 0  # files left out by --ignore
@@ -54,6 +60,13 @@ class Window(NamedTuple):
     high: int  # this value and all above it became white
     levels: int  # different gray levels that are left, over all images read through it
     bits: int = 8  # of a gray level, 8 or 16
+
+
+class DicomUse(NamedTuple):
+    """How gray levels and groups were made of DICOM files; shown to the user and kept in run.json."""
+
+    rule: str  # in words, one for the whole set
+    grouped_by: str | None = None  # PatientID or StudyInstanceUID; None if neither tells images apart
 
 
 class TableUse(NamedTuple):
@@ -93,6 +106,7 @@ class Dataset(NamedTuple):
     bad: tuple[Problem, ...] = ()  # images that cannot be read, left out by --skip-bad
     folds: Names | None = None  # str: numbers of the folds of a cross-validation, if a table fixes them
     table: TableUse | None = None  # the table of labels; None if there is none
+    dicom: DicomUse | None = None  # None if there are no DICOM files
 
     @property
     def num_classes(self) -> int:

@@ -59,9 +59,10 @@ def retinamnist() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep tests out of the user's cache."""
+    """Keep tests out of the user's cache, and from the user's key."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDJAX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MEDJAX_KEY_DIR", str(tmp_path_factory.mktemp("key")))
         yield
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from tests.hostile_dicom import CASES as DICOM_CASES
 from tests.sample_files import (
     encode,
     jpeg,
@@ -385,7 +386,8 @@ folder_case(
 folder_case("noise", random_pixels(0, (500,)).tobytes(), "not a PNG, JPEG")
 folder_case("postscript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript")
 folder_case("gif", encode(random_pixels(1), "GIF"), "GIF")
-folder_case("dicom", bytes(128) + b"DICM" + bytes(100), "DICOM")
+for _name, (_data, _reason) in DICOM_CASES.items():
+    folder_case(f"dicom_{_name}", _data, _reason)
 folder_case("pdf", b"%PDF-1.7", "PDF")
 folder_case("zip_in_class", b"PK\x03\x04" + bytes(50), "archive")
 folder_case("tar_in_class", tar_bytes(small_set()), "archive")

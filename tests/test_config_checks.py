@@ -101,9 +101,15 @@ def test_val_as_test_needs_a_cross_validation_that_keeps_a_test_part():
         (TrainConfig(fractions=(0.8, 0.2)), "--fractions: has 2 values (give 3)"),
         (TrainConfig(block_features=32), "--block-features: 32 is not a tuple (give one, in parentheses)"),
         (TrainConfig(data=DataConfig(groups=3)), "--groups: 3 is not text (give text)"),
-        (TrainConfig(data=DataConfig(window="full")), "--window: 'full' is not a choice (refuse, auto)"),
+        (
+            TrainConfig(data=DataConfig(window="full")),
+            "--window: 'full' is not a choice (refuse, auto, lung, bone, brain, soft)",
+        ),
         (TrainConfig(data=DataConfig(window=(1, 2, 3))), "--window: has 3 values (give 2)"),
-        (TrainConfig(data=DataConfig(window=(0, "x"))), "--window: 'x' is not a whole number (0 to 65535)"),
+        (
+            TrainConfig(data=DataConfig(window=(0, "x"))),
+            "--window: 'x' is not a whole number (-65536 to 65535)",
+        ),
         (
             TrainConfig(data=DataConfig(window=(9, 9))),
             "--window: 9 9 is not ascending (give the lower number first)",

@@ -24,7 +24,7 @@ from medjax.config import DataConfig
 from medjax.errors import Problem, RefusedError
 from medjax.files import Folder, open_folder, open_regular, write_in
 from medjax.memory import available_memory, in_words
-from medjax.records import Dataset, LoadCounts, Window
+from medjax.records import Dataset, DicomUse, LoadCounts, Window
 
 FORMAT = 4
 """Increase this when the same source gives another `Dataset`, or the layout of the file changes."""
@@ -50,7 +50,7 @@ _IRRELEVANT = (
     ),
     "group_pattern",
 )
-_ARRAYS = ("images", "labels", "ids", "digests", "split")
+_ARRAYS = ("images", "labels", "ids", "digests", "split", "groups")
 
 
 def cache_folder() -> Path:
@@ -163,6 +163,8 @@ def _write_dataset(handle: BinaryIO, dataset: Dataset) -> None:
         "class_names": dataset.class_names,
         "counts": dataset.counts._asdict(),
         "has_split": dataset.split is not None,
+        "has_groups": dataset.groups is not None,  # those of DICOM files, by hashes
+        "dicom": dataset.dicom,
         "window": dataset.window,
         "source_sizes": dataset.source_sizes,
         "bad": dataset.bad,
@@ -181,6 +183,8 @@ def _read_dataset(handle: BinaryIO) -> Dataset:
     arrays = {name: np.load(handle, allow_pickle=False) for name in _ARRAYS}
     if not text["has_split"]:
         arrays["split"] = None
+    if not text["has_groups"]:
+        arrays["groups"] = None
     smallest, largest = text["source_sizes"] or ((), ())
     return Dataset(
         **arrays,
@@ -190,6 +194,8 @@ def _read_dataset(handle: BinaryIO) -> Dataset:
         window=Window(*text["window"]) if text["window"] else None,
         source_sizes=(tuple(smallest), tuple(largest)) if smallest else None,
         bad=tuple(Problem(*each) for each in text["bad"]),
+        grouped_by=("user",) if text["has_groups"] else (),
+        dicom=DicomUse(*text["dicom"]) if text["dicom"] else None,
     )
 
 

@@ -1,5 +1,6 @@
 """Copy a source into train and test folders, OUT/train/<class>/<file> and OUT/test/<class>/<file>, byte for byte."""
 
+import dataclasses
 import os
 import shutil
 import stat
@@ -13,8 +14,9 @@ import numpy as np
 
 from medjax.config import DataConfig
 from medjax.data.decoding.worker_pool import Progress
+from medjax.data.dicom.peek import label_folders
 from medjax.data.load import PHANTOM, load
-from medjax.data.reading.layout import label_by_folder, list_images
+from medjax.data.reading.layout import list_images
 from medjax.data.reading.listing import Fault, UnfitError, problem_of
 from medjax.data.reading.sources import open_source
 from medjax.data.splitting.splits import draw_parts
@@ -52,10 +54,15 @@ def export_split(
         raise refuse("--test", f"{test_share} is out of range", "more than 0, less than 1, such as 0.2")
     if source == PHANTOM:
         raise refuse(PHANTOM, "has no files to copy: it is generated in memory", "train on it as it is")
+    if config.frames == "all":
+        raise refuse(
+            "--frames", "all: a file is copied with all its frames", "leave it out, or --frames middle"
+        )
     origin, target = Path(source), Path(os.path.abspath(target))
     if origin.suffix.lower() == ".npz" and not origin.is_dir():
         raise refuse(origin, "holds arrays in parts of its own, and no image files", "train on it as it is")
     _require_free(target, origin)
+    config = dataclasses.replace(config, anonymous_ids=False)  # copies have the names of their files
     dataset = load(origin, config, on_progress=on_progress)
     _require_no_parts(origin, dataset)
     if dataset.has_several_labels:
@@ -215,8 +222,7 @@ def _copy_images(
     try:
         with open_source(source, config) as listing:
             if config.labels is None:
-                layout = label_by_folder(listing.entries, str(source), config.ignore, config.nested)
-                found = layout.images
+                found = label_folders(listing, str(source), config).images
             else:
                 images = list_images(listing.entries, config.ignore).images
                 found = [image for image in images if image.id in target_of]

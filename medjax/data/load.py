@@ -38,9 +38,13 @@ from medjax.data.decoding.worker_pool import (
     decode_all,
     start_workers,
 )
+from medjax.data.dicom.frames import split_frames
+from medjax.data.dicom.levels import describe_rules
+from medjax.data.dicom.peek import label_folders
 from medjax.data.phantom.dataset import make_phantom
+from medjax.data.private_ids import private_name_of
 from medjax.data.reading.folder import list_folder
-from medjax.data.reading.layout import ImageEntry, Layout, label_by_folder
+from medjax.data.reading.layout import ImageEntry, Layout
 from medjax.data.reading.listing import Fault, Listing, UnfitError, problem_of, quoted
 from medjax.data.reading.npz import load_npz
 from medjax.data.reading.sources import (
@@ -56,11 +60,13 @@ from medjax.data.splitting.duplicates import group_duplicates, merge_groups
 from medjax.data.splitting.folder_groups import inner_folders
 from medjax.data.splitting.group_file import read_groups
 from medjax.data.splitting.group_pattern import pattern_groups, suggest_pattern
+from medjax.data.splitting.patient_groups import patient_groups
+from medjax.data.tables.dicom_rows import name_images
 from medjax.data.tables.label_dataset import label_dataset, without_labels
-from medjax.data.tables.label_images import label_images
+from medjax.data.tables.label_images import at_places, label_images
 from medjax.data.tables.read_labels import read_labels
 from medjax.errors import Problem, RefusedError, listed, refuse
-from medjax.records import Dataset, Images, LoadCounts, Names, describe_labels
+from medjax.records import Dataset, DicomUse, Images, LoadCounts, Names, describe_labels
 
 PHANTOM = "phantom"
 # Of an image in an archive, to guess how many there are; those of Medical MNIST have 1,464.
@@ -81,7 +87,8 @@ def load(
     pandas DataFrame; without it the file `config.labels`. Images are decoded on all cores and cached in a private folder
     unless `config.cache` is false. Groups are those of the file `config.groups`, of the table, and of
     `config.group_pattern`, merged with the duplicates that `config.group_duplicates` asks for; None if no two images are to
-    be kept together. With `config.nested` "group", images of one folder inside a class folder are a group as well.
+    be kept together. With `config.nested` "group", images of one folder inside a class folder are a group as well. Images in DICOM are grouped
+    by patient without asking, and folders inside class folders are theirs.
     `on_progress(done, total)` is called now and then in this process. Raises RefusedError with a problem for each file
     that cannot be used.
     """
@@ -104,7 +111,19 @@ def load(
     if dataset.groups is None and (pattern := suggest_pattern(dataset.ids)) is not None:
         text = "the names of the images seem to hold the patient; without groups one may be on both sides of a split"
         warnings.warn(f"{dataset.name}: {text}: give --group-pattern {quoted(pattern)}", stacklevel=2)
+    if config.anonymous_ids:
+        dataset = _without_names(dataset)
     return group_duplicates(dataset, config.group_duplicates, config.near_threshold)
+
+
+def _without_names(dataset: Dataset) -> Dataset:
+    """The data set with hashes under the user's key in the place of ids, which may hold names of patients."""
+    ids = np.array([private_name_of(id) for id in dataset.ids.tolist()])
+    groups = dataset.groups
+    if groups is not None:
+        groups = np.array([private_name_of(group) for group in groups.tolist()])
+    bad = tuple(problem._replace(name=private_name_of(problem.name)) for problem in dataset.bad)
+    return dataset._replace(ids=ids, groups=groups, bad=bad)
 
 
 def _require_no_table(source: str | os.PathLike, table: Any) -> None:
@@ -193,7 +212,11 @@ def _load_by_table(
         _paused_garbage_collection(),
         nullcontext(folder) if folder is not None else open_archive(path, config) as listing,
     ):
-        labelled = label_images(listing.entries, read_labels(table, config), str(path), config)
+        rows, known = name_images(read_labels(table, config), listing, config)
+        labelled = label_images(listing.entries, rows, str(path), config, known)
+        if config.frames == "all":
+            listing, images, places = split_frames(listing, labelled.layout.images)
+            labelled = at_places(labelled, images, places)
         layout = without_labels(labelled.layout)
         ids = "\0".join(image.id for image in layout.images)
         chosen = hashlib.sha256(ids.encode()).hexdigest()
@@ -224,7 +247,7 @@ def _cached(
     path: Path, folder: Listing | None, config: DataConfig, chosen: str, read: Callable[[], Dataset]
 ) -> Dataset:
     """What `read` makes of the source, from the cache if it is there; `chosen` tells which of its images, "" for all."""
-    if not config.cache:
+    if not config.cache or config.anonymous_ids:  # the cache holds ids as they are
         return read()
     state = _state(path, folder)
     key = cache_key(f"{source_suffix(path)} {state[0]} {chosen}".rstrip(), config)
@@ -249,7 +272,10 @@ def _load(path: Path, folder: Listing | None, config: DataConfig, on_progress: P
         start_workers(likely_images, config) as workers,
         nullcontext(folder) if folder is not None else open_archive(path, config) as listing,
     ):
-        layout = label_by_folder(listing.entries, str(path), config.ignore, config.nested)
+        layout = label_folders(listing, str(path), config)
+        if config.frames == "all":
+            listing, images, _ = split_frames(listing, layout.images)
+            layout = layout._replace(images=images)
         if layout.images:
             _require_no_labels(listing, layout, path, config)
         assembled, bad = decode_listing(listing, layout.images, config, on_progress, workers)
@@ -286,6 +312,7 @@ def _make_dataset(
         raise RefusedError(problems)
     (assembled,), window = develop([assembled], config)
     kept = np.delete(np.arange(len(ids)), [*bad])
+    groups, tag = patient_groups(assembled.subjects, ids, source_name(path))
     images = select(assembled, kept)
     return Dataset(
         images=images.images,
@@ -306,6 +333,9 @@ def _make_dataset(
         window=window,
         source_sizes=assembled.sizes,
         bad=tuple(bad.values()),
+        groups=None if groups is None else groups[kept],
+        grouped_by=() if groups is None else ("user",),
+        dicom=DicomUse(describe_rules(config.window, assembled.changes), tag) if assembled.subjects else None,
     )
 
 

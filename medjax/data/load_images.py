@@ -12,8 +12,10 @@ from medjax.data.bad_images import refused_bad, warn_of_bad
 from medjax.data.decoding.collect import Assembled, develop, mixed_color_problems, select
 from medjax.data.decoding.headers import READABLE
 from medjax.data.decoding.window import warn_of_few_levels, widened
+from medjax.data.dicom.frames import split_frames
 from medjax.data.given import Given, open_given, tell_apart
 from medjax.data.load import decode_listing, fit_all
+from medjax.data.private_ids import private_name_of
 from medjax.errors import Problem, RefusedError, listed
 from medjax.records import Images, Names
 
@@ -26,6 +28,7 @@ class LoadedImages(NamedTuple):
     images: Images
     ids: Names
     is_recolored: Bool[np.ndarray, "n"]  # whether the image was converted to gray or RGB
+    are_dicom: bool = False  # any of them
 
 
 class _Read(NamedTuple):
@@ -79,7 +82,10 @@ def load_images(
     developed, window = develop([read.assembled for read in found], config)
     warn_of_few_levels(listed(names, 1), window)
     found = [read._replace(assembled=each) for read, each in zip(found, developed, strict=True)]
-    return _joined([read for read in found if read.kept])
+    loaded = _joined([read for read in found if read.kept])
+    if config.anonymous_ids:
+        return loaded._replace(ids=np.array([private_name_of(id) for id in loaded.ids.tolist()]))
+    return loaded
 
 
 def _read(given: Given, name: str, config: DataConfig) -> _Read:
@@ -87,6 +93,9 @@ def _read(given: Given, name: str, config: DataConfig) -> _Read:
         assembled, bad = fit_all(given.content[None], [name], config)
         return _Read([name], assembled, [], bad)
     with open_given(given, name, config) as (listing, layout):
+        if config.frames == "all":
+            listing, images, _ = split_frames(listing, layout.images)
+            layout = layout._replace(images=images)
         assembled, bad = decode_listing(listing, layout.images, config)
     return _Read([image.id for image in layout.images], assembled, layout.problems, bad)
 
@@ -121,4 +130,5 @@ def _joined(found: Sequence[_Read]) -> LoadedImages:
     if len({each.dtype for each in images}) > 1:
         images = [widened(each) for each in images]
     stack = images[0] if len(images) == 1 else np.concatenate(images)
-    return LoadedImages(stack, np.array(ids), np.concatenate(recolored))
+    are_dicom = any(read.assembled.subjects for read in found)
+    return LoadedImages(stack, np.array(ids), np.concatenate(recolored), are_dicom)

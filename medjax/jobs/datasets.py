@@ -80,6 +80,8 @@ def tell_dataset(dataset: Dataset, display: Display) -> None:
     described = describe_loading(dataset)
     if described["table"] is not None:
         display.say(wording.table(described["table"]))
+    if described["dicom"] is not None:
+        display.say(wording.dicom(described["dicom"]))
     display.say("; ".join([found, *wording.loading(described)]))
 
 
@@ -89,13 +91,15 @@ def describe_loading(dataset: Dataset) -> dict[str, Any]:
     `image_shape`; `source_sizes`, width and height of the smallest and of the largest image, null if unknown; `window`,
     that of 16-bit images, null if there are none; `loading`, the numbers of images that were changed or left out; and
     `table`, what a table of labels was taken to say, null without one: its `parts` are the sha256 of the part or fold of
-    each image in order, null if it has none.
+    each image in order, null if it has none. `dicom`: the rule by which gray levels were made of DICOM files, and the tag that
+    they are grouped by; null if there are none.
     """
     return {
         "image_shape": list(dataset.images.shape[1:]),
         "source_sizes": dataset.source_sizes and [list(size) for size in dataset.source_sizes],
         "window": dataset.window and dataset.window._asdict(),
         "loading": dataset.counts._asdict(),
+        "dicom": dataset.dicom and dataset.dicom._asdict(),
         "table": dataset.table and {**dataset.table._asdict(), "parts": _parts_digest(dataset)},
     }
 

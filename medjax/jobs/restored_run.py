@@ -35,6 +35,7 @@ from medjax.jobs.run_images import (
     read_by,
     read_images,
     refusing_sixteen_bits,
+    warn_of_dicom,
     without_table,
 )
 from medjax.jobs.run_record import describe_groups
@@ -176,6 +177,7 @@ class Run:
         settings = like_trained(self.directory, self.record, read_by(config, reading))
         given = tell_apart(images)
         loaded = load_images(given, settings, left_out=left_out)
+        warn_of_dicom(self.record, loaded.are_dicom)
         if left_out is not None:
             left_out[:] = map(of_eight_bits, left_out)
         in_color = dataclasses.replace(settings, color="rgb")
@@ -234,6 +236,7 @@ def _evaluate_external(
         if is_given:
             remedy = f"leave {flag} out, or give the {run.record['data']['name']} it was trained on"
             raise refuse(dataset.name, f"is not the data of this run, so it has no {flag}", remedy)
+    warn_of_dicom(run.record, dataset.dicom is not None)
     _require_converged(run, folds_of(config))
     has_several = run.record.get("several_labels", False)
     dataset = with_classes(dataset, tuple(run.record["class_names"]), several_labels=has_several)

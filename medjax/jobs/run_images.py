@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -80,6 +81,13 @@ def read_by(config: Config, reading: ReadingConfig | None) -> DataConfig:
         settings = dataclasses.replace(settings, depth=8)
     require_valid(TrainConfig(data=settings))
     return settings
+
+
+def warn_of_dicom(record: Mapping[str, Any], are_dicom: bool) -> None:
+    """Warn of DICOM images for a network that was trained on others: nobody knows whether their gray levels are alike."""
+    if are_dicom and record["data"].get("dicom") is None:
+        text = "the run's own images were no DICOM files: make gray levels of these as theirs were made"
+        warnings.warn(text, stacklevel=3)
 
 
 def like_trained(directory: Path, record: Mapping[str, Any], settings: DataConfig) -> DataConfig:

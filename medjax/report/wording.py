@@ -22,6 +22,12 @@ LOADING = {
     "reoriented": "rotated or mirrored as the EXIF tag says",
     "recolored": "converted to the chosen color mode",
     "rescaled": "{kept}{window}",
+    "hounsfield": "of CT in DICOM, read in Hounsfield units",
+    "given_window": "in DICOM, read through the window that was given",
+    "own_window": "in DICOM, read through the window of each file",
+    "percentiles": "of MR in DICOM, read from their 1st to their 99th percentile",
+    "colored": "in DICOM, in color",
+    "inverted": "in DICOM with white stored as 0, so inverted",
     "skipped": "skipped as junk (system files, notes, arrays that are no images)",
     "tables": "beside the images, not read",
     "ignored": "excluded by --ignore",
@@ -156,6 +162,12 @@ def loading(data: Mapping[str, Any]) -> list[str]:
         for name, n in data["loading"].items()
         if n
     ]
+
+
+def dicom(used: Mapping[str, Any]) -> str:
+    """How DICOM files were read, from the block `data.dicom` of run.json."""
+    groups = "no groups of patients" if used["grouped_by"] is None else f"groups by {used['grouped_by']}"
+    return f"DICOM: {used['rule']}; {groups}"
 
 
 def table(used: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ _INTERVAL = optional(items(number(), at_least=2, at_most=2))
 
 _RESUMPTION = fields({"started": _WORD, "command": _LINE, "versions": _WORDS, "machine": _MACHINE})
 _GROUPS = fields({"sources": items(_WORD, at_most=10), "n": whole(1, MAX_IMAGES), "fingerprint": _DIGEST})
-_LEVEL = whole(0, 2**16 - 1)
+_LEVEL = whole(-(2**16), 2**16 - 1)
 _WINDOW = fields({"low": _LEVEL, "high": _LEVEL, "levels": whole(1, 2**16)}, {"bits": whole(8, 16)})
 _SIZE = items(whole(1, 2**17), at_least=2, at_most=2)
 _PAIR_OF_SIZES = items(_SIZE, at_least=2, at_most=2)
@@ -69,6 +69,7 @@ RECORD = fields(
                 "loading": table(plain),
                 "leakage": table(plain),
                 "table": optional(table(plain, at_most=100)),
+                "dicom": optional(fields({"rule": _LINE, "grouped_by": optional(_WORD)})),
             },
         ),
         "model": fields(

@@ -33,7 +33,7 @@ def test_images_without_labels(tmp_path, monkeypatch):
     write_zip(tmp_path / "more.zip", {"a.png": png(3), "b/c.png": png(4)})
     write_tar(tmp_path / "last.tar.gz", {"d": png(5)})
     (tmp_path / "one").write_bytes(jpeg(6))
-    images, ids, _ = load_images(["one", Path("scans/"), "./more.zip", "last.tar.gz", "scans/1.png"], PLAIN)
+    images, ids, *_ = load_images(["one", Path("scans/"), "./more.zip", "last.tar.gz", "scans/1.png"], PLAIN)
     assert ids.tolist() == [
         "one", "scans/1.png", "scans/deep/er/2.png", "./more.zip/a.png", "./more.zip/b/c.png", "last.tar.gz/d",
         "scans/1.png",
@@ -52,7 +52,7 @@ def test_images_without_labels_are_refused_all_at_once(tmp_path, monkeypatch):
     names = [problem.name for problem in refusal.value.problems]
     assert names == ["missing.png", "pipe", "a.npz", "scans/bad.png"]
     assert "--ignore 'scans/bad.png'" in str(refusal.value)
-    images, _, _ = load_images(["scans"], DataConfig(image_size=6, ignore=("scans/bad.png",), cache=False))
+    images, *_ = load_images(["scans"], DataConfig(image_size=6, ignore=("scans/bad.png",), cache=False))
     assert len(images) == 1
 
 
@@ -69,7 +69,7 @@ def test_images_in_memory_are_decoded_and_resized_as_files_are(tmp_path):
     (tmp_path / "a.png").write_bytes(png(1))
     pixels = random_pixels(1)
     expected = decode_image(png(1), PLAIN).pixels
-    images, ids, _ = load_images([pixels, png(1), tmp_path / "a.png"], PLAIN)
+    images, ids, *_ = load_images([pixels, png(1), tmp_path / "a.png"], PLAIN)
     assert ids.tolist() == ["image 0", "image 1", str(tmp_path / "a.png")]
     assert all(np.array_equal(image, expected) for image in images)
     loaded = load_images([random_pixels(2, (9, 9, 3)), pixels], DataConfig(image_size=6, color="gray"))
@@ -89,7 +89,7 @@ def test_images_in_memory_are_refused_together(tmp_path):
 def test_what_cannot_be_used_is_left_out_if_a_list_is_given(tmp_path):
     left_out = []
     given = [png(1), b"noise", tmp_path / "none.png", random_pixels(2)]
-    images, ids, _ = load_images(given, PLAIN, left_out=left_out)
+    images, ids, *_ = load_images(given, PLAIN, left_out=left_out)
     assert (len(images), ids.tolist()) == (2, ["image 0", "image 3"])
     assert {problem.name for problem in left_out} == {"image 1", str(tmp_path / "none.png")}
 

@@ -13,6 +13,7 @@ from medjax.csv_text import read_csv
 from medjax.errors import RefusedError
 from medjax.jobs.run_images import reading_settings
 from tests.configs import plain
+from tests.dicom_files import dicom, ramp
 from tests.finished_runs import read_predictions
 from tests.sample_files import encode, write_folder
 
@@ -140,6 +141,16 @@ def test_a_window_that_is_none_is_refused(deep_run, deep_folder):
     }
     with pytest.raises(RefusedError, match=r"run\.json: data\.window is none"):
         dataclasses.replace(deep_run, record=record).predict([deep_folder / "a/1.png"])
+
+
+def test_dicom_images_for_a_run_of_others_are_warned_of(trained_run, tmp_path):
+    path = tmp_path / "IM1"
+    path.write_bytes(dicom(ramp()))
+    with (
+        pytest.warns(UserWarning, match="the run's own images were no DICOM files"),
+        pytest.warns(UserWarning, match="outside the range of the training images"),
+    ):
+        trained_run.predict(path)
 
 
 def test_gray_levels_of_sixteen_bits_are_those_of_eight_of_the_same_shade(deep_run, deep_folder, tmp_path):

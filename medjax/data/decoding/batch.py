@@ -1,10 +1,12 @@
-"""Decode a batch of images: plain JPEGs together, all others one by one."""
+"""Decode a batch of images: plain JPEGs together, all others one by one; DICOM files by a decoder of their own."""
 
 from collections.abc import Sequence
 
 from medjax.config import DataConfig
 from medjax.data.decoding.fast_jpeg import decode_plain
 from medjax.data.decoding.image import DecodedStack, decode_image
+from medjax.data.dicom.decode import decode_dicom
+from medjax.data.dicom.signature import is_dicom
 from medjax.data.reading.listing import Fault, UnfitError
 
 Result = tuple[Sequence[int], DecodedStack]  # indices in the batch, and their images
@@ -23,7 +25,8 @@ def decode_batch(
             faults.append((index, data))
         elif index not in decoded:
             try:
-                results.append(([index], decode_image(data, config).stacked()))
+                decode = decode_dicom if is_dicom(data) else decode_image
+                results.append(([index], decode(data, config).stacked()))
             except UnfitError as error:
                 faults.append((index, error.fault))
     return results, faults

@@ -39,6 +39,7 @@ class Assembled(NamedTuple):
     recolored: Bool[np.ndarray, "n"]  # which images were converted to gray or RGB
     sizes: tuple[Size, Size] | None = None  # of the smallest and the largest image, before any change
     deep: Deep | None = None
+    subjects: Mapping[int, bytes] = {}  # whose images DICOM files are of, by position
 
 
 def assemble(
@@ -58,6 +59,7 @@ def assemble(
     channels: Counter[int] = Counter()
     recolored = np.zeros(size, bool)
     sizes: tuple[Size, Size] | None = None
+    subjects: dict[int, bytes] = {}
     for positions, stack in decoded:
         count = stack.pixels.shape[-1]
         if not channels:
@@ -68,6 +70,8 @@ def assemble(
         sizes = _range([stack.size, *(sizes or ())])
         digests[positions] = stack.digests
         recolored[positions] = "recolored" in stack.changes
+        if stack.subjects:
+            subjects[positions[0]] = stack.subjects
         if count != images.shape[-1]:
             continue
         is_deep[positions] = stack.pixels.dtype == np.uint16
@@ -77,7 +81,7 @@ def assemble(
         is_there[positions] = True
         largest = max(largest, stack.largest)
     deep = Deep(is_deep, largest) if is_deep.any() else None
-    return Assembled(images, digests, changes, examples, channels, recolored, sizes, deep)
+    return Assembled(images, digests, changes, examples, channels, recolored, sizes, deep, subjects)
 
 
 def _deepened(images: Images, rows: Indices) -> Images:

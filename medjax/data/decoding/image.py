@@ -10,6 +10,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from PIL import ExifTags, Image
 from medjax.config import DataConfig
 from medjax.data.decoding.headers import Header, read_header
 from medjax.data.decoding.resize import Size, fit, fit_deep
+from medjax.data.decoding.silence import silent_stderr
 from medjax.data.decoding.transparency import OPAQUE_MODES, alpha_of, laid_on, strips_of, without_alpha
 from medjax.data.decoding.window import REPEATED, widened
 from medjax.data.reading.listing import UnfitError
@@ -31,6 +33,8 @@ _COPIES = {"WEBP": 4}
 _LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue, as Pillow makes gray of RGB
 SIXTEEN_BITS = "has 16 bits per sample"
 """Why an image is refused that an option would read."""
+FOR_OTHER_IMAGES = ("refuse", "lung", "bone", "brain", "soft")
+"""Windows that say nothing of the values of 16-bit PNGs."""
 
 # Not ImageOps.exif_transpose: it rewrites the EXIF block, which raises for 3 of 1,000 damaged ones that can be read.
 _TRANSPOSE = {
@@ -57,10 +61,13 @@ class DecodedImage(NamedTuple):
     changes: tuple[str, ...]  # fields of LoadCounts
     size: Size  # upright, before it is changed
     largest: int = 0  # value at full size, of an image of 16 bits
+    subject: bytes = b""  # digests of whose image it is, of a DICOM file: see `dicom.subject`
 
     def stacked(self) -> "DecodedStack":
         """The image as a stack of one."""
-        return DecodedStack(self.pixels[None], self.digest[None], self.changes, self.size, self.largest)
+        return DecodedStack(
+            self.pixels[None], self.digest[None], self.changes, self.size, self.largest, self.subject
+        )
 
 
 class DecodedStack(NamedTuple):
@@ -71,6 +78,7 @@ class DecodedStack(NamedTuple):
     changes: tuple[str, ...]
     size: Size
     largest: int = 0
+    subjects: bytes = b""  # of DICOM files only, which come one by one
 
 
 def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
@@ -94,7 +102,7 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
 
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     header = read_header(data)
-    if header.bit_depth > 8 and config.window == "refuse":
+    if header.bit_depth > 8 and config.window in FOR_OTHER_IMAGES:
         raise UnfitError(SIXTEEN_BITS, "choose --window auto, or --window LO HI")
     image, is_turned = _open(data, header, config.max_megapixels)
     method = _TRANSPOSE.get(_orientation(image))
@@ -131,7 +139,7 @@ def decode_pixels(pixels: UInt[np.ndarray, "height width channel"], config: Data
 def check_values(dtype: np.dtype, channels: int, config: DataConfig) -> None:
     """Raise UnfitError for pixels of another type than `decode_pixels` takes, or of 16 bits where no window is chosen."""
     if dtype == np.uint16 and channels == 1:
-        if config.window == "refuse":
+        if config.window in FOR_OTHER_IMAGES:
             raise UnfitError(f"has values of type {dtype}", "choose --window auto, or --window LO HI")
     elif dtype != np.uint8:
         raise UnfitError(f"has values of type {dtype}", "give uint8 images, 0 to 255")
@@ -170,15 +178,18 @@ def _digest_parts(shape: bytes, parts: Iterable[bytes]) -> Digest:
     return np.frombuffer(state.digest(), np.uint8)
 
 
-def check_size(width: int, height: int, max_megapixels: float) -> None:
-    """Raise UnfitError for an image of `width` by `height` pixels that is empty or too large."""
+def check_size(width: int, height: int, max_megapixels: float, copies: int = 1) -> None:
+    """Raise UnfitError for an image of `width` by `height` pixels that is empty or too large.
+
+    `copies` is how often its decoder holds it: that many times fewer pixels are allowed.
+    """
     if width == 0 or height == 0:
         raise UnfitError(f"is {width}×{height} pixels", "copy or export it again")
     megapixels = width * height / 1e6
-    if megapixels > max_megapixels:
+    if copies * megapixels > max_megapixels:
         raise UnfitError(
             f"has {megapixels:,.6g} megapixels ({width}×{height})",
-            f"at most {max_megapixels:g}; --max-megapixels {math.ceil(megapixels)} allows it",
+            f"at most {max_megapixels / copies:g}; --max-megapixels {math.ceil(copies * megapixels)} allows it",
         )
     if max(width, height) > MAX_SIDE:
         raise UnfitError(f"is {width}×{height} pixels", f"at most {MAX_SIDE:,} per side")
@@ -190,12 +201,13 @@ def _open(data: bytes, header: Header, max_megapixels: float) -> tuple[Image.Ima
     Tells as well whether Pillow has turned the image upright, as it does with a TIFF.
     """
     if header.size is not None:
-        check_size(*header.size, max_megapixels / _COPIES.get(header.kind, 1))
+        check_size(*header.size, max_megapixels, _COPIES.get(header.kind, 1))
     image: Image.Image = Image.open(io.BytesIO(data), formats=(header.kind,))
     _check_kind(image)
     check_size(*image.size, max_megapixels)
     is_turned = header.kind == "TIFF" and _read_orientation(image) in _TRANSPOSE
-    image.load()
+    with silent_stderr() if header.kind == "TIFF" else nullcontext():
+        image.load()
     if image.mode == "I;16B":  # which nothing else here takes
         image = Image.fromarray(np.asarray(image).astype(np.uint16))
     return image, is_turned

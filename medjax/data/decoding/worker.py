@@ -1,7 +1,7 @@
 """The worker process of `worker_pool`: decodes batches from its stdin and writes the results to its stdout.
 
 A message is a list of byte strings: a mark, their number and lengths as 64-bit integers, then the strings. A request has one for
-each encoded image. A reply is of at most `IMAGES_PER_REPLY` of them, and has five for each stack of images.
+each encoded image. A reply is of at most `IMAGES_PER_REPLY` of them, and has six for each stack of images.
 """
 
 import json
@@ -17,6 +17,12 @@ from medjax.data.decoding.batch import Result, decode_batch
 from medjax.data.decoding.image import DecodedStack
 
 CHANGES = (
+    "hounsfield",
+    "given_window",
+    "own_window",
+    "percentiles",
+    "colored",
+    "inverted",
     "composited",
     "reoriented",
     "rescaled",
@@ -26,7 +32,7 @@ CHANGES = (
     "cropped",
     "recolored",
 )
-"""All changes that `decode_image` can report, in its order."""
+"""All changes that `decode_dicom` and `decode_image` can report, in their order."""
 IMAGES_PER_REPLY = 64
 """Few, so that a worker that hangs can be told from a slow one, and its image from others; more are no quicker."""
 _DIGEST_BYTES = 32
@@ -44,13 +50,15 @@ def serve(settings: str) -> None:
 
 
 def pack(results: Sequence[Result]) -> list[bytes]:
-    """Five byte strings for each result: indices, one byte for each of `CHANGES`, size and largest value, digests, pixels."""
+    """Six byte strings for each result: indices, one byte for each of `CHANGES`, size and largest value, subjects, digests,
+    pixels."""
     strings: list[bytes] = []
     for indices, stack in results:
         strings += [
             struct.pack(f"<{len(indices)}I", *indices),
             bytes(change in stack.changes for change in CHANGES),
             struct.pack("<3I", *stack.size, stack.largest),
+            stack.subjects,
             stack.digests.tobytes(),
             stack.pixels.tobytes(),
         ]
@@ -60,7 +68,7 @@ def pack(results: Sequence[Result]) -> list[bytes]:
 def unpack(strings: Sequence[bytes], sides: tuple[int, int]) -> list[Result]:
     """The inverse of `pack`; `sides` are the height and width of the images."""
     results: list[Result] = []
-    for indices, made, facts, digests, pixels in zip(*[iter(strings)] * 5, strict=True):
+    for indices, made, facts, subjects, digests, pixels in zip(*[iter(strings)] * 6, strict=True):
         count = len(digests) // _DIGEST_BYTES
         width, height, largest = struct.unpack("<3I", facts)
         changes = tuple(change for change, was_made in zip(CHANGES, made, strict=True) if was_made)
@@ -71,6 +79,7 @@ def unpack(strings: Sequence[bytes], sides: tuple[int, int]) -> list[Result]:
             changes,
             (width, height),
             largest,
+            subjects,
         )
         results.append((struct.unpack(f"<{count}I", indices), stack))
     return results

@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 from medjax.data.reading.listing import Entry, Fault
 from medjax.errors import is_unicode
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, *DICOM_SUFFIXES)
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".parquet")
@@ -18,7 +20,17 @@ _DOCUMENT_SUFFIXES = (
     *(".toml", ".ini", ".cfg", ".log", ".bib", ".cff", ".pdf", ".doc", ".docx"),
     *TABLE_SUFFIXES,
 )
-_DOCUMENT_NAMES = ("readme", "license", "licence", "copying", "notice", "authors", "citation", "changelog")
+_DOCUMENT_NAMES = (
+    "readme",
+    "license",
+    "licence",
+    "copying",
+    "notice",
+    "authors",
+    "citation",
+    "changelog",
+    "dicomdir",
+)
 # Of macOS, Windows, the Synology disk station, Unix and Python.
 _JUNK_NAMES = (
     *("__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin"),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 # Dropped where a name is compared without its suffix. Any other one may be a part of the name, as in 1.2.840.10008.
-_FILE_SUFFIXES = frozenset(["png", "jpg", "jpeg", "dcm", "dicom", "tif", "tiff", "bmp", "gif", "webp"])
+_FILE_SUFFIXES = frozenset(["png", "jpg", "jpeg", "dcm", "dicom", "ima", "tif", "tiff", "bmp", "gif", "webp"])
 _MOST_COMPONENTS = 32
 """Of the end of a path that is compared: every end of a stranger's deep one would take gigabytes."""
 

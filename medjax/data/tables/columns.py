@@ -13,6 +13,7 @@ NONE = "none"
 _IMAGE_NAMES = re.compile(
     "id|name|path|images|(?:image|file)(?:id|name|index|path|file|filename)?|idcode|isicid"
 )
+_DICOM_NAMES = re.compile("sopinstance(?:uid)?")
 _LABEL_NAMES = re.compile(
     "labels?|class(?:name|label)?|dx|diagnosis|target|category|findinglabels|grade|level"
 )
@@ -41,7 +42,7 @@ def find_image_column(table: str, header: Sequence[str], named: str | None, othe
     """The column with the images; `other` is a column that is none of them. RefusedError where none or several may be."""
     if named is not None:
         return require_column(table, header, named, "--image-column")
-    found = _named_like(header, _IMAGE_NAMES, {other})
+    found = _named_like(header, _IMAGE_NAMES, {other}) or _named_like(header, _DICOM_NAMES, {other})
     # An id beside a name of a file is the id of something else.
     found = [name for name in found if _plain(name) not in ("id", "name")] or found
     if len(found) == 1:

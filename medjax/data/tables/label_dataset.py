@@ -8,6 +8,7 @@ from medjax.data.bad_images import emptied_classes
 from medjax.data.decoding.collect import find_conflicts
 from medjax.data.from_arrays import require_trained
 from medjax.data.reading.layout import Layout
+from medjax.data.splitting.duplicates import merge_groups
 from medjax.data.tables.label_images import Labelled
 from medjax.errors import Problem, RefusedError, listed, printable
 from medjax.records import AnyLabels, Dataset, describe_labels, label_sets
@@ -38,6 +39,8 @@ def label_dataset(dataset: Dataset, labelled: Labelled) -> Dataset:
         None if values is None else values[kept]
         for values in (labelled.groups, labelled.parts, labelled.folds)
     )
+    if dataset.groups is not None:  # of the patients that DICOM files are of
+        groups = dataset.groups if groups is None else merge_groups(groups, dataset.groups)
     column = f"column {labelled.use.part_column} of {labelled.use.name}"
     if parts is not None:
         require_trained(parts, labels, layout.class_names, column)

@@ -1,7 +1,7 @@
 """Give the images of a source the labels, groups and parts of a table, and refuse what is in one of both only."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from medjax.data.tables.parts import read_parts
 from medjax.data.tables.read_labels import LabelTable, Row
 from medjax.data.tables.several_labels import describe_marks, read_several, single_label
 from medjax.errors import Problem, RefusedError, listed, refuse
-from medjax.records import LabelMatrix, Names, TableUse
+from medjax.records import Indices, LabelMatrix, Names, TableUse
 
 _LEAVE_OUT = "leave such out: --allow-missing"
 
@@ -42,18 +42,24 @@ class _Found(NamedTuple):
     unknown: int  # files that are neither named by the table nor as images are
 
 
-def label_images(entries: Iterable[Entry], table: LabelTable, source: str, config: ReadingConfig) -> Labelled:
+def label_images(
+    entries: Iterable[Entry],
+    table: LabelTable,
+    source: str,
+    config: ReadingConfig,
+    known: Collection[str] = (),
+) -> Labelled:
     """The images among `entries` that rows of the table name, with their classes.
 
     Images in a folder none of whose images has a row are left out. Any other image without a row or a label, and a row
     without an image, is refused unless `config.allow_missing` leaves it out. Rows that say the same of an image are one;
-    rows that differ are refused. RefusedError names them all.
+    rows that differ are refused. RefusedError names them all. `known` are ids of images whose names do not tell.
     """
     layout = list_images(entries, config.ignore)
     ids = [image.id for image in layout.images]
     matches = match_ids(ids, table.rows)
     _require_any(ids, matches, table, source)
-    found = _sort_out(ids, matches, table)
+    found = _sort_out(ids, matches, table, known)
     unlabelled = [id for id, row in found.rows.items() if not row.label]
     without_image = _without_image(table, matches)
     problems = [
@@ -92,6 +98,21 @@ def label_images(entries: Iterable[Entry], table: LabelTable, source: str, confi
     return Labelled(layout, _groups(kept, rows, table), parts, folds, use, matches.elsewhere, matrix)
 
 
+def at_places(labelled: Labelled, images: list[ImageEntry], places: Indices) -> Labelled:
+    """What the table says of other `images`, each a part of the one at its place; their classes are in them already."""
+    groups, parts, folds, matrix = (
+        None if values is None else values[places]
+        for values in (labelled.groups, labelled.parts, labelled.folds, labelled.matrix)
+    )
+    return labelled._replace(
+        layout=labelled.layout._replace(images=images),
+        groups=groups,
+        parts=parts,
+        folds=folds,
+        matrix=matrix,
+    )
+
+
 def _require_any(ids: Sequence[str], matches: Matches, table: LabelTable, source: str) -> None:
     """Raise RefusedError where no row fits an image: another column or folder was meant."""
     if matches.found or matches.ambiguous:
@@ -107,7 +128,7 @@ def _require_any(ids: Sequence[str], matches: Matches, table: LabelTable, source
     raise refuse(table.name, reason, remedy)
 
 
-def _sort_out(ids: Sequence[str], matches: Matches, table: LabelTable) -> _Found:
+def _sort_out(ids: Sequence[str], matches: Matches, table: LabelTable, known: Collection[str]) -> _Found:
     named = {*matches.found, *matches.ambiguous}
     full = {folder for id in named for folder in _folders_of(id)}
     unlisted, beside, unknown, empty = [], [], 0, set()
@@ -115,7 +136,7 @@ def _sort_out(ids: Sequence[str], matches: Matches, table: LabelTable) -> _Found
         if id in named:
             continue
         outside = next((folder for folder in _folders_of(id) if folder not in full), None)
-        if not has_file_suffix(id):
+        if not has_file_suffix(id) and id not in known:
             unknown += 1
         elif outside is not None:
             beside.append(id)

@@ -7,7 +7,9 @@ from PIL import Image
 from medjax.config import DataConfig
 from medjax.data.decoding.image import DecodedStack, decode_image
 from medjax.data.decoding.worker import CHANGES, pack, receive, send, unpack
+from medjax.data.dicom.decode import decode_dicom
 from medjax.records import LoadCounts
+from tests.dicom_files import dicom, ramp
 from tests.sample_files import encode, png, random_pixels
 
 CONFIG = DataConfig(image_size=6)
@@ -26,12 +28,29 @@ def test_all_that_decoding_can_change_has_a_bit():
             changes = decode_image(data, config).changes
             assert changes == tuple(change for change in CHANGES if change in changes)
             found |= {*changes}
+    x_ray = dicom(ramp(), "CR", PhotometricInterpretation="MONOCHROME1")
+    color = dicom(random_pixels(0, (9, 8, 3)))
+    images = [
+        (dicom(ramp(), "CT"), (0, 9)),
+        (dicom(ramp()), (0, 9)),
+        (dicom(ramp()), "auto"),
+        (x_ray, "auto"),
+    ]
+    for data, window in [*images, (color, "auto")]:
+        changes = decode_dicom(data, DataConfig(image_size=6, window=window)).changes
+        assert changes == tuple(change for change in CHANGES if change in changes)
+        found |= {*changes}
     assert found == {*CHANGES}
 
 
 def two(image):
     return DecodedStack(
-        np.stack([image.pixels] * 2), np.stack([image.digest] * 2), image.changes, image.size, image.largest
+        np.stack([image.pixels] * 2),
+        np.stack([image.digest] * 2),
+        image.changes,
+        image.size,
+        image.largest,
+        image.subject,
     )
 
 
@@ -43,6 +62,7 @@ def test_every_answer_survives_the_way():
     ]
     deep = encode(np.arange(72, dtype=np.uint16).reshape(9, 8) * 900)
     images.append(decode_image(deep, DataConfig(image_size=6, window="auto")))
+    images.append(decode_dicom(dicom(ramp()), CONFIG))
     answers = [((7 * place, 7 * place + 1), two(image)) for place, image in enumerate(images)]
     again = unpack(pack(answers), (6, 6))
     for (places, stack), (copied_places, copy) in zip(answers, again, strict=True):

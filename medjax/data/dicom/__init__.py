@@ -1,0 +1,1 @@
+"""DICOM files: what their headers say, and gray levels of their pixels. Needs the extra `dicom`."""
