@@ -307,7 +307,7 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
 
     class_names = trained.record["class_names"]
     left_out: list[Problem] = []
-    ids, each, outside = trained.predict_images(images, reading=reading, left_out=left_out)
+    ids, each, outside, predicted = trained.predict_images(images, reading=reading, left_out=left_out)
     header = ["id", "predicted", *(f"p_{name}" for name in class_names)]
     columns = [each.mean(axis=0)]
     if len(each) > 1:
@@ -318,9 +318,9 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
         [[]] * len(ids) if decided is None else [["positive" if each else "negative"] for each in decided]
     )
     rows = [[*header, *([] if decided is None else ["decision"]), COLUMN]]
-    for name, names, decision, *row in zip(ids, outside, decisions, *columns, strict=True):
+    for name, names, answer, decision, *row in zip(ids, outside, predicted, decisions, *columns, strict=True):
         texts = [text for values in row for text in exact_text(values)]
-        rows.append([name, class_names[row[0].argmax()], *texts, *decision, " ".join(names)])
+        rows.append([name, answer, *texts, *decision, " ".join(names)])
     process.show_csv(rows)
     if left_out:
         raise RefusedError(left_out)

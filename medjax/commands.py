@@ -106,7 +106,8 @@ class Compare:
 class Predict(_Restoring):
     """Print class probabilities of unlabeled images as CSV.
 
-    Columns: id, predicted, and p_<class> for each class. For a cross-validation, p_<class> is the mean over the models
+    Columns: id, predicted, and p_<class> for each class; of several labels predicted names all, joined by |. For a
+    cross-validation, p_<class> is the mean over the models
     of all folds, and sd_<class> their standard deviation. Then, of a run with --positive, decision: positive or negative. Then
     outside_training_range: names of statistics (color, mean,
     spread, sharpness) of an image that no training image comes near; its answer means little.

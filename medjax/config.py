@@ -75,13 +75,13 @@ class ReadingConfig(Configuration):
     label_column: str | None = setting(None, "data", metavar="NAME", needs=("labels",))
     """Column of --labels with the class."""
     label_columns: tuple[str, ...] = setting((), "data", metavar="NAME ...", needs=("labels",))
-    """Columns of --labels of 0 and 1, one for each class, with a single 1 in each row."""
+    """Columns of --labels of 0 and 1, one for each class; of several labels an image where a row has several ones, or none."""
     part_column: str | None = setting(None, "data", metavar="NAME", needs=("labels",))
     """Column of --labels with train, val and test, or with the number of the fold; none: take none."""
     uncertain: Literal["refuse", "ignore", "positive", "negative"] = setting(
         "refuse", "data", needs=("labels",)
     )
-    """Labels of -1 (uncertain, as in CheXpert): refuse them, leave such images out, or take them for 1 or 0."""
+    """Labels of -1 (uncertain, as in CheXpert): refuse them, leave such images (or labels) out, or take them for 1 or 0."""
     allow_missing: bool = setting(False, "data", needs=("labels",))
     """Leave out images without a row or a label, and rows without an image."""
     groups: str | Path | None = setting(None, "data", is_common=True, metavar="FILE")
@@ -299,6 +299,8 @@ class TrainConfig(Configuration):
     """Share of this class where the decisions will be used: predictive values at it."""
     baselines: bool = setting(True, "evaluation")
     """Also score simple models: majority class, nearest centroid, nearest neighbor, logistic regression."""
+    ordinal: bool = setting(False, "evaluation", is_added=True)
+    """The classes, in their order, are grades: also score quadratic-weighted kappa and mean absolute error."""
     # Size and augmentations are left open here only: `DataConfig()` and `AugmentConfig()` by themselves are plain values.
     data: DataConfig = field(default_factory=lambda: with_values(DataConfig(), {"image_size": None}))
     augmentation: AugmentConfig = field(

@@ -79,15 +79,37 @@ def zero_sums(num_classes: int) -> Sums:
 def sum_batch(
     losses: Float[Array, "batch"],
     logits: Float[Array, "batch class"],
-    labels: Int[Array, "batch"],
+    labels: Int[Array, "batch *label"],
     mask: Bool[Array, "batch"],
 ) -> Sums:
-    """Sums over the images of a batch whose mask is true."""
+    """Sums over the images of a batch whose mask is true.
+
+    Of several labels an image, over all pairs of an image and a known label: of two classes, without and with the label.
+    """
+    if labels.ndim == 2:
+        return _sum_labels(losses, logits, labels, mask)
     num_classes = logits.shape[-1]
     # Counted by a product of zeros and ones, exact in float32: a GPU is slow to add at places that depend on the data.
     actual = jax.nn.one_hot(labels, num_classes) * mask[:, None]
     predicted = jax.nn.one_hot(jnp.argmax(logits, axis=-1), num_classes)
     return Sums(jnp.where(mask, losses, 0).sum(), (actual.T @ predicted).astype(jnp.int32))
+
+
+def _sum_labels(
+    losses: Float[Array, "batch"],
+    logits: Float[Array, "batch label"],
+    labels: Int[Array, "batch label"],
+    mask: Bool[Array, "batch"],
+) -> Sums:
+    is_known = (labels >= 0) & mask[:, None]
+    is_there, is_predicted = labels == 1, logits >= 0
+    cells = [
+        [(is_known & (is_there == there) & (is_predicted == predicted)).sum() for predicted in (False, True)]
+        for there in (False, True)
+    ]
+    # The loss of an image is the mean over its known labels.
+    total = (jnp.where(mask, losses, 0) * is_known.sum(-1)).sum()
+    return Sums(total, jnp.array(cells, jnp.int32))
 
 
 def add_sums(first: Sums, second: Sums) -> Sums:

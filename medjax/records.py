@@ -1,6 +1,6 @@
 """Arrays and records that several rooms share. Host side only: importing this does not import JAX."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +11,21 @@ from medjax.errors import Problem, RefusedError, counted, refuse
 Images = UInt8[np.ndarray, "n height width channel"] | UInt16[np.ndarray, "n height width channel"]
 """From 0, black, to the largest value of the type, white."""
 Labels = Int32[np.ndarray, "n"]
+LabelMatrix = Int32[np.ndarray, "n label"]  # 1: the image has the label, 0: it has not, -1: not known
+AnyLabels = Int32[np.ndarray, "n *label"]
+"""One class an image, or several labels: the number of axes tells."""
 Indices = Int64[np.ndarray, "m"]
 Names = Shaped[np.ndarray, "n"]
 Probabilities = Float32[np.ndarray, "m class"]
+
+UNKNOWN = -1
+"""In a matrix of labels: it is not known whether the image has the label."""
+SEPARATOR = "|"
+"""Between the names of several labels of an image."""
+NO_LABEL = "no label"
+"""In the place of a name: an image has none of the labels."""
+EVEN_THRESHOLD = 0.5
+"""From this probability on a label is predicted where no threshold was chosen."""
 
 
 class LoadCounts(NamedTuple):
@@ -78,7 +90,7 @@ class Dataset(NamedTuple):
     """Labelled images in memory."""
 
     images: Images  # gray levels, of 16 bits where --depth keeps them; 1 channel is gray, 3 are RGB
-    labels: Labels  # index into class_names
+    labels: AnyLabels  # index into class_names; of several labels an image a column for each of class_names
     class_names: tuple[str, ...]
     ids: Names  # str: file names relative to the source, separated by "/"; `load` sorts by them
     digests: UInt8[np.ndarray, "n 32"]  # sha256 of the decoded pixels, before color or size changes
@@ -98,12 +110,58 @@ class Dataset(NamedTuple):
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are, with or without images."""
+        """How many classes there are, with or without images; of several labels an image, how many labels."""
         return len(self.class_names)
 
+    @property
+    def has_several_labels(self) -> bool:
+        """Whether an image may have several labels, or none, rather than one class."""
+        return self.labels.ndim == 2
+
     def __repr__(self) -> str:
-        shape = " x ".join(map(str, self.images.shape[1:]))
-        return f"Dataset({self.name!r}, {counted(len(self.labels), 'image')} of {shape}, {counted(self.num_classes, 'class')})"
+        shape, noun = (
+            " x ".join(map(str, self.images.shape[1:])),
+            "label" if self.has_several_labels else "class",
+        )
+        return f"Dataset({self.name!r}, {counted(len(self.labels), 'image')} of {shape}, {counted(self.num_classes, noun)})"
+
+
+def has_label(labels: AnyLabels, label: int) -> Bool[np.ndarray, "n"]:
+    """Which images are of the class with this number, or are known to have the label."""
+    return labels == label if labels.ndim == 1 else labels[:, label] == 1
+
+
+def count_labels(labels: AnyLabels, num_classes: int) -> Int64[np.ndarray, "class"]:
+    """How many images are of each class, or are known to have each label."""
+    if labels.ndim == 2:
+        return (labels == 1).sum(axis=0)
+    return np.bincount(labels, minlength=num_classes)
+
+
+def label_sets(labels: AnyLabels) -> Labels:
+    """The class of each image; of several labels a number for each combination of them: images with equal ones are alike."""
+    if labels.ndim == 1:
+        return labels
+    return np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int32)
+
+
+def describe_labels(labels: AnyLabels, names: Sequence[str]) -> Callable[[int], str]:
+    """A function from an image to its class; of several labels to those it has, "no label" for none, "?" before unknown ones."""
+    if labels.ndim == 1:
+        return lambda image: names[labels[image]]
+
+    def describe(row: np.ndarray) -> str:
+        present, unknown = (name_labels(row == value, names) for value in (1, UNKNOWN))
+        return (present or NO_LABEL) + (f" ?{unknown}" if unknown else "")
+
+    combinations, numbers = np.unique(labels, axis=0, return_inverse=True)
+    texts, numbers = [*map(describe, combinations)], numbers.reshape(-1)
+    return lambda image: texts[numbers[image]]
+
+
+def name_labels(is_present: Bool[np.ndarray, "label"], names: Sequence[str]) -> str:
+    """The names of the labels that are present, with "|" between them; "" for none."""
+    return SEPARATOR.join(names[label] for label in np.flatnonzero(is_present).tolist())
 
 
 class Split(NamedTuple):
@@ -167,14 +225,32 @@ def require_indices(name: str, indices: Any, num_images: int) -> Indices:
 
 
 class Predictions(NamedTuple):
-    """A model's class probabilities for some images of a data set, a row for each image."""
+    """A model's class probabilities for some images of a data set, a row for each image.
+
+    Of several labels an image, labels are a matrix of 1, 0 and -1 (not known), and each probability is that of a label
+    alone.
+    """
 
     indices: Indices  # into the data set
     # None for images without labels; `Any` spares every reader that has labels a check.
-    labels: Int32[np.ndarray, "m"] | Any
-    probabilities: Probabilities  # rows sum to 1
+    labels: Int32[np.ndarray, "m *label"] | Any
+    probabilities: Probabilities  # rows sum to 1, but for several labels
     losses: Float32[np.ndarray, "m"] | Any  # cross-entropy of each image, in nats; None without labels
     class_names: tuple[str, ...] | None = None
+    # Of several labels: the probability from which on each is predicted, for each row; None: 0.5.
+    thresholds: Float32[np.ndarray, "m label"] | None = None
+
+    @property
+    def all_thresholds(self) -> Float32[np.ndarray, "m label"]:
+        """The threshold of each label in each row."""
+        if self.thresholds is None:
+            return np.full(self.probabilities.shape, EVEN_THRESHOLD, np.float32)
+        return self.thresholds
+
+    @property
+    def decisions(self) -> Bool[np.ndarray, "m label"]:
+        """Of several labels: which of them are predicted."""
+        return self.probabilities >= self.all_thresholds
 
     def take(self, rows: Int[np.ndarray, "_"] | Bool[np.ndarray, "_"] | slice) -> "Predictions":
         """The rows at these positions, or where the mask is true, in that order."""
@@ -184,6 +260,7 @@ class Predictions(NamedTuple):
             self.probabilities[rows],
             None if self.losses is None else self.losses[rows],
             self.class_names,
+            None if self.thresholds is None else self.thresholds[rows],
         )
 
 
@@ -197,6 +274,7 @@ def concatenate_predictions(parts: Sequence[Predictions]) -> Predictions:
         np.concatenate([part.probabilities for part in parts]),
         _concatenate_optional("losses", [part.losses for part in parts]),
         parts[0].class_names,
+        _concatenate_optional("thresholds", [part.thresholds for part in parts]),
     )
 
 

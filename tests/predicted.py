@@ -27,3 +27,16 @@ def make_predictions(
     probabilities = (probabilities / probabilities.sum(axis=1, keepdims=True)).astype(np.float32)
     losses = -np.log(probabilities[np.arange(len(labels)), labels])
     return Predictions(np.arange(len(labels)), labels, probabilities, losses)
+
+
+def make_label_predictions(seed=0, n=300, shares=(0.5, 0.3, 0.15), unknown=0.0, separation=1.5):
+    """Probabilities of several labels that are independent of one another; a share of the labels is not known."""
+    generator = np.random.default_rng(seed)
+    labels = (generator.random((n, len(shares))) < shares).astype(np.int32)
+    logits = np.log(np.divide(shares, np.subtract(1, shares)))
+    logits = logits + separation * (generator.normal(size=labels.shape) + separation * (labels - 0.5))
+    probabilities = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    labels[generator.random(labels.shape) < unknown] = -1
+    entropies = -np.log(np.where(labels == 1, probabilities, 1 - probabilities)) * (labels >= 0)
+    losses = entropies.sum(axis=1) / np.maximum((labels >= 0).sum(axis=1), 1)
+    return Predictions(np.arange(n), labels, probabilities, losses.astype(np.float32))

@@ -72,6 +72,9 @@ def test_contracts():
         "loss",
         "test_time_augmentation",
         "ema_decay",
+        "compute",
+        "deterministic",
+        "several_labels",
     ]
     assert Learner._fields[:3] == ("init", "train_step", "eval_step")
     assert {"parameters", "optimizer_state", "step", "learning_rate_scale"} <= set(LearnerState._fields)

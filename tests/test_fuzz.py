@@ -49,7 +49,7 @@ def one_program(monkeypatch):
         restored_network, "make_network", lambda config, _, names, shape: made(config, tuple(names), shape)
     )
     monkeypatch.setattr(
-        restored_network, "make_fold_learner", lambda config, network, _: learners(config, network)
+        restored_network, "make_fold_learner", lambda config, network, _, **options: learners(config, network)
     )
 
 

@@ -53,7 +53,8 @@ def test_predictions_that_differ_in_kind_are_not_concatenated():
 
 
 def test_predictions_need_no_class_names():
-    assert Predictions._fields == ("indices", "labels", "probabilities", "losses", "class_names")
+    fields = ("indices", "labels", "probabilities", "losses", "class_names", "thresholds")
+    assert Predictions._fields == fields
     assert make_predictions().class_names is None
 
 

@@ -65,6 +65,9 @@ def export_split(
     config = dataclasses.replace(config, anonymous_ids=False)  # copies have the names of their files
     dataset = load(origin, config, on_progress=on_progress)
     _require_no_parts(origin, dataset)
+    if dataset.has_several_labels:
+        reason = "has images of several labels, which fit no folder of one class"
+        raise refuse(origin, reason, "train on it as it is: parts are drawn then")
     _require_portable(dataset)
     train, test = draw_parts(
         np.arange(len(dataset.ids)), dataset.labels, (test_share,), seed, dataset.groups, dataset.class_names

@@ -9,11 +9,23 @@ from numpy.typing import ArrayLike
 
 from medjax.data.decoding.collect import find_conflicts, warn_of_conflicts
 from medjax.data.decoding.image import digest_stack
+from medjax.data.label_matrix import as_matrix, is_one_class_each, require_label_names
 from medjax.data.reading.names import class_name_fault
 from medjax.data.splitting import duplicates
 from medjax.data.splitting.apportion import number_groups
 from medjax.errors import Problem, RefusedError, counted, is_unicode, listed, refuse
-from medjax.records import Dataset, Images, Labels, LoadCounts, Names, Split
+from medjax.records import (
+    AnyLabels,
+    Dataset,
+    Images,
+    LabelMatrix,
+    Labels,
+    LoadCounts,
+    Names,
+    Split,
+    count_labels,
+    label_sets,
+)
 
 _SHAPES = "(n, height, width) for gray, or (n, height, width, channels) with 1 or 3 channels"
 
@@ -32,14 +44,17 @@ def make_dataset(
     """A data set from NumPy or JAX arrays or lists, in their order; images are not copied or resized.
 
     `images` are uint8 from 0 to 255, (n, height, width) for gray or (n, height, width, channels) with 1 or 3 channels.
-    `labels` are n whole numbers from 0 that index `class_names`, by default "0", "1" and so on. For each image, `ids`
+    `labels` are n whole numbers from 0 that index `class_names`, by default "0", "1" and so on; or, of several labels an
+    image, (n, k): 1 where the image has a label, 0 where it has not, -1 or NaN where that is not known. For each image, `ids`
     gives a unique name (by default its number), `groups` what must stay together (patient, lesion, scan), `split` the
     official part: "train", "val" or "test". Identical images are grouped as well unless `group_duplicates` is "none";
     under different labels they are counted in a warning. Raises RefusedError for anything else, before computing.
     """
     pixels = check_images(images)
     numbers = _check_labels(labels, len(pixels))
-    names = _check_classes(class_names, numbers)
+    names = (
+        _check_classes(class_names, numbers) if numbers.ndim == 1 else _check_columns(class_names, numbers)
+    )
     ids = [f"{index:06}" for index in range(len(pixels))] if ids is None else ids
     checked_ids = _check_ids(ids, len(pixels))
     checked_groups = None if groups is None else _check_groups(groups, len(pixels))
@@ -54,7 +69,7 @@ def make_dataset(
         name=name,
         split=parts,
         groups=checked_groups,
-        counts=LoadCounts(conflicting=sum(map(len, find_conflicts(digests, numbers)))),
+        counts=LoadCounts(conflicting=sum(map(len, find_conflicts(digests, label_sets(numbers))))),
         grouped_by=() if checked_groups is None else ("user",),
     )
     warn_of_conflicts(dataset)
@@ -101,10 +116,14 @@ def _wrong_type(images: np.ndarray) -> RefusedError:
     )
 
 
-def _check_labels(labels: Any, num_images: int) -> Labels:
+def _check_labels(labels: Any, num_images: int) -> AnyLabels:
     array = _as_array("labels", labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
+    if array.ndim == 2 and len(array) == num_images:
+        matrix = as_matrix(array, "labels")
+        if not is_one_class_each(matrix):
+            return matrix
     if array.ndim != 1:
         hint = "; of one-hot rows, labels.argmax(axis=1)" if array.ndim == 2 else ""
         raise refuse("labels", f"have shape {array.shape}", f"give one label per image, (n,) or (n, 1){hint}")
@@ -140,6 +159,17 @@ def _check_classes(class_names: Sequence[str] | None, labels: Labels) -> tuple[s
     if class_names is None:
         return tuple(map(str, range(count)))
     return _check_names(tuple(map(str, class_names)))
+
+
+def _check_columns(class_names: Sequence[str] | None, labels: LabelMatrix) -> tuple[str, ...]:
+    if class_names is None:
+        return tuple(map(str, range(labels.shape[1])))
+    names = tuple(map(str, class_names))
+    if len(names) != labels.shape[1]:
+        reason = f"have {counted(labels.shape[1], 'column')} for {counted(len(names), 'class name')}"
+        raise refuse("labels", reason, "name each column")
+    require_label_names(names, "class_names")
+    return names
 
 
 def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -195,7 +225,7 @@ def _as_texts(name: str, values: Iterable[Any]) -> list[str]:
     return texts
 
 
-def _check_parts(split: Iterable[str], labels: Labels, class_names: Sequence[str]) -> Names:
+def _check_parts(split: Iterable[str], labels: AnyLabels, class_names: Sequence[str]) -> Names:
     parts = np.array([str(part) for part in _one_each("split", split, len(labels))])
     unknown = np.setdiff1d(parts, Split._fields).tolist()
     if unknown:
@@ -208,11 +238,15 @@ def _check_parts(split: Iterable[str], labels: Labels, class_names: Sequence[str
     return parts
 
 
-def require_trained(parts: Names, labels: Labels, class_names: Sequence[str], name: str) -> None:
-    """RefusedError for every class without an image in the train part; `name` is that of what gives the parts."""
-    untrained = np.setdiff1d(labels, labels[parts == "train"]).tolist()
+def require_trained(parts: Names, labels: AnyLabels, class_names: Sequence[str], name: str) -> None:
+    """RefusedError for every class, or label, without an image in the train part; `name` is that of what gives the parts."""
+    trained, found = (count_labels(each, len(class_names)) for each in (labels[parts == "train"], labels))
+    untrained = np.flatnonzero((trained == 0) & (found > 0)).tolist()
+    noun = "class" if labels.ndim == 1 else "label"
     if untrained:
         raise RefusedError(
-            Problem(f"class {class_names[label]}", f"has no train images in {name}", "give every class some")
+            Problem(
+                f"{noun} {class_names[label]}", f"has no train images in {name}", f"give every {noun} some"
+            )
             for label in untrained
         )

@@ -66,7 +66,7 @@ from medjax.data.tables.label_dataset import label_dataset, without_labels
 from medjax.data.tables.label_images import at_places, label_images
 from medjax.data.tables.read_labels import read_labels
 from medjax.errors import Problem, RefusedError, listed, refuse
-from medjax.records import Dataset, DicomUse, Images, LoadCounts, Names
+from medjax.records import Dataset, DicomUse, Images, LoadCounts, Names, describe_labels
 
 PHANTOM = "phantom"
 # Of an image in an archive, to guess how many there are; those of Medical MNIST have 1,464.
@@ -170,10 +170,14 @@ def fit_all(images: Images, ids: Sequence[str], config: DataConfig) -> tuple[Ass
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """sha256 in hexadecimal over the id, class name and digest of each image, in order."""
+    """sha256 in hexadecimal over the id, class name (or labels) and digest of each image, in order."""
     ids = (_with_length(id.encode()) for id in dataset.ids.tolist())
     names = [_with_length(name.encode()) for name in dataset.class_names]
-    labels = (names[label] for label in dataset.labels.tolist())
+    if dataset.has_several_labels:
+        describe = describe_labels(dataset.labels, dataset.class_names)
+        labels = (_with_length(describe(image).encode()) for image in range(len(dataset.ids)))
+    else:
+        labels = (names[label] for label in dataset.labels.tolist())
     digests = (_with_length(digest.tobytes()) for digest in dataset.digests)
     everything = b"".join(itertools.chain.from_iterable(zip(ids, labels, digests, strict=True)))
     return hashlib.sha256(everything).hexdigest()

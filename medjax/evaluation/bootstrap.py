@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from scipy.sparse import csr_array
 
 from medjax.evaluation.calibration import brier_scores
@@ -24,7 +24,7 @@ bias again, and the interval of a calibrated model would miss the truth (400 of 
 _BLOCK = 50  # resamples computed at a time: 24 MB at 60,000 images
 
 
-class _Ranking(NamedTuple):
+class Ranking(NamedTuple):
     """Predictions ranked by the probability of one class, in steps from the highest, as counts [step, unit]."""
 
     members: csr_array  # predictions of images of this class
@@ -51,7 +51,7 @@ def bootstrap_intervals(
     blocks = [
         _metrics_of(sums @ draws, num_classes, present)
         | {"average_precision": _precision_of(rankings, draws)}
-        for draws in _draw(num_units, resamples, np.random.default_rng(seed))
+        for draws in draw_units(num_units, resamples, np.random.default_rng(seed))
     ]
     intervals: dict[str, tuple[float, float] | None] = {}
     for name in METRICS:
@@ -79,16 +79,16 @@ def resample_sensitivity(
     """
     rankings = [_rank(predictions, label, units) for label in classes]
     num_units = int(units.max()) + 1
-    draws = _draw(num_units, resamples, np.random.default_rng(seed))
+    draws = draw_units(num_units, resamples, np.random.default_rng(seed))
     drawn = [_sensitivity_of(rankings, block, specificities) for block in draws]
     values = _sensitivity_of(rankings, np.ones((num_units, 1)), specificities)
     return values[:, 0], np.concatenate(drawn, axis=1)
 
 
-def _draw(
+def draw_units(
     num_units: int, resamples: int, generator: np.random.Generator
 ) -> Iterator[Float64[np.ndarray, "unit block"]]:
-    """How often each unit occurs in each resample, a block of resamples at a time."""
+    """How often each of the units, numbered from 0, occurs in each resample, a block of resamples at a time."""
     for first in range(0, resamples, _BLOCK):
         counts = [
             np.bincount(generator.integers(num_units, size=num_units), minlength=num_units)
@@ -132,27 +132,44 @@ def _metrics_of(
         }
 
 
-def _rank(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) -> _Ranking:
+def _rank(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) -> Ranking:
+    is_member, num_units = predictions.labels == label, int(units.max()) + 1
+    return rank_members(is_member, predictions.probabilities[:, label], units, num_units)
+
+
+def rank_members(
+    is_member: Bool[np.ndarray, "m"],
+    probabilities: Float[np.ndarray, "m"],
+    units: Int[np.ndarray, "m"],
+    num_units: int,
+) -> Ranking:
     """Rank by probability, ties in one step; adjacent steps whose merging changes no average precision are merged."""
-    order = np.argsort(-predictions.probabilities[:, label], kind="stable")
-    probabilities, is_member = predictions.probabilities[order, label], predictions.labels[order] == label
+    order = np.argsort(-probabilities, kind="stable")
+    probabilities, is_member = probabilities[order], is_member[order]
     level = np.cumsum(np.diff(probabilities, prepend=probabilities[0]) != 0)
     has_member, has_other = np.bincount(level, is_member) > 0, np.bincount(level, ~is_member) > 0
     # Members ranked before all others have a precision of 1, and a run of others adds no true positive.
     is_needed = np.logical_or.accumulate(has_other)[1:] & (has_member[1:] | has_member[:-1])
     step = np.concatenate([[0], np.cumsum(is_needed)])[level]
-    shape = (int(step[-1]) + 1, int(units.max()) + 1)
+    shape = (int(step[-1]) + 1, num_units)
     members, others = (
         csr_array((np.ones(mask.sum()), (step[mask], units[order][mask])), shape=shape)
         for mask in (is_member, ~is_member)
     )
-    return _Ranking(members, others)
+    return Ranking(members, others)
 
 
 def _precision_of(
-    rankings: list[_Ranking], draws: Float64[np.ndarray, "unit block"]
+    rankings: list[Ranking], draws: Float64[np.ndarray, "unit block"]
 ) -> Float64[np.ndarray, "block"]:
     """The macro-averaged average precision of each resample."""
+    return np.mean(precisions_of(rankings, draws), axis=0)
+
+
+def precisions_of(
+    rankings: list[Ranking], draws: Float64[np.ndarray, "unit block"]
+) -> list[Float64[np.ndarray, "block"]]:
+    """The average precision of each ranking, in each resample."""
     precisions = []
     for members, others in rankings:
         positives, negatives = members @ draws, others @ draws
@@ -160,11 +177,11 @@ def _precision_of(
         precision = true_positives / np.maximum(true_positives + false_positives, 1)
         with np.errstate(invalid="ignore"):
             precisions.append((positives * precision).sum(axis=0) / true_positives[-1])
-    return np.mean(precisions, axis=0)
+    return precisions
 
 
 def _sensitivity_of(
-    rankings: list[_Ranking],
+    rankings: list[Ranking],
     draws: Float64[np.ndarray, "unit block"],
     specificities: Float64[np.ndarray, "specificity"],
 ) -> Float64[np.ndarray, "specificity block"]:

@@ -65,7 +65,9 @@ def diagnose(
     if not scored or not history:
         return []
     folds = _folds(metrics, scored, history)
-    not_learnt = _not_learnt(metrics, scored, folds, training)
+    if "micro" in scored:  # of several labels only the losses speak: exact matches depend on the thresholds
+        folds = [fold._replace(interval=None) for fold in folds]
+    not_learnt = None if "micro" in scored else _not_learnt(metrics, scored, folds, training)
     too_soon = _stopped_too_soon(folds, training)
     over_fitted = None if not_learnt or too_soon else _over_fitted(folds, training)
     found = [finding for finding in (not_learnt, too_soon, over_fitted) if finding is not None]

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float64, Int
 from medjax.evaluation.auc import Area, class_area, compare_areas, mean_area
 from medjax.evaluation.bootstrap import resample_sensitivity
 from medjax.evaluation.comparison import compare_accuracies, difference_interval
+from medjax.evaluation.label_areas import label_areas
 from medjax.records import Predictions
 
 RESAMPLES = 1000
@@ -43,6 +44,20 @@ def compare_scores(
         "balanced_accuracy": _compare_balanced(before, after, first.labels, clusters),
         "auc": _compare_areas(_mean_area(first, classes), _mean_area(second, classes), clusters),
         "sensitivity_at_specificity": _compare_sensitivities(first, second, classes, clusters, specificity),
+    }
+
+
+def compare_label_scores(
+    first: Predictions, second: Predictions, clusters: Clusters = None
+) -> dict[str, Row | None]:
+    """`compare_scores` of several labels an image, of exact matches (accuracy) and of the mean area over the labels (auc)."""
+    before, after = (
+        ((each.decisions == (each.labels == 1)) | (each.labels < 0)).all(axis=1) for each in (first, second)
+    )
+    areas = [mean_area([area for area in label_areas(each) if area is not None]) for each in (first, second)]
+    return {
+        "accuracy": _compare_accuracies(before, after, clusters),
+        "auc": _compare_areas(areas[0], areas[1], clusters),
     }
 
 

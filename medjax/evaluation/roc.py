@@ -66,7 +66,10 @@ def average_precision(is_class: Bool[np.ndarray, "m"], probabilities: Probabilit
 
 
 def roc_curve(predictions: Predictions, label: int) -> RocCurve | None:
-    """ROC curve of the class with this label; None if all images, or none, belong to it."""
+    """ROC curve of the class with this label, or of one of several labels over the images of which it is known.
+
+    None if all images, or none, belong to it.
+    """
     is_class, probabilities = _one_against_others(predictions, label)
     area = area_under_roc(is_class, probabilities)
     if area is None:
@@ -137,7 +140,11 @@ def _with_ends(is_inner: Bool[np.ndarray, "_"], count: int) -> Bool[np.ndarray, 
 def _one_against_others(
     predictions: Predictions, label: int
 ) -> tuple[Bool[np.ndarray, "m"], Float64[np.ndarray, "m"]]:
-    return predictions.labels == label, predictions.probabilities[:, label].astype(np.float64)
+    probabilities = predictions.probabilities[:, label].astype(np.float64)
+    if predictions.labels.ndim == 1:
+        return predictions.labels == label, probabilities
+    is_known = predictions.labels[:, label] >= 0
+    return predictions.labels[is_known, label] == 1, probabilities[is_known]
 
 
 def _thin(n: int) -> Int[np.ndarray, "points"]:

@@ -84,6 +84,18 @@ class Calibration:
         return [self.in_the_large, self.slope, self.spiegelhalter, *self.classes.values()]
 
 
+@dataclasses.dataclass(frozen=True)
+class OrdinalScores:
+    """Scores of classes that are in order, by `medjax.evaluation.ordinal`."""
+
+    quadratic_kappa: (
+        float | None
+    )  # 1 is perfect, 0 is chance; None where labels and answers are all of one class
+    quadratic_kappa_ci95: Interval | None
+    mean_absolute_error: float  # in classes: 1 is one grade off
+    mean_absolute_error_ci95: Interval | None
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Scores:
     """Metrics of a set of predictions; None where a metric, or an interval, is undefined.
@@ -122,6 +134,7 @@ class Scores:
     bootstrap: Bootstrap
     confusion_matrix: Int[np.ndarray, "class class"]  # rows true, columns predicted
     per_class: Mapping[str, ClassScores]  # by name of the class
+    ordinal: OrdinalScores | None = None  # None unless the classes are said to be in order
 
     def __str__(self) -> str:
         interval = getattr(self, self.leading_ci95)
@@ -136,16 +149,19 @@ class Scores:
         return f"<Scores: {self}>"
 
     def to_json(self) -> dict[str, Any]:
-        """The block of metrics.json: the fields as dicts, lists, numbers and None."""
-        return _plain(self)
+        """The block of metrics.json: the fields as dicts, lists, numbers and None; `ordinal` only where it is known."""
+        block = as_plain(self)
+        if self.ordinal is None:
+            del block["ordinal"]
+        return block
 
 
-def _plain(value: Any) -> Any:
-    """A dataclass, mapping, tuple or array as what JSON has for it."""
+def as_plain(value: Any) -> Any:
+    """A dataclass, mapping, tuple or array as what JSON has for it: dicts, lists, numbers and None."""
     if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: as_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: as_plain(each) for name, each in value.items()}
     if isinstance(value, np.ndarray):
         return value.tolist()
     return list(value) if isinstance(value, tuple) else value

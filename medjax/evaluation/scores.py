@@ -20,7 +20,7 @@ from medjax.evaluation.calibration_tests import assess_calibration
 from medjax.evaluation.comparison import difference_interval
 from medjax.evaluation.intervals import wilson_interval
 from medjax.evaluation.roc import average_precision
-from medjax.evaluation.score_records import Bootstrap, ClassScores, LargestClass, Scores
+from medjax.evaluation.score_records import Bootstrap, ClassScores, LargestClass, OrdinalScores, Scores
 from medjax.evaluation.units import Units, grouped_interval, image_interval, make_units
 from medjax.metrics import class_rates
 from medjax.records import Names, Predictions
@@ -40,12 +40,14 @@ def score(
     *,
     groups: Names | None = None,
     resamples: int = RESAMPLES,
+    ordinal: bool = False,
 ) -> Scores:
     """Compute every metric of `predictions` with its 95 % interval.
 
     `class_names` default to those of the predictions, else to "class 0", "class 1", … `groups` names the group (patient,
     lesion, scan) of each prediction. Several predictions of one image (equal `indices`) count as one unit in every
-    interval, because predicting an image again adds no information. `resamples` 0 turns the bootstrap off.
+    interval, because predicting an image again adds no information. `resamples` 0 turns the bootstrap off. `ordinal` says
+    that the classes are in order: their quadratic-weighted kappa and mean absolute error are added.
 
     Raises RefusedError for predictions that cannot be scored: none at all, without labels, labels out of range, rows
     that are no probabilities, or names and groups that do not fit them.
@@ -58,6 +60,7 @@ def score(
     confusion = count_confusion(predictions, len(names))
     areas = [class_area(labels == label, probabilities[:, label]) for label in range(len(names))]
     area = mean_area(areas)
+    intervals = _bootstrap(predictions, len(names), units, is_correct, resamples)
     per_class = {
         name: _score_class(predictions, label, confusion, units, areas[label])
         for label, name in enumerate(names)
@@ -76,7 +79,7 @@ def score(
             if actual and not predicted
         ),
         **_mean_rates(confusion),
-        **_describe_area(area, units),
+        **describe_area(area, units),
         average_precision=_mean([row.average_precision for row in per_class.values()]),
         loss=_defined(predictions.losses.astype(np.float64).mean()),
         brier=float(brier_scores(predictions).mean()),
@@ -90,9 +93,10 @@ def score(
         )
         if resamples
         else None,
-        **_bootstrap(predictions, len(names), units, is_correct, resamples),
+        **intervals,
         confusion_matrix=confusion,
         per_class=per_class,
+        ordinal=_score_order(predictions, len(names), units, intervals["bootstrap"]) if ordinal else None,
     )
 
 
@@ -103,6 +107,8 @@ def _check(
     labels, probabilities = predictions.labels, predictions.probabilities
     if labels is None or predictions.losses is None:
         raise refuse("predictions", "have no labels to be scored by", "predict images whose labels are known")
+    if np.ndim(labels) == 2:
+        raise refuse("predictions", "are of several labels an image", "score them by score_labels")
     if len(labels) == 0:
         raise refuse("predictions", "there are none", "score at least one image")
     if np.ndim(probabilities) != 2 or len({len(each) for each in predictions[:4]}) > 1:
@@ -173,12 +179,12 @@ def _score_class(
         **rates,
         sensitivity=rates["recall"],
         **intervals,
-        **_describe_area(area, units),
+        **describe_area(area, units),
         average_precision=average_precision(is_class, probabilities),
     )
 
 
-def _describe_area(area: Area | None, units: Units) -> dict[str, Any]:
+def describe_area(area: Area | None, units: Units) -> dict[str, Any]:
     """An area and its interval, under the names of the records."""
     if area is None:
         return {"auc": None, "auc_ci95": None}
@@ -224,6 +230,15 @@ def _bootstrap(
         **{f"{name}_ci95": intervals.get(name) for name in METRICS},
         "bootstrap": Bootstrap(resamples, SEED, unit, int(resampled.max()) + 1, withheld),
     }
+
+
+def _score_order(
+    predictions: Predictions, num_classes: int, units: Units, bootstrap: Bootstrap
+) -> OrdinalScores:
+    from medjax.evaluation.ordinal import score_order
+
+    resamples = 0 if bootstrap.withheld else bootstrap.resamples
+    return score_order(predictions, num_classes, units.resampled, resamples=resamples, seed=SEED)
 
 
 def _reason_to_withhold(

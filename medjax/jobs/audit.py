@@ -16,7 +16,7 @@ from medjax.jobs.datasets import load_dataset
 from medjax.jobs.from_config import make_splits
 from medjax.jobs.run_record import describe_data, describe_leakage, describe_parts
 from medjax.progress import Display
-from medjax.records import Dataset, Indices
+from medjax.records import Dataset, Indices, describe_labels
 from medjax.runs import directory as run_files
 
 _DATA = DataConfig()
@@ -98,10 +98,10 @@ def _name_groups(
         _numbered(groups[order]),
         _numbered(np.where(_size_of_each(copies) > 1, copies, -1)[order]),
     )
+    class_of = describe_labels(dataset.labels, dataset.class_names)
     yield "group", "id", "class", "part", "identical"
     for row, index in enumerate(order.tolist()):
-        name = dataset.class_names[dataset.labels[index]]
-        yield near[row], str(dataset.ids[index]), name, part_of[index], identical[row]
+        yield near[row], str(dataset.ids[index]), class_of(index), part_of[index], identical[row]
 
 
 def _size_of_each(groups: duplicates.Groups) -> Int[np.ndarray, "n"]:
@@ -122,7 +122,8 @@ def _draw(directory: Path, dataset: Dataset, groups: duplicates.Groups) -> None:
     from medjax.report.figures.render import save_figure
 
     largest = duplicates.largest_groups(groups, GROUPS_SHOWN)
-    names = [dataset.class_names[dataset.labels[members[0]]] for members in largest]
+    class_of = describe_labels(dataset.labels, dataset.class_names)
+    names = [class_of(int(members[0])) for members in largest]
     shown = [duplicates.spread_members(dataset.images, members, IMAGES_SHOWN) for members in largest]
     images = [dataset.images[each] for each in shown]
     (directory / "figures").mkdir()

@@ -15,7 +15,7 @@ from medjax.evaluation.baselines import (
     score_baselines,
 )
 from medjax.evaluation.worker_threads import worker_threads
-from medjax.jobs.from_config import Config, folds_of
+from medjax.jobs.from_config import Config, folds_of, training_of
 from medjax.records import Dataset, Predictions, Split
 from medjax.runs.directory import PredictedPart
 
@@ -60,6 +60,11 @@ def fit_baselines(
                 tell(number * len(folds) + len(each), total, name.replace("_", " "))
             predicted[name] = _merge(each, order)
     return Baselines(predicted, list(averaged.shape[1:]))
+
+
+def has_baselines(config: Config, dataset: Dataset) -> bool:
+    """Whether a job fits baselines: they are asked for, and there is one class an image."""
+    return training_of(config).baselines and not dataset.has_several_labels
 
 
 def first_repeat(config: Config) -> int:

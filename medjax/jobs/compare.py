@@ -13,10 +13,10 @@ from medjax.data.splitting.group_file import read_groups
 from medjax.data.splitting.group_pattern import pattern_groups
 from medjax.errors import Problem, RefusedError, counted, listed, refuse
 from medjax.evaluation.comparison import compare_predictions
-from medjax.evaluation.differences import compare_scores
+from medjax.evaluation.differences import compare_label_scores, compare_scores
 from medjax.jobs.from_config import training_of
 from medjax.jobs.recorded_config import recorded_config
-from medjax.records import Names, Predictions
+from medjax.records import SEPARATOR, UNKNOWN, Names, Predictions
 from medjax.runs import directory as run_files
 from medjax.runs.answers import Answer, read_answers
 
@@ -44,10 +44,15 @@ def compare_runs(
     if not 0 < specificity < 1:
         raise refuse("--specificity", f"{specificity} is out of range", "more than 0 and less than 1")
     records = [run_files.read_record(Path(directory)) for directory in (first, second)]
+    if len({record.get("several_labels", False) for record in records}) > 1:
+        reason = f"and {first} differ: one is of several labels an image, the other of one class"
+        raise refuse(str(second), reason, "compare runs of one task")
     names = [record["class_names"] for record in records]
     if names[0] != names[1]:
         differing = listed(sorted({*names[0]} ^ {*names[1]}) or names[1])
         raise refuse(str(second), f"has other classes than {first}: {differing}", "compare runs of one task")
+    if positive is not None and records[0].get("several_labels", False):
+        raise refuse("--positive", "is of one class an image", "leave it out: these runs have several labels")
     if positive is not None and positive not in names[0]:
         raise refuse("--positive", f"{positive} is no class of these runs", f"one of {listed(names[0])}")
     runs = _open(Path(first), records[0]), _open(Path(second), records[1])
@@ -59,6 +64,8 @@ def compare_runs(
     _require_same_labels(*runs, shared)
     ids = np.array(shared)
     groups, found = _read_groups(runs, ids)
+    if records[0].get("several_labels", False):
+        found = ["of several labels: an image is right if all labels that are known of it are", *found]
     is_same = len({one.record["data"]["fingerprint"] for one in runs}) == 1
     if not is_same:
         found = ["the runs had different data; images are matched by id, their pixels may differ", *found]
@@ -69,13 +76,19 @@ def compare_runs(
         np.array([after[id].predicted for id in shared]),
         groups,
     )
-    scores = compare_scores(
-        _predictions(names[0], before, shared),
-        _predictions(names[0], after, shared),
-        range(len(names[0])) if positive is None else [names[0].index(positive)],
-        groups,
-        specificity=specificity,
-    )
+    scores: Mapping[str, Any]
+    if records[0].get("several_labels", False):
+        scores = compare_label_scores(
+            _label_predictions(names[0], before, shared), _label_predictions(names[0], after, shared), groups
+        )
+    else:
+        scores = compare_scores(
+            _predictions(names[0], before, shared),
+            _predictions(names[0], after, shared),
+            range(len(names[0])) if positive is None else [names[0].index(positive)],
+            groups,
+            specificity=specificity,
+        )
     compared |= {"scores": scores, "specificity": specificity, "positive": positive}
     others = {"only_first": len(before) - len(shared), "only_second": len(after) - len(shared)}
     return {**compared, **others, "same_data": is_same, "warnings": found}
@@ -96,6 +109,24 @@ def _predictions(
         np.array([answers[id].probabilities for id in shared], np.float32),
         None,
     )
+
+
+def _label_predictions(
+    class_names: Sequence[str], answers: Mapping[str, Answer], shared: Sequence[str]
+) -> Predictions:
+    """The same of several labels; thresholds of 0 and 2 stand for what was predicted."""
+
+    def contains(texts: Sequence[str]) -> np.ndarray:
+        named = [{*text.split(SEPARATOR)} for text in texts]
+        return np.array([[name in each for name in class_names] for each in named])
+
+    chosen = [answers[id] for id in shared]
+    labels = contains([each.label for each in chosen]).astype(np.int32)
+    labels[contains([each.unknown for each in chosen])] = UNKNOWN
+    predicted = contains([each.predicted for each in chosen])
+    probabilities = np.array([each.probabilities for each in chosen], np.float32)
+    thresholds = np.where(predicted, 0, 2).astype(np.float32)  # no probability is 2
+    return Predictions(np.arange(len(shared)), labels, probabilities, None, thresholds=thresholds)
 
 
 def _require_same_labels(first: _Scored, second: _Scored, shared: list[str]) -> None:

@@ -73,6 +73,10 @@ def tell_dataset(dataset: Dataset, display: Display) -> None:
     """Say in a line what was read."""
     num_images, num_classes = len(dataset.labels), len(dataset.class_names)
     found = f"{dataset.name}: {counted(num_images, 'image')} of {counted(num_classes, 'class')}"
+    if dataset.has_several_labels:
+        found = f"{dataset.name}: {counted(num_images, 'image')}, {counted(num_classes, 'label')}, several an image"
+        if unknown := int((dataset.labels < 0).sum()):
+            found += f", {unknown / dataset.labels.size:.1%} of them not known"
     described = describe_loading(dataset)
     if described["table"] is not None:
         display.say(wording.table(described["table"]))

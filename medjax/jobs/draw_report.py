@@ -12,7 +12,7 @@ from medjax.config import TrainConfig
 from medjax.errors import described
 from medjax.jobs.from_config import Config, folds_of, make_augmentation, training_of, without_seed
 from medjax.jobs.sharing import once
-from medjax.records import Dataset, Images, Indices, Predictions, Split
+from medjax.records import Dataset, Images, Indices, Predictions, Split, has_label
 from medjax.training.compilation import compile_program
 
 
@@ -30,7 +30,7 @@ def make_examples(config: Config, dataset: Dataset, splits: Sequence[Split]) -> 
     """The first training image of each class, and random augmentations of them."""
     train = splits[folds_of(config)[0]].train
     labels = dataset.labels[train]
-    samples = train[[int(np.argmax(labels == label)) for label in range(len(dataset.class_names))]]
+    samples = train[[int(np.argmax(has_label(labels, label))) for label in range(len(dataset.class_names))]]
     try:
         return Examples(samples, make_augmented(dataset.images[samples], training_of(config)), {})
     except Exception as error:  # the device may have no memory left

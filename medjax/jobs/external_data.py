@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from medjax.errors import Problem, RefusedError, listed
+from medjax.errors import Problem, RefusedError, listed, refuse
 from medjax.files import open_folder
 from medjax.jobs.operating_point import Point, score_point
 from medjax.jobs.outside_range import COLUMN, count_outside
 from medjax.jobs.overlap import OWN, find_overlap, write_kinds
 from medjax.jobs.run_record import describe_data
 from medjax.jobs.score_folds import NO_FOLD, score_part
-from medjax.records import Dataset, Predictions
+from medjax.records import UNKNOWN, Dataset, Predictions, has_label
 from medjax.report import wording
 from medjax.runs import directory as run_files
 from medjax.runs.links import require_no_links
@@ -24,11 +24,15 @@ TRAINED = "trained_digests.npy"
 """File in a run directory: sha256 of the full-size pixels of each image that was trained on, uint8 [n, 32]."""
 
 
-def with_classes(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
-    """The data set with its labels numbered as in `class_names`.
+def with_classes(dataset: Dataset, class_names: tuple[str, ...], *, several_labels: bool = False) -> Dataset:
+    """The data set with its labels numbered as in `class_names`, which are several an image with `several_labels`.
 
-    RefusedError names every class of the data that is not among them; some of them may have no image here.
+    RefusedError names every class of the data that is not among them; some of them may have no image here. One class an
+    image is one label; several labels an image are refused by a model of one class. A label that the data lack is unknown.
     """
+    if dataset.has_several_labels and not several_labels:
+        reason = "has several labels an image, and the model knows one class an image"
+        raise refuse(dataset.name, reason, "give a table with one class an image: --labels FILE")
     unknown = [name for name in dataset.class_names if name not in class_names]
     if unknown:
         raise RefusedError(
@@ -40,6 +44,12 @@ def with_classes(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
             for name in unknown
         )
     numbers = np.array([class_names.index(name) for name in dataset.class_names], np.int32)
+    if several_labels:
+        labels = np.full((len(dataset.labels), len(class_names)), UNKNOWN, np.int32)
+        present = (has_label(dataset.labels, label) for label in range(len(numbers)))
+        own = dataset.labels if dataset.has_several_labels else np.stack([*present], axis=1)
+        labels[:, numbers] = own
+        return dataset._replace(labels=labels, class_names=class_names)
     return dataset._replace(labels=numbers[dataset.labels], class_names=class_names)
 
 
@@ -56,8 +66,10 @@ def keep_external(
     predictions: Predictions,
     outside: Sequence[tuple[str, ...]],
     point: Point | None = None,
+    *,
+    ordinal: bool = False,
 ) -> dict[str, Any]:
-    """Score the predictions of all images of external data, and write them under the run.
+    """Score the predictions of all images of external data, and write them under the run; `ordinal` as `score_part` takes it.
 
     Returns `external`, the scores of images that the run was not trained on; `identical`, those of images that it was
     trained on (each None where there are none); `num_identical`, how many these are; `overlap`, how many are the run's own
@@ -73,10 +85,17 @@ def keep_external(
     unseen = new.take(~is_held_back) if is_held_back.any() else None
     with open_folder(directory / "external", root=directory, create=True) as external:
         folder = run_files.make_numbered(external, run_files.file_name(dataset.name))
+
+    def scored(some: Predictions | None) -> dict[str, Any] | None:
+        if some is None or not len(some.labels):
+            return None
+        block = score_part(some, dataset, "test", ordinal=ordinal)
+        return block if point is None else {**block, "operating_point": score_point(point, dataset, some)}
+
     scores = {
-        "external": _score(new, dataset, point),
-        "identical": _score(old, dataset, point),
-        "new": None if unseen is None else _score(unseen, dataset, point),
+        "external": scored(new),
+        "identical": scored(old),
+        "new": scored(unseen),
         "num_identical": int(seen.sum()),
         "overlap": overlap.describe(),
         COLUMN: count_outside(outside),
@@ -96,13 +115,3 @@ def keep_external(
         sentence = wording.overlap(overlap.describe())
         warnings.warn(f"{dataset.name}: these are no data from elsewhere: {sentence}", stacklevel=3)
     return {**scores, "directory": str(folder)}
-
-
-def _score(predictions: Predictions, dataset: Dataset, point: Point | None) -> dict[str, Any] | None:
-    """None where there are no predictions."""
-    if not len(predictions.labels):
-        return None
-    scores = score_part(predictions, dataset, "test")
-    return (
-        scores if point is None else {**scores, "operating_point": score_point(point, dataset, predictions)}
-    )

@@ -23,7 +23,13 @@ from medjax.training.augment import Augment, make_augment, mix_batch
 from medjax.training.controls import Mode, best_so_far, early_stopping, reduce_on_plateau
 from medjax.training.folds import Controls, Watch
 from medjax.training.learner import Learner, make_learner
-from medjax.training.losses import cross_entropy, make_smoothed_cross_entropy
+from medjax.training.losses import (
+    Loss,
+    binary_cross_entropy,
+    cross_entropy,
+    make_smoothed_binary_cross_entropy,
+    make_smoothed_cross_entropy,
+)
 from medjax.training.optimizers import make_optimizer, make_schedule, scale_features
 
 Config = TrainConfig | CrossvalConfig
@@ -79,11 +85,13 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
     train_share, val_share, _ = training.fractions
     everything = np.arange(len(dataset.labels))
     pool = np.setdiff1d(everything, kept_test(config, dataset)) if config.keep_test else None
+    # From which probability on one of several labels is predicted is chosen by validation images.
+    needs_validation = training.looks_at_validation or dataset.has_several_labels
     return fold_splits(
         dataset,
         config.folds,
         repeats=config.repeats,
-        inner_share=val_share / (train_share + val_share) if training.looks_at_validation else None,
+        inner_share=val_share / (train_share + val_share) if needs_validation else None,
         seed=training.seed,
         pool=pool,
     )
@@ -160,16 +168,23 @@ def make_rate(config: TrainConfig, splits: Sequence[Split]) -> Callable[[int], f
 
 
 def make_fold_learner(
-    config: TrainConfig, network: Network, splits: Sequence[Split], *, features_rate: float | None = None
+    config: TrainConfig,
+    network: Network,
+    splits: Sequence[Split],
+    *,
+    features_rate: float | None = None,
+    several_labels: bool = False,
 ) -> Learner:
     """The learner of every fold; `features_rate` takes the place of the configuration's."""
     num_steps = count_steps(config, splits)
     rate = config.features_rate if features_rate is None else features_rate
-    what = "learner", without_seed(config), network, num_steps, rate
-    return once(what, lambda: _make_learner(config, network, num_steps, rate))
+    what = "learner", without_seed(config), network, num_steps, rate, several_labels
+    return once(what, lambda: _make_learner(config, network, num_steps, rate, several_labels))
 
 
-def _make_learner(config: TrainConfig, network: Network, num_steps: int, features_rate: float) -> Learner:
+def _make_learner(
+    config: TrainConfig, network: Network, num_steps: int, features_rate: float, several_labels: bool
+) -> Learner:
     optimizer = make_optimizer(
         config.optimizer,
         make_schedule(config.schedule, config.learning_rate, num_steps),
@@ -178,29 +193,40 @@ def _make_learner(config: TrainConfig, network: Network, num_steps: int, feature
     )
     if config.pretrained is not None:
         optimizer = scale_features(optimizer, features_rate, HEAD)
-    smoothing = config.label_smoothing
     return make_learner(
         network,
         optimizer,
         augment=make_augmentation(config),
         mix=mix_batch if config.augment and "mixup" in config.augmentation.augmentations else None,
-        loss=make_smoothed_cross_entropy(smoothing) if smoothing else cross_entropy,
+        loss=_make_loss(config.label_smoothing, several_labels),
         test_time_augmentation=config.test_time_augmentation,
         ema_decay=config.ema_decay,
+        several_labels=several_labels,
         compute=config.compute,
         deterministic=config.deterministic,
     )
 
 
+def _make_loss(smoothing: float, several_labels: bool) -> Loss:
+    if several_labels:
+        return make_smoothed_binary_cross_entropy(smoothing) if smoothing else binary_cross_entropy
+    return make_smoothed_cross_entropy(smoothing) if smoothing else cross_entropy
+
+
 def make_phases(
-    config: TrainConfig, network: Network, splits: Sequence[Split], image_shape: tuple[int, ...]
+    config: TrainConfig,
+    network: Network,
+    splits: Sequence[Split],
+    image_shape: tuple[int, ...],
+    *,
+    several_labels: bool = False,
 ) -> list[tuple[Learner, int]]:
     """The learners of every fold, one after the other, each with the number of epochs after which it ends."""
-    trained = make_fold_learner(config, network, splits)
+    trained = make_fold_learner(config, network, splits, several_labels=several_labels)
     if config.freeze == "none":
         return [(trained, config.epochs)]
     at_rest = once(("frozen", network, image_shape), lambda: freeze_features(network, image_shape))
-    frozen = make_fold_learner(config, at_rest, splits, features_rate=0.0)
+    frozen = make_fold_learner(config, at_rest, splits, features_rate=0.0, several_labels=several_labels)
     if config.unfreeze_after is None:
         return [(frozen, config.epochs)]
     return [(frozen, config.unfreeze_after), (trained, config.epochs)]

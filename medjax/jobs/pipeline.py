@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from medjax.config import CrossvalConfig
+from medjax.config import CrossvalConfig, TrainConfig
 from medjax.config_checks import from_dict, require_valid
-from medjax.errors import DivergedError, is_unicode, listed, refuse, refusing_memory
+from medjax.errors import DivergedError, Problem, RefusedError, is_unicode, listed, refuse, refusing_memory
 from medjax.evaluation.diagnosis import diagnose
 from medjax.jobs import resume
-from medjax.jobs.baselines import compare_baselines, find_scored
+from medjax.jobs.baselines import compare_baselines, find_scored, has_baselines
 from medjax.jobs.beside_training import BesideTraining
 from medjax.jobs.draw_report import draw_report
 from medjax.jobs.external_data import TRAINED
@@ -164,11 +164,14 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
         config, dataset = load_settled(request.data, config, display)
     except OSError as error:
         raise refuse(str(error.filename), f"{error.strerror or error}", "choose other data") from error
+    training = training_of(config)
+    _require_fit(training, dataset)
     splits = make_splits(config, dataset)
     require_positive(config, dataset, splits)
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
-    training = training_of(config)
+    if dataset.has_several_labels and training.baselines:
+        display.say("baselines: left out, as they are of one class an image")
     network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
     own_model = None if is_built_in(training) else model
     started = start_network(training, network, dataset, splits, own_model, display)
@@ -176,6 +179,21 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
         arrays = once(("arrays", Same(dataset)), lambda: jax.device_put((dataset.images, dataset.labels)))
     caches = caches_features(training, started.network, dataset)
     return _Inputs(config, dataset, arrays, splits, started, own_model, caches)
+
+
+def _require_fit(training: TrainConfig, dataset: Dataset) -> None:
+    """RefusedError for settings that mean nothing where an image may have several labels."""
+    if not dataset.has_several_labels:
+        return
+    named = (
+        ("--ordinal", training.ordinal),
+        ("--positive", training.positive is not None),
+        ("--class-balance", training.class_balance == "sampling"),
+    )
+    if given := [name for name, is_given in named if is_given]:
+        reason = f"is of one class an image, and {dataset.name} has several labels an image"
+        remedy = {"--class-balance": "give weights, or none"}
+        raise RefusedError(Problem(name, reason, remedy.get(name, "leave it out")) for name in given)
 
 
 def _parts_line(config: Config, dataset: Dataset) -> str:
@@ -328,7 +346,7 @@ def _train_and_score(
     record["data"]["leakage"], examples = beside.result()
     write_status("running")
     status = "diverged" if np.any(trained.state.diverged) else "done"
-    if training_of(config).baselines and scores.shown is not None:
+    if has_baselines(config, dataset) and scores.shown is not None:
         _add_baselines(directory, inputs, beside, scores, metrics, trained, display, started)
     display.start("drawing")
     # The status is written last: a run that is done has its page.

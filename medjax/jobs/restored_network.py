@@ -49,7 +49,8 @@ def make_run_learner(
     scaling = scaling_of(record["model"])
     if scaling is not None:
         network = scale_input(network, scaling)
-    return network, make_fold_learner(training, network, splits)
+    several_labels = record.get("several_labels", False)
+    return network, make_fold_learner(training, network, splits, several_labels=several_labels)
 
 
 def scaling_of(recorded: Mapping[str, Any]) -> InputScaling | None:

@@ -21,6 +21,7 @@ from medjax.jobs.from_config import (
     make_splits,
     training_of,
 )
+from medjax.jobs.label_thresholds import apply_thresholds, recorded_thresholds
 from medjax.jobs.operating_point import Point, decide, require_point, score_point
 from medjax.jobs.outside_range import outside_ranges, ranges_of, warn_of_outside
 from medjax.jobs.own_source import own_source, unquoted
@@ -39,7 +40,7 @@ from medjax.jobs.run_images import (
 )
 from medjax.jobs.run_record import describe_groups
 from medjax.jobs.score_folds import predict_together, score_part
-from medjax.records import Dataset, Names, Probabilities, concatenate_predictions
+from medjax.records import Dataset, Names, Predictions, Probabilities, concatenate_predictions, name_labels
 from medjax.runs import directory as run_files
 from medjax.training.predict import predict
 
@@ -52,6 +53,9 @@ class PredictedImages(NamedTuple):
     outside_training_range: list[
         tuple[str, ...]
     ]  # statistics of each image, by name (see `medjax.data.ranges`)
+    predicted: list[
+        str
+    ]  # name of the class; of several labels those that reach their thresholds, joined by "|"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -134,10 +138,11 @@ class Run:
             if len(indices) == 0:
                 raise refuse(f"--split {part}", "this run held no such part back", "score its test part")
             variables = restore_variables(self.directory, self.record, config, network, number)
-            predictions.append(predict(learner, variables, dataset, indices))
+            predictions.append(decided(self, predict(learner, variables, dataset, indices), [number]))
             numbers.append(np.full(len(indices), number))
         together = concatenate_predictions(predictions)
-        scores, point = score_part(together, dataset, part), self.operating_point
+        scores = score_part(together, dataset, part, ordinal=training_of(config).ordinal)
+        point = self.operating_point
         if point is not None:
             scores["operating_point"] = score_point(point, dataset, together, np.concatenate(numbers))
         return {part: scores}
@@ -191,7 +196,10 @@ class Run:
             for fold in folds_of(config)
         ]
         warn_of_outside(outside)
-        return PredictedImages(loaded.ids, np.stack(each), outside)
+        probabilities = np.stack(each)
+        return PredictedImages(
+            loaded.ids, probabilities, outside, _name_predicted(self, config, probabilities)
+        )
 
 
 def load_run(directory: str | Path, *, model: Any = None) -> Run:
@@ -201,6 +209,18 @@ def load_run(directory: str | Path, *, model: Any = None) -> Run:
     run directory, which may be a stranger's, says so.
     """
     return Run(Path(directory), run_files.read_record(Path(directory)), model)
+
+
+def _name_predicted(
+    run: Run, config: Config, probabilities: Float32[np.ndarray, "fold m class"]
+) -> list[str]:
+    """What the mean of all folds' probabilities says of each image, by name."""
+    names, mean = run.record["class_names"], probabilities.mean(axis=0)
+    indices = np.arange(len(mean))
+    if not run.record.get("several_labels", False):
+        return [names[label] for label in mean.argmax(axis=1)]
+    answers = decided(run, Predictions(indices, None, mean, None), folds_of(config))
+    return [name_labels(chosen, names) for chosen in answers.decisions]
 
 
 def _evaluate_external(
@@ -218,13 +238,15 @@ def _evaluate_external(
             raise refuse(dataset.name, f"is not the data of this run, so it has no {flag}", remedy)
     warn_of_dicom(run.record, dataset.dicom is not None)
     _require_converged(run, folds_of(config))
-    dataset = with_classes(dataset, tuple(run.record["class_names"]))
+    has_several = run.record.get("several_labels", False)
+    dataset = with_classes(dataset, tuple(run.record["class_names"]), several_labels=has_several)
     network, learner = make_run_learner(run.directory, run.record, run.model, config, [])
     folds = [
         restore_variables(run.directory, run.record, config, network, number) for number in folds_of(config)
     ]
     arrays = dataset.images, dataset.labels
     predictions = predict_together(learner, folds, arrays, np.arange(len(dataset.labels)))
+    predictions = decided(run, predictions, folds_of(config))
     source = None if isinstance(data, Dataset) else data
     in_color = dataclasses.replace(settings, color="rgb")
     outside = outside_ranges(
@@ -233,9 +255,20 @@ def _evaluate_external(
         dataset.counts.recolored > 0,
         lambda: data.images if isinstance(data, Dataset) else load(data, in_color).images,
     )
-    scores = keep_external(run.directory, source, dataset, predictions, outside, run.operating_point)
+    ordinal = training_of(config).ordinal
+    point = run.operating_point
+    scores = keep_external(run.directory, source, dataset, predictions, outside, point, ordinal=ordinal)
     warn_of_outside(outside)
     return scores
+
+
+def decided(run: Run, predictions: Predictions, folds: Sequence[int]) -> Predictions:
+    """Predictions with the thresholds of the run, the mean over some of its folds; of one class an image as they are."""
+    if not run.record.get("several_labels", False):
+        return predictions
+    path = str(run.directory / "metrics.json")
+    thresholds = recorded_thresholds(run.metrics, run.record["class_names"], folds, path)
+    return apply_thresholds(predictions, thresholds)
 
 
 def _chosen_folds(config: Config, part: str, fold: int | None) -> Sequence[int]:

@@ -22,7 +22,7 @@ from medjax.jobs.from_config import Config, folds_of, is_built_in, kept_test, tr
 from medjax.jobs.outside_range import describe_ranges
 from medjax.models.network import Network
 from medjax.models.summary import summarize_network
-from medjax.records import Dataset, Indices, Split
+from medjax.records import Dataset, Indices, Split, count_labels
 from medjax.training.strategies import StrategyName, count_cores
 from medjax.training.strategy_choice import choose_strategy, is_small_for_gpu
 
@@ -65,6 +65,7 @@ def describe_run(
         "strategy": strategy,
         "resumptions": [],
         "class_names": list(dataset.class_names),
+        **({"several_labels": True} if dataset.has_several_labels else {}),
         "data": {
             **describe_data(source, dataset, describe_parts(config, dataset), indices),
             "ranges": describe_ranges(dataset, trained_images(config, splits)),
@@ -121,7 +122,7 @@ def describe_network(
 def describe_data(
     source: str | Path | None, dataset: Dataset, parts: str, indices: Mapping[str, Indices]
 ) -> dict[str, Any]:
-    """The block `data`: where the images lie, what identifies them, and how many of each class each part has.
+    """The block `data`: where the images lie, what identifies them, and how many of each class, or label, each part has.
 
     `parts` says in words how they were divided, `indices` gives the images of each part. `path` is None for a data set
     given in Python.
@@ -139,12 +140,18 @@ def describe_data(
             part: dict(zip(dataset.class_names, _count_classes(dataset, chosen), strict=True))
             for part, chosen in indices.items()
         },
+        # Where an image may have several labels, their numbers do not add up to that of the images.
+        **(
+            {"images": {part: len(chosen) for part, chosen in indices.items()}}
+            if dataset.has_several_labels
+            else {}
+        ),
         **describe_loading(dataset),
     }
 
 
 def _count_classes(dataset: Dataset, indices: Indices) -> list[int]:
-    return np.bincount(dataset.labels[indices], minlength=len(dataset.class_names)).tolist()
+    return count_labels(dataset.labels[indices], len(dataset.class_names)).tolist()
 
 
 def describe_groups(dataset: Dataset) -> dict[str, Any] | None:
@@ -166,7 +173,7 @@ def describe_parts(config: Config, dataset: Dataset) -> str:
     if isinstance(config, CrossvalConfig):
         return _describe_folds(config, dataset, groups)
     if dataset.split is None:
-        return f"random, stratified by class{groups}"
+        return f"random, stratified by {_stratified_by(dataset)}{groups}"
     if config.data.val_as_test:
         return (
             f"the source's official train part, its val part as the test part, val drawn from train{groups}"
@@ -179,11 +186,15 @@ def describe_parts(config: Config, dataset: Dataset) -> str:
     return f"the source's official {' and '.join(given)} part{'s' * (len(given) > 1)}, {drawn}"
 
 
+def _stratified_by(dataset: Dataset) -> str:
+    return "label" if dataset.has_several_labels else "class"
+
+
 def _describe_folds(config: CrossvalConfig, dataset: Dataset, groups: str) -> str:
     if dataset.folds is not None:
         return f"{config.folds} folds that the table of labels fixes"
     repeats = f", {config.repeats} times over" if config.repeats > 1 else ""
-    folds = f"{config.folds} folds{repeats}, stratified by class{groups}"
+    folds = f"{config.folds} folds{repeats}, stratified by {_stratified_by(dataset)}{groups}"
     if dataset.split is None:
         return folds
     parts = [part for part in Split._fields if (dataset.split == part).any()]

@@ -1,5 +1,6 @@
 """Score trained folds: metrics.json and the rows of predictions.csv."""
 
+import functools
 import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,8 +9,11 @@ import jax
 import numpy as np
 
 from medjax.config import CrossvalConfig, TrainConfig
+from medjax.evaluation.label_scores import binary_losses, score_labels
+from medjax.evaluation.label_thresholds import choose_thresholds
 from medjax.evaluation.scores import score
 from medjax.jobs.from_config import Config, folds_of, kept_test, training_of
+from medjax.jobs.label_thresholds import Thresholds, apply_thresholds, describe_thresholds
 from medjax.jobs.operating_point import choose_point, score_point
 from medjax.jobs.train_folds import TrainedFolds
 from medjax.models.network import Variables
@@ -49,9 +53,17 @@ def score_folds(
     if not isinstance(config, CrossvalConfig):
         return _score_holdout(dataset, arrays, splits[0], trained, models[0], config)
     predictions = {fold: predict(trained.learner, models[fold], arrays, splits[fold].test) for fold in folds}
+    thresholds = {
+        fold: choose_thresholds(predict(trained.learner, models[fold], arrays, splits[fold].val))
+        for fold in (folds if dataset.has_several_labels else [])
+    }
+    predictions |= {fold: apply_thresholds(predictions[fold], each) for fold, each in thresholds.items()}
     metrics: dict[str, Any] = {
         "folds": [
-            _describe_fold(config, index, fold, trained, predictions.get(fold), dataset)
+            {
+                **_describe_fold(config, index, fold, trained, predictions.get(fold), dataset),
+                **_describe_cuts(thresholds.get(fold), dataset),
+            }
             for index, fold in enumerate(folds_of(config))
         ]
     }
@@ -59,7 +71,8 @@ def score_folds(
     shown = concatenate_predictions([part.predictions for part in parts])
     is_whole = len(predictions) == len(folds_of(config))
     metrics["mean"] = describe_mean(metrics["folds"]) if is_whole else None
-    metrics["pooled"] = score_part(shown, dataset, "test") if is_whole else None  # withheld, else
+    scoring = functools.partial(score_part, dataset=dataset, ordinal=training.ordinal)
+    metrics["pooled"] = scoring(shown, part="test") if is_whole else None  # withheld, else
     point = None
     if training.positive is not None and is_whole:
         numbers = np.concatenate([part.folds for part in parts])
@@ -67,7 +80,9 @@ def score_folds(
         metrics["pooled"]["operating_point"] = score_point(point, dataset, shown, numbers)
     if config.keep_test and is_whole:
         test = predict_together(trained.learner, list(models.values()), arrays, kept_test(config, dataset))
-        metrics["test"] = score_part(test, dataset, "test")
+        if thresholds:
+            test = apply_thresholds(test, np.mean([*thresholds.values()], axis=0))
+        metrics["test"] = scoring(test, part="test")
         if point is not None:
             metrics["test"]["operating_point"] = score_point(point, dataset, test)
         parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
@@ -86,8 +101,13 @@ def _score_holdout(
         part: predict(trained.learner, variables, arrays, getattr(split, part))
         for part in reversed(Split._fields)
     }
-    metrics: dict[str, Any] = {part: score_part(predictions[part], dataset, part) for part in predictions}
-    metrics["training"] = _describe_training(0, trained, config)
+    thresholds = choose_thresholds(predictions["val"]) if dataset.has_several_labels else None
+    if thresholds is not None:
+        predictions = {part: apply_thresholds(each, thresholds) for part, each in predictions.items()}
+    metrics: dict[str, Any] = {
+        part: score_part(predictions[part], dataset, part, ordinal=config.ordinal) for part in predictions
+    }
+    metrics |= {"training": _describe_training(0, trained, config), **_describe_cuts(thresholds, dataset)}
     if config.positive is not None:
         point = choose_point(config, dataset.class_names, predictions["val"])
         metrics["operating_point"] = point
@@ -98,6 +118,13 @@ def _score_holdout(
         for part in ("val", "test")
     ]
     return FoldScores(metrics, parts, predictions["test"])
+
+
+def _describe_cuts(thresholds: Thresholds | None, dataset: Dataset) -> dict[str, Any]:
+    """The thresholds of several labels; nothing of one class an image."""
+    if thresholds is None:
+        return {}
+    return {"thresholds": describe_thresholds(thresholds, dataset.class_names)}
 
 
 def _describe_training(index: int, trained: TrainedFolds, config: TrainConfig) -> dict[str, Any]:
@@ -115,7 +142,8 @@ def _describe_fold(
     dataset: Dataset,
 ) -> dict[str, Any]:
     names = ("n", "errors", "accuracy", "loss")
-    scores = None if predictions is None else score(predictions, dataset.class_names, resamples=0)
+    scoring: Any = score_labels if dataset.has_several_labels else score
+    scores = None if predictions is None else scoring(predictions, dataset.class_names, resamples=0)
     return {
         "fold": fold,
         "repeat": fold // config.folds,
@@ -136,17 +164,21 @@ def describe_mean(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return mean
 
 
-def score_part(predictions: Predictions, dataset: Dataset, part: str) -> dict[str, Any]:
+def score_part(
+    predictions: Predictions, dataset: Dataset, part: str, *, ordinal: bool = False
+) -> dict[str, Any]:
     """The scores of predictions that may be of several folds and repeats.
 
-    Groups of the data set are units of the intervals. Only of images that nothing was learned or chosen by ("test") is
+    Groups of the data set are units of the intervals; `ordinal` says that the classes are in order. Only of images that nothing was learned or chosen by ("test") is
     there a bootstrap.
     """
     # In the order of the images, so that the mean loss is the same to the last bit however they were merged.
     ordered = predictions.take(np.argsort(predictions.indices, kind="stable"))
     groups = None if dataset.groups is None else dataset.groups[ordered.indices]
     options = {} if part == "test" else {"resamples": 0}
-    return score(ordered, dataset.class_names, groups=groups, **options).to_json()
+    if dataset.has_several_labels:
+        return score_labels(ordered, dataset.class_names, groups=groups, **options).to_json()
+    return score(ordered, dataset.class_names, groups=groups, ordinal=ordinal, **options).to_json()
 
 
 def predict_together(
@@ -156,6 +188,8 @@ def predict_together(
     each = [predict(learner, variables, arrays, indices) for variables in models]
     probabilities = np.stack([predictions.probabilities for predictions in each]).mean(axis=0)
     labels = each[0].labels
+    if learner.several_labels:
+        return Predictions(indices, labels, probabilities, binary_losses(probabilities, labels))
     of_truth = probabilities[np.arange(len(labels)), labels]
     losses = -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))
     return Predictions(indices, labels, probabilities, losses)

@@ -34,7 +34,9 @@ _NOTHING: Mapping[str, Any] = {}
 class TrainingFacts(NamedTuple):
     """What the settings depend on."""
 
-    counts: tuple[int, ...]  # training images of each class
+    counts: tuple[
+        int, ...
+    ]  # training images of each class; all in one where an image may have several labels
     side: int  # of the largest image as it was stored, in pixels
     is_color: bool
 
@@ -88,7 +90,11 @@ def settle(config: Config, dataset: Dataset) -> Config:
 def find_facts(dataset: Dataset, splits: Sequence[Split]) -> TrainingFacts:
     """The facts of the smallest training part. The stored size is that of all images."""
     smallest = min((split.train for split in splits), key=len)
-    counts = np.bincount(dataset.labels[smallest], minlength=dataset.num_classes)
+    counts = (
+        np.array([len(smallest)])
+        if dataset.has_several_labels
+        else np.bincount(dataset.labels[smallest], minlength=dataset.num_classes)
+    )
     stored = dataset.source_sizes or (dataset.images.shape[1:3],)
     return TrainingFacts(tuple(counts.tolist()), max(map(max, stored)), dataset.images.shape[-1] == 3)
 
@@ -99,7 +105,7 @@ def choose_settings(facts: TrainingFacts, given: Mapping[str, Any] = _NOTHING) -
     The fewer images there are, the more often each is seen, and in smaller batches. Photographs, taken in any light, also
     change in brightness and contrast; gray levels may mean something, as in CT. No flips and no large rotations: they
     could change a label. Images are weighted by class only where a class is so rare that it would not be learnt, as
-    weights cost accuracy. The last epoch is kept: the learning rate ends at 0, and a val part of a small set is too small
+    weights cost accuracy, and not of several labels an image, each of which has a threshold of its own. The last epoch is kept: the learning rate ends at 0, and a val part of a small set is too small
     to choose by (experiments/LOG.md, "A preset for any data set: first trials").
     """
     num_images = facts.num_images

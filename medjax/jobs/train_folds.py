@@ -65,7 +65,8 @@ def train_folds(
     called when the checkpoints are found to be sound, before the first program is compiled. history.csv and the checkpoints
     are kept up to date; an interruption saves the last epoch that was finished.
     """
-    phases = make_phases(config, network, splits, arrays[0].shape[1:])
+    several_labels = arrays[1].ndim == 2
+    phases = make_phases(config, network, splits, arrays[0].shape[1:], several_labels=several_labels)
     learner = phases[-1][0]
     controls = make_controls(config)
     watcher = _Watcher(directory, splits, folds, config, display)

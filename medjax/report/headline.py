@@ -31,6 +31,11 @@ def is_grouped(block: Mapping[str, Any]) -> bool:
     return block["bootstrap"]["unit"] == "group"
 
 
+def is_of_labels(block: Mapping[str, Any]) -> bool:
+    """Whether the scores are of several labels an image."""
+    return "micro" in block
+
+
 def interval_words(block: Mapping[str, Any]) -> str:
     """The interval of the accuracy beside it: "95 % interval 98.66 to 99.90 %, over 40 groups"."""
     if block[block["leading_ci95"]] is None:
@@ -81,6 +86,8 @@ def score_warnings(block: Mapping[str, Any]) -> list[str]:
         verb, owner = ("is", "its") if len(missed) == 1 else ("are", "their")
         images = f"none of {owner} {n:,} images is" if n > 1 else f"{owner} one image is not"
         found.append(f"{enumerated(missed)} {verb} never predicted: {images} found")
+    if is_of_labels(block):  # thresholds that find rare labels cost exact matches
+        return found
     largest = block["largest_class"]
     gain = largest["gain_ci95"]
     if gain is None or gain[0] <= 0:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from medjax.errors import command_line, counted, listed, printable
-from medjax.report.headline import interval_words, is_unequal, patients_note, score_warnings
+from medjax.report.headline import interval_words, is_of_labels, is_unequal, patients_note, score_warnings
 from medjax.report.operating_point import point_line
-from medjax.report.wording import UNDEFINED, overlap, percent, percentages, points
+from medjax.report.wording import UNDEFINED, overlap, percent, percentages, points, share
 
 CONFLICTS_SHOWN = 10
 _PARTS = ("train", "val", "test")
@@ -103,6 +103,8 @@ def _score_lines(name: str, block: Mapping[str, Any]) -> list[str]:
 
 def _score_line(name: str, block: Mapping[str, Any]) -> str:
     """The accuracy with its interval; before it the balanced accuracy where the classes are unequal."""
+    if is_of_labels(block):
+        return _labels_line(name, block)
     words, lead = interval_words(block), ""
     if is_unequal(block):
         n, largest, interval = block["n"], block["largest_class"], block["balanced_accuracy_ci95"]
@@ -115,7 +117,31 @@ def _score_line(name: str, block: Mapping[str, Any]) -> str:
         words += f"; {percent(largest['share'], n)} are of the largest class, {largest['name']}"
     return (
         f"{_SCORED[name]}: {lead}accuracy {percentages(block).point} % ({words}), "
-        f"{counted(block['errors'], 'error')} of {block['n']:,}, loss {_loss(block['loss'])}"
+        f"{counted(block['errors'], 'error')} of {block['n']:,}, loss {_loss(block['loss'])}{_order(block)}"
+    )
+
+
+def _labels_line(name: str, block: Mapping[str, Any]) -> str:
+    """The scores of several labels: first the mean AUC, which depends on no threshold."""
+    n, interval = block["n"], block["auc_ci95"]
+    bounds = f" (95 % interval {share(interval[0], n)} to {share(interval[1], n)})" if interval else ""
+    return (
+        f"{_SCORED[name]}: AUC {share(block['auc'], n)}{bounds}, the mean over "
+        f"{counted(len(block['per_class']), 'label')}; all labels of an image right for {percentages(block).point} % "
+        f"({interval_words(block)}) of {n:,}, loss {_loss(block['loss'])}"
+    )
+
+
+def _order(block: Mapping[str, Any]) -> str:
+    """The scores of classes that are in order, as the end of a line; nothing of others."""
+    ordinal = block.get("ordinal")
+    if ordinal is None:
+        return ""
+    kappa, interval = ordinal["quadratic_kappa"], ordinal["quadratic_kappa_ci95"]
+    bounds = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
+    return (
+        f", quadratic-weighted kappa {_loss(kappa)}{bounds}, mean absolute error "
+        f"{ordinal['mean_absolute_error']:.4f}"
     )
 
 
@@ -217,7 +243,8 @@ def _row(found: Mapping[str, Any], name: str | None) -> list[str]:
     """The cells of one class; of all classes if `name` is None."""
     near, test, counts = found["near_duplicates"], found["leakage"].get("test"), found["data"]["counts"]
     if name is None:
-        sizes = [sum(counts.get(part, {}).values()) for part in _PARTS]
+        images = found["data"].get("images")  # of several labels an image
+        sizes = [images.get(part, 0) if images else sum(counts.get(part, {}).values()) for part in _PARTS]
         exact, group = found["exact_duplicates"]["redundant"], near
     else:
         sizes = [counts.get(part, {}).get(name, 0) for part in _PARTS]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from medjax.csv_text import read_csv
 from medjax.errors import RefusedError, refuse
 from medjax.files import open_bounded
+from medjax.records import SEPARATOR
 from medjax.runs.schema import RESTORE
 
 MAX_BYTES = 256 * 2**20
@@ -18,11 +19,12 @@ _PROBABILITY_BYTES = 32
 
 
 class Answer(NamedTuple):
-    """What a run said of an image."""
+    """What a run said of an image; of several labels names joined by "|", of known labels only."""
 
     label: str
     predicted: str
     probabilities: tuple[float, ...]  # of the classes in the order of run.json
+    unknown: str = ""  # names of labels that are not known, of several labels
 
 
 def read_answers(directory: Path, record: Mapping[str, Any]) -> dict[str, Answer]:
@@ -42,9 +44,10 @@ def read_answers(directory: Path, record: Mapping[str, Any]) -> dict[str, Answer
         raise refuse(str(path), f"cannot be read ({type(error).__name__})", RESTORE) from error
     first = min((repeat for repeat, *_ in rows), default=0)
     names = set(record["class_names"])
+    has_several = record.get("several_labels", False)
     answers: dict[str, Answer] = {}
     for repeat, id, answer in rows:
-        for name in answer[:2]:
+        for name in _names_in(answer, has_several):
             if name not in names:
                 raise refuse(path, f"names {reprlib.repr(name)}, none of the classes in run.json", RESTORE)
         if repeat == first and answers.setdefault(id, answer) is not answer:
@@ -60,13 +63,33 @@ def _read_rows(path: Path, class_names: Sequence[str], max_bytes: int) -> Iterat
                 probabilities = tuple(float(row[f"p_{name}"]) for name in class_names)
                 if not all(0 <= each <= 1 for each in probabilities):
                     raise ValueError("no probability")
-                yield int(row["repeat"]), row["id"], Answer(row["label"], row["predicted"], probabilities)
+                unknown = row.get("unknown", "")
+                predicted = _known(row["predicted"], unknown)
+                answer = Answer(row["label"], predicted, probabilities, unknown)
+                yield int(row["repeat"]), row["id"], answer
+
+
+def _known(predicted: str, unknown: str) -> str:
+    """What is predicted of known labels: of others it is neither right nor wrong."""
+    if not unknown:
+        return predicted
+    left_out = {*unknown.split(SEPARATOR)}
+    return SEPARATOR.join(name for name in predicted.split(SEPARATOR) if name not in left_out)
+
+
+def _names_in(answer: Answer, has_several: bool) -> list[str]:
+    if not has_several:
+        return [answer.label, answer.predicted]
+    texts = answer.label, answer.predicted, answer.unknown
+    return [name for text in texts for name in text.split(SEPARATOR) if name]
 
 
 def _limit(record: Mapping[str, Any]) -> int:
     """The most bytes that predictions.csv may have: a row for each image, of each repeat and of each part."""
     longest = max(len(name.encode()) for name in record["class_names"])
     row_bytes = _ID_BYTES + 2 * longest + _PROBABILITY_BYTES * len(record["class_names"])
+    if record.get("several_labels", False):  # each may be in any of three columns
+        row_bytes += 3 * sum(len(name.encode()) + 1 for name in record["class_names"])
     repeats = record["config"].get("repeats", 1)
     num_rows = record["data"]["n"] * (1 + (repeats if isinstance(repeats, int) and repeats > 0 else 1))
     header_bytes = (longest + 8) * len(record["class_names"])

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from medjax.csv_text import write_csv
 from medjax.errors import Problem, RefusedError, refuse
 from medjax.files import Folder, open_bounded, open_folder, read_bounded, write_whole
 from medjax.problem_list import as_csv
-from medjax.records import Dataset, Predictions
+from medjax.records import Dataset, Predictions, name_labels
 from medjax.runs.formats import MAX_METRICS_BYTES, MAX_RECORD_BYTES, METRICS, RECORD
 from medjax.runs.schema import plain, require
 from medjax.runs.seed_directories import list_seeds, seed_directory
@@ -219,19 +219,33 @@ def write_predictions(
 ) -> None:
     """Write predictions.csv: a row for each image of each part, in the order of its predictions.
 
+    Of several labels `label` and `predicted` are names joined by "|", and a column `unknown` names those that are not known.
     `root` is that of `write_whole`.
     """
     names = dataset.class_names
+    answers = ["label", "predicted", *(["unknown"] if dataset.has_several_labels else [])]
     rows: list[Sequence[object]] = [
-        ("id", "split", "fold", "repeat", "label", "predicted", *(f"p_{name}" for name in names))
+        ("id", "split", "fold", "repeat", *answers, *(f"p_{name}" for name in names))
     ]
     for split, predictions, folds, repeat in parts:
-        predicted = predictions.probabilities.argmax(axis=1)
+        named = _name_answers(predictions, names)
         for row, index in enumerate(predictions.indices):
-            classes = names[predictions.labels[row]], names[predicted[row]]
+            classes = named(row)
             probabilities = exact_text(predictions.probabilities[row])
             rows.append((dataset.ids[index], split, folds[row], repeat, *classes, *probabilities))
     write_text(path, write_csv(rows), root=root)
+
+
+def _name_answers(predictions: Predictions, names: Sequence[str]) -> Callable[[int], tuple[str, ...]]:
+    """A function from a row to the names of its class and of the predicted one; of several labels also of unknown ones."""
+    labels = predictions.labels
+    if labels.ndim == 2:
+        decisions = predictions.decisions
+        return lambda row: tuple(
+            name_labels(chosen, names) for chosen in (labels[row] == 1, decisions[row], labels[row] < 0)
+        )
+    predicted = predictions.probabilities.argmax(axis=1)
+    return lambda row: (names[labels[row]], names[predicted[row]])
 
 
 def exact_text(values: Float32[np.ndarray, "n"]) -> list[str]:

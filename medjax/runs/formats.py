@@ -65,6 +65,7 @@ RECORD = fields(
             {
                 "parts": _LINE,
                 "counts": table(table(_COUNT)),
+                "images": table(_COUNT, at_most=100),
                 "loading": table(plain),
                 "leakage": table(plain),
                 "table": optional(table(plain, at_most=100)),
@@ -85,10 +86,18 @@ RECORD = fields(
             },
         ),
     },
-    {"medjax": _WORD, "seed": whole(0, 2**32 - 1)},
+    {"medjax": _WORD, "seed": whole(0, 2**32 - 1), "several_labels": flag},
 )
 """run.json; the settings under `config` are checked by `config_checks.from_dict`."""
 
+_ORDINAL = fields(
+    {
+        "quadratic_kappa": optional(number(-1, 1)),
+        "quadratic_kappa_ci95": _INTERVAL,
+        "mean_absolute_error": number(0),
+        "mean_absolute_error_ci95": _INTERVAL,
+    }
+)
 _SCORES = fields(
     {
         "n": _COUNT,
@@ -109,9 +118,11 @@ _SCORES = fields(
         "macro_f1": _SHARE,
         "auc": _SHARE,
         "auc_ci95": _INTERVAL,
+        "ordinal": _ORDINAL,
         "confusion_matrix": items(items(_COUNT, at_most=MAX_CLASSES), at_most=MAX_CLASSES),
     },
 )
+_THRESHOLDS = table(number(0, 1), at_most=MAX_CLASSES)
 _FOLD = fields(
     {"fold": whole(0, 10**6), "diverged": flag},
     {
@@ -121,6 +132,7 @@ _FOLD = fields(
         "accuracy": _SHARE,
         "loss": optional(number(0)),
         "epochs": whole(0),
+        "thresholds": _THRESHOLDS,
     },
 )
 _THRESHOLD = number(0, 1.001)
@@ -138,6 +150,7 @@ METRICS = fields(
     {
         **dict.fromkeys(("test", "val", "train", "pooled", "official_test"), optional(_SCORES)),
         "folds": items(_FOLD, at_most=10**5),
+        "thresholds": _THRESHOLDS,
         "mean": optional(table(optional(number()))),
         "diagnosis": items(_FINDING, at_most=100),
         "operating_point": _POINT,

@@ -15,9 +15,9 @@ class Batch(NamedTuple):
     """Images of one step. Rows whose mask is false fill up the batch: they count in no loss and no score."""
 
     images: Float32[Array, "batch height width channel"]  # 0 to 1, or feature maps
-    labels: Int32[Array, "batch"]
+    labels: Int32[Array, "batch *label"]
     mask: Bool[Array, "batch"]
-    weights: Float32[Array, "batch"] | None = None  # of each image's loss; None weights all equally
+    weights: Float32[Array, "batch *label"] | None = None  # of each loss; None weights all equally
 
 
 def pad_indices(indices: Int[np.ndarray, "n"], batch_size: int) -> Int32[np.ndarray, "padded"]:
@@ -49,7 +49,7 @@ Pixels = (
 
 def take_batch(
     images: Pixels,
-    labels: Int32[Array, "n"],
+    labels: Int32[Array, "n *label"],
     indices: Int32[Array, "padded"],
     step: Int[Array, ""],
     batch_size: int,

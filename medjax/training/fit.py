@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32
 
 from medjax.config import ClassBalance
+from medjax.errors import refuse
 from medjax.metrics import Sums, zero_sums
 from medjax.records import Split
 from medjax.training.fold_plan import FoldPlan, make_plan
@@ -123,6 +124,9 @@ def fit_folds(
     arrays = as_arrays(data, needs_labels=True)
     splits = require_splits(splits, len(arrays.images))
     num_classes = require_classes(learner, arrays)
+    if learner.several_labels and class_balance == "sampling":
+        reason = "an image with several labels has no class to be drawn by"
+        raise refuse("class_balance", reason, "give weights, or none")
     require_options(
         splits,
         seed=seed,

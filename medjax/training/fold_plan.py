@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32, Int64, Key, UInt32
 
 from medjax.config import ClassBalance
-from medjax.records import Labels, Split
+from medjax.records import AnyLabels, Split
 from medjax.training.batching import PADDING, pad_indices
 
 
@@ -25,7 +26,7 @@ class FoldPlan(NamedTuple):
     train: Int32[Array, "*fold train"]  # indices of images, padded
     val: Int32[Array, "*fold val"]
     # n / (number of classes x training images of the class): float32 [*fold, class]; an empty tuple where the loss, or
-    # the drawing of images, is not weighted by class.
+    # the drawing of images, is not weighted by class. Of several labels, float32 [*fold, label, 2]: without and with it.
     loss_weights: Any
     draw_weights: Any
 
@@ -36,7 +37,7 @@ def make_plan(
     seed: int,
     batch_size: int,
     folds: Sequence[int] | None = None,
-    labels: Labels | None = None,
+    labels: AnyLabels | None = None,
     class_balance: ClassBalance = "none",
 ) -> FoldPlan:
     """The plans of some folds of these splits (all, by default), with a leading axis of folds.
@@ -61,8 +62,22 @@ def _make_keys(seed: UInt32[Array, ""], folds: UInt32[Array, "fold"]) -> Key[Arr
     return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(folds)
 
 
-def _balance_classes(splits: Sequence[Split], labels: Labels) -> Float32[np.ndarray, "fold class"]:
-    """Class weights of each fold: all classes have the same total, and the mean over training images is 1."""
+def weights_of(
+    table: Float32[Array, "class *answer"], labels: Int32[Array, "batch *label"]
+) -> Float32[Array, "batch *label"]:
+    """The weight of each image's loss, or of each of its labels', from the `loss_weights` of a fold."""
+    return table[labels] if labels.ndim == 1 else jnp.where(labels == 1, table[:, 1], table[:, 0])
+
+
+def _balance_classes(splits: Sequence[Split], labels: AnyLabels) -> Float32[np.ndarray, "fold class *answer"]:
+    """Class weights of each fold: all classes have the same total, and the mean over training images is 1.
+
+    Each of several labels is balanced by itself: images with it weigh as much as images without it.
+    """
+    if labels.ndim == 2:
+        answers = np.stack([[(labels[split.train] == each).sum(0) for each in (0, 1)] for split in splits])
+        weights = answers.sum(axis=1, keepdims=True) / (2 * answers.clip(1))
+        return np.moveaxis(weights, 1, 2).astype(np.float32)
     counts = np.stack([np.bincount(labels[split.train], minlength=labels.max() + 1) for split in splits])
     # A class that a fold does not train on has a weight that is never used.
     return (counts.sum(axis=1, keepdims=True) / (counts.shape[1] * counts.clip(1))).astype(np.float32)

@@ -18,7 +18,7 @@ from medjax.metrics import Sums, add_sums, sum_batch, zero_sums
 from medjax.models.network import Variables, count_classes
 from medjax.training.batching import Batch, Pixels, choose_fillers, take_batch
 from medjax.training.controls import Control, best_so_far
-from medjax.training.fold_plan import FoldPlan, evaluation_batch
+from medjax.training.fold_plan import FoldPlan, evaluation_batch, weights_of
 from medjax.training.hoisting import hoist
 from medjax.training.learner import Learner, LearnerState
 from medjax.training.sampling import order_images, update_running_losses
@@ -107,7 +107,7 @@ def shuffle_epoch(
     num_classes: int,
     batch_size: int,
     num_steps: int,
-    labels: Int32[Array, "n"],
+    labels: Int32[Array, "n *label"],
     start: Int32[Array, ""],
     plan: FoldPlan,
     state: FoldState,
@@ -130,7 +130,7 @@ def run_steps(
     learner: Learner,
     batch_size: int,
     images: Pixels,
-    labels: Int32[Array, "n"],
+    labels: Int32[Array, "n *label"],
     start: Int32[Array, ""],
     stop: Int32[Array, ""],
     plan: FoldPlan,
@@ -149,7 +149,7 @@ def run_steps(
         batch = take_batch(images, labels, plan.train, index, batch_size, fillers)
         batch = batch._replace(mask=batch.mask & state.active)
         if not isinstance(plan.loss_weights, tuple):
-            batch = batch._replace(weights=plan.loss_weights[batch.labels])
+            batch = batch._replace(weights=weights_of(plan.loss_weights, batch.labels))
         learner_state, info = learner.train_step(jax.random.fold_in(steps_key, index), state.learner, batch)
         state = state._replace(
             learner=learner_state,
@@ -171,7 +171,7 @@ def finish_epoch(
     controls: Controls,
     num_classes: int,
     images: Pixels,
-    labels: Int32[Array, "n"],
+    labels: Int32[Array, "n *label"],
     plan: FoldPlan,
     state: FoldState,
 ) -> tuple[FoldState, Sums]:
@@ -229,12 +229,13 @@ def evaluate_batches(
     learner: Learner,
     variables: Variables,
     images: Pixels,
-    labels: Int32[Array, "n"],
+    labels: Int32[Array, "n *label"],
     indices: Int32[Array, "padded"],
     stop: Int32[Array, ""],
 ) -> tuple[Float32[Array, "padded class"], Float32[Array, "padded"]]:
     """Probabilities and losses of the images at `indices`, in the batches before number `stop`; zeros for the rest."""
     batch_size = evaluation_batch()
+    to_probabilities = jax.nn.sigmoid if learner.several_labels else jax.nn.softmax
 
     def take(index: Array) -> Batch:
         return take_batch(images, labels, indices, index, batch_size)
@@ -245,7 +246,7 @@ def evaluate_batches(
         logits, losses = predict_step(take(index))
         first = index * batch_size
         return (
-            lax.dynamic_update_slice_in_dim(answers[0], jax.nn.softmax(logits), first, 0),
+            lax.dynamic_update_slice_in_dim(answers[0], to_probabilities(logits), first, 0),
             lax.dynamic_update_slice_in_dim(answers[1], losses, first, 0),
         )
 

@@ -22,14 +22,14 @@ class Arrays(NamedTuple):
     """Images, and their labels if they have any."""
 
     images: UInt[Array | np.ndarray, "n height width channel"] | Float32[Array, "n height width feature"]
-    labels: Int32[Array | np.ndarray, "n"] | None
+    labels: Int32[Array | np.ndarray, "n *label"] | None
 
 
 class FeatureMaps(NamedTuple):
     """What frozen features made of images, in their place (see `medjax.training.features_once`)."""
 
     images: Float32[Array, "n height width feature"]
-    labels: Int32[Array, "n"]
+    labels: Int32[Array, "n *label"]
 
 
 def as_arrays(data: Any, *, needs_labels: bool) -> Arrays:
@@ -73,15 +73,15 @@ def _require_images(images: Any) -> UInt[Array | np.ndarray, "n height width cha
     return images
 
 
-def _require_labels(labels: Any, num_images: int) -> Int32[Array | np.ndarray, "n"]:
+def _require_labels(labels: Any, num_images: int) -> Int32[Array | np.ndarray, "n *label"]:
     labels = labels if isinstance(labels, jax.Array) else np.asarray(labels)
     if labels.shape == (num_images, 1):
         labels = labels[:, 0]
-    if labels.shape != (num_images,):
+    if labels.ndim not in (1, 2) or len(labels) != num_images:
         raise refuse(
             "labels",
             f"have shape {labels.shape} for {counted(num_images, 'image')}",
-            "give one label an image",
+            "give one label an image, or a row of 1, 0 and -1 (not known)",
         )
     if labels.dtype.kind not in "iu":
         raise refuse(
@@ -100,11 +100,17 @@ def require_splits(splits: Sequence[Any], num_images: int) -> list[Split]:
 
 
 def require_classes(learner: Learner, arrays: Arrays) -> int:
-    """The number of classes that a network tells apart; RefusedError if a label is none of them."""
+    """The number of classes that a network tells apart; RefusedError if a label is none of them.
+
+    Of several labels it is 2: each is there or not, and scores while training are of all of them together.
+    """
     num_classes = count_classes(learner.network, arrays.images.shape[1:])
     if arrays.labels is None or len(arrays.labels) == 0:
-        return num_classes
+        return 2 if learner.several_labels else num_classes
     labels = np.asarray(arrays.labels)
+    if labels.ndim == 2 or learner.several_labels:
+        _require_matrix(learner, labels, num_classes)
+        return 2
     if labels.min() < 0 or labels.max() >= num_classes:
         raise refuse(
             "labels",
@@ -112,6 +118,18 @@ def require_classes(learner: Learner, arrays: Arrays) -> int:
             "number the classes from 0, and give the network as many logits as there are classes",
         )
     return num_classes
+
+
+def _require_matrix(learner: Learner, labels: np.ndarray, num_classes: int) -> None:
+    if labels.ndim != 2 or not learner.several_labels:
+        reason = f"have shape {labels.shape}, and the learner is one of {'several labels' if learner.several_labels else 'one class'} an image"
+        remedy = "give a row of 1, 0 and -1 an image, and make_learner(..., several_labels=True); or one class an image, without"
+        raise refuse("labels", reason, remedy)
+    if labels.shape[1] != num_classes:
+        reason = f"have {counted(labels.shape[1], 'column')}, and network {learner.network.name} has {counted(num_classes, 'logit')}"
+        raise refuse("labels", reason, "give the network as many logits as there are labels")
+    if not np.isin(labels, (-1, 0, 1)).all():
+        raise refuse("labels", f"are from {labels.min()} to {labels.max()}", "give 1, 0 and -1 (not known)")
 
 
 def require_options(

@@ -17,7 +17,7 @@ from medjax.models.network import Apply, Network, Variables, in_bfloat16
 from medjax.training.augment import Augment
 from medjax.training.batching import Batch
 from medjax.training.compilation import EXACT, Numerics, make_numerics
-from medjax.training.losses import Loss, cross_entropy
+from medjax.training.losses import Loss, binary_cross_entropy, cross_entropy, of_images, score_images
 from medjax.training.optimizers import adapt_optimizer
 
 Mix = Callable[
@@ -56,7 +56,9 @@ class Evaluation(NamedTuple):
     """What a network says of a batch."""
 
     logits: Float32[Array, "batch class"]
-    losses: Float32[Array, "batch"]  # cross-entropy in nats, whatever loss is trained on
+    losses: Float32[
+        Array, "batch"
+    ]  # cross-entropy in nats, whatever loss is trained on; of several labels their mean
 
 
 class Learner(NamedTuple):
@@ -70,6 +72,7 @@ class Learner(NamedTuple):
     ]  # as eval_step, averaged over test-time augmentations
     network: Network
     numerics: Numerics = EXACT  # with which its programs are compiled
+    several_labels: bool = False  # an image may have several labels: each logit is that of a label alone
 
 
 def make_learner(
@@ -78,18 +81,24 @@ def make_learner(
     *,
     augment: Augment | None = None,
     mix: Mix | None = None,
-    loss: Loss = cross_entropy,
+    loss: Loss | None = None,
     test_time_augmentation: int = 0,
     ema_decay: float = 0.0,
     compute: str = "f32",
     deterministic: bool = True,
+    several_labels: bool = False,
 ) -> Learner:
     """A learner that trains `model`, of any kind that `medjax.as_network` takes, by any Optax optimizer.
 
     `train_step` divides the loss, weighted where the batch has weights, by the number of real images. A batch without
     any, or whose loss or gradient is not finite, leaves the state as it was, the optimizer's moments and the batch
-    statistics included. `loss` gives one loss an image; evaluation always reports the cross-entropy. `augment` changes one
-    training image at random, `mix` then the images of a batch together, as `mix_batch` does.
+    statistics included. `loss` gives one loss an image, by default `cross_entropy`; evaluation always reports the
+    cross-entropy. `augment` changes one training image at random, `mix` then the images of a batch together, as `mix_batch`
+    does.
+
+    With `several_labels` the labels of an image are a row of 1, 0 and -1 (not known), and its logits are turned into
+    probabilities one by one, by a sigmoid. `loss`, by default `binary_cross_entropy`, gives one loss for each label; that of
+    an image is the mean over its known labels.
 
     With `ema_decay` (0 to below 1), predictions are made with an exponential moving average of the network's variables.
     `predict_step` averages the probabilities over `test_time_augmentation` fixed augmentations, the same for every
@@ -107,6 +116,7 @@ def make_learner(
         raise refuse("ema_decay", f"is {ema_decay}", "give 0 for none, or a number below 1")
     if test_time_augmentation < 0:
         raise refuse("test_time_augmentation", f"is {test_time_augmentation}", "give 0 for none, or more")
+    loss = loss or (binary_cross_entropy if several_labels else cross_entropy)
     numerics = make_numerics(compute, deterministic=deterministic)
     network = as_network(model)
     apply = fuse_layers(in_bfloat16(network.apply) if compute == "bf16" else network.apply)
@@ -114,9 +124,9 @@ def make_learner(
     train_step = _make_train_step(apply, optimizer, augment, mix, loss, ema_decay)
     eval_step = _make_eval_step(apply)
     if test_time_augmentation == 0 or augment is None:
-        return Learner(init, train_step, eval_step, eval_step, network, numerics)
+        return Learner(init, train_step, eval_step, eval_step, network, numerics, several_labels)
     predict_step = _make_augmented_step(eval_step, augment, test_time_augmentation)
-    return Learner(init, train_step, eval_step, predict_step, network, numerics)
+    return Learner(init, train_step, eval_step, predict_step, network, numerics, several_labels)
 
 
 def _make_init(
@@ -156,10 +166,11 @@ def _make_train_step(
             raise refuse(
                 "loss",
                 f"returned shape {losses.shape} for {counted(len(logits), 'image')}",
-                "return one loss an image",
+                "return one loss an image, or one for each of its several labels",
             )
-        weighted = losses if batch.weights is None else losses * batch.weights
+        weighted = of_images(losses if batch.weights is None else losses * batch.weights, batch.labels)
         mean = jnp.where(batch.mask, weighted, 0).sum() / jnp.maximum(batch.mask.sum(), 1)
+        losses = of_images(losses, batch.labels)
         return mean, (sum_batch(losses, logits, batch.labels, batch.mask), losses, network_state)
 
     def train_step(key: Key[Array, ""], state: LearnerState, batch: Batch) -> tuple[LearnerState, StepInfo]:
@@ -245,7 +256,7 @@ def _make_eval_step(apply: Apply) -> Callable[[Variables, Batch], Evaluation]:
         key = jax.random.key(0)
         logits, _ = apply(variables, batch.images, is_training=False, key=key)
         logits = logits.astype(jnp.float32)
-        return Evaluation(logits, cross_entropy(logits, batch.labels))
+        return Evaluation(logits, score_images(logits, batch.labels))
 
     return eval_step
 
@@ -257,10 +268,15 @@ def _make_augmented_step(
         def predict_augmented(number: Array) -> Array:
             key = jax.random.fold_in(jax.random.key(0), number)
             images = jax.vmap(augment, in_axes=(None, 0))(key, batch.images)
-            return jax.nn.log_softmax(eval_step(variables, batch._replace(images=images)).logits)
+            logits = eval_step(variables, batch._replace(images=images)).logits
+            if batch.labels.ndim == 1:
+                return jax.nn.log_softmax(logits)
+            return jnp.stack([jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)])
 
         log_probabilities = lax.map(predict_augmented, jnp.arange(count))
         logits = jax.nn.logsumexp(log_probabilities, axis=0) - jnp.log(count)
-        return Evaluation(logits, cross_entropy(logits, batch.labels))
+        if batch.labels.ndim == 2:
+            logits = logits[0] - logits[1]  # of the label and of its absence
+        return Evaluation(logits, score_images(logits, batch.labels))
 
     return predict_step

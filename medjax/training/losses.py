@@ -7,7 +7,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-Loss = Callable[[Float[Array, "batch class"], Int[Array, "batch"]], Float[Array, "batch"]]
+Loss = Callable[[Float[Array, "batch class"], Int[Array, "batch *label"]], Float[Array, "batch *label"]]
+"""One loss an image; of several labels an image, whose labels are a matrix, one for each label."""
 
 
 def cross_entropy(logits: Float[Array, "batch class"], labels: Int[Array, "batch"]) -> Float[Array, "batch"]:
@@ -18,6 +19,43 @@ def cross_entropy(logits: Float[Array, "batch class"], labels: Int[Array, "batch
     logits = logits - lax.stop_gradient(logits.max(-1, keepdims=True))
     of_label = jnp.where(labels[:, None] == jnp.arange(logits.shape[-1]), logits, 0).sum(-1)
     return jnp.log(jnp.exp(logits).sum(-1)) - of_label
+
+
+def binary_cross_entropy(
+    logits: Float[Array, "batch label"], labels: Int[Array, "batch label"]
+) -> Float[Array, "batch label"]:
+    """Binary cross-entropy of each label of each image, in nats; 0 where a label is not known (-1)."""
+    return jnp.where(labels < 0, 0, optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype)))
+
+
+def make_smoothed_binary_cross_entropy(smoothing: float) -> Loss:
+    """Binary cross-entropy against labels that give `smoothing` (0 to below 1) of their weight to both answers alike."""
+
+    def smoothed_binary_cross_entropy(
+        logits: Float[Array, "batch label"], labels: Int[Array, "batch label"]
+    ) -> Float[Array, "batch label"]:
+        targets = labels * (1 - smoothing) + smoothing / 2
+        return jnp.where(labels < 0, 0, optax.sigmoid_binary_cross_entropy(logits, targets))
+
+    return smoothed_binary_cross_entropy
+
+
+def of_images(
+    losses: Float[Array, "batch *label"], labels: Int[Array, "batch *label"]
+) -> Float[Array, "batch"]:
+    """One loss an image: of several labels the mean over those that are known, 0 where none is."""
+    if losses.ndim == 1:
+        return losses
+    return losses.sum(-1) / jnp.maximum((labels >= 0).sum(-1), 1)
+
+
+def score_images(
+    logits: Float[Array, "batch class"], labels: Int[Array, "batch *label"]
+) -> Float[Array, "batch"]:
+    """The cross-entropy of each image that evaluation reports, whatever loss is trained on."""
+    if labels.ndim == 1:
+        return cross_entropy(logits, labels)
+    return of_images(binary_cross_entropy(logits, labels), labels)
 
 
 def make_smoothed_cross_entropy(smoothing: float) -> Loss:

@@ -8,10 +8,10 @@ import numpy as np
 
 from medjax.errors import refuse
 from medjax.models.network import count_classes
-from medjax.records import Dataset, Indices, Predictions, require_indices
+from medjax.records import UNKNOWN, Dataset, Indices, Predictions, require_indices
 from medjax.training.batching import pad_indices
 from medjax.training.fold_plan import evaluation_batch
-from medjax.training.inputs import as_arrays, require_classes, variables_of
+from medjax.training.inputs import Arrays, as_arrays, require_classes, variables_of
 from medjax.training.learner import Learner
 from medjax.training.programs import compile_evaluation
 
@@ -30,13 +30,21 @@ def predict(learner: Learner, state: Any, data: Any, indices: Any = None) -> Pre
     variables = variables_of(learner, state, arrays.images.shape[1:])
     num_images = len(arrays.images)
     chosen = np.arange(num_images) if indices is None else require_indices("indices", indices, num_images)
-    labels = np.zeros(num_images, np.int32) if arrays.labels is None else np.asarray(arrays.labels)
+    labels = _placeholders(learner, arrays) if arrays.labels is None else np.asarray(arrays.labels)
     probabilities, losses = _evaluate(learner, variables, arrays.images, labels, chosen)
     _require_finite(learner, chosen, probabilities, None if arrays.labels is None else losses)
     class_names = data.class_names if isinstance(data, Dataset) else None
     if arrays.labels is None:
         return Predictions(chosen, None, probabilities, None, class_names)
     return Predictions(chosen, labels[chosen], probabilities, losses, class_names)
+
+
+def _placeholders(learner: Learner, arrays: Arrays) -> np.ndarray:
+    """Labels of images that have none: their shape tells whether there may be several an image."""
+    num_images = len(arrays.images)
+    if not learner.several_labels:
+        return np.zeros(num_images, np.int32)
+    return np.full((num_images, count_classes(learner.network, arrays.images.shape[1:])), UNKNOWN, np.int32)
 
 
 def _require_finite(

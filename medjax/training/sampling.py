@@ -16,7 +16,7 @@ _SMALLEST_LOSS = 0.005
 
 def order_images(
     key: Key[Array, ""],
-    labels: Int32[Array, "n"],
+    labels: Int32[Array, "n *label"],
     plan: FoldPlan,
     running_losses: Any,
     start: Int32[Array, ""],

@@ -201,3 +201,15 @@ def test_official_parts_are_kept_by_split():
 )
 def test_other_official_parts_are_refused(parts, line):
     assert line_of(IMAGES, LABELS, split=parts).startswith(line)
+
+
+def test_a_matrix_is_several_labels_an_image():
+    matrix = [[1, 0], [0, np.nan], [1, 1], [0, 0], [-1, 1], [1, 0]]
+    dataset = make_dataset(IMAGES, matrix, ["left", "right"])
+    assert dataset.labels.tolist() == [[1, 0], [0, -1], [1, 1], [0, 0], [-1, 1], [1, 0]]
+    assert repr(dataset).endswith(", 2 labels)")
+    assert make_dataset(IMAGES, matrix).class_names == ("0", "1")
+    with pytest.raises(RefusedError, match="2 columns for 3 class names"):
+        make_dataset(IMAGES, matrix, ["left", "right", "both"])
+    with pytest.raises(RefusedError, match=r"contain 0\.5"):
+        make_dataset(IMAGES, np.full((6, 2), 0.5))

@@ -44,7 +44,7 @@ def test_a_line_tells_the_accuracy_with_its_interval_the_errors_and_the_loss():
 def test_json_has_every_field_as_plain_values():
     scores = score(make_predictions(), NAMES)
     block = scores.to_json()
-    assert list(block) == list(Scores.__dataclass_fields__)
+    assert [*block, "ordinal"] == list(Scores.__dataclass_fields__)
     assert json.loads(json.dumps(block, allow_nan=False)) == block
     assert block["accuracy_ci95"] == list(scores.accuracy_ci95)
     assert block["confusion_matrix"] == scores.confusion_matrix.tolist()

@@ -6,7 +6,7 @@ import pytest
 
 from medjax.records import Split
 from medjax.training.batching import PADDING
-from medjax.training.fold_plan import make_plan
+from medjax.training.fold_plan import make_plan, weights_of
 from tests.tiny import make_images, make_split
 
 IMAGES, LABELS = make_images()
@@ -48,3 +48,12 @@ def test_a_class_without_training_images_has_a_finite_weight():
     part = Split(np.flatnonzero(LABELS == 0), np.arange(0), np.arange(0))
     plan = make_plan([part], seed=0, batch_size=16, labels=LABELS, class_balance="weights")
     assert np.isfinite(plan.loss_weights).all()
+
+
+def test_each_of_several_labels_is_balanced_by_itself():
+    labels = np.array([[1, 0], [0, 1], [0, -1], [0, 0]], np.int32)
+    part = Split(np.arange(4), np.arange(0), np.arange(0))
+    plan = make_plan([part], seed=0, batch_size=4, labels=labels, class_balance="weights")
+    np.testing.assert_allclose(plan.loss_weights[0], [[4 / 6, 4 / 2], [3 / 4, 3 / 2]])
+    weights = weights_of(plan.loss_weights[0], jax.numpy.asarray(labels))
+    np.testing.assert_allclose(weights[0], [2, 0.75])

@@ -220,6 +220,44 @@ def test_mixing_changes_the_images_of_a_training_step_alone_and_keeps_augmentati
     )
 
 
+def several_labels_batch(n=6):
+    batch = make_batch(n)
+    upright = np.asarray(batch.labels)
+    return batch._replace(labels=jnp.asarray(np.stack([upright, np.where(upright == 1, -1, 1)], axis=1)))
+
+
+def test_of_several_labels_one_that_is_not_known_has_no_gradient():
+    model = CNN(2, dropout=0.0, block_features=(4,), hidden_units=8)
+    learner = make_learner(model, optax.sgd(0.1), several_labels=True)
+    before = learner.init(KEY, (8, 8, 1))
+    batch = several_labels_batch()
+    unknown = batch._replace(labels=batch.labels.at[:, 1].set(-1))
+    after, info = jax.jit(learner.train_step)(KEY, before, unknown)
+    moved = [np.asarray(state.parameters["head"]["logits"]["bias"]) for state in (before, after)]
+    assert moved[0][1] == moved[1][1]
+    assert moved[0][0] != moved[1][0]
+    assert info.sums.confusion.sum() == 6  # pairs of an image and a known label
+    weighted = batch._replace(weights=jnp.ones((6, 2)).at[:, 1].set(0))
+    halves = jax.jit(learner.train_step)(KEY, before, weighted)[0]
+    assert halves.parameters["head"]["logits"]["bias"][1] == moved[0][1]
+
+
+def test_of_several_labels_an_answer_over_views_is_the_mean_of_their_sigmoids():
+    def shade(key, image):
+        return image * jax.random.uniform(key)
+
+    model = CNN(2, dropout=0.0, block_features=(4,), hidden_units=8)
+    learner = make_learner(
+        model, make_adam(1e-2), augment=shade, test_time_augmentation=3, several_labels=True
+    )
+    state, batch = learner.init(KEY, (8, 8, 1)), several_labels_batch()
+    shades = [jax.random.uniform(jax.random.fold_in(jax.random.key(0), view)) for view in range(3)]
+    changed = [batch._replace(images=batch.images * each) for each in shades]
+    answers = [jax.nn.sigmoid(learner.eval_step(state.variables, each).logits) for each in changed]
+    answer = jax.jit(learner.predict_step)(state.variables, batch)
+    np.testing.assert_allclose(jax.nn.sigmoid(answer.logits), sum(answers) / 3, rtol=1e-5)
+
+
 def test_under_bfloat16_the_network_computes_in_it_and_all_that_is_kept_is_float32():
     seen = []
 

@@ -4,9 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import log_expit, log_softmax
 
-from medjax.training.losses import cross_entropy, make_smoothed_cross_entropy
+from medjax.training.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    make_smoothed_binary_cross_entropy,
+    make_smoothed_cross_entropy,
+    of_images,
+)
 
 LOGITS = np.random.default_rng(0).normal(0, 3, (7, 4)).astype(np.float32)
 LABELS = np.array([0, 1, 2, 3, 0, 1, 2], np.int32)
@@ -31,3 +37,18 @@ def test_a_smoothed_loss_is_least_at_probabilities_that_are_not_certain():
     gradient = jax.grad(lambda logits: loss(logits, label).sum())
     logits = jax.lax.fori_loop(0, 500, lambda _, logits: logits - gradient(logits), jnp.zeros((1, 3)))
     np.testing.assert_allclose(jax.nn.softmax(logits)[0], [0.8 + 0.2 / 3, 0.2 / 3, 0.2 / 3], atol=1e-3)
+
+
+SEVERAL = np.random.default_rng(1).integers(-1, 2, (7, 4)).astype(np.int32)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_binary_cross_entropy_is_scipys_and_unknown_labels_have_none(smoothing):
+    loss = make_smoothed_binary_cross_entropy(smoothing) if smoothing else binary_cross_entropy
+    targets = SEVERAL * (1 - smoothing) + smoothing / 2
+    logits = LOGITS.astype(np.float64)
+    expected = -(targets * log_expit(logits) + (1 - targets) * log_expit(-logits)) * (SEVERAL >= 0)
+    found = loss(jnp.asarray(LOGITS), jnp.asarray(SEVERAL))
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
+    mean = expected.sum(axis=1) / np.maximum((SEVERAL >= 0).sum(axis=1), 1)
+    np.testing.assert_allclose(of_images(found, jnp.asarray(SEVERAL)), mean, rtol=2e-5)

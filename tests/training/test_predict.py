@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 from medjax.errors import RefusedError
+from medjax.models.cnn import CNN
 from medjax.training.fit import fit, fit_folds
 from medjax.training.fold_plan import evaluation_batch
+from medjax.training.learner import make_learner
+from medjax.training.optimizers import make_adam
 from medjax.training.predict import predict
 from medjax.training.strategies import select_fold
 from tests.tiny import make_images, make_split, tiny_learner
@@ -105,3 +108,29 @@ def test_no_image_has_no_predictions(trained):
         predictions = predict(tiny_learner(), variables, data, indices)
         assert predictions.probabilities.shape == (0, 2)
         assert len(predictions.indices) == 0
+
+
+def test_several_labels_are_learned_and_answered_one_by_one():
+    """Beside the class a second label that both classes have at times, and that is not known of every third image."""
+    bright = (np.arange(len(LABELS)) // 2 % 2).astype(np.int32)
+    images = np.where(bright[:, None, None, None] == 1, IMAGES // 2 + 120, IMAGES).astype(np.uint8)
+    labels = np.stack([LABELS, np.where(np.arange(len(LABELS)) % 3 == 0, -1, bright)], axis=1)
+    model = CNN(2, dropout=0.0, block_features=(8,), hidden_units=16)
+    learner = make_learner(model, make_adam(1e-2), several_labels=True)
+    *_, (state, info) = fit(
+        learner, (images, labels), SPLIT, num_epochs=20, batch_size=16, class_balance="weights"
+    )
+    assert info.val.num_images == (labels[SPLIT.val] >= 0).sum()
+    found = predict(learner, state, (images, labels), SPLIT.test)
+    truth = np.stack([LABELS, bright], axis=1)[SPLIT.test] == 1
+    assert ((found.probabilities >= 0.5) == truth).mean() > 0.9
+    known = found.labels >= 0
+    entropies = -np.log(np.where(found.labels == 1, found.probabilities, 1 - found.probabilities)) * known
+    np.testing.assert_allclose(found.losses, entropies.sum(1) / known.sum(1), rtol=1e-3, atol=1e-6)
+    alone = predict(learner, state, images, SPLIT.test)
+    np.testing.assert_array_equal(alone.probabilities, found.probabilities)
+    assert alone.labels is None
+    with pytest.raises(RefusedError, match=r"labels: have shape \(120,\), and the learner is one of several"):
+        predict(learner, state, (images, LABELS))
+    with pytest.raises(RefusedError, match=r"class_balance: an image with several labels has no class"):
+        next(fit(learner, (images, labels), SPLIT, class_balance="sampling"))

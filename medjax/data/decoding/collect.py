@@ -16,7 +16,7 @@ from medjax.data.reading.folder_names import mask_pattern
 from medjax.data.reading.listing import Fault, problem_of, quoted
 from medjax.errors import Problem, listed, refuse
 from medjax.memory import require_memory
-from medjax.records import Dataset, Images, Indices, Labels, Window
+from medjax.records import Dataset, Images, Indices, Labels, Window, label_sets
 
 _MOVED_TOGETHER = 256  # images
 
@@ -168,7 +168,7 @@ def find_conflicts(digests: UInt8[np.ndarray, "n 32"], labels: Labels) -> list[l
 def warn_of_conflicts(dataset: Dataset) -> None:
     """Warn of identical images with different labels, where they are not refused: published .npz files have some."""
     if dataset.counts.conflicting:
-        groups = find_conflicts(dataset.digests, dataset.labels)
+        groups = find_conflicts(dataset.digests, label_sets(dataset.labels))
         examples = [" = ".join(dataset.ids[group][:3]) for group in groups]
         warnings.warn(
             f"{dataset.name}: {dataset.counts.conflicting} images have the same pixels as another one under another "

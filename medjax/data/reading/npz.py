@@ -17,12 +17,14 @@ from medjax.config import DataConfig
 from medjax.data.decoding.collect import assemble, develop, find_conflicts
 from medjax.data.decoding.image import DecodedStack, decode_pixels
 from medjax.data.decoding.worker_pool import Progress
+from medjax.data.from_arrays import require_trained
+from medjax.data.label_matrix import as_matrix, is_one_class_each, require_label_names
 from medjax.data.reading.listing import Fault, problem_of
 from medjax.data.reading.names import class_name_fault, is_ignored
 from medjax.data.reading.npz_arrays import CLASS_NAMES, PARTS, Array, parts_of, read_chunks, read_headers
 from medjax.data.reading.zip import open_archive
 from medjax.errors import Problem, RefusedError, refuse
-from medjax.records import Dataset, LoadCounts
+from medjax.records import AnyLabels, Dataset, LabelMatrix, LoadCounts, label_sets
 
 _PROGRESS_IMAGES = 1_000
 
@@ -39,19 +41,29 @@ class Row(NamedTuple):
 def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None) -> Dataset:
     """The data set in the file at `path`, with labels as class names, unless it names them, and ids such as `train/000012`.
 
+    Labels of several columns are several labels an image, unless each image has just one.
+
     Raises UnfitError if the file is not a zip archive, RefusedError with a problem for each array.
     """
     with open_archive(path) as archive:
         arrays, skipped = read_headers(archive, path, config)
-        rows = _list_rows(archive, arrays)
-        kept = [row for row in rows if not is_ignored(row.id, config.ignore)]
-        _check_classes(kept, str(path))
-        classes = sorted({row.label for row in kept})
+        matrix = _read_matrix(archive, arrays)
+        rows = _list_rows(archive, arrays, matrix)
+        is_kept = [not is_ignored(row.id, config.ignore) for row in rows]
+        kept = [row for row, each in zip(rows, is_kept, strict=True) if each]
+        if matrix is None or is_one_class_each(matrix):
+            _check_classes(kept, str(path))
+            classes = sorted({row.label for row in kept})
+            labels: AnyLabels = np.searchsorted(classes, [row.label for row in kept]).astype(np.int32)
+        else:
+            classes, labels = list(range(matrix.shape[1])), matrix[is_kept]
+            _check_labels(kept, labels, str(path))
         class_names = _read_class_names(archive, arrays, classes)
         assembled = assemble(_decode(archive, arrays, kept, config, on_progress), len(kept), config)
     (assembled,), window = develop([assembled], config)
-    labels = np.searchsorted(classes, [row.label for row in kept]).astype(np.int32)
-    conflicts = sum(map(len, find_conflicts(assembled.digests, labels)))
+    if labels.ndim == 2:
+        require_label_names(class_names, CLASS_NAMES)
+    conflicts = sum(map(len, find_conflicts(assembled.digests, label_sets(labels))))
     return Dataset(
         images=assembled.images,
         labels=labels,
@@ -68,13 +80,26 @@ def load_npz(path: Path, config: DataConfig, on_progress: Progress | None = None
     )
 
 
-def _list_rows(archive: zipfile.ZipFile, arrays: dict[str, Array]) -> list[Row]:
-    """All images of the file, sorted by id."""
+def _read_matrix(archive: zipfile.ZipFile, arrays: dict[str, Array]) -> LabelMatrix | None:
+    """The labels of all parts, one after the other, where they have several columns; else None."""
+    found = [arrays[f"{part}_labels"] for part in parts_of(arrays)]
+    if len(found[0].shape) == 1 or found[0].shape[1] == 1:
+        return None
+    return np.concatenate(
+        [as_matrix(np.concatenate([*read_chunks(archive, array)]), array.name) for array in found]
+    )
+
+
+def _list_rows(archive: zipfile.ZipFile, arrays: dict[str, Array], matrix: LabelMatrix | None) -> list[Row]:
+    """All images of the file, sorted by id; of several labels the first that each has."""
     rows: list[Row] = []
     problems = []
     for part in parts_of(arrays):
         array = arrays[f"{part}_labels"]
-        labels = np.concatenate([chunk.reshape(-1) for chunk in read_chunks(archive, array)])
+        if matrix is not None:
+            labels = matrix[len(rows) : len(rows) + array.shape[0]].argmax(axis=1)
+        else:
+            labels = np.concatenate([chunk.reshape(-1) for chunk in read_chunks(archive, array)])
         values = labels.astype(np.float64)
         unfit = labels[~((values >= 0) & (values < 2**31) & (values == np.floor(values)))]
         if len(unfit):
@@ -103,6 +128,14 @@ def _check_classes(rows: list[Row], source: str) -> None:
         problems = [Problem(source, reason, "give two or more classes")]
     if problems:
         raise RefusedError(problems)
+
+
+def _check_labels(rows: list[Row], matrix: LabelMatrix, source: str) -> None:
+    """Raise RefusedError unless every label that an image has is one of a train image too."""
+    if not rows:
+        raise refuse(source, "contains no images", "give some")
+    parts = np.array([row.part for row in rows])
+    require_trained(parts, matrix, list(map(str, range(matrix.shape[1]))), "train_labels")
 
 
 def _read_class_names(

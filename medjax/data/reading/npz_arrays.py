@@ -16,6 +16,7 @@ from numpy.lib import format as npy
 
 from medjax.config import DataConfig
 from medjax.data.decoding.image import check_size, check_values
+from medjax.data.label_matrix import MAX_LABELS
 from medjax.data.reading.listing import Fault, UnfitError, max_unpacked_bytes, problem_of
 from medjax.data.reading.zip import list_members
 from medjax.errors import Problem, RefusedError
@@ -124,10 +125,11 @@ def _check_header(array: Array, config: DataConfig) -> None:
         check_size(shape[2], shape[1], config.max_megapixels)
     elif dtype.kind not in "iufb":
         raise UnfitError(f"has values of type {dtype}", "give whole numbers from 0 as labels")
-    elif not (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)):
-        raise UnfitError(
-            f"has shape {shape}", "give one label per image: (n,) or (n, 1); several are not supported"
+    elif not (len(shape) == 1 or (len(shape) == 2 and 1 <= shape[1] <= MAX_LABELS)):
+        remedy = (
+            f"give one label per image, (n,) or (n, 1); or several, (n, k) of 0 and 1, at most {MAX_LABELS:,}"
         )
+        raise UnfitError(f"has shape {shape}", remedy)
     if shape[0] == 0:
         raise UnfitError("is empty", "give images for every part")
 
@@ -140,6 +142,11 @@ def _compare(arrays: dict[str, Array], config: DataConfig) -> list[Problem]:
         if images.shape[0] != labels.shape[0]:
             fault = Fault(f"has {labels.shape[0]:,} labels for {images.shape[0]:,} images", _AS_MEDMNIST)
             problems.append(problem_of(labels.name, fault, can_ignore=False))
+        if _columns(labels) != _columns(arrays["train_labels"]):
+            fault = Fault(
+                "has another number of labels an image than train_labels", "give all parts the same"
+            )
+            problems.append(problem_of(labels.name, fault, can_ignore=False))
         if _channels(images) != _channels(arrays["train_images"]) and config.color == "source":
             fault = Fault("differs in color from train_images", "choose --color gray or --color rgb")
             problems.append(problem_of(images.name, fault, can_ignore=False))
@@ -149,6 +156,10 @@ def _compare(arrays: dict[str, Array], config: DataConfig) -> list[Problem]:
 def parts_of(arrays: Mapping[str, Array]) -> list[str]:
     """The parts that the file has, in the order of their ids."""
     return [part for part in PARTS if f"{part}_images" in arrays]
+
+
+def _columns(labels: Array) -> int:
+    return labels.shape[1] if len(labels.shape) == 2 else 1
 
 
 def _channels(images: Array) -> int:

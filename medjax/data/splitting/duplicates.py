@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int, UInt8
 from medjax.data.decoding.collect import find_conflicts
 from medjax.data.splitting.apportion import number_groups
 from medjax.data.splitting.near_pairs import Pairs, near_pairs
-from medjax.records import Dataset, Images, Indices, Names
+from medjax.records import Dataset, Images, Indices, Names, has_label, label_sets
 
 Kind = Literal["none", "exact", "near"]
 Groups = Int[np.ndarray, "n"]
@@ -39,7 +39,7 @@ def near_groups(dataset: Dataset, threshold: float) -> Groups:
     groups = exact_groups(dataset.digests)
     waiting: list[Pairs] = []
     count = 0
-    for pairs in near_pairs(dataset.images, dataset.labels, threshold):
+    for pairs in near_pairs(dataset.images, label_sets(dataset.labels), threshold):
         waiting.append(pairs)
         count += len(pairs[0])
         # The number of pairs grows with the square of a class of nearly equal images: never keep them all.
@@ -90,14 +90,15 @@ def redundant_by_class(dataset: Dataset) -> dict[str, int]:
     """How many images of each class to remove to keep one of each."""
     groups = exact_groups(dataset.digests)
     return {
-        name: int((_sizes(groups[dataset.labels == label]) - 1).sum())
+        name: int((_sizes(groups[has_label(dataset.labels, label)]) - 1).sum())
         for label, name in enumerate(dataset.class_names)
     }
 
 
 def list_conflicts(dataset: Dataset) -> list[list[str]]:
     """Ids of identical images with different labels, one list for each group."""
-    return [dataset.ids[members].tolist() for members in find_conflicts(dataset.digests, dataset.labels)]
+    conflicts = find_conflicts(dataset.digests, label_sets(dataset.labels))
+    return [dataset.ids[members].tolist() for members in conflicts]
 
 
 def describe_near(dataset: Dataset, groups: Groups, threshold: float) -> dict[str, Any]:
@@ -109,7 +110,9 @@ def describe_near(dataset: Dataset, groups: Groups, threshold: float) -> dict[st
     images need not be alike.
     """
     by_class = {
-        name: _describe_class(dataset.images, groups, np.flatnonzero(dataset.labels == label), threshold)
+        name: _describe_class(
+            dataset.images, groups, np.flatnonzero(has_label(dataset.labels, label)), threshold
+        )
         for label, name in enumerate(dataset.class_names)
     }
     sizes = _sizes(groups)

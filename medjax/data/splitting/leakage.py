@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int
 
 from medjax.data.splitting.duplicates import exact_groups
 from medjax.data.splitting.near_pairs import near_pairs
-from medjax.records import Dataset, Split
+from medjax.records import Dataset, Split, has_label, label_sets
 
 Masks = Bool[np.ndarray, "split n"]
 Scored = Sequence[Int[np.ndarray, "_"]]  # indices of the scored images of each split
@@ -59,7 +59,7 @@ def _has_near(dataset: Dataset, splits: Sequence[Split], threshold: float) -> Ma
     is_train, has_near = np.zeros((2, len(splits), len(dataset.labels)), bool)
     for trained, split in zip(is_train, splits, strict=True):
         trained[split.train] = True
-    for first, second in near_pairs(dataset.images, dataset.labels, threshold):
+    for first, second in near_pairs(dataset.images, label_sets(dataset.labels), threshold):
         for one, other in ((first, second), (second, first)):
             split_index, pair = np.nonzero(is_train[:, other])
             has_near[split_index, one[pair]] = True
@@ -76,7 +76,7 @@ def _count(dataset: Dataset, scored: Scored, has_exact: Masks, has_near: Masks |
             columns[name] = np.concatenate(chosen)
     totals = {name: int(values.sum()) for name, values in columns.items()}
     by_class = {
-        class_name: {name: int(values[labels == label].sum()) for name, values in columns.items()}
+        class_name: {name: int(values[has_label(labels, label)].sum()) for name, values in columns.items()}
         for label, class_name in enumerate(dataset.class_names)
     }
     if has_near is None:

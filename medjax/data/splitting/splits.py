@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Int
 
 from medjax.data.splitting.apportion import assign_parts, number_groups, require_enough, require_everywhere
+from medjax.data.splitting.label_parts import assign_by_labels, require_enough_labels
 from medjax.errors import refuse
-from medjax.records import Dataset, Indices, Labels, Names, Split
+from medjax.records import AnyLabels, Dataset, Indices, LabelMatrix, Names, Split
 
 Seed = int | Sequence[int]
 Fractions = tuple[float, float, float]
@@ -73,7 +74,7 @@ def official_parts(dataset: Dataset, *, val_as_test: bool = False) -> Split:
 
 
 def holdout(
-    labels: Labels,
+    labels: AnyLabels,
     fractions: Fractions = (0.70, 0.15, 0.15),
     *,
     seed: int = 0,
@@ -84,13 +85,14 @@ def holdout(
 
     Val and test hold `fractions` of all images, rounded up. Each class's share of a part is its share of all images to
     within one image; with `groups`, as nearly so as a greedy search over whole groups gets. A class with fewer than
-    three images, or groups, raises RefusedError, by its name if `class_names` is given.
+    three images, or groups, raises RefusedError, by its name if `class_names` is given. Of several labels an image each part
+    gets its share of each label as nearly as iterative stratification does it.
     """
     return Split(*draw_parts(np.arange(len(labels)), labels, fractions[1:], seed, groups, class_names))
 
 
 def k_fold(
-    labels: Labels,
+    labels: AnyLabels,
     num_folds: int = 5,
     *,
     groups: Names | None = None,
@@ -108,6 +110,10 @@ def k_fold(
     if num_folds < 2:
         raise refuse("--folds", f"{num_folds} is out of range", "at least 2")
     numbers = None if groups is None else number_groups(groups)
+    if labels.ndim == 2:
+        shares = np.full(num_folds, 1 / num_folds)
+        folds = _draw_by_labels(labels, numbers, shares, [seed, repeat], "folds", class_names)
+        return [np.flatnonzero(folds == fold) for fold in range(num_folds)]
     require_enough(labels, numbers, num_folds, "folds", class_names)
     quotas = np.tile(np.bincount(labels) / num_folds, (num_folds, 1))
     folds = assign_parts(labels, numbers, quotas, np.random.default_rng([seed, repeat]))
@@ -176,7 +182,7 @@ def _fixed_folds(folds: Names, num_folds: int, repeats: int) -> list[Indices]:
 
 def draw_parts(
     indices: Int[np.ndarray, "n"],
-    labels: Labels,
+    labels: AnyLabels,
     shares: tuple[float, ...],
     seed: Seed,
     groups: Names | None = None,
@@ -189,6 +195,10 @@ def draw_parts(
     """
     numbers = None if groups is None else number_groups(groups)
     num_parts = len(shares) + 1
+    if labels.ndim == 2:
+        every = np.array([1 - sum(shares), *shares])
+        assigned = _draw_by_labels(labels, numbers, every, seed, "parts", class_names)
+        return [indices[assigned == part] for part in range(num_parts)]
     require_enough(labels, numbers, num_parts, "parts", class_names)
     counts = np.bincount(labels)
     quotas = np.array([_quotas(counts, share) for share in shares])
@@ -208,6 +218,19 @@ def draw_parts(
         for part, chosen in zip(parts, np.split(members, np.cumsum(quotas[:-1, label])), strict=True):
             part.append(chosen)
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def _draw_by_labels(
+    labels: LabelMatrix,
+    groups: Int[np.ndarray, "n"] | None,
+    shares: np.ndarray,
+    seed: Seed,
+    unit: str,
+    class_names: Sequence[str],
+) -> Int[np.ndarray, "n"]:
+    """The part of each image of several labels; `unit` is "parts" or "folds"."""
+    require_enough_labels(labels, groups, len(shares), unit, class_names)
+    return assign_by_labels(labels, groups, shares, np.random.default_rng(seed))
 
 
 def _require_fractions(fractions: Fractions) -> None:

@@ -5,15 +5,11 @@ from collections.abc import Sequence
 
 from medjax.config import ReadingConfig
 from medjax.data.reading.names import class_name_fault
-from medjax.data.tables.read_labels import SEPARATOR, UNCERTAIN
-from medjax.errors import Problem, RefusedError, counted, listed, refuse
+from medjax.data.tables.read_labels import UNCERTAIN
+from medjax.errors import Problem, RefusedError, listed, refuse
 
 MAX_CLASSES = 1_000
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?")
-_ONE_FINDING = (
-    "keep the images with one label, by a table without the others and --allow-missing; or give a column of 0 and 1 for "
-    "a single finding: --label-column NAME"
-)
 
 
 def name_classes(
@@ -26,11 +22,6 @@ def name_classes(
     """
     uncertain = {*labels} & UNCERTAIN
     found = {*labels} - UNCERTAIN - {""}
-    if several := [label for label in labels if SEPARATOR in label]:
-        reason = (
-            f"gives {counted(len(several), 'image')} more than one label in {column}, such as {several[0]}"
-        )
-        raise refuse(table, reason, _ONE_FINDING)
     are_numbers = all(map(_NUMBER.fullmatch, found))
     class_of = {label: _plain_number(label) if are_numbers else label for label in found}
     class_of |= {label: _certain(table, column, config) for label in uncertain}

@@ -11,7 +11,7 @@ from medjax.data.reading.layout import Layout
 from medjax.data.splitting.duplicates import merge_groups
 from medjax.data.tables.label_images import Labelled
 from medjax.errors import Problem, RefusedError, listed, printable
-from medjax.records import Dataset, Labels
+from medjax.records import AnyLabels, Dataset, describe_labels, label_sets
 
 
 def without_labels(layout: Layout) -> Layout:
@@ -30,9 +30,7 @@ def label_dataset(dataset: Dataset, labelled: Labelled) -> Dataset:
     layout = labelled.layout
     present = {*dataset.ids.tolist()}
     kept = [image.id in present for image in layout.images]
-    label_of = {name: label for label, name in enumerate(layout.class_names)}
-    images = [image for image, is_kept in zip(layout.images, kept, strict=True) if is_kept]
-    labels = np.array([label_of[image.class_name] for image in images], np.int32)
+    labels = _labels_of(labelled)[kept]
     bad = [position for position, is_kept in enumerate(kept) if not is_kept]
     problems = emptied_classes(layout.images, bad) or _conflicts(dataset, labels, layout, labelled)
     if problems:
@@ -65,13 +63,21 @@ def label_dataset(dataset: Dataset, labelled: Labelled) -> Dataset:
     )
 
 
-def _conflicts(dataset: Dataset, labels: Labels, layout: Layout, labelled: Labelled) -> list[Problem]:
+def _labels_of(labelled: Labelled) -> AnyLabels:
+    if labelled.matrix is not None:
+        return labelled.matrix
+    label_of = {name: label for label, name in enumerate(labelled.layout.class_names)}
+    return np.array([label_of[image.class_name] for image in labelled.layout.images], np.int32)
+
+
+def _conflicts(dataset: Dataset, labels: AnyLabels, layout: Layout, labelled: Labelled) -> list[Problem]:
     """A problem for each image with the pixels of another one and another label."""
     problems = []
-    for first, *others in find_conflicts(dataset.digests, labels):
+    names_of = describe_labels(labels, layout.class_names)
+    for first, *others in find_conflicts(dataset.digests, label_sets(labels)):
         for other in others:
-            if labels[other] != labels[first]:
-                names = f"{layout.class_names[labels[other]]} and {layout.class_names[labels[first]]}"
+            if names_of(other) != names_of(first):
+                names = f"{names_of(other)} and {names_of(first)}"
                 reason = f"has the same pixels as {dataset.ids[first]} under another label: {names}"
                 remedy = f"correct {labelled.use.name}, or take both out of it and give --allow-missing"
                 problems.append(Problem(str(dataset.ids[other]), reason, remedy))

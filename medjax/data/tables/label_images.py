@@ -13,8 +13,9 @@ from medjax.data.splitting.match_ids import Matches, has_file_suffix, match_ids
 from medjax.data.tables.class_names import name_classes
 from medjax.data.tables.parts import read_parts
 from medjax.data.tables.read_labels import LabelTable, Row
+from medjax.data.tables.several_labels import describe_marks, read_several, single_label
 from medjax.errors import Problem, RefusedError, listed, refuse
-from medjax.records import Indices, Names, TableUse
+from medjax.records import Indices, LabelMatrix, Names, TableUse
 
 _LEAVE_OUT = "leave such out: --allow-missing"
 
@@ -28,6 +29,7 @@ class Labelled(NamedTuple):
     folds: Names | None
     use: TableUse
     elsewhere: list[tuple[str, str]]  # pairs of image and id in the table whose folders differ
+    matrix: LabelMatrix | None = None  # of images that may have several labels: those of each
 
 
 class _Found(NamedTuple):
@@ -68,7 +70,8 @@ def label_images(
     ]
     if problems:
         raise RefusedError(problems)
-    images, names = _with_classes(layout.images, found.rows, table, config)
+    images, names, matrix = _with_classes(layout.images, found.rows, table, config)
+    is_kept = [image.class_name != "" for image in images]
     kept = [image for image in images if image.class_name]
     rows = [found.rows[image.id] for image in kept]
     parts, folds = (
@@ -91,17 +94,22 @@ def label_images(
         found.folders,
     )
     layout = layout._replace(images=kept, class_names=names, skipped=layout.skipped + found.unknown)
-    return Labelled(layout, _groups(kept, rows, table), parts, folds, use, matches.elsewhere)
+    matrix = None if matrix is None else matrix[is_kept]
+    return Labelled(layout, _groups(kept, rows, table), parts, folds, use, matches.elsewhere, matrix)
 
 
 def at_places(labelled: Labelled, images: list[ImageEntry], places: Indices) -> Labelled:
     """What the table says of other `images`, each a part of the one at its place; their classes are in them already."""
-    groups, parts, folds = (
+    groups, parts, folds, matrix = (
         None if values is None else values[places]
-        for values in (labelled.groups, labelled.parts, labelled.folds)
+        for values in (labelled.groups, labelled.parts, labelled.folds, labelled.matrix)
     )
     return labelled._replace(
-        layout=labelled.layout._replace(images=images), groups=groups, parts=parts, folds=folds
+        layout=labelled.layout._replace(images=images),
+        groups=groups,
+        parts=parts,
+        folds=folds,
+        matrix=matrix,
     )
 
 
@@ -147,15 +155,23 @@ def _folders_of(id: str) -> list[str]:
 
 def _with_classes(
     images: Iterable[ImageEntry], rows: Mapping[str, Row], table: LabelTable, config: ReadingConfig
-) -> tuple[list[ImageEntry], tuple[str, ...]]:
-    """The images that have a row, each with its class, "" for none; and all classes."""
+) -> tuple[list[ImageEntry], tuple[str, ...], LabelMatrix | None]:
+    """The images that have a row, each with its class, "" for none; all classes; and the labels of images with several.
+
+    These have any class but "".
+    """
     listed_images = [image for image in images if image.id in rows]
     labels = [rows[image.id].label for image in listed_images]
-    columns = ", ".join(table.columns.labels)
-    classes, names = name_classes(labels, table.name, columns, config)
-    return [
-        image._replace(class_name=name) for image, name in zip(listed_images, classes, strict=True)
-    ], names
+    columns = table.columns.labels
+    several = read_several(labels, columns, table.name)
+    if several is not None:
+        named = [image._replace(class_name=rows[image.id].label) for image in listed_images]
+        return named, several.names, several.matrix
+    if len(columns) > 1:
+        labels = [single_label(marks, columns) for marks in labels]
+    classes, names = name_classes(labels, table.name, ", ".join(columns), config)
+    named = [image._replace(class_name=name) for image, name in zip(listed_images, classes, strict=True)]
+    return named, names, None
 
 
 def _without_image(table: LabelTable, matches: Matches) -> list[str]:
@@ -182,6 +198,8 @@ def _contradictions(table: LabelTable, matches: Matches) -> list[Problem]:
                 for kind, one, two in zip(Row._fields, first, other, strict=True)
                 if one != two
             )
+            if kind == "label" and len(table.columns.labels) > 1:
+                one, two = (describe_marks(marks, table.columns.labels) for marks in (one, two))
             reason = f"has rows in {table.name} that differ: {kind} {one or 'missing'} and {two or 'missing'}"
             problems.append(Problem(image, reason, "keep one of them"))
     return problems

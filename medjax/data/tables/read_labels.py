@@ -16,21 +16,21 @@ from medjax.data.tables.columns import (
     refuse_labels,
 )
 from medjax.data.tables.open_table import QUOTE, OpenTable, open_table, table_digest
+from medjax.data.tables.several_labels import ABSENT, BLANK, PRESENT, UNCERTAIN_MARK
 from medjax.errors import listed, refuse
 
-SEPARATOR = "|"
-"""Between the labels of an image that has several, as in ChestX-ray14."""
 _ROWS_LOOKED_AT, _MOST_COLUMNS = 100, 1_000  # of 0 and 1
 _SHOWN = 40  # characters of a cell
 UNCERTAIN = frozenset(["-1", "-1.0"])
 """Labels in the place of 0 or 1, as in CheXpert."""
-_NUMBERS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1, "-1": -1, "-1.0": -1}
+_BLANK = -2
+_NUMBERS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "": _BLANK}
 
 
 class Row(NamedTuple):
     """What a table says of an image; "" for what it leaves open."""
 
-    label: str
+    label: str  # of several columns of 0 and 1, a character for each: see `several_labels`
     group: str
     part: str
 
@@ -127,18 +127,17 @@ def _collect(
 def _one_hot_label(
     table: str, names: Sequence[str], places: Sequence[int], config: ReadingConfig
 ) -> Callable[[Sequence[str]], str]:
-    """A function of a row: the name of the column with a 1, several with "|" between them, "" for none."""
+    """A function of a row: what each of its cells says, as one text (see `several_labels`); "" if all are blank."""
 
     pick = operator.itemgetter(*places)
-    ones = {1, -1} if config.uncertain == "positive" else {1}
+    uncertain = {"positive": PRESENT, "negative": ABSENT}.get(config.uncertain, UNCERTAIN_MARK)
+    mark_of: dict[int | None, str] = {1: PRESENT, 0: ABSENT, -1: uncertain, _BLANK: BLANK}
 
     def label(row: Sequence[str]) -> str:
         cells = pick(row)
-        if (
-            cells.count("1") == 1 and cells.count("0") == len(cells) - 1
-        ):  # quick, as there may be many columns
-            return names[cells.index("1")]
-        numbers = [_NUMBERS.get(cell.strip() or "0") for cell in cells]
+        if cells.count("1") + cells.count("0") == len(cells):  # quick, as there may be many columns
+            return "".join(cells)
+        numbers = [_NUMBERS.get(cell.strip()) for cell in cells]
         if None in numbers:
             place = numbers.index(None)
             reason = f"column {names[place]} holds {cells[place][:_SHOWN]!r}, not 0 or 1"
@@ -146,8 +145,7 @@ def _one_hot_label(
         if -1 in numbers and config.uncertain == "refuse":
             reason = f"column {names[numbers.index(-1)]} holds -1"
             raise refuse(table, reason, "--uncertain ignore, positive or negative")
-        if -1 in numbers and config.uncertain == "ignore":
-            return "-1"
-        return SEPARATOR.join(name for name, number in zip(names, numbers, strict=True) if number in ones)
+        marks = "".join(mark_of[number] for number in numbers)
+        return marks if marks.strip(BLANK) else ""
 
     return label

@@ -42,20 +42,21 @@ def draw_figures(
 
     `samples` are the indices of one image of each class; `augmented` holds random augmentations of each in [0, 1], None
     if training does not augment. `predictions` are those of the scored part, or of all folds together; None, if a fold
-    diverged, leaves out every figure of predictions. `point` is how good their decisions by a threshold are, as
-    metrics.json has it. OSError if a file cannot be written.
+    diverged, leaves out every figure of predictions; of several labels there are only the curves. `point` is how good their
+    decisions by a threshold are, as metrics.json has it. OSError if a file cannot be written.
     """
     classes = with_stand_ins(dataset.class_names, "class")
     makers: dict[str, Callable[[], Drawing]] = {
         "curves": lambda: Drawing(plot_curves(history)),
         "samples": lambda: _draw_samples(dataset, classes, samples),
     }
-    if predictions is not None:
+    if predictions is not None and not dataset.has_several_labels:
         makers["confusion_matrix"] = lambda: _draw_confusion(classes, predictions)
         makers["errors"] = lambda: _draw_errors(dataset, classes, predictions)
         makers["unsure"] = lambda: _draw_unsure(dataset, classes, predictions)
-        makers["ranking"] = lambda: _draw_ranking(dataset, classes, predictions, point)
         makers["reliability"] = lambda: Drawing(plot_reliability(*reliability(predictions)))
+    if predictions is not None:
+        makers["ranking"] = lambda: _draw_ranking(dataset, classes, predictions, point)
     if augmented is not None:
         makers["augmented"] = lambda: _draw_augmented(dataset, classes, samples, augmented)
     failures: dict[str, str] = {}
@@ -145,7 +146,7 @@ def _draw_ranking(
     """Of two classes one ROC curve, which says all of the other, with its band."""
     roc, precision_recall, band = {}, {}, None
     positive = 1 if point is None else dataset.class_names.index(point["positive"])
-    is_pair = len(classes.names) == 2
+    is_pair = len(classes.names) == 2 and not dataset.has_several_labels
     for label, name in enumerate(classes.names):
         curve = roc_curve(predictions, label)
         if curve is not None and (label == positive or not is_pair):

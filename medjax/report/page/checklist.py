@@ -68,7 +68,9 @@ def fill_checklist(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[I
         Item(
             "Failures",
             "Where does it fail?",
-            "The misclassified images and the least confident predictions are shown on this page.",
+            "All predictions are in predictions.csv."
+            if run.get("several_labels")
+            else "The misclassified images and the least confident predictions are shown on this page.",
         ),
         Item("Reproduction", "Can the result be reproduced?", _reproduction(run)),
         Item("Registration and funding", "Was the study registered, and who paid for it?", AUTHOR),
@@ -161,6 +163,8 @@ def _measures(metrics: Mapping[str, Any]) -> str:
 
 def _comparison(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     baselines = metrics["baselines"]
+    if "thresholds" in metrics or any("thresholds" in fold for fold in metrics.get("folds", [])):
+        return "Not measured: the baselines are of one class an image."
     if baselines is None:
         return WITHHELD if training["baselines"] else "Not measured in this run (--no-baselines)."
     gain, compared = baselines["gain_over_best_baseline"], counted(len(baselines["models"]), "baseline")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from medjax.report import wording
+from medjax.report.headline import is_of_labels
 
 
 class Measure(NamedTuple):
@@ -49,6 +50,46 @@ MEASURES = (
 )
 
 
+ORDINAL = (
+    Measure(
+        "Quadratic-weighted kappa",
+        "quadratic_kappa",
+        True,
+        "agreement beyond chance; an error counts by the square of how many classes it is off; 1 is perfect, 0 is chance",
+    ),
+    Measure(
+        "Mean absolute error",
+        "mean_absolute_error",
+        False,
+        "how many classes the answer is off, on average; 0 is perfect",
+    ),
+)
+"""Of classes that are in order."""
+
+
+OF_LABELS = (
+    Measure("AUC", "auc", True, "mean over the labels of the area under the ROC curve; 0.5 is chance"),
+    Measure(
+        "Average precision",
+        "average_precision",
+        True,
+        "mean over the labels of the area under the precision-recall curve",
+    ),
+    Measure(
+        "Balanced accuracy", "balanced_accuracy", True, "mean of sensitivity and specificity over the labels"
+    ),
+    Measure(
+        "Macro F1",
+        "macro_f1",
+        True,
+        "mean over the labels of F1, the harmonic mean of precision and sensitivity",
+    ),
+    Measure("Exact match", "accuracy", True, "share of images all of whose known labels are right"),
+    Measure("Loss", "loss", False, "mean binary cross-entropy of a label in nats; 0 is perfect"),
+)
+"""Of several labels an image."""
+
+
 class Row(NamedTuple):
     """A metric of a run, as text."""
 
@@ -61,12 +102,16 @@ class Row(NamedTuple):
 def describe_measures(block: Mapping[str, Any]) -> list[Row]:
     """The rows of a block of metrics.json."""
     rows = []
-    for title, key, is_share, meaning in MEASURES:
+    ordinal = block.get("ordinal")
+    scores = {**block, **(ordinal or {})}
+    for title, key, is_share, meaning in (
+        OF_LABELS if is_of_labels(block) else MEASURES + (ORDINAL if ordinal else ())
+    ):
 
         def show(value: float | None, is_share: bool = is_share) -> str:
             return wording.share(value, block["n"]) if is_share else wording.number(value)
 
-        interval = block[block["leading_ci95"]] if key == "accuracy" else block.get(f"{key}_ci95")
+        interval = block[block["leading_ci95"]] if key == "accuracy" else scores.get(f"{key}_ci95")
         text = "" if interval is None else f"{show(interval[0])} to {show(interval[1])}"
-        rows.append(Row(title, show(block[key]), text, meaning))
+        rows.append(Row(title, show(scores[key]), text, meaning))
     return rows

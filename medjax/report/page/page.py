@@ -30,6 +30,8 @@ FIGURE_SCALE = 96 / 160
 
 TEMPLATES = {"train": "holdout.html.jinja", "crossval": "crossval.html.jinja"}
 """Template for each job."""
+TEMPLATE_OF_LABELS = "labels.html.jinja"
+"""Template of either job with several labels an image."""
 
 MAX_FIGURE_BYTES = 32 * 2**20
 
@@ -93,7 +95,7 @@ def render_page(run_dir: Path, status: str | None = None, failures: Mapping[str,
     guard = _Guard({f"figure {name}": reason for name, reason in failures.items()})
     page = (
         make_environment()
-        .get_template(TEMPLATES[run["job"]])
+        .get_template(TEMPLATE_OF_LABELS if run.get("several_labels") else TEMPLATES[run["job"]])
         .render(
             run=run,
             metrics=metrics,

@@ -148,3 +148,33 @@ def test_the_published_file(retinamnist):
             np.testing.assert_array_equal(dataset.images[chosen], arrays[f"{part}_images"])
             np.testing.assert_array_equal(dataset.labels[chosen], arrays[f"{part}_labels"][:, 0])
     assert dataset.class_names == tuple("01234")
+
+
+def test_several_labels_an_image(tmp_path):
+    """As ChestMNIST has them; one-hot rows are classes as ever."""
+    arrays = medmnist_arrays(4)
+    rows = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 0]], np.uint8)
+    several = arrays | {f"{part}_labels": rows for part in npz_arrays.PARTS}
+    dataset = load(write_npz(tmp_path / "set.npz", several), PLAIN)
+    assert dataset.labels.tolist() == rows.tolist() * 3
+    assert (dataset.class_names, dataset.has_several_labels) == (("0", "1", "2"), True)
+    named = load(write_npz(tmp_path / "set.npz", several | {"class_names": np.array(["a", "b", "c"])}), PLAIN)
+    assert named.class_names == ("a", "b", "c")
+    one_hot = arrays | {
+        f"{part}_labels": np.eye(4, dtype=np.uint8)[[0, 3, 0, 3]] for part in npz_arrays.PARTS
+    }
+    assert load(write_npz(tmp_path / "set.npz", one_hot), PLAIN).labels.tolist() == [0, 1, 0, 1] * 3
+
+
+@pytest.mark.parametrize(
+    ("part", "rows", "message"),
+    [
+        ("val", [[1, 0]] * 4, "val_labels: has another number of labels an image"),
+        ("test", [[1, 0, 2]] * 4, "test_labels: contain 2"),
+        ("train", [[1, 1, 0]] * 4, "label 2: has no train images"),
+    ],
+)
+def test_several_labels_that_do_not_fit_are_refused(tmp_path, part, rows, message):
+    arrays = medmnist_arrays(4) | {f"{each}_labels": np.array([[1, 1, 1]] * 4) for each in npz_arrays.PARTS}
+    with pytest.raises(RefusedError, match=message):
+        load(write_npz(tmp_path / "set.npz", arrays | {f"{part}_labels": np.array(rows)}), PLAIN)

@@ -33,9 +33,9 @@ def test_columns_with_a_single_1_in_each_row_are_classes(tmp_path):
     """As ISIC 2019's."""
     table = rows_of(ONE_HOT, tmp_path)
     assert table.columns.labels == ("MEL", "NV", "UNK")
-    assert [row.label for row in table.rows.values()] == ["MEL", "NV"]
+    assert [row.label for row in table.rows.values()] == ["100", "010"]
     named = rows_of(ONE_HOT, tmp_path, label_columns=("NV", "MEL"))
-    assert [row.label for row in named.rows.values()] == ["MEL", "NV"]
+    assert [row.label for row in named.rows.values()] == ["01", "10"]
 
 
 def test_columns_of_0_and_1_that_are_no_classes_are_not_taken(tmp_path):
@@ -45,7 +45,7 @@ def test_columns_of_0_and_1_that_are_no_classes_are_not_taken(tmp_path):
 
 @pytest.mark.parametrize(
     ("uncertain", "labels"),
-    [("positive", ["A", "A|B"]), ("negative", ["A", "B"]), ("ignore", ["A", "-1"])],
+    [("positive", ["1_", "11"]), ("negative", ["1_", "01"]), ("ignore", ["1_", "?1"])],
 )
 def test_uncertain_findings_are_what_is_said(tmp_path, uncertain, labels):
     text = "Path,A,B\nx,1.0,\ny,-1.0,1.0\n"
