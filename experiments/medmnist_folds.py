@@ -17,9 +17,8 @@ import optax
 
 import medjax
 from medjax.config import DataConfig
-from medjax.evaluation.bootstrap import resample_auc
+from medjax.evaluation.auc import Area, class_area, compare_areas, mean_area
 from medjax.evaluation.comparison import compare_accuracies
-from medjax.evaluation.scores import RESAMPLES, SEED
 from medjax.evaluation.seed_scores import summarize_seeds
 from medjax.files import write_whole
 from medjax.jobs.published_weights import HALF
@@ -182,9 +181,8 @@ def compare(
 ) -> dict[str, Any]:
     """Accuracy and AUC of the first system less those of the second, each with its answers under the same seeds.
 
-    With 95 % intervals for other images, in pairs: for the accuracy as `medjax compare`, for the AUC, the mean of the seeds'
-    own, by a bootstrap that draws the same images for both. An image, or a group of identical ones, is drawn with its
-    answers under all seeds.
+    With 95 % intervals for other images, in pairs, as `medjax compare`. The AUC is the mean over the seeds. An image, or a
+    group of identical ones, counts once, with its answers under all seeds.
     """
     names = np.arange(len(dataset.labels)) if dataset.groups is None else dataset.groups
     units = np.unique(names, return_inverse=True)[1]
@@ -193,21 +191,25 @@ def compare(
         np.concatenate([each.argmax(axis=1) == dataset.labels for each in one]) for one in (first, second)
     ]
     accuracy = compare_accuracies(*correct, None if is_single else np.tile(units, len(first)))
-    drawn, areas = [], []
-    for one in (first, second):
-        predictions = [_predictions(dataset, each) for each in one]
-        resampled = [
-            resample_auc(each, dataset.num_classes, units, resamples=RESAMPLES, seed=SEED)
-            for each in predictions
-        ]
-        drawn.append(np.mean(resampled, axis=0))
-        areas.append(np.mean([medjax.score(each, resamples=0).auc for each in predictions]))
+    area = compare_areas(_area(dataset, first), _area(dataset, second), units)
     return {
         "accuracy": accuracy["difference"],
         "accuracy_ci95": accuracy["ci95"],
-        "auc": float(areas[0] - areas[1]),
-        "auc_ci95": np.quantile(drawn[0] - drawn[1], [0.025, 0.975]).tolist(),
+        "auc": area["difference"],
+        "auc_ci95": area["ci95"],
     }
+
+
+def _area(dataset: Dataset, answers: Sequence[Probabilities]) -> Area:
+    """The mean area over the seeds and the classes."""
+    areas = [
+        class_area(dataset.labels == label, each[:, label])
+        for each in answers
+        for label in range(dataset.num_classes)
+    ]
+    found = mean_area(areas)
+    assert found is not None, "a class of MedMNIST has no image"
+    return found
 
 
 def _predictions(dataset: Dataset, probabilities: Probabilities) -> Predictions:

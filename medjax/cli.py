@@ -197,7 +197,12 @@ def _run(command: Command, line: str) -> None:
             )
             _print_evaluation(scores, trained.record, command.json)
         case Compare():
-            compared = medjax.compare_runs(command.first, command.second)
+            compared = medjax.compare_runs(
+                command.first,
+                command.second,
+                positive=command.positive,
+                specificity=command.specificity,
+            )
             for line in compared["warnings"]:
                 warnings.warn(line, stacklevel=1)
             process.show(*comparison_lines(compared))
@@ -308,10 +313,14 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
     if len(each) > 1:
         header += [f"sd_{name}" for name in class_names]
         columns.append(each.std(axis=0, ddof=1))
-    rows = [[*header, COLUMN]]
-    for name, names, *row in zip(ids, outside, *columns, strict=True):
+    decided = trained.decide(columns[0])
+    decisions = (
+        [[]] * len(ids) if decided is None else [["positive" if each else "negative"] for each in decided]
+    )
+    rows = [[*header, *([] if decided is None else ["decision"]), COLUMN]]
+    for name, names, decision, *row in zip(ids, outside, decisions, *columns, strict=True):
         texts = [text for values in row for text in exact_text(values)]
-        rows.append([name, class_names[row[0].argmax()], *texts, " ".join(names)])
+        rows.append([name, class_names[row[0].argmax()], *texts, *decision, " ".join(names)])
     process.show_csv(rows)
     if left_out:
         raise RefusedError(left_out)

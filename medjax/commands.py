@@ -94,6 +94,10 @@ class Compare:
     """Directory that `medjax train` or `medjax crossval` made."""
     second: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SECOND")]
     """Another one; differences are SECOND minus FIRST."""
+    positive: str | None = setting(None, "evaluation", is_common=True, metavar="CLASS")
+    """AUC and sensitivity of this class. Default: means over the classes."""
+    specificity: float = setting(0.9, "evaluation", is_common=True)
+    """Compare sensitivities where the specificity is at least this."""
     json: bool = False
     """Print the comparison as one line, the last of stdout."""
 
@@ -103,7 +107,8 @@ class Predict(_Restoring):
     """Print class probabilities of unlabeled images as CSV.
 
     Columns: id, predicted, and p_<class> for each class. For a cross-validation, p_<class> is the mean over the models
-    of all folds, and sd_<class> their standard deviation. Then outside_training_range: names of statistics (color, mean,
+    of all folds, and sd_<class> their standard deviation. Then, of a run with --positive, decision: positive or negative. Then
+    outside_training_range: names of statistics (color, mean,
     spread, sharpness) of an image that no training image comes near; its answer means little.
     """
 

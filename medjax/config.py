@@ -288,6 +288,15 @@ class TrainConfig(Configuration):
     """Score the last epoch, the best by --best-monitor, or the best of early stopping."""
     best_monitor: Monitor = setting("val_loss", "evaluation", needs=("keep", "best"))
     """What makes an epoch the best one."""
+    positive: str | None = setting(None, "evaluation", metavar="CLASS", is_added=True)
+    """Also decide between this class and all others, by a threshold that the val part sets."""
+    threshold: str = setting("youden", "evaluation", metavar="RULE", needs=("positive",), is_added=True)
+    """That of the largest sensitivity plus specificity (youden); that of at least sensitivity=0.95, or specificity=0.95; or
+    the cheapest, if a missed one costs as much as 10 false alarms (cost=10)."""
+    prevalence: float | None = setting(
+        None, "evaluation", metavar="SHARE", above=0, below=1, needs=("positive",), is_added=True
+    )
+    """Share of this class where the decisions will be used: predictive values at it."""
     baselines: bool = setting(True, "evaluation")
     """Also score simple models: majority class, nearest centroid, nearest neighbor, logistic regression."""
     # Size and augmentations are left open here only: `DataConfig()` and `AugmentConfig()` by themselves are plain values.

@@ -77,6 +77,7 @@ def _field_problem(entry: Entry) -> Problem | None:
 _Fault = tuple[str, str]  # what is wrong, and what would be right
 _LONGEST = 10_000  # of a text, in characters; of a tuple, in values
 _MOST_MODELS = 9999  # of a cross-validation: each has a directory
+_HIGHEST_COST = 1e6  # of a missed image of the positive class, in false alarms
 _MOST_BLOCKS = 16  # each halves the sides of the image: 4096 pixels are one after 12
 _NOUNS = {bool: "True or False", str: "text", int: "a whole number", float: "a number"}
 
@@ -160,6 +161,9 @@ def _broken_rules(config: TrainConfig) -> Iterator[Problem]:
     if config.block_features is not None and not 1 <= len(config.block_features) <= _MOST_BLOCKS:
         reason = f"{len(config.block_features) or 'no'} blocks"
         yield Problem("--block-features", reason, f"1 to {_MOST_BLOCKS} numbers, such as 32 64")
+    if threshold_rule(config.threshold) is None:
+        remedy = "youden, or such as sensitivity=0.95, specificity=0.95 or cost=10"
+        yield Problem("--threshold", f"{reprlib.repr(config.threshold)} is no rule", remedy)
     if config.model_set and config.model == BUILT_IN:
         reason = f"the built-in network {BUILT_IN} has options of its own"
         yield Problem("--model-set", reason, "use them, or give --model file.py:name")
@@ -169,6 +173,21 @@ def _broken_rules(config: TrainConfig) -> Iterator[Problem]:
         name, equals, _ = pair.partition("=")
         if not (equals and name.isidentifier()):
             yield Problem("--model-set", f"{pair} is not key=value", "such as --model-set depth=18")
+
+
+def threshold_rule(text: str) -> tuple[str, float] | None:
+    """The name and the number of the setting `threshold`; None if there is no such rule."""
+    name, _, number = text.partition("=")
+    if text == "youden":
+        return text, 0.0
+    try:
+        wanted = float(number)
+    except ValueError:
+        return None
+    is_known = (name in ("sensitivity", "specificity") and 0 < wanted <= 1) or (
+        name == "cost" and 0 < wanted <= _HIGHEST_COST
+    )
+    return (name, wanted) if is_known else None
 
 
 def broken_unfreezing(config: TrainConfig) -> Iterator[Problem]:

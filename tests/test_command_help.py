@@ -91,6 +91,8 @@ EMPTY = {
     "unfreeze_after": 3,
     "zip_encoding": "3",
     "only_fold": 3,
+    "positive": "3",
+    "prevalence": 3.0,
     "stop_baseline": 3.0,
     "ignore": ("3",),
     "model_set": ("3",),

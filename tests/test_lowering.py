@@ -11,6 +11,7 @@ import pytest
 
 from medjax.metrics import zero_sums
 from medjax.models.cnn import CNN
+from medjax.models.cpu_kernels.lowering import fast_convolutions
 from medjax.models.network import Variables
 from medjax.training import compilation
 from medjax.training.augment import random_affine
@@ -156,6 +157,15 @@ def test_a_gpu_computes_in_the_arithmetic_that_is_asked_for(compute, precision, 
         found = set(re.findall(r"\b(?:DEFAULT|HIGH|HIGHEST)\b", line))
         assert found <= {precision, "HIGHEST"}
         assert found
+
+
+@pytest.mark.parametrize("name", ["finish_epoch", "evaluate_batches"])
+def test_a_gpu_is_given_no_kernel_of_a_cpu(name, monkeypatch):
+    """Programs are lowered for it on a machine whose CPU could run them."""
+    monkeypatch.setenv("MEDJAX_CPU_KERNELS", "1")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with fast_convolutions():
+        assert "medjax_" not in export(make_programs()[name], "cuda")
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])

@@ -8,7 +8,7 @@ References:
     (percentile intervals). https://doi.org/10.1201/9780429246593.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from medjax.evaluation.calibration import brier_scores
 from medjax.records import Predictions
 
-METRICS = ("balanced_accuracy", "macro_f1", "auc", "average_precision", "loss", "brier")
+METRICS = ("balanced_accuracy", "macro_f1", "average_precision", "loss", "brier")
 """Metrics that get an interval. The expected calibration error does not: it is biased upwards, a resample adds the same
 bias again, and the interval of a calibrated model would miss the truth (400 of 400 simulated ones did)."""
 _BLOCK = 50  # resamples computed at a time: 24 MB at 60,000 images
@@ -49,7 +49,8 @@ def bootstrap_intervals(
     rankings = [_rank(predictions, label, units) for label in range(num_classes)]
     present = np.bincount(predictions.labels, minlength=num_classes) > 0
     blocks = [
-        _metrics_of(sums @ draws, num_classes, present) | _areas_of(rankings, draws)
+        _metrics_of(sums @ draws, num_classes, present)
+        | {"average_precision": _precision_of(rankings, draws)}
         for draws in _draw(num_units, resamples, np.random.default_rng(seed))
     ]
     intervals: dict[str, tuple[float, float] | None] = {}
@@ -61,22 +62,27 @@ def bootstrap_intervals(
     return intervals
 
 
-def resample_auc(
+def resample_sensitivity(
     predictions: Predictions,
-    num_classes: int,
+    classes: Sequence[int],
     units: Int[np.ndarray, "m"],
     *,
+    specificities: Float64[np.ndarray, "specificity"],
     resamples: int,
     seed: int,
-) -> Float64[np.ndarray, "{resamples}"]:
-    """The macro-averaged area under the ROC curve of each resample; NaN where it is undefined.
+) -> tuple[Float64[np.ndarray, "specificity"], Float64[np.ndarray, "specificity {resamples}"]]:
+    """The mean sensitivity of `classes`, each at the threshold where its specificity is at least so much: the values, and those
+    of each resample; NaN where a class has no image, or all.
 
-    The arguments are those of `bootstrap_intervals`. With the same number of units, resamples and seed the same units are
-    drawn, so that the difference of two models' areas, resample by resample, is a paired bootstrap.
+    With the same units, resamples and seed the same units are drawn, so that the difference of two models' sensitivities,
+    resample by resample, is a paired bootstrap.
     """
-    rankings = [_rank(predictions, label, units) for label in range(num_classes)]
-    draws = _draw(int(units.max()) + 1, resamples, np.random.default_rng(seed))
-    return np.concatenate([_areas_of(rankings, block)["auc"] for block in draws])
+    rankings = [_rank(predictions, label, units) for label in classes]
+    num_units = int(units.max()) + 1
+    draws = _draw(num_units, resamples, np.random.default_rng(seed))
+    drawn = [_sensitivity_of(rankings, block, specificities) for block in draws]
+    values = _sensitivity_of(rankings, np.ones((num_units, 1)), specificities)
+    return values[:, 0], np.concatenate(drawn, axis=1)
 
 
 def _draw(
@@ -127,12 +133,12 @@ def _metrics_of(
 
 
 def _rank(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) -> _Ranking:
-    """Rank by probability, ties in one step; adjacent steps whose merging changes neither area are merged."""
+    """Rank by probability, ties in one step; adjacent steps whose merging changes no average precision are merged."""
     order = np.argsort(-predictions.probabilities[:, label], kind="stable")
     probabilities, is_member = predictions.probabilities[order, label], predictions.labels[order] == label
     level = np.cumsum(np.diff(probabilities, prepend=probabilities[0]) != 0)
     has_member, has_other = np.bincount(level, is_member) > 0, np.bincount(level, ~is_member) > 0
-    # Members ranked before all others cause no false positive, and a run of others adds no true positive.
+    # Members ranked before all others have a precision of 1, and a run of others adds no true positive.
     is_needed = np.logical_or.accumulate(has_other)[1:] & (has_member[1:] | has_member[:-1])
     step = np.concatenate([[0], np.cumsum(is_needed)])[level]
     shape = (int(step[-1]) + 1, int(units.max()) + 1)
@@ -143,17 +149,32 @@ def _rank(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) -> 
     return _Ranking(members, others)
 
 
-def _areas_of(
+def _precision_of(
     rankings: list[_Ranking], draws: Float64[np.ndarray, "unit block"]
-) -> dict[str, Float64[np.ndarray, "block"]]:
-    """Macro-averaged area under the ROC curve and average precision of each resample."""
-    areas, precisions = [], []
+) -> Float64[np.ndarray, "block"]:
+    """The macro-averaged average precision of each resample."""
+    precisions = []
     for members, others in rankings:
         positives, negatives = members @ draws, others @ draws
         true_positives, false_positives = positives.cumsum(axis=0), negatives.cumsum(axis=0)
+        precision = true_positives / np.maximum(true_positives + false_positives, 1)
         with np.errstate(invalid="ignore"):
-            pairs = true_positives[-1] * false_positives[-1]
-            areas.append((negatives * (true_positives - positives / 2)).sum(axis=0) / pairs)
-            precision = true_positives / np.maximum(true_positives + false_positives, 1)
             precisions.append((positives * precision).sum(axis=0) / true_positives[-1])
-    return {"auc": np.mean(areas, axis=0), "average_precision": np.mean(precisions, axis=0)}
+    return np.mean(precisions, axis=0)
+
+
+def _sensitivity_of(
+    rankings: list[_Ranking],
+    draws: Float64[np.ndarray, "unit block"],
+    specificities: Float64[np.ndarray, "specificity"],
+) -> Float64[np.ndarray, "specificity block"]:
+    """The mean sensitivity over the rankings at each specificity, in each resample."""
+    found = np.zeros((len(specificities), draws.shape[1]))
+    for members, others in rankings:
+        true_positives, false_positives = ((each @ draws).cumsum(axis=0) for each in (members, others))
+        for column, (true, false) in enumerate(zip(true_positives.T, false_positives.T, strict=True)):
+            # Counts of whole predictions: less than one of them is rounding.
+            steps = np.searchsorted(false, (1 - specificities) * false[-1] + 1e-6)
+            is_defined = true[-1] > 0 and false[-1] > 0
+            found[:, column] += np.append(0, true)[steps] / true[-1] if is_defined else np.nan
+    return found / len(rankings)

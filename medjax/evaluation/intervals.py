@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-_NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
+NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 Interval = tuple[float, float]
 
@@ -39,9 +39,9 @@ def wilson_interval(successes: int | float, n: int | float) -> Interval:
     Reference: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927,
     https://doi.org/10.1080/01621459.1927.10502953.
     """
-    share, z2 = successes / n, _NORMAL_975**2
+    share, z2 = successes / n, NORMAL_975**2
     center = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _NORMAL_975 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    half = NORMAL_975 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     # At 0 or n successes the bound is exactly 0 or 1, which rounding may miss.
     return (0.0 if successes == 0 else center - half, 1.0 if successes == n else center + half)
 
@@ -69,7 +69,7 @@ def effective_size(values: Float[np.ndarray, "m"], groups: Int[np.ndarray, "m"])
     effect = design_effect(values, groups)
     if effect is None:
         return None
-    t_ratio = stdtrit(int(groups.max()), 0.975) / _NORMAL_975
+    t_ratio = stdtrit(int(groups.max()), 0.975) / NORMAL_975
     return float(len(values) / max(effect, 1.0) / t_ratio**2)
 
 
@@ -101,8 +101,8 @@ def paired_difference_interval(pairs: Pairs) -> Interval:
     first_low, first_high = wilson_interval(first * n, n)
     second_low, second_high = wilson_interval(second * n, n)
     correlation = _correlation(pairs)
-    below = _margin(first - first_low, second_high - second, correlation)
-    above = _margin(first_high - first, second - second_low, correlation)
+    below = newcombe_margin(first - first_low, second_high - second, correlation)
+    above = newcombe_margin(first_high - first, second - second_low, correlation)
     return first - second - below, first - second + above
 
 
@@ -117,6 +117,6 @@ def _correlation(pairs: Pairs) -> float:
     return (max(agreement - n / 2, 0.0) if agreement > 0 else agreement) / math.sqrt(margins)
 
 
-def _margin(first: float, second: float, correlation: float) -> float:
+def newcombe_margin(first: float, second: float, correlation: float) -> float:
     """Distance from the difference to one bound, by Newcombe's formula."""
     return math.sqrt(max(first**2 - 2 * correlation * first * second + second**2, 0.0))

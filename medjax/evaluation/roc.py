@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
+from medjax.evaluation.bootstrap import resample_sensitivity
 from medjax.records import Predictions
 
 MOST_POINTS = 200
 """Longer curves are thinned to this many points; the ends are kept."""
+BAND_RESAMPLES = 500
 
 
 Points = Float64[np.ndarray, "_"]
@@ -34,6 +36,14 @@ class PrecisionRecallCurve(NamedTuple):
     precision: Float64[np.ndarray, "points"]
     average_precision: float  # of the curve before thinning
     prevalence: float  # share of the images that belong to the class: the precision of chance
+
+
+class RocBand(NamedTuple):
+    """The 95 % interval of the sensitivity at each of some specificities."""
+
+    false_positive_rate: Float64[np.ndarray, "_"]
+    low: Float64[np.ndarray, "_"]
+    high: Float64[np.ndarray, "_"]
 
 
 def area_under_roc(is_class: Bool[np.ndarray, "m"], probabilities: Probability) -> float | None:
@@ -64,6 +74,21 @@ def roc_curve(predictions: Predictions, label: int) -> RocCurve | None:
     false_positive_rate, true_positive_rate = _roc(is_class, probabilities)
     kept = _thin(len(false_positive_rate))
     return RocCurve(false_positive_rate[kept], true_positive_rate[kept], area)
+
+
+def roc_band(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) -> RocBand | None:
+    """Percentile bootstrap of the ROC curve of a class, point by point; None where there is no curve, or a resample has none.
+
+    `units` numbers, from 0, the unit (image or group) of each prediction.
+    """
+    rates = np.linspace(0, 1, 51)
+    _, drawn = resample_sensitivity(
+        predictions, [label], units, specificities=1 - rates, resamples=BAND_RESAMPLES, seed=0
+    )
+    if not np.isfinite(drawn).all():
+        return None
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
+    return RocBand(rates, low, high)
 
 
 def precision_recall_curve(predictions: Predictions, label: int) -> PrecisionRecallCurve | None:

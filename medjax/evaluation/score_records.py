@@ -30,6 +30,7 @@ class ClassScores:
     specificity_ci95_grouped: Interval | None
     precision_ci95_grouped: Interval | None
     auc: float | None  # area under the ROC curve; None if all images, or none, are of this class
+    auc_ci95: Interval | None  # takes groups as independent where there are any
     average_precision: float | None  # None if no image is of this class
 
 
@@ -87,8 +88,8 @@ class Calibration:
 class Scores:
     """Metrics of a set of predictions; None where a metric, or an interval, is undefined.
 
-    Intervals (`*_ci95`) have a level of 95 %: Wilson's for proportions, otherwise a percentile bootstrap over images, or
-    over groups if groups were given. Macro averages are taken over the classes that occur. Where groups were given,
+    Intervals (`*_ci95`) have a level of 95 %: Wilson's for proportions, that of `medjax.evaluation.auc` for the AUC, otherwise
+    a percentile bootstrap over images, or over groups if groups were given. Macro averages are taken over the classes that occur. Where groups were given,
     report the proportions with the intervals `*_ci95_grouped`: `leading_ci95` names the one that leads.
     """
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from medjax.errors import counted, refuse
+from medjax.evaluation.auc import Area, area_interval, class_area, mean_area
 from medjax.evaluation.calibration import (
     BINNING,
     NUM_BINS,
@@ -18,7 +19,7 @@ from medjax.evaluation.calibration import (
 from medjax.evaluation.calibration_tests import assess_calibration
 from medjax.evaluation.comparison import difference_interval
 from medjax.evaluation.intervals import wilson_interval
-from medjax.evaluation.roc import area_under_roc, average_precision
+from medjax.evaluation.roc import average_precision
 from medjax.evaluation.score_records import Bootstrap, ClassScores, LargestClass, Scores
 from medjax.evaluation.units import Units, grouped_interval, image_interval, make_units
 from medjax.metrics import class_rates
@@ -55,7 +56,12 @@ def score(
     is_correct = probabilities.argmax(axis=1) == labels
     n, correct, num_images = len(labels), int(is_correct.sum()), int(units.images.max()) + 1
     confusion = count_confusion(predictions, len(names))
-    per_class = {name: _score_class(predictions, label, confusion, units) for label, name in enumerate(names)}
+    areas = [class_area(labels == label, probabilities[:, label]) for label in range(len(names))]
+    area = mean_area(areas)
+    per_class = {
+        name: _score_class(predictions, label, confusion, units, areas[label])
+        for label, name in enumerate(names)
+    }
     return Scores(
         n=n,
         errors=n - correct,
@@ -70,7 +76,7 @@ def score(
             if actual and not predicted
         ),
         **_mean_rates(confusion),
-        auc=_mean([row.auc for row in per_class.values()]),
+        **_describe_area(area, units),
         average_precision=_mean([row.average_precision for row in per_class.values()]),
         loss=_defined(predictions.losses.astype(np.float64).mean()),
         brier=float(brier_scores(predictions).mean()),
@@ -141,7 +147,11 @@ def count_confusion(predictions: Predictions, num_classes: int) -> Int[np.ndarra
 
 
 def _score_class(
-    predictions: Predictions, label: int, confusion: Int[np.ndarray, "class class"], units: Units
+    predictions: Predictions,
+    label: int,
+    confusion: Int[np.ndarray, "class class"],
+    units: Units,
+    area: Area | None,
 ) -> ClassScores:
     """Score one class against the others."""
     rates: dict[str, Any] = {
@@ -163,9 +173,16 @@ def _score_class(
         **rates,
         sensitivity=rates["recall"],
         **intervals,
-        auc=area_under_roc(is_class, probabilities),
+        **_describe_area(area, units),
         average_precision=average_precision(is_class, probabilities),
     )
+
+
+def _describe_area(area: Area | None, units: Units) -> dict[str, Any]:
+    """An area and its interval, under the names of the records."""
+    if area is None:
+        return {"auc": None, "auc_ci95": None}
+    return {"auc": area.value, "auc_ci95": area_interval(area, units.clusters)}
 
 
 def _largest_class(

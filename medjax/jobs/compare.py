@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from medjax.data.splitting.group_file import read_groups
 from medjax.data.splitting.group_pattern import pattern_groups
 from medjax.errors import Problem, RefusedError, counted, listed, refuse
 from medjax.evaluation.comparison import compare_predictions
+from medjax.evaluation.differences import compare_scores
 from medjax.jobs.from_config import training_of
 from medjax.jobs.recorded_config import recorded_config
-from medjax.records import Names
+from medjax.records import Names, Predictions
 from medjax.runs import directory as run_files
 from medjax.runs.answers import Answer, read_answers
 
@@ -29,18 +30,26 @@ class _Scored:
     predictions: Mapping[str, Answer]  # by id
 
 
-def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
+def compare_runs(
+    first: str | Path, second: str | Path, *, positive: str | None = None, specificity: float = 0.9
+) -> dict[str, Any]:
     """Changes from the first run to the second on the test (or out-of-fold) images that both predicted, by id.
 
-    Of a repeated cross-validation the first repeat counts. Besides the keys of `compare_predictions`: only_first and
-    only_second (test images of one run alone), same_data (whether both were given the same data), warnings. Raises
-    RefusedError where the runs share no image or differ in their classes or in the label of an image.
+    Of a repeated cross-validation the first repeat counts. Besides the keys of `compare_predictions`: scores (see
+    `compare_scores`; AUC and the sensitivity at this `specificity`, above 0 and below 1, are of the class `positive`, or means
+    over all classes), specificity, positive, only_first and only_second (test images of one run alone), same_data (whether
+    both were given the same data), warnings. Raises RefusedError where the runs share no image or differ in their
+    classes or in the label of an image.
     """
+    if not 0 < specificity < 1:
+        raise refuse("--specificity", f"{specificity} is out of range", "more than 0 and less than 1")
     records = [run_files.read_record(Path(directory)) for directory in (first, second)]
     names = [record["class_names"] for record in records]
     if names[0] != names[1]:
         differing = listed(sorted({*names[0]} ^ {*names[1]}) or names[1])
         raise refuse(str(second), f"has other classes than {first}: {differing}", "compare runs of one task")
+    if positive is not None and positive not in names[0]:
+        raise refuse("--positive", f"{positive} is no class of these runs", f"one of {listed(names[0])}")
     runs = _open(Path(first), records[0]), _open(Path(second), records[1])
     before, after = (one.predictions for one in runs)
     shared = [id for id in before if id in after]
@@ -60,12 +69,33 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
         np.array([after[id].predicted for id in shared]),
         groups,
     )
+    scores = compare_scores(
+        _predictions(names[0], before, shared),
+        _predictions(names[0], after, shared),
+        range(len(names[0])) if positive is None else [names[0].index(positive)],
+        groups,
+        specificity=specificity,
+    )
+    compared |= {"scores": scores, "specificity": specificity, "positive": positive}
     others = {"only_first": len(before) - len(shared), "only_second": len(after) - len(shared)}
     return {**compared, **others, "same_data": is_same, "warnings": found}
 
 
 def _open(directory: Path, record: Mapping[str, Any]) -> _Scored:
     return _Scored(directory, record, read_answers(directory, record))
+
+
+def _predictions(
+    class_names: Sequence[str], answers: Mapping[str, Answer], shared: Sequence[str]
+) -> Predictions:
+    """The answers of a run to the images that both predicted, in their order; without losses."""
+    numbers = {name: number for number, name in enumerate(class_names)}
+    return Predictions(
+        np.arange(len(shared)),
+        np.array([numbers[answers[id].label] for id in shared], np.int32),
+        np.array([answers[id].probabilities for id in shared], np.float32),
+        None,
+    )
 
 
 def _require_same_labels(first: _Scored, second: _Scored, shared: list[str]) -> None:

@@ -50,8 +50,9 @@ def draw_report(
     examples: Examples,
     predictions: Predictions | None,
     history: Sequence[Mapping[str, Any]],
+    point: Mapping[str, Any] | None = None,
 ) -> None:
-    """Draw the figures of a scored run and write its page with this `status`.
+    """Draw the figures of a scored run and write its page with this `status`; `point` is that of `draw_figures`.
 
     What fails is left out with a note on the page, and one warning: the run is finished without it. Raises only OSError, if
     a file cannot be written.
@@ -61,7 +62,7 @@ def draw_report(
     from medjax.report.page.page import write_page_or_note
 
     drawn = draw_figures(
-        directory / "figures", dataset, examples.samples, examples.augmented, predictions, history
+        directory / "figures", dataset, examples.samples, examples.augmented, predictions, history, point
     )
     write_page_or_note(directory, status, {**examples.failures, **drawn})
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from medjax.errors import Problem, RefusedError, listed
 from medjax.files import open_folder
+from medjax.jobs.operating_point import Point, score_point
 from medjax.jobs.outside_range import COLUMN, count_outside
 from medjax.jobs.overlap import OWN, find_overlap, write_kinds
 from medjax.jobs.run_record import describe_data
@@ -54,6 +55,7 @@ def keep_external(
     dataset: Dataset,
     predictions: Predictions,
     outside: Sequence[tuple[str, ...]],
+    point: Point | None = None,
 ) -> dict[str, Any]:
     """Score the predictions of all images of external data, and write them under the run.
 
@@ -61,7 +63,7 @@ def keep_external(
     trained on (each None where there are none); `num_identical`, how many these are; `overlap`, how many are the run's own
     and which of its images are missing (see `Overlap`); `new`, the scores of images that are not the run's own, where some
     of the external ones are; `outside_training_range`, how many lie `outside` in some statistic, and in each; and the
-    `directory` of the files. Warns where most images are the run's own.
+    `directory` of the files. With an operating `point` all scores have the decisions by it. Warns where most images are the run's own.
     """
     require_no_links(directory)
     seen = find_trained(directory, dataset)
@@ -72,9 +74,9 @@ def keep_external(
     with open_folder(directory / "external", root=directory, create=True) as external:
         folder = run_files.make_numbered(external, run_files.file_name(dataset.name))
     scores = {
-        "external": None if not len(new.labels) else score_part(new, dataset, "test"),
-        "identical": None if not len(old.labels) else score_part(old, dataset, "test"),
-        "new": None if unseen is None or not len(unseen.labels) else score_part(unseen, dataset, "test"),
+        "external": _score(new, dataset, point),
+        "identical": _score(old, dataset, point),
+        "new": None if unseen is None else _score(unseen, dataset, point),
         "num_identical": int(seen.sum()),
         "overlap": overlap.describe(),
         COLUMN: count_outside(outside),
@@ -94,3 +96,13 @@ def keep_external(
         sentence = wording.overlap(overlap.describe())
         warnings.warn(f"{dataset.name}: these are no data from elsewhere: {sentence}", stacklevel=3)
     return {**scores, "directory": str(folder)}
+
+
+def _score(predictions: Predictions, dataset: Dataset, point: Point | None) -> dict[str, Any] | None:
+    """None where there are no predictions."""
+    if not len(predictions.labels):
+        return None
+    scores = score_part(predictions, dataset, "test")
+    return (
+        scores if point is None else {**scores, "operating_point": score_point(point, dataset, predictions)}
+    )

@@ -30,6 +30,7 @@ from medjax.jobs.from_config import (
     with_training,
 )
 from medjax.jobs.frozen import caches_features, compute_features
+from medjax.jobs.operating_point import require_positive
 from medjax.jobs.overlap import write_own_images
 from medjax.jobs.pretrained import Started, start_network, with_stem_of_weights
 from medjax.jobs.restored_run import Run
@@ -164,6 +165,7 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     except OSError as error:
         raise refuse(str(error.filename), f"{error.strerror or error}", "choose other data") from error
     splits = make_splits(config, dataset)
+    require_positive(config, dataset, splits)
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
     training = training_of(config)
@@ -330,7 +332,9 @@ def _train_and_score(
         _add_baselines(directory, inputs, beside, scores, metrics, trained, display, started)
     display.start("drawing")
     # The status is written last: a run that is done has its page.
-    draw_report(directory, status, dataset, examples, scores.shown, trained.history)
+    scored = scores.metrics.get("pooled") or scores.metrics.get("test") or {}
+    point = scored.get("operating_point")
+    draw_report(directory, status, dataset, examples, scores.shown, trained.history, point)
     write_status(status)
     return trained
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from medjax.config import CrossvalConfig, DataConfig, ReadingConfig
 from medjax.data.given import tell_apart
@@ -21,6 +21,7 @@ from medjax.jobs.from_config import (
     make_splits,
     training_of,
 )
+from medjax.jobs.operating_point import Point, decide, require_point, score_point
 from medjax.jobs.outside_range import outside_ranges, ranges_of, warn_of_outside
 from medjax.jobs.own_source import own_source, unquoted
 from medjax.jobs.recorded_config import recorded_config
@@ -69,6 +70,19 @@ class Run:
         """metrics.json: what the run scored when it was trained."""
         return run_files.read_metrics(self.directory)
 
+    @property
+    def operating_point(self) -> Point | None:
+        """The threshold on the probability of a class, of a run that was trained with `positive`; else None."""
+        config = recorded_config(self.directory, self.record)
+        if training_of(config).positive is None:
+            return None
+        return require_point(self.metrics.get("operating_point"), config, self.record["class_names"])
+
+    def decide(self, probabilities: Probabilities) -> Bool[np.ndarray, "m"] | None:
+        """Which images are called positive by the probabilities of `predict`; None without an operating point."""
+        point = self.operating_point
+        return None if point is None else decide(point, self.record["class_names"], probabilities)
+
     @refusing_sixteen_bits
     def evaluate(
         self,
@@ -114,14 +128,19 @@ class Run:
         _require_own(self, settings, dataset)
         splits = make_splits(config, dataset)
         network, learner = make_run_learner(self.directory, self.record, self.model, config, splits)
-        predictions = []
+        predictions, numbers = [], []
         for number in folds:
             indices = getattr(splits[number], part)
             if len(indices) == 0:
                 raise refuse(f"--split {part}", "this run held no such part back", "score its test part")
             variables = restore_variables(self.directory, self.record, config, network, number)
             predictions.append(predict(learner, variables, dataset, indices))
-        return {part: score_part(concatenate_predictions(predictions), dataset, part)}
+            numbers.append(np.full(len(indices), number))
+        together = concatenate_predictions(predictions)
+        scores, point = score_part(together, dataset, part), self.operating_point
+        if point is not None:
+            scores["operating_point"] = score_point(point, dataset, together, np.concatenate(numbers))
+        return {part: scores}
 
     def predict(self, images: Any, *, reading: ReadingConfig | None = None) -> tuple[Names, Probabilities]:
         """Ids and class probabilities of images without labels.
@@ -214,7 +233,7 @@ def _evaluate_external(
         dataset.counts.recolored > 0,
         lambda: data.images if isinstance(data, Dataset) else load(data, in_color).images,
     )
-    scores = keep_external(run.directory, source, dataset, predictions, outside)
+    scores = keep_external(run.directory, source, dataset, predictions, outside, run.operating_point)
     warn_of_outside(outside)
     return scores
 

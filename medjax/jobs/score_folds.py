@@ -10,6 +10,7 @@ import numpy as np
 from medjax.config import CrossvalConfig, TrainConfig
 from medjax.evaluation.scores import score
 from medjax.jobs.from_config import Config, folds_of, kept_test, training_of
+from medjax.jobs.operating_point import choose_point, score_point
 from medjax.jobs.train_folds import TrainedFolds
 from medjax.models.network import Variables
 from medjax.records import Dataset, Indices, Predictions, Split, concatenate_predictions
@@ -59,9 +60,16 @@ def score_folds(
     is_whole = len(predictions) == len(folds_of(config))
     metrics["mean"] = describe_mean(metrics["folds"]) if is_whole else None
     metrics["pooled"] = score_part(shown, dataset, "test") if is_whole else None  # withheld, else
+    point = None
+    if training.positive is not None and is_whole:
+        numbers = np.concatenate([part.folds for part in parts])
+        metrics["operating_point"] = point = choose_point(config, dataset.class_names, shown, numbers)
+        metrics["pooled"]["operating_point"] = score_point(point, dataset, shown, numbers)
     if config.keep_test and is_whole:
         test = predict_together(trained.learner, list(models.values()), arrays, kept_test(config, dataset))
         metrics["test"] = score_part(test, dataset, "test")
+        if point is not None:
+            metrics["test"]["operating_point"] = score_point(point, dataset, test)
         parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
     return FoldScores(metrics, parts, shown if is_whole else None)
 
@@ -80,6 +88,11 @@ def _score_holdout(
     }
     metrics: dict[str, Any] = {part: score_part(predictions[part], dataset, part) for part in predictions}
     metrics["training"] = _describe_training(0, trained, config)
+    if config.positive is not None:
+        point = choose_point(config, dataset.class_names, predictions["val"])
+        metrics["operating_point"] = point
+        for part in ("val", "test"):
+            metrics[part]["operating_point"] = score_point(point, dataset, predictions[part])
     parts = [
         PredictedPart(part, predictions[part], np.zeros(len(predictions[part].labels), int), 0)
         for part in ("val", "test")

@@ -8,6 +8,7 @@ from typing import Any
 
 from medjax.errors import command_line, counted, listed, printable
 from medjax.report.headline import interval_words, is_unequal, patients_note, score_warnings
+from medjax.report.operating_point import point_line
 from medjax.report.wording import UNDEFINED, overlap, percent, percentages, points
 
 CONFLICTS_SHOWN = 10
@@ -53,7 +54,7 @@ def epoch_line(rows: Sequence[Mapping[str, Any]], num_epochs: int) -> str:
 def training_lines(metrics: Mapping[str, Any], record: Mapping[str, Any], directory: Path) -> list[str]:
     """What a finished training or cross-validation scored, from metrics.json and run.json, and what to do next."""
     shown = [name for name in ("pooled", "test") if metrics.get(name)]
-    lines = [_score_line(name, metrics[name]) for name in shown]
+    lines = [line for name in shown for line in _score_lines(name, metrics[name])]
     folds = metrics.get("folds", [])
     if len(folds) > 1:
         mean = metrics["mean"]
@@ -75,7 +76,7 @@ def training_lines(metrics: Mapping[str, Any], record: Mapping[str, Any], direct
 def evaluation_lines(scores: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     """What `Run.evaluate` returned; `record` is run.json."""
     shown = [name for name in _SCORED if scores.get(name)]
-    lines = [_score_line(name, scores[name]) for name in shown]
+    lines = [line for name in shown for line in _score_lines(name, scores[name])]
     is_external = "directory" in scores
     # What is new is a part of what is external, and may be a single image.
     cautioned = [scores[name] for name in shown if name != "new"]
@@ -92,6 +93,12 @@ def _cautions(blocks: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | N
     lines = [f"warning: {words}" for block in blocks for words in score_warnings(block)]
     note = patients_note(record) if record else None
     return list(dict.fromkeys(lines)) + ([f"note: {note}"] if note else [])
+
+
+def _score_lines(name: str, block: Mapping[str, Any]) -> list[str]:
+    """The scores of a part; below them its decisions by a threshold, if the run has one."""
+    point = block.get("operating_point")
+    return [_score_line(name, block), *([] if point is None else [f"{_SCORED[name]}, {point_line(point)}"])]
 
 
 def _score_line(name: str, block: Mapping[str, Any]) -> str:
@@ -118,24 +125,48 @@ def _loss(value: float | None) -> str:
 
 def comparison_lines(compared: Mapping[str, Any]) -> list[str]:
     """What `medjax.compare_runs` found."""
-    n, interval, p = compared["n"], compared["ci95"], compared["mcnemar_p"]
-    before, after = (percent(accuracy, n) for accuracy in compared["accuracy"])
-    bounds = (
-        "no interval: all images are of one group"
-        if interval is None
-        else f"95 % interval {points(interval[0])} to {points(interval[1])}, over {compared['unit']}s"
-    )
     lines = [
-        f"{counted(n, 'image')} in both ({compared['only_first']:,} only in the first, "
+        f"{counted(compared['n'], 'image')} in both ({compared['only_first']:,} only in the first, "
         f"{compared['only_second']:,} only in the second)",
-        f"accuracy {before}, then {after}: a difference of {points(compared['difference'])} percentage points "
-        f"({bounds})" + ("" if p is None else f", McNemar's exact p = {p:.3g}"),
+        *(
+            f"{_title(name, compared)} {_difference(name, row, compared)}"
+            for name, row in compared["scores"].items()
+            if row is not None
+        ),
     ]
     for name in _CHANGES:
         change = compared[name]
         ids = f": {_some(change['ids'], change['n'])}" if change["n"] else ""
         lines.append(f"{_CHANGES[name]}: {change['n']:,}{ids}")
     return [printable(line) for line in lines]
+
+
+def _title(name: str, compared: Mapping[str, Any]) -> str:
+    """What a score is called, and of which class it is."""
+    if name in ("accuracy", "balanced_accuracy"):
+        return name.replace("_", " ")
+    whose = "mean over the classes" if compared["positive"] is None else compared["positive"]
+    title = "AUC" if name == "auc" else f"sensitivity at a specificity of {100 * compared['specificity']:g} %"
+    return f"{title} ({whose})"
+
+
+def _difference(name: str, row: Mapping[str, Any], compared: Mapping[str, Any]) -> str:
+    """Both scores, and the difference with its interval and p-value."""
+    is_area, low_and_high = name == "auc", row["ci95"] or ()
+    first, second = (
+        f"{row[each]:.4f}" if is_area else percent(row[each], compared["n"]) for each in ("first", "second")
+    )
+    difference, *bounds = (
+        f"{each:+.4f}".replace("-", "−") if is_area else points(each)
+        for each in (row["difference"], *low_and_high)
+    )
+    unit = "" if is_area else " percentage points"
+    why = "too few images differ" if compared["ci95"] else "all images are of one group"
+    units = f", over {compared['unit']}s" if name == "accuracy" else ""  # of all rows, said once
+    interval = f"95 % interval {' to '.join(bounds)}{units}" if bounds else f"no interval: {why}"
+    test = "DeLong's" if is_area else "McNemar's exact"
+    chance = "" if row["p"] is None else f", {test} p = {row['p']:.3g}"
+    return f"{first}, then {second}: a difference of {difference}{unit} ({interval}){chance}"
 
 
 def audit_lines(found: Mapping[str, Any]) -> list[str]:

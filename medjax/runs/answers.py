@@ -3,7 +3,7 @@
 import csv
 import io
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ class Answer(NamedTuple):
 
     label: str
     predicted: str
+    probabilities: tuple[float, ...]  # of the classes in the order of run.json
 
 
 def read_answers(directory: Path, record: Mapping[str, Any]) -> dict[str, Answer]:
@@ -32,7 +33,7 @@ def read_answers(directory: Path, record: Mapping[str, Any]) -> dict[str, Answer
     """
     path = directory / "predictions.csv"
     try:
-        rows = list(_read_rows(path, _limit(record)))
+        rows = list(_read_rows(path, record["class_names"], _limit(record)))
     except RefusedError:
         raise
     except FileNotFoundError:
@@ -43,7 +44,7 @@ def read_answers(directory: Path, record: Mapping[str, Any]) -> dict[str, Answer
     names = set(record["class_names"])
     answers: dict[str, Answer] = {}
     for repeat, id, answer in rows:
-        for name in answer:
+        for name in answer[:2]:
             if name not in names:
                 raise refuse(path, f"names {reprlib.repr(name)}, none of the classes in run.json", RESTORE)
         if repeat == first and answers.setdefault(id, answer) is not answer:
@@ -51,12 +52,15 @@ def read_answers(directory: Path, record: Mapping[str, Any]) -> dict[str, Answer
     return answers
 
 
-def _read_rows(path: Path, max_bytes: int) -> Iterator[tuple[int, str, Answer]]:
-    """Repeat, id and answer of each test row."""
+def _read_rows(path: Path, class_names: Sequence[str], max_bytes: int) -> Iterator[tuple[int, str, Answer]]:
+    """Repeat, id and answer of each test row; ValueError for what is no probability."""
     with open_bounded(path, max_bytes) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as lines:
         for row in read_csv(lines):
             if row["split"] == "test":
-                yield int(row["repeat"]), row["id"], Answer(row["label"], row["predicted"])
+                probabilities = tuple(float(row[f"p_{name}"]) for name in class_names)
+                if not all(0 <= each <= 1 for each in probabilities):
+                    raise ValueError("no probability")
+                yield int(row["repeat"]), row["id"], Answer(row["label"], row["predicted"], probabilities)
 
 
 def _limit(record: Mapping[str, Any]) -> int:

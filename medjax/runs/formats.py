@@ -123,6 +123,15 @@ _FOLD = fields(
         "epochs": whole(0),
     },
 )
+_THRESHOLD = number(0, 1.001)
+_POINT = fields(
+    {
+        "positive": text(at_most=1000),
+        "threshold": _THRESHOLD,
+        "fold_thresholds": optional(items(_THRESHOLD, at_most=10**4)),
+        "prevalence": _SHARE,
+    }
+)
 _FINDING = fields({"name": _WORD, "sentence": _LINE, "remedy": _LINE})
 METRICS = fields(
     {},
@@ -131,6 +140,7 @@ METRICS = fields(
         "folds": items(_FOLD, at_most=10**5),
         "mean": optional(table(optional(number()))),
         "diagnosis": items(_FINDING, at_most=100),
+        "operating_point": _POINT,
         "seconds": table(number(0, math.inf)),
     },
 )

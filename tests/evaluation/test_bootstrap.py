@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from medjax.evaluation import bootstrap
-from medjax.evaluation.bootstrap import METRICS, bootstrap_intervals, resample_auc
+from medjax.evaluation.bootstrap import METRICS, bootstrap_intervals, resample_sensitivity
 from medjax.evaluation.scores import score
 from tests.predicted import make_predictions
 
@@ -23,12 +23,10 @@ def plain_bootstrap(predictions, units, resamples, seed):
         drawn = np.concatenate([members[u] for u in generator.integers(len(members), size=len(members))])
         labels, probabilities = predictions.labels[drawn], predictions.probabilities[drawn].astype(np.float64)
         called = probabilities.argmax(1)
-        areas = [sklearn_metrics.roc_auc_score(labels == c, probabilities[:, c]) for c in range(3)]
         rows.append(
             (
                 sklearn_metrics.balanced_accuracy_score(labels, called),
                 sklearn_metrics.f1_score(labels, called, average="macro"),
-                np.mean(areas),
                 sklearn_metrics.average_precision_score(np.eye(3)[labels], probabilities),
                 predictions.losses[drawn].mean(dtype=np.float64),
                 ((probabilities - np.eye(3)[labels]) ** 2).sum(1).mean(),
@@ -54,7 +52,7 @@ def test_a_class_that_a_resample_lacks_leaves_no_interval():
     labels = predictions.labels.copy()
     labels[0] = 2
     found = bootstrap_intervals(predictions._replace(labels=labels), 3, np.arange(100), resamples=50, seed=0)
-    assert [name for name in METRICS if found[name] is None] == list(METRICS[:4])
+    assert [name for name in METRICS if found[name] is None] == list(METRICS[:3])
     assert all(found[name][0] < found[name][1] for name in ("loss", "brier"))
 
 
@@ -64,7 +62,7 @@ def test_a_loss_without_bound_has_no_interval():
     losses[:50] = np.inf
     found = bootstrap_intervals(predictions._replace(losses=losses), 3, np.arange(100), resamples=20, seed=0)
     assert found["loss"] is None
-    assert found["auc"] is not None
+    assert found["brier"] is not None
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -76,14 +74,20 @@ def test_blocks_change_nothing(monkeypatch):
         assert parts[name] == pytest.approx(whole[name]), name
 
 
-def test_resampled_areas_are_those_of_the_interval_and_paired():
+def test_resampled_sensitivities_are_those_of_resampled_arrays_and_paired():
     """In the difference of a model and one that ranks alike nothing is left of the draw."""
     predictions, units = make_predictions(n=150), np.arange(150)
-    areas = resample_auc(predictions, 3, units, resamples=60, seed=1)
-    interval = bootstrap_intervals(predictions, 3, units, resamples=60, seed=1)["auc"]
-    assert tuple(np.quantile(areas, [0.025, 0.975])) == pytest.approx(interval, rel=1e-12)
+    options = {"specificities": np.array([0.8, 0.95]), "resamples": 30, "seed": 1}
+    values, drawn = resample_sensitivity(predictions, [0], units, **options)
     sharper = predictions._replace(probabilities=predictions.probabilities**2)
-    assert resample_auc(sharper, 3, units, resamples=60, seed=1) == pytest.approx(areas, rel=1e-12)
+    again, drawn_again = resample_sensitivity(sharper, [0], units, **options)
+    assert (again.tolist(), drawn_again.tolist()) == (values.tolist(), drawn.tolist())
+    generator = np.random.default_rng(1)
+    for found in drawn.T:
+        rows = generator.integers(150, size=150)
+        is_class, scores = predictions.labels[rows] == 0, predictions.probabilities[rows, 0]
+        rate, hits, _ = sklearn_metrics.roc_curve(is_class, scores, drop_intermediate=False)
+        assert found == pytest.approx([hits[rate <= most + 1e-9].max() for most in (0.2, 0.05)])
 
 
 def coverage(trials, resamples, **condition):

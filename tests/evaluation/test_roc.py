@@ -7,6 +7,7 @@ from medjax.evaluation.roc import (
     area_under_roc,
     average_precision,
     precision_recall_curve,
+    roc_band,
     roc_curve,
 )
 from tests.predicted import make_predictions
@@ -65,3 +66,16 @@ def test_an_absent_class_has_no_curves():
     everything = predictions._replace(labels=np.zeros(200, np.int32))
     assert roc_curve(everything, 0) is None
     assert precision_recall_curve(everything, 0).average_precision == 1.0
+
+
+def test_the_band_of_a_curve_is_around_it_and_wider_for_groups():
+    predictions = make_predictions(n=300, group_size=6)
+    images, groups = (roc_band(predictions, 0, np.arange(300) // size) for size in (1, 6))
+    curve = roc_curve(predictions, 0)
+    at = curve.true_positive_rate[
+        np.searchsorted(curve.false_positive_rate, images.false_positive_rate + 1e-9) - 1
+    ]
+    assert ((images.low - 0.02 <= at) & (at <= images.high + 0.02)).all()
+    assert (groups.high - groups.low).mean() > 1.3 * (images.high - images.low).mean()
+    alone = predictions.take(predictions.labels == 0)
+    assert roc_band(alone, 0, np.arange(len(alone.labels))) is None

@@ -36,7 +36,10 @@ def write_run(directory, rows, *, class_names=("a", "b"), fingerprint="f", group
         "config": config or {},
     }
     (directory / "run.json").write_text(json.dumps(record))
-    lines = [[id, split, 0, repeat, label, predicted, 0, 1] for id, split, repeat, label, predicted in rows]
+    lines = [
+        [id, split, 0, repeat, label, predicted, int(predicted == "a"), int(predicted != "a")]
+        for id, split, repeat, label, predicted in rows
+    ]
     (directory / "predictions.csv").write_bytes(write_csv([HEADER, *lines]).encode())
     return directory
 
@@ -57,6 +60,11 @@ def test_images_are_matched_by_id_and_changes_counted(tmp_path):
     assert compared["accuracy"] == [4 / 7, 4 / 7]
     assert (compared["difference"], compared["mcnemar_p"]) == (0.0, 1.0)
     assert (compared["same_data"], compared["warnings"]) == (True, [])
+    assert compared["scores"]["accuracy"] == {
+        **{"first": 4 / 7, "second": 4 / 7, "difference": 0.0, "p": 1.0},
+        "ci95": compared["ci95"],
+    }
+    assert compared["scores"]["auc"] is None  # all images are of one class
     json.dumps(compared, allow_nan=False)
 
 
@@ -137,6 +145,21 @@ def test_a_holdout_and_a_cross_validation_of_the_same_data(trained_run, crossval
     assert (compared["n"], compared["only_first"], compared["only_second"]) == (18, 0, 102)
     assert compared["accuracy"][0] == np.mean([row["label"] == row["predicted"] for row in rows])
     assert compared["same_data"]
+    auc = trained_run.metrics["test"]["auc"]
+    assert compared["scores"]["auc"]["first"] == pytest.approx(auc)
+    name = trained_run.record["class_names"][1]
+    of_class = compare_runs(trained_run.directory, crossval_run.directory, positive=name)["scores"]["auc"]
+    assert of_class["first"] == pytest.approx(trained_run.metrics["test"]["per_class"][name]["auc"])
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"positive": "c"}, "--positive: c is no class"), ({"specificity": 1.0}, "--specificity: 1.0 is out")],
+)
+def test_what_cannot_be_compared_by_is_refused(tmp_path, options, reason):
+    run = write_run(tmp_path / "run", rows_of("ab"))
+    with pytest.raises(RefusedError, match=reason):
+        compare_runs(run, run, **options)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,9 @@ def test_seeds_share_the_weights_the_features_and_the_programs(
 
     def counting(module, name):
         function = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *given: calls.append(name) or function(*given))
+        monkeypatch.setattr(
+            module, name, lambda *given, **named: calls.append(name) or function(*given, **named)
+        )
 
     counting(pretrained, "restore_variables")
     counting(frozen, "make_probe")

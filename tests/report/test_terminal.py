@@ -197,15 +197,25 @@ def test_an_evaluation_tells_new_images_and_those_of_the_training_apart():
 
 def test_a_comparison_tells_the_difference_and_names_what_changed():
     change = {"n": 0, "ids": []}
+    rows = {
+        "accuracy": (0.9, 0.87, [-0.08, 0.02], 0.25),
+        "balanced_accuracy": (0.5, 0.5, [-0.01, 0.01], None),
+        "auc": (0.9, 0.8, [-0.15, -0.05], 0.0301),
+        "sensitivity_at_specificity": (1.0, 1.0, None, None),
+    }
+    names = ("first", "second", "ci95", "p")
     compared = {
         "n": 200,
         "only_first": 0,
         "only_second": 1234,
-        "accuracy": [0.9, 0.87],
-        "difference": -0.03,
         "ci95": [-0.08, 0.02],
         "unit": "image",
-        "mcnemar_p": 0.25,
+        "scores": {
+            name: {**dict(zip(names, row, strict=True)), "difference": row[1] - row[0]}
+            for name, row in rows.items()
+        },
+        "specificity": 0.9,
+        "positive": None,
         "right_to_wrong": {"n": 3, "ids": ["a\x1b", "b"]},
         "wrong_to_right": change,
         "wrong_to_wrong": change,
@@ -214,9 +224,16 @@ def test_a_comparison_tells_the_difference_and_names_what_changed():
         "200 images in both (0 only in the first, 1,234 only in the second)",
         "accuracy 90.00 %, then 87.00 %: a difference of −3.00 percentage points (95 % interval −8.00 to +2.00, over "
         "images), McNemar's exact p = 0.25",
+        "balanced accuracy 50.00 %, then 50.00 %: a difference of +0.00 percentage points (95 % interval −1.00 to +1.00)",
+        "AUC (mean over the classes) 0.9000, then 0.8000: a difference of −0.1000 (95 % interval −0.1500 to −0.0500), "
+        "DeLong's p = 0.0301",
+        "sensitivity at a specificity of 90 % (mean over the classes) 100.00 %, then 100.00 %: a difference of +0.00 "
+        "percentage points (no interval: too few images differ)",
         r"right to wrong: 3: a\x1b, b and 1 more",
         "wrong to right: 0",
         "wrong under both, but another class: 0",
     ]
-    grouped = comparison_lines({**compared, "ci95": None, "unit": "group", "mcnemar_p": None})
-    assert grouped[1].endswith("(no interval: all images are of one group)")
+    compared["scores"]["accuracy"]["ci95"] = None
+    grouped = comparison_lines({**compared, "ci95": None, "unit": "group", "positive": "b"})
+    assert grouped[1].endswith("(no interval: all images are of one group), McNemar's exact p = 0.25")
+    assert grouped[3].startswith("AUC (b) 0.9000")

@@ -149,10 +149,15 @@ DATA = {
 def test_loading_says_from_and_to_which_size_through_which_window_and_what_was_left_out() -> None:
     assert wording.loading(DATA) == [
         "3 images resized from 60 by 96 to 28 by 28 pixels, the model's size",
-        "1 image not square, so cropped to the square at their center",
+        "1 image not square, so cropped to their center",
         "2 images reduced from 16 to 8 bits: values 0 to 4095 as 200 gray levels",
         "1 file skipped as junk (system files, notes, arrays that are no images)",
         "1 image that cannot be used, left out by --skip-bad",
+    ]
+    deep = {**DATA, "image_shape": [28, 56, 1], "window": {**DATA["window"], "bits": 16}}
+    assert wording.loading(deep)[1:3] == [
+        "1 image of other proportions, so cropped to their center",
+        "2 images kept at 16 bits: values 0 to 4095 as 200 gray levels",
     ]
     several = wording.loading({**DATA, "source_sizes": [[20, 30], [500, 400]]})
     assert several[0] == (

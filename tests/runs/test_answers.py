@@ -16,7 +16,8 @@ def write(directory, text):
 
 def test_test_rows_of_the_first_repeat_are_read(tmp_path):
     rows = 'x,test,0,1,a,b,0,1\nx,test,0,0,a,a,1,0\nz,val,0,0,b,b,0,1\n"y\n,",test,0,0,b,b,0,1\n'
-    assert read_answers(write(tmp_path, rows), RECORD) == {"x": Answer("a", "a"), "y\n,": Answer("b", "b")}
+    expected = {"x": Answer("a", "a", (1.0, 0.0)), "y\n,": Answer("b", "b", (0.0, 1.0))}
+    assert read_answers(write(tmp_path, rows), RECORD) == expected
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,8 @@ def test_test_rows_of_the_first_repeat_are_read(tmp_path):
         ("x,test,0,0,a,b,0,1\nx,test,0,0,a,a,1,0\n", "has the image x twice"),
         ("x,test,0,first,a,b,0,1\n", "cannot be read .ValueError"),
         ("x,test,0," + "9" * 5000 + ",a,b,0,1\n", "cannot be read .ValueError"),
+        ("x,test,0,0,a,b,0,1.5\n", "cannot be read .ValueError"),
+        ("x,test,0,0,a,b,nan,1\n", "cannot be read .ValueError"),
         ('"' + "x" * 30_000, "bytes, more than the"),
         ("x" * 14_000 + "\0,test,0,0,a,b\n" * 9, "twice|cannot be read|bytes"),
     ],

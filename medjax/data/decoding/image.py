@@ -10,6 +10,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from PIL import ExifTags, Image
 from medjax.config import DataConfig
 from medjax.data.decoding.headers import Header, read_header
 from medjax.data.decoding.resize import Size, fit, fit_deep
+from medjax.data.decoding.silence import silent_stderr
 from medjax.data.decoding.transparency import OPAQUE_MODES, alpha_of, laid_on, strips_of, without_alpha
 from medjax.data.decoding.window import REPEATED, widened
 from medjax.data.reading.listing import UnfitError
@@ -176,15 +178,18 @@ def _digest_parts(shape: bytes, parts: Iterable[bytes]) -> Digest:
     return np.frombuffer(state.digest(), np.uint8)
 
 
-def check_size(width: int, height: int, max_megapixels: float) -> None:
-    """Raise UnfitError for an image of `width` by `height` pixels that is empty or too large."""
+def check_size(width: int, height: int, max_megapixels: float, copies: int = 1) -> None:
+    """Raise UnfitError for an image of `width` by `height` pixels that is empty or too large.
+
+    `copies` is how often its decoder holds it: that many times fewer pixels are allowed.
+    """
     if width == 0 or height == 0:
         raise UnfitError(f"is {width}×{height} pixels", "copy or export it again")
     megapixels = width * height / 1e6
-    if megapixels > max_megapixels:
+    if copies * megapixels > max_megapixels:
         raise UnfitError(
             f"has {megapixels:,.6g} megapixels ({width}×{height})",
-            f"at most {max_megapixels:g}; --max-megapixels {math.ceil(megapixels)} allows it",
+            f"at most {max_megapixels / copies:g}; --max-megapixels {math.ceil(copies * megapixels)} allows it",
         )
     if max(width, height) > MAX_SIDE:
         raise UnfitError(f"is {width}×{height} pixels", f"at most {MAX_SIDE:,} per side")
@@ -196,12 +201,13 @@ def _open(data: bytes, header: Header, max_megapixels: float) -> tuple[Image.Ima
     Tells as well whether Pillow has turned the image upright, as it does with a TIFF.
     """
     if header.size is not None:
-        check_size(*header.size, max_megapixels / _COPIES.get(header.kind, 1))
+        check_size(*header.size, max_megapixels, _COPIES.get(header.kind, 1))
     image: Image.Image = Image.open(io.BytesIO(data), formats=(header.kind,))
     _check_kind(image)
     check_size(*image.size, max_megapixels)
     is_turned = header.kind == "TIFF" and _read_orientation(image) in _TRANSPOSE
-    image.load()
+    with silent_stderr() if header.kind == "TIFF" else nullcontext():
+        image.load()
     if image.mode == "I;16B":  # which nothing else here takes
         image = Image.fromarray(np.asarray(image).astype(np.uint16))
     return image, is_turned

@@ -23,7 +23,7 @@ MAX_BYTES = 256 * 2**20
 MAX_ROWS = 1_200_000
 MAX_COLUMNS = 10_000
 # What takes seconds is bounded as well: all cells, and the lines, of which a row in quotes may have many.
-MAX_CELLS = 30_000_000
+MAX_CELLS = 20_000_000
 MAX_LINES = 5_000_000
 MAX_ROW_CHARACTERS = 2**20
 IN_MEMORY = "labels"

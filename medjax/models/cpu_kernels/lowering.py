@@ -62,7 +62,8 @@ def expand(traced: ClosedJaxpr) -> ClosedJaxpr:
 
     So it can be seen which of their parts depend on what. Such a program runs on this machine's CPU only.
     """
-    if _left.get() is None or not availability.is_wanted() or availability.missing():
+    is_for_cpu = _left.get() is not None and jax.default_backend() == "cpu"
+    if not is_for_cpu or not availability.is_wanted() or availability.missing():
         return traced
     try:
         equations = [each for equation in traced.jaxpr.eqns for each in _expand(equation)]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -23,11 +24,27 @@ class Curve(NamedTuple):
     y: Float[np.ndarray, "point"]
 
 
+class Band(NamedTuple):
+    """A region around a line."""
+
+    x: Float[np.ndarray, "point"]
+    low: Float[np.ndarray, "point"]
+    high: Float[np.ndarray, "point"]
+
+
 @styled
 def plot_ranking(
-    roc: Mapping[str, Curve], precision_recall: Mapping[str, Curve], class_names: Sequence[str]
+    roc: Mapping[str, Curve],
+    precision_recall: Mapping[str, Curve],
+    class_names: Sequence[str],
+    *,
+    band: Band | None = None,
+    point: tuple[float, float] | None = None,
 ) -> Figure:
-    """ROC curves (sensitivity against 1 - specificity) and precision-recall curves, one line for each class that has one."""
+    """ROC curves (sensitivity against 1 - specificity) and precision-recall curves, one line for each class that has one.
+
+    `band` is that of a single ROC curve; `point` (1 - specificity, sensitivity) is where the run's threshold lies.
+    """
     figure = Figure(figsize=(8, 4.1), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=":")
@@ -36,21 +53,27 @@ def plot_ranking(
             if name in curves:
                 _draw_curve(axes, curves[name], name, index)
         _frame(axes)
-    left.set(title="ROC, each class against all others", xlabel="1 - specificity", ylabel="sensitivity")
+    title = "ROC, each class against all others"
+    if band is not None:
+        title = "ROC with its 95 % band"
+        color = left.lines[-1].get_color()
+        left.fill_between(band.x, band.low, band.high, color=color, alpha=0.15, linewidth=0)
+    if point is not None:
+        left.plot(*point, color=INK, marker="o", markersize=6, linestyle="", label="operating point")
+    left.set(title=title, xlabel="1 - specificity", ylabel="sensitivity")
     right.set(
         title="precision-recall, each class against all others",
         xlabel="recall (sensitivity)",
         ylabel="precision",
     )
-    handles, names = left.get_legend_handles_labels()
-    if handles:
-        figure.legend(
-            handles[:_MOST_IN_LEGEND],
-            names[:_MOST_IN_LEGEND],
-            loc="outside lower center",
-            ncols=4,
-            fontsize=8,
-        )
+    named: dict[str, Artist] = {}  # each name once, classes first
+    for axes in (right, left):
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(name, handle)
+    if named:
+        shown = list(named)[:_MOST_IN_LEGEND]
+        handles = [named[name] for name in shown]
+        figure.legend(handles, shown, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 
 from medjax.errors import described
 from medjax.evaluation.calibration import reliability
-from medjax.evaluation.roc import precision_recall_curve, roc_curve
+from medjax.evaluation.roc import precision_recall_curve, roc_band, roc_curve
 from medjax.evaluation.scores import count_confusion
+from medjax.evaluation.units import make_units
 from medjax.files import open_folder, write_in
 from medjax.records import Dataset, Images, Indices, Predictions
 from medjax.report.figures import plots
 from medjax.report.figures.curves import plot_curves
-from medjax.report.figures.diagnostics import Curve, plot_ranking, plot_reliability
+from medjax.report.figures.diagnostics import Band, Curve, plot_ranking, plot_reliability
 from medjax.report.figures.fonts import Drawn, warn_of_stand_ins, with_stand_ins
 from medjax.report.figures.render import encode_figure
 
@@ -35,12 +36,14 @@ def draw_figures(
     augmented: Float[np.ndarray, "class copy height width channel"] | None,
     predictions: Predictions | None,
     history: Sequence[Mapping[str, Any]],
+    point: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Draw the figures of a run as PNG files into `directory`; returns why figures are missing that could not be drawn.
 
     `samples` are the indices of one image of each class; `augmented` holds random augmentations of each in [0, 1], None
     if training does not augment. `predictions` are those of the scored part, or of all folds together; None, if a fold
-    diverged, leaves out every figure of predictions. OSError if a file cannot be written.
+    diverged, leaves out every figure of predictions. `point` is how good their decisions by a threshold are, as
+    metrics.json has it. OSError if a file cannot be written.
     """
     classes = with_stand_ins(dataset.class_names, "class")
     makers: dict[str, Callable[[], Drawing]] = {
@@ -51,7 +54,7 @@ def draw_figures(
         makers["confusion_matrix"] = lambda: _draw_confusion(classes, predictions)
         makers["errors"] = lambda: _draw_errors(dataset, classes, predictions)
         makers["unsure"] = lambda: _draw_unsure(dataset, classes, predictions)
-        makers["ranking"] = lambda: _draw_ranking(classes, predictions)
+        makers["ranking"] = lambda: _draw_ranking(dataset, classes, predictions, point)
         makers["reliability"] = lambda: Drawing(plot_reliability(*reliability(predictions)))
     if augmented is not None:
         makers["augmented"] = lambda: _draw_augmented(dataset, classes, samples, augmented)
@@ -136,11 +139,25 @@ def _select(
     return arguments, (*classes.legend, *shown.legend)
 
 
-def _draw_ranking(classes: Drawn, predictions: Predictions) -> Drawing:
-    roc, precision_recall = {}, {}
+def _draw_ranking(
+    dataset: Dataset, classes: Drawn, predictions: Predictions, point: Mapping[str, Any] | None
+) -> Drawing:
+    """Of two classes one ROC curve, which says all of the other, with its band."""
+    roc, precision_recall, band = {}, {}, None
+    positive = 1 if point is None else dataset.class_names.index(point["positive"])
+    is_pair = len(classes.names) == 2
     for label, name in enumerate(classes.names):
-        if (curve := roc_curve(predictions, label)) is not None:
+        curve = roc_curve(predictions, label)
+        if curve is not None and (label == positive or not is_pair):
             roc[name] = Curve(curve.false_positive_rate, curve.true_positive_rate)
         if (pr_curve := precision_recall_curve(predictions, label)) is not None:
             precision_recall[name] = Curve(pr_curve.recall, pr_curve.precision)
-    return Drawing(plot_ranking(roc, precision_recall, classes.names), classes.legend)
+    if is_pair and roc:
+        groups = None if dataset.groups is None else dataset.groups[predictions.indices]
+        found = roc_band(predictions, positive, make_units(predictions, groups).resampled)
+        band = None if found is None else Band(*found)
+    place = None
+    if point is not None and None not in (point["sensitivity"], point["specificity"]):
+        place = (1 - point["specificity"], point["sensitivity"])
+    figure = plot_ranking(roc, precision_recall, classes.names, band=band, point=place)
+    return Drawing(figure, classes.legend)

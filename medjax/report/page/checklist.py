@@ -155,7 +155,7 @@ def _measures(metrics: Mapping[str, Any]) -> str:
     unit = block["bootstrap"]["unit"]
     return (
         "Accuracy, sensitivity, specificity, AUC, calibration and more; Wilson intervals for proportions, "
-        f"{others}, with {unit}s as independent."
+        f"DeLong's or Newcombe's for the AUC, {others}, with {unit}s as independent."
     )
 
 

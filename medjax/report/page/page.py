@@ -18,6 +18,7 @@ from medjax.errors import counted, described, listed, printable, refuse
 from medjax.files import read_bounded
 from medjax.report import headline, wording
 from medjax.report.command import shown_command
+from medjax.report.operating_point import point_rows, point_sentence
 from medjax.report.page.calibration import calibration_findings, calibration_rows, training_effects
 from medjax.report.page.checklist import fill_checklist
 from medjax.report.page.measures import describe_measures
@@ -184,6 +185,8 @@ def make_environment() -> Environment:
         headline.is_unequal,
         headline.leading_interval,
         headline.score_warnings,
+        point_rows,
+        point_sentence,
         counted,
         wording.duration,
         wording.enumerated,

@@ -52,5 +52,6 @@ def test_many_chunks_and_none_are_refused():
 
 def test_a_canvas_takes_as_much_memory_as_four_other_images():
     data = LOSSLESS.replace(LOSSLESS[20:25], b"\x2f" + (4999 | 4999 << 14).to_bytes(4, "little"))
-    with pytest.raises(UnfitError, match=r"25 megapixels \(5000×5000\)"):
+    with pytest.raises(UnfitError, match=r"25 megapixels \(5000×5000\)") as error:
         decode_image(data, DataConfig())
+    assert error.value.fault.remedy == "at most 16; --max-megapixels 100 allows it"

@@ -1,8 +1,9 @@
 """Figures of what probabilities are worth: what is drawn is what was given."""
 
 import numpy as np
+from matplotlib.colors import to_hex
 
-from medjax.report.figures.diagnostics import Curve, plot_ranking, plot_reliability
+from medjax.report.figures.diagnostics import Band, Curve, plot_ranking, plot_reliability
 
 DIAGONAL = Curve(np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.75, 1.0]))
 
@@ -22,6 +23,14 @@ def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
 
 def test_without_any_curve_there_is_still_a_figure():
     assert len(plot_ranking({}, {}, ["CXR"]).axes) == 2
+
+
+def test_a_band_has_the_color_of_its_curve_and_the_point_its_place():
+    band = Band(DIAGONAL.x, DIAGONAL.y - 0.1, DIAGONAL.y + 0.1)
+    left, _ = plot_ranking({"Hand": DIAGONAL}, {}, ["CXR", "Hand"], band=band, point=(0.25, 0.75)).axes
+    assert left.get_title(loc="left") == "ROC with its 95 % band"
+    assert to_hex(left.collections[0].get_facecolor()[0]) == to_hex(left.lines[1].get_color())
+    assert left.lines[2].get_xydata().tolist() == [[0.25, 0.75]]
 
 
 def test_a_class_keeps_its_color_in_both():
