@@ -31,8 +31,9 @@ MAX_RESIDENT_BYTES = 2**30
 PROGRAM = (sys.executable, "-m", "medjax", "train")
 
 IDS = [case.id for case in CASES]
-# 150,000 headers, each of which runs through type checks here: left to the program of its own, which has none.
-QUICK_CASES = [case for case in CASES if case.id != "gzip_bomb_of_headers"]
+# 150,000 headers or elements, each of which runs through type checks here: left to the program of its own, which has none.
+SLOW_HERE = ("gzip_bomb_of_headers", "dicom_of_elements_in_a_sequence", "dicom_of_pieces")
+QUICK_CASES = [case for case in CASES if case.id not in SLOW_HERE]
 ARCHIVES = ("tar_", "zip_", "gzip", "xz")
 
 
