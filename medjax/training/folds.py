@@ -184,10 +184,13 @@ def finish_epoch(
     num_batches = plan.val.shape[0] // batch_size
     none = zero_sums(num_classes)
 
-    def work(state: FoldState) -> tuple[FoldState, Sums]:
-        def take(index: Array) -> Batch:
-            return take_batch(images, labels, plan.val, index, batch_size)
+    def take(index: Array) -> Batch:
+        return take_batch(images, labels, plan.val, index, batch_size)
 
+    def work(state: FoldState) -> tuple[FoldState, Sums]:
+        finished = state._replace(epoch=state.epoch + 1)
+        if num_batches == 0:
+            return finished, none
         eval_step = hoist(learner.eval_step, state.learner.variables, jax.eval_shape(take, jnp.int32(0)))
 
         def add_batch(index: Array, sums: Sums) -> Sums:
@@ -195,9 +198,6 @@ def finish_epoch(
             logits, losses = eval_step(batch)
             return add_sums(sums, sum_batch(losses, logits, batch.labels, batch.mask))
 
-        finished = state._replace(epoch=state.epoch + 1)
-        if num_batches == 0:
-            return finished, none
         val = lax.fori_loop(0, num_batches, add_batch, none)
         return apply_controls(controls, finished, val), val
 
