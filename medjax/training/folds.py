@@ -185,6 +185,10 @@ def finish_epoch(
     none = zero_sums(num_classes)
 
     def work(state: FoldState) -> tuple[FoldState, Sums]:
+        finished = state._replace(epoch=state.epoch + 1)
+        if num_batches == 0:
+            return finished, none
+
         def take(index: Array) -> Batch:
             return take_batch(images, labels, plan.val, index, batch_size)
 
@@ -195,9 +199,6 @@ def finish_epoch(
             logits, losses = eval_step(batch)
             return add_sums(sums, sum_batch(losses, logits, batch.labels, batch.mask))
 
-        finished = state._replace(epoch=state.epoch + 1)
-        if num_batches == 0:
-            return finished, none
         val = lax.fori_loop(0, num_batches, add_batch, none)
         return apply_controls(controls, finished, val), val
 
