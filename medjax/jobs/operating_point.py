@@ -99,7 +99,9 @@ def decide(
     """Which images are called positive; with `folds` by the threshold of the fold that predicted each."""
     label = list(class_names).index(point["positive"])
     by_fold = None if folds is None else point["fold_thresholds"]
-    return probabilities[:, label] >= (point["threshold"] if by_fold is None else np.array(by_fold)[folds])
+    threshold = point["threshold"] if by_fold is None else np.array(by_fold)[folds]
+    # In float64: a threshold rounded to float32 may be 1, or may be one of the probabilities that it lies between.
+    return probabilities[:, label].astype(np.float64) >= threshold
 
 
 def score_point(

@@ -7,7 +7,7 @@ import pytest
 
 from medjax.config import CrossvalConfig
 from medjax.errors import RefusedError
-from medjax.evaluation.operating_point import choose_threshold
+from medjax.evaluation.operating_point import ABOVE_ALL, choose_threshold
 from medjax.jobs.operating_point import choose_point, decide, require_point, require_positive, score_point
 from medjax.jobs.restored_run import load_run
 from medjax.jobs.train import train
@@ -47,6 +47,11 @@ def test_the_threshold_of_a_fold_is_chosen_on_the_other_folds_of_its_repeat():
     for config, names in ((CONFIG, NAMES), (CROSSVAL, ("a", "c"))):
         with pytest.raises(RefusedError, match="operating point of another run"):
             require_point(point, config, names)
+
+
+def test_a_threshold_above_all_probabilities_calls_nothing_positive():
+    point = {"positive": "b", "threshold": ABOVE_ALL, "fold_thresholds": None}
+    assert not decide(point, NAMES, np.array([[0, 1]], np.float32)).any()
 
 
 def test_decisions_on_the_images_that_chose_it_are_as_wanted():
