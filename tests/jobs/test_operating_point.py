@@ -82,6 +82,17 @@ def test_what_could_choose_no_threshold_is_refused_before_training(config, reaso
     require_positive(plain(), dataset, splits)
 
 
+def test_each_repeat_needs_positives_in_more_than_one_fold():
+    dataset, config = make_dataset(8), dataclasses.replace(CROSSVAL, folds=2)
+    only_a, only_b = (np.flatnonzero(dataset.labels == label) for label in (0, 1))
+    none = np.array([], int)
+    mixed = [Split(none, none, np.concatenate([only_a[:2], only_b[:2]]))] * 2
+    apart = [Split(none, none, only_a), Split(none, none, only_b)]
+    require_positive(config, dataset, mixed + mixed)
+    with pytest.raises(RefusedError, match="the other folds hold no image of b"):
+        require_positive(config, dataset, mixed + apart)
+
+
 @pytest.mark.parametrize(
     "rule", ["sensitivity", "sensitivity=0", "cost=-1", "best", "specificity=nan", "youden=1"]
 )
