@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
@@ -11,6 +14,11 @@ from medjax.evaluation.roc import (
     roc_curve,
 )
 from tests.predicted import make_predictions
+
+
+def test_scores_are_computed_without_scipy():
+    code = "import sys, medjax.evaluation.scores; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_curves_are_scikit_learns():
