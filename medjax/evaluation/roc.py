@@ -83,9 +83,8 @@ def roc_band(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) 
 
     `units` numbers, from 0, the unit (image or group) of each prediction.
     """
-    from medjax.evaluation.bootstrap import (
-        resample_sensitivity,
-    )  # imported here: SciPy takes a while, and scores need no band
+    # Imported here: it loads SciPy, which takes a while, and scores need no band.
+    from medjax.evaluation.bootstrap import resample_sensitivity
 
     rates = np.linspace(0, 1, 51)
     _, drawn = resample_sensitivity(
