@@ -171,7 +171,9 @@ def _title(name: str, compared: Mapping[str, Any]) -> str:
     """What a score is called, and of which class it is."""
     if name in ("accuracy", "balanced_accuracy"):
         return name.replace("_", " ")
-    whose = "mean over the classes" if compared["positive"] is None else compared["positive"]
+    # Of several labels an image there is no balanced accuracy.
+    mean = f"mean over the {'classes' if 'balanced_accuracy' in compared['scores'] else 'labels'}"
+    whose = mean if compared["positive"] is None else compared["positive"]
     title = "AUC" if name == "auc" else f"sensitivity at a specificity of {100 * compared['specificity']:g} %"
     return f"{title} ({whose})"
 
@@ -187,7 +189,9 @@ def _difference(name: str, row: Mapping[str, Any], compared: Mapping[str, Any]) 
         for each in (row["difference"], *low_and_high)
     )
     unit = "" if is_area else " percentage points"
-    why = "too few images differ" if compared["ci95"] else "all images are of one group"
+    why = "too few images differ" if name != "balanced_accuracy" else "the images of a class are of one group"
+    if not compared["ci95"]:
+        why = "all images are of one group"
     units = f", over {compared['unit']}s" if name == "accuracy" else ""  # of all rows, said once
     interval = f"95 % interval {' to '.join(bounds)}{units}" if bounds else f"no interval: {why}"
     test = "DeLong's" if is_area else "McNemar's exact"

@@ -237,3 +237,7 @@ def test_a_comparison_tells_the_difference_and_names_what_changed():
     grouped = comparison_lines({**compared, "ci95": None, "unit": "group", "positive": "b"})
     assert grouped[1].endswith("(no interval: all images are of one group), McNemar's exact p = 0.25")
     assert grouped[3].startswith("AUC (b) 0.9000")
+    compared["scores"]["balanced_accuracy"]["ci95"] = None
+    assert "(no interval: the images of a class are of one group)" in comparison_lines(compared)[2]
+    labels = {name: compared["scores"][name] for name in ("accuracy", "auc")}
+    assert comparison_lines({**compared, "scores": labels})[2].startswith("AUC (mean over the labels) 0.9000")
