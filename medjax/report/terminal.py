@@ -28,6 +28,9 @@ _SCORED = {
 }
 """Scores that a job may return, in the order in which they are shown, and what they are called."""
 
+_CHOSEN_HERE = " (thresholds chosen on these images: too good)"
+"""Said of decisions on the validation part."""
+
 _CHANGES = {
     "right_to_wrong": "right to wrong",
     "wrong_to_right": "wrong to right",
@@ -98,7 +101,10 @@ def _cautions(blocks: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | N
 def _score_lines(name: str, block: Mapping[str, Any]) -> list[str]:
     """The scores of a part; below them its decisions by a threshold, if the run has one."""
     point = block.get("operating_point")
-    return [_score_line(name, block), *([] if point is None else [f"{_SCORED[name]}, {point_line(point)}"])]
+    lines = [_score_line(name, block)]
+    if point is not None:
+        lines.append(f"{_SCORED[name]}, {point_line(point)}{_CHOSEN_HERE if name == 'val' else ''}")
+    return lines
 
 
 def _score_line(name: str, block: Mapping[str, Any]) -> str:
@@ -128,7 +134,7 @@ def _labels_line(name: str, block: Mapping[str, Any]) -> str:
     return (
         f"{_SCORED[name]}: AUC {share(block['auc'], n)}{bounds}, the mean over "
         f"{counted(len(block['per_class']), 'label')}; all labels of an image right for {percentages(block).point} % "
-        f"({interval_words(block)}) of {n:,}, loss {_loss(block['loss'])}"
+        f"({interval_words(block)}) of {n:,}, loss {_loss(block['loss'])}{_CHOSEN_HERE if name == 'val' else ''}"
     )
 
 

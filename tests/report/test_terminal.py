@@ -12,6 +12,7 @@ from medjax.report.terminal import (
     training_lines,
 )
 from tests.pages import RUN, SCORES, grouped_scores
+from tests.report.test_operating_point import block as decisions
 
 ROW = {
     "epoch": 0,
@@ -182,6 +183,11 @@ def test_one_line_asks_for_patients_unless_they_are_known():
 
 def test_an_evaluation_tells_new_images_and_those_of_the_training_apart():
     assert len(evaluation_lines({"val": BLOCK}, RUN)) == 1
+    block = {**BLOCK, "operating_point": decisions(45, 5, 30, 120)}
+    for name in ("val", "test"):
+        _, line = evaluation_lines({name: block}, RUN)
+        assert line.startswith(f"{name}, tumor at p ≥ 0.25: ")
+        assert line.endswith("(thresholds chosen on these images: too good)") == (name == "val")
     external = {
         "external": BLOCK,
         "identical": {**BLOCK, "errors": 1},
