@@ -5,8 +5,7 @@ import warnings
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
-from medjax.evaluation.bootstrap import draw_units, precisions_of, rank_members
-from medjax.evaluation.intervals import Interval
+from medjax.evaluation.bootstrap import draw_units, percentile_interval, precisions_of, rank_members
 from medjax.evaluation.label_records import LabelIntervals
 from medjax.records import Predictions
 
@@ -36,11 +35,13 @@ def bootstrap_labels(
         if len(ranked):
             precisions[ranked, done : done + draws.shape[1]] = precisions_of(rankings, draws)
         done += draws.shape[1]
-    macro = {name: _interval(np.concatenate([block[name] for block in blocks])) for name in blocks[0]}
-    macro["average_precision"] = _interval(precisions[ranked].mean(axis=0)) if len(ranked) else None
+    macro = {
+        name: percentile_interval(np.concatenate([block[name] for block in blocks])) for name in blocks[0]
+    }
+    macro["average_precision"] = percentile_interval(precisions[ranked].mean(axis=0)) if len(ranked) else None
     trusted = [_has_enough(units, is_known[:, label], is_positive[:, label]) for label in range(num_labels)]
     each = [
-        _interval(values) if is_trusted else None
+        percentile_interval(values) if is_trusted else None
         for values, is_trusted in zip(precisions, trusted, strict=True)
     ]
     return LabelIntervals(macro, each)
@@ -82,10 +83,3 @@ def _rates_of(
         specificity = (1 - (predicted - right) / (known - positive))[has_negative].mean(axis=0)
         f1 = (2 * right / (positive + predicted))[occurs].mean(axis=0)
     return {"balanced_accuracy": (sensitivity + specificity) / 2, "macro_f1": f1, "loss": loss / n}
-
-
-def _interval(values: Float64[np.ndarray, "resample"]) -> Interval | None:
-    if not np.isfinite(values).all():
-        return None
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
