@@ -7,16 +7,17 @@ from jaxtyping import Bool, Float64, Int
 
 from medjax.evaluation.bootstrap import draw_units, percentile_interval, precisions_of, rank_members
 from medjax.evaluation.label_records import LabelIntervals
+from medjax.evaluation.scores import FEWEST_UNITS
 from medjax.records import Predictions
-
-FEWEST_UNITS = 30
-"""A label gets an interval of its average precision if so many images (or groups) have it, and so many do not."""
 
 
 def bootstrap_labels(
     predictions: Predictions, units: Int[np.ndarray, "m"], *, resamples: int, seed: int
 ) -> LabelIntervals:
-    """The intervals; `units` numbers, from 0, the unit (image or group) of each prediction."""
+    """The intervals; `units` numbers, from 0, the unit (image or group) of each prediction.
+
+    A label gets one of its average precision if at least 30 units have it, and 30 do not; their mean, if all its labels do.
+    """
     is_known, is_positive = predictions.labels >= 0, predictions.labels == 1
     num_units, num_labels = int(units.max()) + 1, is_known.shape[1]
     has_both = is_positive.any(axis=0) & (is_known & ~is_positive).any(axis=0)
@@ -38,8 +39,10 @@ def bootstrap_labels(
     macro = {
         name: percentile_interval(np.concatenate([block[name] for block in blocks])) for name in blocks[0]
     }
-    macro["average_precision"] = percentile_interval(precisions[ranked].mean(axis=0)) if len(ranked) else None
     trusted = [_has_enough(units, is_known[:, label], is_positive[:, label]) for label in range(num_labels)]
+    is_mean_trusted = len(ranked) > 0 and all(trusted[label] for label in ranked)
+    means = precisions[ranked].mean(axis=0) if is_mean_trusted else None
+    macro["average_precision"] = None if means is None else percentile_interval(means)
     each = [
         percentile_interval(values) if is_trusted else None
         for values, is_trusted in zip(precisions, trusted, strict=True)
