@@ -237,15 +237,15 @@ class Predictions(NamedTuple):
     probabilities: Probabilities  # rows sum to 1, but for several labels
     losses: Float32[np.ndarray, "m"] | Any  # cross-entropy of each image, in nats; None without labels
     class_names: tuple[str, ...] | None = None
-    # Of several labels: the probability from which on each is predicted, for each row; None: 0.5.
-    thresholds: Float32[np.ndarray, "m label"] | None = None
+    # Of several labels: the probability from which on each is predicted, for all rows or for each; None: 0.5.
+    thresholds: Float32[np.ndarray, "*m label"] | None = None
 
     @property
     def all_thresholds(self) -> Float32[np.ndarray, "m label"]:
         """The threshold of each label in each row."""
         if self.thresholds is None:
             return np.full(self.probabilities.shape, EVEN_THRESHOLD, np.float32)
-        return self.thresholds
+        return np.broadcast_to(self.thresholds, self.probabilities.shape)
 
     @property
     def decisions(self) -> Bool[np.ndarray, "m label"]:
@@ -260,7 +260,7 @@ class Predictions(NamedTuple):
             self.probabilities[rows],
             None if self.losses is None else self.losses[rows],
             self.class_names,
-            None if self.thresholds is None else self.thresholds[rows],
+            None if self.thresholds is None else self.all_thresholds[rows],
         )
 
 
@@ -274,7 +274,9 @@ def concatenate_predictions(parts: Sequence[Predictions]) -> Predictions:
         np.concatenate([part.probabilities for part in parts]),
         _concatenate_optional("losses", [part.losses for part in parts]),
         parts[0].class_names,
-        _concatenate_optional("thresholds", [part.thresholds for part in parts]),
+        _concatenate_optional(
+            "thresholds", [None if part.thresholds is None else part.all_thresholds for part in parts]
+        ),
     )
 
 
