@@ -64,8 +64,8 @@ class LabelScores:
 
     A prediction is right if all labels that are known of its image are (exact match). Macro averages are taken over the
     labels that have the score. Intervals of proportions are Wilson's, those of the AUC of `medjax.evaluation.auc`, the others a
-    percentile bootstrap over images, or over groups where there are any, withheld if there are fewer than 30; where there are, report proportions with the
-    intervals `*_ci95_grouped`.
+    percentile bootstrap over images, or over groups where there are any, withheld if there are fewer than 30. Where there are
+    groups, report proportions with the intervals `*_ci95_grouped`.
     """
 
     n: int  # predictions of images of which a label is known

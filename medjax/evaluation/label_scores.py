@@ -23,7 +23,7 @@ def score_labels(
     predictions: Predictions,
     class_names: Sequence[str] | None = None,
     *,
-    groups: Names | None = None,
+    groups: Names | Sequence[Any] | None = None,
     resamples: int = RESAMPLES,
 ) -> LabelScores:
     """Compute every metric of `predictions` of several labels with its 95 % interval.
@@ -57,7 +57,7 @@ def score_labels(
         never_predicted=tuple(
             name
             for label, (name, row) in enumerate(zip(names, rows, strict=True))
-            if row.n and not predictions.decisions[:, label].any()
+            if row.n and not (predictions.decisions & is_known)[:, label].any()
         ),
         balanced_accuracy=_mean([macro["sensitivity"], macro["specificity"]]) or 0.0,
         macro_f1=_mean([row.f1 for row in rows]) or 0.0,
@@ -85,7 +85,7 @@ def binary_losses(probabilities: Probabilities, labels: LabelMatrix) -> Float32[
 
 
 def _check(
-    predictions: Predictions, class_names: Sequence[str] | None, groups: Names | None
+    predictions: Predictions, class_names: Sequence[str] | None, given_groups: Names | Sequence[Any] | None
 ) -> tuple[tuple[str, ...], Predictions, Names | None]:
     """The names of the labels, and the predictions of images of which one is known; RefusedError where there are none."""
     labels, probabilities = predictions.labels, predictions.probabilities
@@ -100,6 +100,7 @@ def _check(
         )
     if probabilities.size and not (probabilities.min() >= 0 and probabilities.max() <= 1):
         raise refuse("predictions", "have values that are no probabilities", "apply a sigmoid")
+    groups = None if given_groups is None else np.asarray(given_groups)
     if groups is not None and len(groups) != len(labels):
         reason = f"{len(groups):,} are given for {counted(len(labels), 'prediction')}"
         raise refuse("groups", reason, "give one for each prediction")
@@ -111,7 +112,11 @@ def _check(
         raise refuse("predictions", "are of no image with a known label", "score at least one image")
     if has_label.all():
         return tuple(names), predictions, groups
-    return tuple(names), predictions.take(has_label), None if groups is None else groups[has_label]
+    return (
+        tuple(names),
+        predictions.take(has_label),
+        None if groups is None else groups[has_label],
+    )
 
 
 def _reason_to_withhold(unit: str, num_units: int) -> str | None:

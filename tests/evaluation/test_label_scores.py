@@ -66,6 +66,23 @@ def test_unknown_labels_count_nowhere():
     assert block["errors"] == wrong.sum()
 
 
+def test_a_label_predicted_only_where_it_is_not_known_is_never_predicted():
+    predictions = make_label_predictions(n=100, unknown=0.3)
+    probabilities = predictions.probabilities.copy()
+    probabilities[:, 1] = np.where(predictions.labels[:, 1] < 0, 0.99, 0.01)
+    block = score_block(predictions._replace(probabilities=probabilities), NAMES, resamples=0)
+    assert block["never_predicted"] == ["b"]
+
+
+def test_groups_may_be_a_list():
+    predictions = make_label_predictions(n=60)
+    labels = predictions.labels.copy()
+    labels[0] = -1
+    groups = [str(image // 2) for image in range(60)]
+    block = score_block(predictions._replace(labels=labels), NAMES, resamples=0, groups=groups)
+    assert (block["n"], block["bootstrap"]["units"]) == (59, 30)
+
+
 def test_intervals_hold_their_scores_and_groups_widen_them():
     predictions = make_label_predictions(n=600)
     block = score_block(predictions, NAMES, resamples=200)
