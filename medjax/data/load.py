@@ -41,6 +41,7 @@ from medjax.data.decoding.worker_pool import (
 from medjax.data.dicom.frames import split_frames
 from medjax.data.dicom.levels import describe_rules
 from medjax.data.dicom.peek import label_folders
+from medjax.data.label_matrix import warn_of_odd_rows
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.private_ids import private_name_of
 from medjax.data.reading.folder import list_folder
@@ -99,6 +100,7 @@ def load(
     else:
         dataset = _load_source(source, config, table, on_progress)
     warn_of_conflicts(dataset)
+    warn_of_odd_rows(dataset)
     warn_of_few_levels(dataset.name, dataset.window)
     warn_of_bad(dataset.name, dataset.bad, len(dataset.labels) + len(dataset.bad))
     warn_of_guessed_names(dataset.name, dataset.counts.guessed_names, dataset.ids.tolist())
