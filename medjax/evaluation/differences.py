@@ -42,7 +42,9 @@ def compare_scores(
     return {
         "accuracy": _compare_accuracies(before, after, clusters),
         "balanced_accuracy": _compare_balanced(before, after, first.labels, clusters),
-        "auc": _compare_areas(_mean_area(first, classes), _mean_area(second, classes), clusters),
+        "auc": _compare_areas(
+            _mean_area(first, classes, clusters), _mean_area(second, classes, clusters), clusters
+        ),
         "sensitivity_at_specificity": _compare_sensitivities(first, second, classes, clusters, specificity),
     }
 
@@ -61,9 +63,12 @@ def compare_label_scores(
     }
 
 
-def _mean_area(predictions: Predictions, classes: Sequence[int]) -> Area | None:
+def _mean_area(predictions: Predictions, classes: Sequence[int], clusters: Clusters) -> Area | None:
     return mean_area(
-        [class_area(predictions.labels == label, predictions.probabilities[:, label]) for label in classes]
+        [
+            class_area(predictions.labels == label, predictions.probabilities[:, label], clusters)
+            for label in classes
+        ]
     )
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
-from medjax.evaluation.bootstrap import resample_sensitivity
 from medjax.records import Predictions
 
 MOST_POINTS = 200
@@ -84,6 +83,9 @@ def roc_band(predictions: Predictions, label: int, units: Int[np.ndarray, "m"]) 
 
     `units` numbers, from 0, the unit (image or group) of each prediction.
     """
+    # Imported here: it loads SciPy, which takes a while, and scores need no band.
+    from medjax.evaluation.bootstrap import resample_sensitivity
+
     rates = np.linspace(0, 1, 51)
     _, drawn = resample_sensitivity(
         predictions, [label], units, specificities=1 - rates, resamples=BAND_RESAMPLES, seed=0

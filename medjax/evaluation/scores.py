@@ -58,7 +58,9 @@ def score(
     is_correct = probabilities.argmax(axis=1) == labels
     n, correct, num_images = len(labels), int(is_correct.sum()), int(units.images.max()) + 1
     confusion = count_confusion(predictions, len(names))
-    areas = [class_area(labels == label, probabilities[:, label]) for label in range(len(names))]
+    areas = [
+        class_area(labels == label, probabilities[:, label], units.clusters) for label in range(len(names))
+    ]
     area = mean_area(areas)
     intervals = _bootstrap(predictions, len(names), units, is_correct, resamples)
     per_class = {

@@ -34,8 +34,10 @@ def require_positive(config: Config, dataset: Dataset, splits: Sequence[Split]) 
     if isinstance(config, CrossvalConfig):
         if config.only_fold is not None:
             raise refuse("--positive", "needs the other folds to choose by", "leave --only-fold out")
-        tested = [split.test for split in splits[: config.folds]]
-        parts = [np.concatenate(tested[:fold] + tested[fold + 1 :]) for fold in range(config.folds)]
+        parts = []
+        for first in range(0, len(splits), config.folds):  # of each repeat
+            tested = [split.test for split in splits[first : first + config.folds]]
+            parts += [np.concatenate(tested[:fold] + tested[fold + 1 :]) for fold in range(config.folds)]
     is_positive = dataset.labels == dataset.class_names.index(positive)
     if not all(is_positive[part].any() and not is_positive[part].all() for part in parts):
         where = "the other folds hold" if isinstance(config, CrossvalConfig) else "the val part holds"
@@ -99,7 +101,9 @@ def decide(
     """Which images are called positive; with `folds` by the threshold of the fold that predicted each."""
     label = list(class_names).index(point["positive"])
     by_fold = None if folds is None else point["fold_thresholds"]
-    return probabilities[:, label] >= (point["threshold"] if by_fold is None else np.array(by_fold)[folds])
+    threshold = point["threshold"] if by_fold is None else np.array(by_fold)[folds]
+    # In float64: a threshold rounded to float32 may be 1, or may be one of the probabilities that it lies between.
+    return probabilities[:, label].astype(np.float64) >= threshold
 
 
 def score_point(

@@ -9,7 +9,11 @@ from jax.extend.core import Literal
 
 
 def splice(function: Callable[..., Any], arguments: Sequence[Any], last: Any) -> list[Any]:
-    """The equations of `function`, applied to variables of a traced function, that give the outputs of its equation `last`."""
+    """The equations of `function`, applied to variables of a traced function, that give the outputs of its equation `last`.
+
+    `function` must compute each of its outputs: one that is an argument or a constant is no equation's, and `last`'s variable
+    would be left without a value.
+    """
     # By a function of its own: JAX would trace the same function once, and its variables would have two meanings.
     inner = jax.make_jaxpr(functools.partial(function))(*(each.aval for each in arguments))
     assert not inner.consts

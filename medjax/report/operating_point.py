@@ -32,7 +32,10 @@ def point_line(block: Mapping[str, Any]) -> str:
         parts.append(f"{short} {percent(block[name], n)}" + (f" ({interval})" if interval else ""))
     prevalence = percent(block["prevalence"], n)
     threshold = block["threshold"]
-    by = "by the thresholds of the folds" if threshold is None else f"at p ≥ {threshold:.4g}"
+    if threshold is None:
+        by = "by the thresholds of the folds"
+    else:
+        by = f"at p ≥ {threshold:.4g}" if threshold <= 1 else "never"  # above 1 a probability cannot be
     return f"{block['positive']} {by}: {', '.join(parts)}, at a prevalence of {prevalence}"
 
 
@@ -71,10 +74,10 @@ def point_sentence(point: Mapping[str, Any]) -> str:
             f"out-of-fold images ({images}): for the images of a fold on those of the other folds, and for new "
             "images on all"
         )
-    return (
-        f"An image is called {point['positive']} if its probability is at least {point['threshold']:.4g}, the threshold {how} "
-        f"on {where}."
-    )
+    positive, threshold = point["positive"], point["threshold"]
+    if threshold > 1:
+        return f"An image is never called {positive}: the threshold {how} on {where} is above 1."
+    return f"An image is called {positive} if its probability is at least {threshold:.4g}, the threshold {how} on {where}."
 
 
 def _interval(interval: Any, n: int) -> str:

@@ -28,6 +28,9 @@ _SCORED = {
 }
 """Scores that a job may return, in the order in which they are shown, and what they are called."""
 
+_CHOSEN_HERE = " (thresholds chosen on these images: too good)"
+"""Said of decisions on the validation part."""
+
 _CHANGES = {
     "right_to_wrong": "right to wrong",
     "wrong_to_right": "wrong to right",
@@ -98,7 +101,10 @@ def _cautions(blocks: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | N
 def _score_lines(name: str, block: Mapping[str, Any]) -> list[str]:
     """The scores of a part; below them its decisions by a threshold, if the run has one."""
     point = block.get("operating_point")
-    return [_score_line(name, block), *([] if point is None else [f"{_SCORED[name]}, {point_line(point)}"])]
+    lines = [_score_line(name, block)]
+    if point is not None:
+        lines.append(f"{_SCORED[name]}, {point_line(point)}{_CHOSEN_HERE if name == 'val' else ''}")
+    return lines
 
 
 def _score_line(name: str, block: Mapping[str, Any]) -> str:
@@ -128,7 +134,7 @@ def _labels_line(name: str, block: Mapping[str, Any]) -> str:
     return (
         f"{_SCORED[name]}: AUC {share(block['auc'], n)}{bounds}, the mean over "
         f"{counted(len(block['per_class']), 'label')}; all labels of an image right for {percentages(block).point} % "
-        f"({interval_words(block)}) of {n:,}, loss {_loss(block['loss'])}"
+        f"({interval_words(block)}) of {n:,}, loss {_loss(block['loss'])}{_CHOSEN_HERE if name == 'val' else ''}"
     )
 
 
@@ -171,7 +177,9 @@ def _title(name: str, compared: Mapping[str, Any]) -> str:
     """What a score is called, and of which class it is."""
     if name in ("accuracy", "balanced_accuracy"):
         return name.replace("_", " ")
-    whose = "mean over the classes" if compared["positive"] is None else compared["positive"]
+    # Of several labels an image there is no balanced accuracy.
+    mean = f"mean over the {'classes' if 'balanced_accuracy' in compared['scores'] else 'labels'}"
+    whose = mean if compared["positive"] is None else compared["positive"]
     title = "AUC" if name == "auc" else f"sensitivity at a specificity of {100 * compared['specificity']:g} %"
     return f"{title} ({whose})"
 
@@ -187,7 +195,9 @@ def _difference(name: str, row: Mapping[str, Any], compared: Mapping[str, Any]) 
         for each in (row["difference"], *low_and_high)
     )
     unit = "" if is_area else " percentage points"
-    why = "too few images differ" if compared["ci95"] else "all images are of one group"
+    why = "too few images differ" if name != "balanced_accuracy" else "the images of a class are of one group"
+    if not compared["ci95"]:
+        why = "all images are of one group"
     units = f", over {compared['unit']}s" if name == "accuracy" else ""  # of all rows, said once
     interval = f"95 % interval {' to '.join(bounds)}{units}" if bounds else f"no interval: {why}"
     test = "DeLong's" if is_area else "McNemar's exact"

@@ -19,14 +19,16 @@ def by_all_pairs(is_class, scores, clusters):
     if clusters is None:
         return area, of_members.var(ddof=1) / m + of_others.var(ddof=1) / n
     sums = np.zeros((2, clusters.max() + 1))
-    np.add.at(sums[0], clusters[is_class], (of_members - area) / math.sqrt(m * (m - 1)))
-    np.add.at(sums[1], clusters[~is_class], (of_others - area) / math.sqrt(n * (n - 1)))
+    np.add.at(sums[0], clusters[is_class], (of_members - area) / m)
+    np.add.at(sums[1], clusters[~is_class], (of_others - area) / n)
+    units = np.array([len(set(clusters[is_class])), len(set(clusters[~is_class]))])
+    sums *= np.sqrt(units / np.maximum(units - 1, 1))[:, None]
     return area, (sums.sum(axis=0) ** 2).sum()
 
 
-def areas_of(predictions):
+def areas_of(predictions, clusters=None):
     return [
-        class_area(predictions.labels == label, column)
+        class_area(predictions.labels == label, column, clusters)
         for label, column in enumerate(predictions.probabilities.T)
     ]
 
@@ -43,10 +45,11 @@ def test_area_and_variance_are_those_of_all_pairs():
         scores = generator.integers(0, 2 + trial // 4, size) / 7.0 + 0.5 * is_class  # many ties
         clusters = None if trial % 2 else generator.permutation(np.arange(size) // 3)
         area, expected = by_all_pairs(is_class, scores, clusters)
-        found = class_area(is_class, scores)
+        found = class_area(is_class, scores, clusters)
         sums = found.contributions if clusters is None else np.bincount(clusters, found.contributions)
         assert found.value == pytest.approx(area, abs=1e-12)
         assert (sums**2).sum() == pytest.approx(expected, rel=1e-9, abs=1e-15)
+        assert found.apart == pytest.approx(by_all_pairs(is_class, scores, None)[1], rel=1e-9, abs=1e-15)
         assert found.value == pytest.approx(roc_auc_score(is_class, scores), abs=1e-12)
 
 
@@ -94,13 +97,16 @@ def test_near_the_ends_the_interval_is_of_the_score_type():
 def test_copies_and_groups_make_nothing_surer():
     predictions = make_predictions(n=300)
     once = mean_area(areas_of(predictions))
-    twice = mean_area(areas_of(predictions.take(np.arange(300).repeat(2))))
     units = np.arange(300).repeat(2)
-    assert area_interval(twice, units) == pytest.approx(area_interval(once, np.arange(300)), abs=2e-3)
+    twice = mean_area(areas_of(predictions.take(units), units))
+    assert area_interval(twice, units) == pytest.approx(area_interval(once, np.arange(300)), abs=1e-9)
     assert area_interval(once, np.zeros(300, int)) is None
     for separation in (1.5, 9.0):  # an interval of DeLong's, one of Newcombe's
-        grouped = mean_area(areas_of(make_predictions(n=300, separation=separation, group_size=6)))
-        alone, together = (area_interval(grouped, clusters) for clusters in (None, np.arange(300) // 6))
+        predictions = make_predictions(n=300, separation=separation, group_size=6)
+        alone, together = (
+            area_interval(mean_area(areas_of(predictions, clusters)), clusters)
+            for clusters in (None, np.arange(300) // 6)
+        )
         assert np.diff(together) > 1.5 * np.diff(alone)
 
 
@@ -138,7 +144,7 @@ def coverage(trials, area, group_size, **condition):
     for seed in range(trials):
         is_class, scores = simulate(seed, area=area, group_size=group_size, **condition)
         clusters = None if group_size == 1 else np.arange(len(scores)) // group_size
-        low, high = area_interval(class_area(is_class, scores), clusters)
+        low, high = area_interval(class_area(is_class, scores, clusters), clusters)
         held += low <= area <= high
     return held / trials
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
@@ -11,6 +14,11 @@ from medjax.evaluation.roc import (
     roc_curve,
 )
 from tests.predicted import make_predictions
+
+
+def test_scores_are_computed_without_scipy():
+    code = "import sys, medjax.evaluation.scores; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_curves_are_scikit_learns():
@@ -69,7 +77,7 @@ def test_an_absent_class_has_no_curves():
 
 
 def test_the_band_of_a_curve_is_around_it_and_wider_for_groups():
-    predictions = make_predictions(n=300, group_size=6)
+    predictions = make_predictions(seed=5, n=300, group_size=6)
     images, groups = (roc_band(predictions, 0, np.arange(300) // size) for size in (1, 6))
     curve = roc_curve(predictions, 0)
     at = curve.true_positive_rate[

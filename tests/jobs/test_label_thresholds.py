@@ -59,6 +59,9 @@ def test_the_scores_are_of_several_labels(run, data):
     (line, *_) = training_lines(metrics, record, run.directory)
     assert line.startswith("test: AUC ")
     assert "the mean over 3 labels; all labels of an image right for" in line
+    assert not line.endswith("too good)")
+    (line,) = evaluation_lines({"val": metrics["val"]}, record)
+    assert line.endswith("(thresholds chosen on these images: too good)")
 
 
 def test_predictions_csv_names_all_labels(run, data):
@@ -81,8 +84,14 @@ def test_predictions_csv_names_all_labels(run, data):
 
 def test_the_page_has_a_table_of_labels_and_no_confusion_matrix(run):
     page = (run.directory / "report.html").read_text()
-    for words in ("Scores of each label", "All pairs of image and label (micro)", "chose by the largest sum"):
+    for words in (
+        "Scores of each label",
+        "All pairs of image and label (micro)",
+        "chose by the largest sum",
+        "too good on the validation images",
+    ):
         assert words in page
+    assert "calibration and more" not in page
     assert "Confusion matrix" not in page
     assert "was left out, because" not in page
     names = sorted(path.stem for path in (run.directory / "figures").glob("*.png"))

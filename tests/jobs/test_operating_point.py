@@ -7,7 +7,7 @@ import pytest
 
 from medjax.config import CrossvalConfig
 from medjax.errors import RefusedError
-from medjax.evaluation.operating_point import choose_threshold
+from medjax.evaluation.operating_point import ABOVE_ALL, choose_threshold
 from medjax.jobs.operating_point import choose_point, decide, require_point, require_positive, score_point
 from medjax.jobs.restored_run import load_run
 from medjax.jobs.train import train
@@ -49,6 +49,11 @@ def test_the_threshold_of_a_fold_is_chosen_on_the_other_folds_of_its_repeat():
             require_point(point, config, names)
 
 
+def test_a_threshold_above_all_probabilities_calls_nothing_positive():
+    point = {"positive": "b", "threshold": ABOVE_ALL, "fold_thresholds": None}
+    assert not decide(point, NAMES, np.array([[0, 1]], np.float32)).any()
+
+
 def test_decisions_on_the_images_that_chose_it_are_as_wanted():
     dataset = make_dataset(400)
     predictions = make_predictions(n=400, shares=(0.6, 0.4))
@@ -75,6 +80,17 @@ def test_what_could_choose_no_threshold_is_refused_before_training(config, reaso
     with pytest.raises(RefusedError, match=reason):
         require_positive(config, dataset, splits)
     require_positive(plain(), dataset, splits)
+
+
+def test_each_repeat_needs_positives_in_more_than_one_fold():
+    dataset, config = make_dataset(8), dataclasses.replace(CROSSVAL, folds=2)
+    only_a, only_b = (np.flatnonzero(dataset.labels == label) for label in (0, 1))
+    none = np.array([], int)
+    mixed = [Split(none, none, np.concatenate([only_a[:2], only_b[:2]]))] * 2
+    apart = [Split(none, none, only_a), Split(none, none, only_b)]
+    require_positive(config, dataset, mixed + mixed)
+    with pytest.raises(RefusedError, match="the other folds hold no image of b"):
+        require_positive(config, dataset, mixed + apart)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medjax.evaluation.operating_point import score_decisions
+from medjax.evaluation.operating_point import ABOVE_ALL, score_decisions
 from medjax.evaluation.units import Units
 from medjax.report.operating_point import point_line, point_rows, point_sentence
 
@@ -23,6 +23,8 @@ def test_a_line_says_what_the_decisions_are_worth():
     of_folds = point_line({**block(0, 5, 0, 95), "threshold": None})
     assert of_folds.startswith("tumor by the thresholds of the folds: sensitivity 0.00 %")
     assert "PPV undefined" in of_folds
+    above_all = point_line({**block(0, 5, 0, 95), "threshold": ABOVE_ALL})
+    assert above_all.startswith("tumor never: sensitivity 0.00 %")
 
 
 def test_rows_show_ratios_without_bound():
@@ -55,3 +57,5 @@ def test_a_sentence_says_how_the_threshold_was_chosen(rule, words, folds, where)
     assert sentence.startswith("An image is called tumor if its probability is at least 0.25")
     assert words in sentence
     assert where in sentence
+    above_all = point_sentence({**point, "threshold": ABOVE_ALL})
+    assert above_all.startswith("An image is never called tumor: the threshold with the ")

@@ -12,6 +12,7 @@ from medjax.report.terminal import (
     training_lines,
 )
 from tests.pages import RUN, SCORES, grouped_scores
+from tests.report.test_operating_point import block as decisions
 
 ROW = {
     "epoch": 0,
@@ -182,6 +183,11 @@ def test_one_line_asks_for_patients_unless_they_are_known():
 
 def test_an_evaluation_tells_new_images_and_those_of_the_training_apart():
     assert len(evaluation_lines({"val": BLOCK}, RUN)) == 1
+    block = {**BLOCK, "operating_point": decisions(45, 5, 30, 120)}
+    for name in ("val", "test"):
+        _, line = evaluation_lines({name: block}, RUN)
+        assert line.startswith(f"{name}, tumor at p ≥ 0.25: ")
+        assert line.endswith("(thresholds chosen on these images: too good)") == (name == "val")
     external = {
         "external": BLOCK,
         "identical": {**BLOCK, "errors": 1},
@@ -237,3 +243,7 @@ def test_a_comparison_tells_the_difference_and_names_what_changed():
     grouped = comparison_lines({**compared, "ci95": None, "unit": "group", "positive": "b"})
     assert grouped[1].endswith("(no interval: all images are of one group), McNemar's exact p = 0.25")
     assert grouped[3].startswith("AUC (b) 0.9000")
+    compared["scores"]["balanced_accuracy"]["ci95"] = None
+    assert "(no interval: the images of a class are of one group)" in comparison_lines(compared)[2]
+    labels = {name: compared["scores"][name] for name in ("accuracy", "auc")}
+    assert comparison_lines({**compared, "scores": labels})[2].startswith("AUC (mean over the labels) 0.9000")

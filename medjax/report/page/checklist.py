@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medjax.errors import counted
+from medjax.report.headline import is_of_labels
 from medjax.report.wording import enumerated, groups_kept, points, validation_decisions
 
 AUTHOR = ""  # answer of an item that only the author of the study can answer
@@ -155,8 +156,9 @@ def _measures(metrics: Mapping[str, Any]) -> str:
         return WITHHELD
     others = "no intervals for the others" if block["bootstrap"]["withheld"] else "a bootstrap for the others"
     unit = block["bootstrap"]["unit"]
+    calibration = "" if is_of_labels(block) else ", calibration"
     return (
-        "Accuracy, sensitivity, specificity, AUC, calibration and more; Wilson intervals for proportions, "
+        f"Accuracy, sensitivity, specificity, AUC{calibration} and more; Wilson intervals for proportions, "
         f"DeLong's or Newcombe's for the AUC, {others}, with {unit}s as independent."
     )
 

@@ -16,6 +16,12 @@ def test_what_only_the_author_knows_is_blank():
     assert not blank & {"Sample", "Model", "Measures"}
 
 
+def test_it_claims_calibration_only_where_it_was_tested():
+    assert ", AUC, calibration and more; " in answers()["Measures"]
+    labels = {**METRICS, "test": {**METRICS["test"], "micro": {}}}
+    assert ", AUC and more; " in answers(metrics=labels)["Measures"]
+
+
 def test_it_does_not_claim_a_comparison_that_was_not_made():
     assert answers()["Comparison"] == "Not measured in this run (--no-baselines)."
 
