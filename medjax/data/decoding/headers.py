@@ -32,7 +32,6 @@ MAX_JPEG_SCANS = 32
 _START_OF_SCAN = b"\xff\xda"
 _BARE_MARKERS = {0x01, 0xD8, *range(0xD0, 0xD8)}  # no length follows these
 
-_SLICES = "save its slices as PNG, by one window for all, for example by nibabel"
 _OTHER_FORMATS = (
     (0, b"PK\x03\x04", "a zip archive inside the data", "unpack it, or give it by itself"),
     (0, b"PK\x05\x06", "an empty zip archive inside the data", "remove it"),
@@ -49,8 +48,6 @@ _OTHER_FORMATS = (
     (4, b"ftyphei", "a HEIC", "convert it to PNG"),
     (0, b"ZISRAWFILE", "a whole slide", TILES),
     (0, b"[Virtual Microscope Specimen]", "a whole slide", TILES),
-    (344, b"n+1\0", "a NIfTI volume", _SLICES),
-    (344, b"ni1\0", "the header of a NIfTI volume", _SLICES),
 )
 
 
