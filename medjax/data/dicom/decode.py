@@ -163,8 +163,9 @@ def _require_decoder(header: Header) -> None:
     if syntax in _VIDEO:
         raise UnfitError("is a DICOM file with a video", "export the frames that you want")
     if syntax in JPEG_2000 and header.samples * header.rows * header.columns > MAX_DECODED:
-        reason = f"is a DICOM file in JPEG 2000 of {header.columns}×{header.rows} pixels in color"
-        raise UnfitError(reason, f"at most {MAX_DECODED // 3e6:g} megapixels; save it uncompressed")
+        reason = f"is a DICOM file in JPEG 2000 of {header.columns}×{header.rows} pixels"
+        most = MAX_DECODED / header.samples / 1e6
+        raise UnfitError(reason, f"at most {most:.3g} megapixels; save it uncompressed")
     if syntax in JPEG and header.bits > 8:
         raise UnfitError("is a DICOM file in JPEG of 12 bits", "save it uncompressed")
     known = (*JPEG, *JPEG_LOSSLESS, *JPEG_LS, *JPEG_2000, RLE)
