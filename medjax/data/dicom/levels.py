@@ -148,7 +148,7 @@ def _by_own_window(header: Header, values: Values) -> Values:
     if tags.get("VOILUTSequence"):
         item, whole = tags.VOILUTSequence[0], np.rint(values).astype(np.int64)
         levels, bits = look_up_entries(whole, item.get("LUTDescriptor"), item.get("LUTData"), header)
-        return levels / (2.0**bits - 1)
+        return np.minimum(levels / (2.0**bits - 1), 1)  # some have entries of more bits than they say
     if tags.get("WindowWidth") is None or tags.get("WindowCenter") is None:
         return _between(values, float(values.min()), float(values.max()))
     center, width = _number(tags, "WindowCenter"), _number(tags, "WindowWidth")
