@@ -129,6 +129,11 @@ def _label_predictions(
     return Predictions(np.arange(len(shared)), labels, probabilities, None, thresholds=thresholds)
 
 
+def _known_label(answer: Answer) -> str:
+    """The label of an image; of several labels also those that are not known."""
+    return answer.label + (f" (not known: {answer.unknown})" if answer.unknown else "")
+
+
 def _require_same_labels(first: _Scored, second: _Scored, shared: list[str]) -> None:
     problems = [
         Problem(
@@ -137,7 +142,7 @@ def _require_same_labels(first: _Scored, second: _Scored, shared: list[str]) -> 
             "compare runs of the same labels",
         )
         for id in shared
-        if (mine := first.predictions[id].label) != (its := second.predictions[id].label)
+        if (mine := _known_label(first.predictions[id])) != (its := _known_label(second.predictions[id]))
     ]
     if problems:
         raise RefusedError(problems)
