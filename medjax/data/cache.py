@@ -147,7 +147,8 @@ def _drop_oldest(folder: Folder, room: float) -> None:
     for _, name, size in sorted(entries):
         if used <= room:
             return
-        folder.remove(name)
+        with suppress(FileNotFoundError):  # another process makes room too
+            folder.remove(name)
         used -= size
 
 
