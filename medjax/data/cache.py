@@ -57,7 +57,7 @@ def cache_folder() -> Path:
     """The folder of the cache: MEDJAX_CACHE_DIR if it is set, else in the user's cache folder."""
     if named := os.environ.get("MEDJAX_CACHE_DIR"):
         return Path(named)
-    import platformdirs  # which a borrowed machine may lack
+    import platformdirs  # which a minimal installation may lack
 
     return Path(platformdirs.user_cache_dir("medjax"))
 

@@ -40,7 +40,7 @@ def _key_folder() -> Path:
     """The folder of the key: MEDJAX_KEY_DIR if it is set, else in the user's folder for data of programs."""
     if named := os.environ.get("MEDJAX_KEY_DIR"):
         return Path(named)
-    import platformdirs  # which a borrowed machine may lack
+    import platformdirs  # which a minimal installation may lack
 
     return Path(platformdirs.user_data_dir("medjax"))
 
