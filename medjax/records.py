@@ -119,11 +119,14 @@ class Dataset(NamedTuple):
         return self.labels.ndim == 2
 
     def __repr__(self) -> str:
-        shape, noun = (
-            " x ".join(map(str, self.images.shape[1:])),
-            "label" if self.has_several_labels else "class",
-        )
-        return f"Dataset({self.name!r}, {counted(len(self.labels), 'image')} of {shape}, {counted(self.num_classes, noun)})"
+        shape = " x ".join(map(str, self.images.shape[1:]))
+        classes = counted(self.num_classes, "label" if self.has_several_labels else "class")
+        return f"Dataset({self.name!r}, {counted(len(self.labels), 'image')} of {shape}, {classes})"
+
+
+def kept_together(sources: Sequence[str]) -> str:
+    """What groups of these sources, as `Dataset.grouped_by`, keep together, in words."""
+    return " and ".join(_KEPT_TOGETHER.get(source, source) for source in sources)
 
 
 def has_label(labels: AnyLabels, label: int) -> Bool[np.ndarray, "n"]:

@@ -87,8 +87,8 @@ def load(
     pandas DataFrame; without it the file `config.labels`. Images are decoded on all cores and cached in a private folder
     unless `config.cache` is false. Groups are those of the file `config.groups`, of the table, and of
     `config.group_pattern`, merged with the duplicates that `config.group_duplicates` asks for; None if no two images are to
-    be kept together. With `config.nested` "group", images of one folder inside a class folder are a group as well. Images in DICOM are grouped
-    by patient without asking, and folders inside class folders are theirs.
+    be kept together. With `config.nested` "group", images of one folder inside a class folder are a group as well. Images
+    in DICOM are grouped by patient without asking, and folders inside class folders are theirs.
     `on_progress(done, total)` is called now and then in this process. Raises RefusedError with a problem for each file
     that cannot be used.
     """

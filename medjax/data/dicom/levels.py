@@ -39,9 +39,8 @@ class Levels(NamedTuple):
     """The gray level, 0 to 1, of each value that can be stored, and the rule that made them."""
 
     levels: Values
-    span: tuple[
-        float, float
-    ]  # what the first and the last value stand for, after the modality LUT or rescaling
+    # What the first and the last value stand for, after the modality LUT or rescaling.
+    span: tuple[float, float]
     rule: str  # "hounsfield", "own_window", "percentiles" or "given_window": a field of LoadCounts
     is_inverted: bool
 
