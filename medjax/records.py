@@ -24,6 +24,12 @@ SEPARATOR = "|"
 """Between the names of several labels of an image."""
 NO_LABEL = "no label"
 """In the place of a name: an image has none of the labels."""
+_KEPT_TOGETHER = {
+    "user": "groups",
+    "frames": "frames of a file",
+    "exact": "identical images",
+    "near": "nearly identical images",
+}
 EVEN_THRESHOLD = 0.5
 """From this probability on a label is predicted where no threshold was chosen."""
 
@@ -99,7 +105,8 @@ class Dataset(NamedTuple):
     groups: Names | None = None  # str: images of one group (patient, lesion, scan, copies) stay in one part
     counts: LoadCounts = LoadCounts()
     is_synthetic: bool = False
-    grouped_by: tuple[str, ...] = ()  # sources of the groups: "user", and "exact" or "near" duplicates
+    # Sources of the groups: "user", or "frames" of a file, and "exact" or "near" duplicates.
+    grouped_by: tuple[str, ...] = ()
     window: Window | None = None  # of its 16-bit images; None if there are none
     # Width and height, in pixels, of the smallest and of the largest image as it was stored.
     source_sizes: tuple[tuple[int, int], tuple[int, int]] | None = None

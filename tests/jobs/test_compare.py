@@ -178,6 +178,7 @@ def test_what_cannot_be_compared_by_is_refused(tmp_path, options, reason):
     ("sources", "warning"),
     [
         (["user", "exact"], "the groups of the images are not at hand; the interval takes every image"),
+        (["frames"], "no patient groups were given; frames of a file were grouped; the interval takes"),
         (["exact"], "no patient groups were given; identical images were grouped; the interval takes"),
         (["near"], "no patient groups were given; nearly identical images were grouped; the interval"),
     ],
