@@ -74,6 +74,11 @@ class DicomUse(NamedTuple):
     rule: str  # in words, one for the whole set
     grouped_by: str | None = None  # PatientID or StudyInstanceUID; None if neither tells images apart
 
+    @property
+    def group_sources(self) -> tuple[str, ...]:
+        """What the groups are of, if there are any: see `Dataset.grouped_by`."""
+        return ("frames",) if self.grouped_by is None else ("user",)
+
 
 class TableUse(NamedTuple):
     """What was taken from a table of labels; shown to the user and kept in run.json."""

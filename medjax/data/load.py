@@ -38,7 +38,7 @@ from medjax.data.decoding.worker_pool import (
     decode_all,
     start_workers,
 )
-from medjax.data.dicom.frames import split_frames
+from medjax.data.dicom.frames import frame_source, split_frames
 from medjax.data.dicom.levels import describe_rules
 from medjax.data.dicom.peek import label_folders
 from medjax.data.phantom.dataset import make_phantom
@@ -108,12 +108,22 @@ def load(
         dataset = _add_groups(dataset, read_groups(Path(config.groups), dataset.ids, config))
     if config.group_pattern is not None:
         dataset = _add_groups(dataset, pattern_groups(dataset.ids, config.group_pattern))
-    if dataset.groups is None and (pattern := suggest_pattern(dataset.ids)) is not None:
-        text = "the names of the images seem to hold the patient; without groups one may be on both sides of a split"
-        warnings.warn(f"{dataset.name}: {text}: give --group-pattern {quoted(pattern)}", stacklevel=2)
+    if "user" not in dataset.grouped_by:
+        _warn_of_unknown_patients(dataset)
     if config.anonymous_ids:
         dataset = _without_names(dataset)
     return group_duplicates(dataset, config.group_duplicates, config.near_threshold)
+
+
+def _warn_of_unknown_patients(dataset: Dataset) -> None:
+    """Warn where the names of the images seem to hold the patient, and where DICOM files do not tell patients apart."""
+    if (pattern := suggest_pattern(dataset.ids)) is not None:
+        text = "the names of the images seem to hold the patient; without groups one may be on both sides of a split"
+        warnings.warn(f"{dataset.name}: {text}: give --group-pattern {quoted(pattern)}", stacklevel=3)
+    if dataset.dicom is not None:
+        text = "PatientID and StudyInstanceUID are the same in all DICOM files, or absent: if they are of several patients"
+        remedy = "give --groups FILE; else one may be on both sides of a split"
+        warnings.warn(f"{dataset.name}: {text}, {remedy}", stacklevel=3)
 
 
 def _without_names(dataset: Dataset) -> Dataset:
@@ -312,7 +322,9 @@ def _make_dataset(
         raise RefusedError(problems)
     (assembled,), window = develop([assembled], config)
     kept = np.delete(np.arange(len(ids)), [*bad])
-    groups, tag = patient_groups(assembled.subjects, ids, source_name(path))
+    files = [frame_source(image.key) for image in layout.images]
+    groups, tag = patient_groups(assembled.subjects, ids, files)
+    dicom = DicomUse(describe_rules(config.window, assembled.changes), tag) if assembled.subjects else None
     images = select(assembled, kept)
     return Dataset(
         images=images.images,
@@ -334,8 +346,8 @@ def _make_dataset(
         source_sizes=assembled.sizes,
         bad=tuple(bad.values()),
         groups=None if groups is None else groups[kept],
-        grouped_by=() if groups is None else ("user",),
-        dicom=DicomUse(describe_rules(config.window, assembled.changes), tag) if assembled.subjects else None,
+        grouped_by=dicom.group_sources if dicom is not None and groups is not None else (),
+        dicom=dicom,
     )
 
 
