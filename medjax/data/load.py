@@ -322,9 +322,7 @@ def _make_dataset(
         raise RefusedError(problems)
     (assembled,), window = develop([assembled], config)
     kept = np.delete(np.arange(len(ids)), [*bad])
-    files = [frame_source(image.key) for image in layout.images]
-    groups, tag = patient_groups(assembled.subjects, ids, files)
-    dicom = DicomUse(describe_rules(config.window, assembled.changes), tag) if assembled.subjects else None
+    groups, dicom = _use_dicom(assembled, layout, config)
     images = select(assembled, kept)
     return Dataset(
         images=images.images,
@@ -349,6 +347,17 @@ def _make_dataset(
         grouped_by=dicom.group_sources if dicom is not None and groups is not None else (),
         dicom=dicom,
     )
+
+
+def _use_dicom(
+    assembled: Assembled, layout: Layout, config: DataConfig
+) -> tuple[Names | None, DicomUse | None]:
+    """The group of each image, and what is told of DICOM files; None where there are none."""
+    if not assembled.subjects:
+        return None, None
+    ids, files = zip(*((image.id, frame_source(image.key)) for image in layout.images), strict=True)
+    groups, tag = patient_groups(assembled.subjects, ids, files)
+    return groups, DicomUse(describe_rules(config.window, assembled.changes), tag)
 
 
 @contextmanager

@@ -20,8 +20,6 @@ def patient_groups(
     StudyInstanceUID where it is absent or the same for all; frames of a file with neither are a group of their own. A group
     is named after its first image. No groups are None.
     """
-    if not subjects:
-        return None, None
     found = {position: as_subject(digests) for position, digests in subjects.items()}
     tag = next((tag for tag in (PATIENT, STUDY) if len(_values(found, tag)) > 1), None)
     if tag is None and len({*files}) == len(files):
