@@ -1,4 +1,7 @@
-"""Several labels an image, as a matrix: a row for each image, a column for each label; checked as strictly as one class an image."""
+"""Several labels an image, as a matrix: a row for each image, a column for each label.
+
+They are checked as strictly as one class an image.
+"""
 
 import warnings
 from collections.abc import Sequence

@@ -69,10 +69,11 @@ def keep_external(
     *,
     ordinal: bool = False,
 ) -> dict[str, Any]:
-    """Score the predictions of all images of external data, and write them under the run; `ordinal` as `score_part` takes it.
+    """Score the predictions of all images of external data, and write them under the run.
 
-    Returns `external`, the scores of images that the run was not trained on; `identical`, those of images that it was
-    trained on (each None where there are none, or no label of them is known); `num_identical`, how many these are; `overlap`, how many are the run's own
+    `ordinal` is as `score_part` takes it. Returns `external`, the scores of images that the run was not trained on;
+    `identical`, those of images that it was trained on (each None where there are none, or no label of them is known);
+    `num_identical`, how many these are; `overlap`, how many are the run's own
     and which of its images are missing (see `Overlap`); `new`, the scores of images that are not the run's own, where some
     of the external ones are; `outside_training_range`, how many lie `outside` in some statistic, and in each; and the
     `directory` of the files. With an operating `point` all scores have the decisions by it. Warns where most images are the run's own.
