@@ -25,7 +25,7 @@ may be missing; medjax need not be installed. What a machine without a network l
 The status is 1 where anything failed. With --small everything is tiny and runs on a CPU within two minutes; the figures then mean nothing.
 """
 
-import argparse  # not tyro: a borrowed machine may lack it
+import argparse  # not tyro, which a minimal installation may lack
 import os
 import signal
 import sys

@@ -107,10 +107,9 @@ class Predict(_Restoring):
     """Print class probabilities of unlabeled images as CSV.
 
     Columns: id, predicted, and p_<class> for each class; of several labels predicted names all, joined by |. For a
-    cross-validation, p_<class> is the mean over the models
-    of all folds, and sd_<class> their standard deviation. Then, of a run with --positive, decision: positive or negative. Then
-    outside_training_range: names of statistics (color, mean,
-    spread, sharpness) of an image that no training image comes near; its answer means little.
+    cross-validation, p_<class> is the mean over the models of all folds, and sd_<class> their standard deviation. Then, of a
+    run with --positive, decision: positive or negative. Then outside_training_range: names of statistics (color, mean, spread,
+    sharpness) of an image that no training image comes near; its answer means little.
     """
 
     images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES")]

@@ -24,6 +24,12 @@ SEPARATOR = "|"
 """Between the names of several labels of an image."""
 NO_LABEL = "no label"
 """In the place of a name: an image has none of the labels."""
+_KEPT_TOGETHER = {
+    "user": "groups",
+    "frames": "frames of a file",
+    "exact": "identical images",
+    "near": "nearly identical images",
+}
 EVEN_THRESHOLD = 0.5
 """From this probability on a label is predicted where no threshold was chosen."""
 
@@ -68,6 +74,11 @@ class DicomUse(NamedTuple):
     rule: str  # in words, one for the whole set
     grouped_by: str | None = None  # PatientID or StudyInstanceUID; None if neither tells images apart
 
+    @property
+    def group_sources(self) -> tuple[str, ...]:
+        """What the groups are of, if there are any: see `Dataset.grouped_by`."""
+        return ("frames",) if self.grouped_by is None else ("user",)
+
 
 class TableUse(NamedTuple):
     """What was taken from a table of labels; shown to the user and kept in run.json."""
@@ -99,7 +110,8 @@ class Dataset(NamedTuple):
     groups: Names | None = None  # str: images of one group (patient, lesion, scan, copies) stay in one part
     counts: LoadCounts = LoadCounts()
     is_synthetic: bool = False
-    grouped_by: tuple[str, ...] = ()  # sources of the groups: "user", and "exact" or "near" duplicates
+    # Sources of the groups: "user", or "frames" of a file, and "exact" or "near" duplicates.
+    grouped_by: tuple[str, ...] = ()
     window: Window | None = None  # of its 16-bit images; None if there are none
     # Width and height, in pixels, of the smallest and of the largest image as it was stored.
     source_sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
@@ -119,11 +131,14 @@ class Dataset(NamedTuple):
         return self.labels.ndim == 2
 
     def __repr__(self) -> str:
-        shape, noun = (
-            " x ".join(map(str, self.images.shape[1:])),
-            "label" if self.has_several_labels else "class",
-        )
-        return f"Dataset({self.name!r}, {counted(len(self.labels), 'image')} of {shape}, {counted(self.num_classes, noun)})"
+        shape = " x ".join(map(str, self.images.shape[1:]))
+        classes = counted(self.num_classes, "label" if self.has_several_labels else "class")
+        return f"Dataset({self.name!r}, {counted(len(self.labels), 'image')} of {shape}, {classes})"
+
+
+def kept_together(sources: Sequence[str]) -> str:
+    """What groups of these sources, as `Dataset.grouped_by`, keep together, in words."""
+    return " and ".join(_KEPT_TOGETHER.get(source, source) for source in sources)
 
 
 def has_label(labels: AnyLabels, label: int) -> Bool[np.ndarray, "n"]:
@@ -237,15 +252,15 @@ class Predictions(NamedTuple):
     probabilities: Probabilities  # rows sum to 1, but for several labels
     losses: Float32[np.ndarray, "m"] | Any  # cross-entropy of each image, in nats; None without labels
     class_names: tuple[str, ...] | None = None
-    # Of several labels: the probability from which on each is predicted, for each row; None: 0.5.
-    thresholds: Float32[np.ndarray, "m label"] | None = None
+    # Of several labels: the probability from which on each is predicted, for all rows or for each; None: 0.5.
+    thresholds: Float32[np.ndarray, "*m label"] | None = None
 
     @property
     def all_thresholds(self) -> Float32[np.ndarray, "m label"]:
         """The threshold of each label in each row."""
         if self.thresholds is None:
             return np.full(self.probabilities.shape, EVEN_THRESHOLD, np.float32)
-        return self.thresholds
+        return np.broadcast_to(self.thresholds, self.probabilities.shape)
 
     @property
     def decisions(self) -> Bool[np.ndarray, "m label"]:
@@ -260,7 +275,7 @@ class Predictions(NamedTuple):
             self.probabilities[rows],
             None if self.losses is None else self.losses[rows],
             self.class_names,
-            None if self.thresholds is None else self.thresholds[rows],
+            None if self.thresholds is None else self.all_thresholds[rows],
         )
 
 
@@ -274,7 +289,9 @@ def concatenate_predictions(parts: Sequence[Predictions]) -> Predictions:
         np.concatenate([part.probabilities for part in parts]),
         _concatenate_optional("losses", [part.losses for part in parts]),
         parts[0].class_names,
-        _concatenate_optional("thresholds", [part.thresholds for part in parts]),
+        _concatenate_optional(
+            "thresholds", [None if part.thresholds is None else part.all_thresholds for part in parts]
+        ),
     )
 
 

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from medjax.errors import RefusedError
+from medjax.evaluation.label_scores import score_labels
+from medjax.evaluation.label_thresholds import choose_thresholds
 from medjax.records import Predictions, Split, concatenate_predictions, require_split
-from tests.predicted import make_predictions
+from tests.predicted import make_label_predictions, make_predictions
 
 
 def test_records_and_data_do_not_load_jax():
@@ -50,6 +52,18 @@ def test_predictions_that_differ_in_kind_are_not_concatenated():
         concatenate_predictions([whole, whole._replace(class_names=("a", "b", "c"))])
     with pytest.raises(RefusedError, match="have labels in some parts only"):
         concatenate_predictions([whole, without_labels(whole)])
+
+
+def test_thresholds_may_be_of_all_rows():
+    whole = make_label_predictions(n=40)
+    whole = whole._replace(thresholds=choose_thresholds(whole))
+    assert whole.thresholds.shape == (3,)
+    assert score_labels(whole, resamples=0).per_class["label 1"].threshold == whole.thresholds[1]
+    parts = [whole.take(slice(0, 10)), whole.take(np.arange(10, 40))]
+    together = concatenate_predictions(parts)
+    np.testing.assert_array_equal(together.thresholds, np.tile(whole.thresholds, (40, 1)))
+    np.testing.assert_array_equal(together.decisions, whole.decisions)
+    assert concatenate_predictions([whole, parts[0]]).thresholds.shape == (50, 3)
 
 
 def test_predictions_need_no_class_names():

@@ -26,7 +26,7 @@ from medjax.files import Folder, open_folder, open_regular, write_in
 from medjax.memory import available_memory, in_words
 from medjax.records import Dataset, DicomUse, LoadCounts, Window
 
-FORMAT = 4
+FORMAT = 5
 """Increase this when the same source gives another `Dataset`, or the layout of the file changes."""
 
 LIMIT_VARIABLE = "MEDJAX_CACHE_LIMIT"
@@ -57,7 +57,7 @@ def cache_folder() -> Path:
     """The folder of the cache: MEDJAX_CACHE_DIR if it is set, else in the user's cache folder."""
     if named := os.environ.get("MEDJAX_CACHE_DIR"):
         return Path(named)
-    import platformdirs  # which a borrowed machine may lack
+    import platformdirs  # which a minimal installation may lack
 
     return Path(platformdirs.user_cache_dir("medjax"))
 
@@ -147,7 +147,8 @@ def _drop_oldest(folder: Folder, room: float) -> None:
     for _, name, size in sorted(entries):
         if used <= room:
             return
-        folder.remove(name)
+        with suppress(FileNotFoundError):  # another process makes room too
+            folder.remove(name)
         used -= size
 
 
@@ -163,7 +164,7 @@ def _write_dataset(handle: BinaryIO, dataset: Dataset) -> None:
         "class_names": dataset.class_names,
         "counts": dataset.counts._asdict(),
         "has_split": dataset.split is not None,
-        "has_groups": dataset.groups is not None,  # those of DICOM files, by hashes
+        "has_groups": dataset.groups is not None,  # those of DICOM files
         "dicom": dataset.dicom,
         "window": dataset.window,
         "source_sizes": dataset.source_sizes,
@@ -185,6 +186,7 @@ def _read_dataset(handle: BinaryIO) -> Dataset:
         arrays["split"] = None
     if not text["has_groups"]:
         arrays["groups"] = None
+    dicom = DicomUse(*text["dicom"]) if text["dicom"] else None
     smallest, largest = text["source_sizes"] or ((), ())
     return Dataset(
         **arrays,
@@ -194,8 +196,8 @@ def _read_dataset(handle: BinaryIO) -> Dataset:
         window=Window(*text["window"]) if text["window"] else None,
         source_sizes=(tuple(smallest), tuple(largest)) if smallest else None,
         bad=tuple(Problem(*each) for each in text["bad"]),
-        grouped_by=("user",) if text["has_groups"] else (),
-        dicom=DicomUse(*text["dicom"]) if text["dicom"] else None,
+        grouped_by=dicom.group_sources if dicom is not None and text["has_groups"] else (),
+        dicom=dicom,
     )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from medjax.data.decoding.collect import find_conflicts, warn_of_conflicts
 from medjax.data.decoding.image import digest_stack
-from medjax.data.label_matrix import as_matrix, is_one_class_each, require_label_names
+from medjax.data.label_matrix import as_matrix, is_one_class_each, require_label_names, warn_of_odd_rows
 from medjax.data.reading.names import class_name_fault
 from medjax.data.splitting import duplicates
 from medjax.data.splitting.apportion import number_groups
@@ -73,6 +73,7 @@ def make_dataset(
         grouped_by=() if checked_groups is None else ("user",),
     )
     warn_of_conflicts(dataset)
+    warn_of_odd_rows(dataset)
     return duplicates.group_duplicates(dataset, group_duplicates, 0.0)
 
 

@@ -1,5 +1,9 @@
-"""Several labels an image, as a matrix: a row for each image, a column for each label; checked as strictly as one class an image."""
+"""Several labels an image, as a matrix: a row for each image, a column for each label.
 
+They are checked as strictly as one class an image.
+"""
+
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,9 +11,10 @@ import numpy as np
 
 from medjax.data.reading.names import class_name_fault
 from medjax.errors import Problem, RefusedError, listed, refuse
-from medjax.records import SEPARATOR, UNKNOWN, LabelMatrix
+from medjax.records import SEPARATOR, UNKNOWN, Dataset, LabelMatrix
 
 MAX_LABELS = 1_000
+_FEW_ODD = 0.01
 
 
 def as_matrix(values: Any, name: str) -> LabelMatrix:
@@ -29,6 +34,17 @@ def as_matrix(values: Any, name: str) -> LabelMatrix:
 def is_one_class_each(matrix: LabelMatrix) -> bool:
     """Whether each image has a single label and lacks all others: then they are classes."""
     return bool(((matrix == 1).sum(axis=1) == 1).all() and (matrix >= 0).all())
+
+
+def warn_of_odd_rows(dataset: Dataset) -> None:
+    """Warn where nearly all images have a single label: a slip in one row has then made labels of what may be classes."""
+    if not dataset.has_several_labels:
+        return
+    total, odd = len(dataset.labels), int(((dataset.labels == 1).sum(axis=1) != 1).sum())
+    if 0 < odd <= total * _FEW_ODD:
+        verb = "has" if odd == 1 else "have"
+        reason = f"{odd:,} of {total:,} images {verb} several labels or none"
+        warnings.warn(f"{dataset.name}: {reason}: if that is a mistake, correct the labels", stacklevel=3)
 
 
 def require_label_names(names: Sequence[str], source: str) -> None:

@@ -38,9 +38,10 @@ from medjax.data.decoding.worker_pool import (
     decode_all,
     start_workers,
 )
-from medjax.data.dicom.frames import split_frames
+from medjax.data.dicom.frames import frame_source, split_frames
 from medjax.data.dicom.levels import describe_rules
 from medjax.data.dicom.peek import label_folders
+from medjax.data.label_matrix import warn_of_odd_rows
 from medjax.data.phantom.dataset import make_phantom
 from medjax.data.private_ids import private_name_of
 from medjax.data.reading.folder import list_folder
@@ -87,8 +88,8 @@ def load(
     pandas DataFrame; without it the file `config.labels`. Images are decoded on all cores and cached in a private folder
     unless `config.cache` is false. Groups are those of the file `config.groups`, of the table, and of
     `config.group_pattern`, merged with the duplicates that `config.group_duplicates` asks for; None if no two images are to
-    be kept together. With `config.nested` "group", images of one folder inside a class folder are a group as well. Images in DICOM are grouped
-    by patient without asking, and folders inside class folders are theirs.
+    be kept together. With `config.nested` "group", images of one folder inside a class folder are a group as well. Images
+    in DICOM are grouped by patient without asking, and folders inside class folders are theirs.
     `on_progress(done, total)` is called now and then in this process. Raises RefusedError with a problem for each file
     that cannot be used.
     """
@@ -99,6 +100,7 @@ def load(
     else:
         dataset = _load_source(source, config, table, on_progress)
     warn_of_conflicts(dataset)
+    warn_of_odd_rows(dataset)
     warn_of_few_levels(dataset.name, dataset.window)
     warn_of_bad(dataset.name, dataset.bad, len(dataset.labels) + len(dataset.bad))
     warn_of_guessed_names(dataset.name, dataset.counts.guessed_names, dataset.ids.tolist())
@@ -108,12 +110,22 @@ def load(
         dataset = _add_groups(dataset, read_groups(Path(config.groups), dataset.ids, config))
     if config.group_pattern is not None:
         dataset = _add_groups(dataset, pattern_groups(dataset.ids, config.group_pattern))
-    if dataset.groups is None and (pattern := suggest_pattern(dataset.ids)) is not None:
-        text = "the names of the images seem to hold the patient; without groups one may be on both sides of a split"
-        warnings.warn(f"{dataset.name}: {text}: give --group-pattern {quoted(pattern)}", stacklevel=2)
+    if "user" not in dataset.grouped_by:
+        _warn_of_unknown_patients(dataset)
     if config.anonymous_ids:
         dataset = _without_names(dataset)
     return group_duplicates(dataset, config.group_duplicates, config.near_threshold)
+
+
+def _warn_of_unknown_patients(dataset: Dataset) -> None:
+    """Warn where the names of the images seem to hold the patient, and where DICOM files do not tell patients apart."""
+    if (pattern := suggest_pattern(dataset.ids)) is not None:
+        text = "the names of the images seem to hold the patient; without groups one may be on both sides of a split"
+        warnings.warn(f"{dataset.name}: {text}: give --group-pattern {quoted(pattern)}", stacklevel=3)
+    if dataset.dicom is not None:
+        text = "PatientID and StudyInstanceUID are the same in all DICOM files, or absent: if they are of several patients"
+        remedy = "give --groups FILE; else one may be on both sides of a split"
+        warnings.warn(f"{dataset.name}: {text}, {remedy}", stacklevel=3)
 
 
 def _without_names(dataset: Dataset) -> Dataset:
@@ -312,7 +324,7 @@ def _make_dataset(
         raise RefusedError(problems)
     (assembled,), window = develop([assembled], config)
     kept = np.delete(np.arange(len(ids)), [*bad])
-    groups, tag = patient_groups(assembled.subjects, ids, source_name(path))
+    groups, dicom = _use_dicom(assembled, layout, config)
     images = select(assembled, kept)
     return Dataset(
         images=images.images,
@@ -334,9 +346,20 @@ def _make_dataset(
         source_sizes=assembled.sizes,
         bad=tuple(bad.values()),
         groups=None if groups is None else groups[kept],
-        grouped_by=() if groups is None else ("user",),
-        dicom=DicomUse(describe_rules(config.window, assembled.changes), tag) if assembled.subjects else None,
+        grouped_by=dicom.group_sources if dicom is not None and groups is not None else (),
+        dicom=dicom,
     )
+
+
+def _use_dicom(
+    assembled: Assembled, layout: Layout, config: DataConfig
+) -> tuple[Names | None, DicomUse | None]:
+    """The group of each image, and what is told of DICOM files; None where there are none."""
+    if not assembled.subjects:
+        return None, None
+    ids, files = zip(*((image.id, frame_source(image.key)) for image in layout.images), strict=True)
+    groups, tag = patient_groups(assembled.subjects, ids, files)
+    return groups, DicomUse(describe_rules(config.window, assembled.changes), tag)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Names in the place of patients and paths: hashes under a key that never leaves a private folder of the user.
+"""Names in the place of ids, which may be paths with names of patients: hashes under a key that never leaves a private folder of the user.
 
 Without the key nobody can find out a name by hashing all that it may be, as with a plain hash. The same name is the same
 hash in all data sets of one user.
@@ -21,14 +21,13 @@ _FILE = "private-ids.key"
 _REMEDY = "set MEDJAX_KEY_DIR to a folder of your own"
 
 
-def private_name(value: bytes) -> str:
-    """The name that stands for `value`: 16 hexadecimal digits. RefusedError as `private_key`."""
-    return hmac.new(private_key(), value, hashlib.sha256).hexdigest()[:_NAME_DIGITS]
-
-
 def private_name_of(id: str) -> str:
-    """The name that stands for an id, which may be a path that is no Unicode."""
-    return private_name(id.encode("utf-8", "surrogatepass"))
+    """The name that stands for an id, which may be a path that is no Unicode: 16 hexadecimal digits.
+
+    RefusedError as `private_key`.
+    """
+    value = id.encode("utf-8", "surrogatepass")
+    return hmac.new(private_key(), value, hashlib.sha256).hexdigest()[:_NAME_DIGITS]
 
 
 def private_key() -> bytes:
@@ -40,7 +39,7 @@ def _key_folder() -> Path:
     """The folder of the key: MEDJAX_KEY_DIR if it is set, else in the user's folder for data of programs."""
     if named := os.environ.get("MEDJAX_KEY_DIR"):
         return Path(named)
-    import platformdirs  # which a borrowed machine may lack
+    import platformdirs  # which a minimal installation may lack
 
     return Path(platformdirs.user_data_dir("medjax"))
 

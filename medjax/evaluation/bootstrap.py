@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from scipy.sparse import csr_array
 
 from medjax.evaluation.calibration import brier_scores
+from medjax.evaluation.intervals import Interval
 from medjax.records import Predictions
 
 METRICS = ("balanced_accuracy", "macro_f1", "average_precision", "loss", "brier")
@@ -38,7 +39,7 @@ def bootstrap_intervals(
     *,
     resamples: int,
     seed: int,
-) -> dict[str, tuple[float, float] | None]:
+) -> dict[str, Interval | None]:
     """95 % percentile intervals of the metrics in `METRICS`.
 
     `units` numbers, from 0, the unit (image or group) of each prediction; a unit is drawn with all of its predictions. An
@@ -53,13 +54,15 @@ def bootstrap_intervals(
         | {"average_precision": _precision_of(rankings, draws)}
         for draws in draw_units(num_units, resamples, np.random.default_rng(seed))
     ]
-    intervals: dict[str, tuple[float, float] | None] = {}
-    for name in METRICS:
-        values = np.concatenate([block[name] for block in blocks])
-        is_defined = np.isfinite(values).all()
-        low, high = np.quantile(values, [0.025, 0.975]) if is_defined else (np.nan, np.nan)
-        intervals[name] = (float(low), float(high)) if is_defined else None
-    return intervals
+    return {name: percentile_interval(np.concatenate([block[name] for block in blocks])) for name in METRICS}
+
+
+def percentile_interval(values: Float64[np.ndarray, "resample"]) -> Interval | None:
+    """The 95 % interval of a score from its values in all resamples; None if one of them is undefined."""
+    if not np.isfinite(values).all():
+        return None
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def resample_sensitivity(

@@ -5,19 +5,19 @@ import warnings
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
-from medjax.evaluation.bootstrap import draw_units, precisions_of, rank_members
-from medjax.evaluation.intervals import Interval
+from medjax.evaluation.bootstrap import draw_units, percentile_interval, precisions_of, rank_members
 from medjax.evaluation.label_records import LabelIntervals
+from medjax.evaluation.scores import FEWEST_UNITS
 from medjax.records import Predictions
-
-FEWEST_UNITS = 30
-"""A label gets an interval of its average precision if so many images (or groups) have it, and so many do not."""
 
 
 def bootstrap_labels(
     predictions: Predictions, units: Int[np.ndarray, "m"], *, resamples: int, seed: int
 ) -> LabelIntervals:
-    """The intervals; `units` numbers, from 0, the unit (image or group) of each prediction."""
+    """The intervals; `units` numbers, from 0, the unit (image or group) of each prediction.
+
+    A label gets one of its average precision if at least 30 units have it, and 30 do not; their mean, if all its labels do.
+    """
     is_known, is_positive = predictions.labels >= 0, predictions.labels == 1
     num_units, num_labels = int(units.max()) + 1, is_known.shape[1]
     has_both = is_positive.any(axis=0) & (is_known & ~is_positive).any(axis=0)
@@ -36,11 +36,15 @@ def bootstrap_labels(
         if len(ranked):
             precisions[ranked, done : done + draws.shape[1]] = precisions_of(rankings, draws)
         done += draws.shape[1]
-    macro = {name: _interval(np.concatenate([block[name] for block in blocks])) for name in blocks[0]}
-    macro["average_precision"] = _interval(precisions[ranked].mean(axis=0)) if len(ranked) else None
+    macro = {
+        name: percentile_interval(np.concatenate([block[name] for block in blocks])) for name in blocks[0]
+    }
     trusted = [_has_enough(units, is_known[:, label], is_positive[:, label]) for label in range(num_labels)]
+    is_mean_trusted = len(ranked) > 0 and all(trusted[label] for label in ranked)
+    means = precisions[ranked].mean(axis=0) if is_mean_trusted else None
+    macro["average_precision"] = None if means is None else percentile_interval(means)
     each = [
-        _interval(values) if is_trusted else None
+        percentile_interval(values) if is_trusted else None
         for values, is_trusted in zip(precisions, trusted, strict=True)
     ]
     return LabelIntervals(macro, each)
@@ -82,10 +86,3 @@ def _rates_of(
         specificity = (1 - (predicted - right) / (known - positive))[has_negative].mean(axis=0)
         f1 = (2 * right / (positive + predicted))[occurs].mean(axis=0)
     return {"balanced_accuracy": (sensitivity + specificity) / 2, "macro_f1": f1, "loss": loss / n}
-
-
-def _interval(values: Float64[np.ndarray, "resample"]) -> Interval | None:
-    if not np.isfinite(values).all():
-        return None
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)

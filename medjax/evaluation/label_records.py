@@ -64,8 +64,8 @@ class LabelScores:
 
     A prediction is right if all labels that are known of its image are (exact match). Macro averages are taken over the
     labels that have the score. Intervals of proportions are Wilson's, those of the AUC of `medjax.evaluation.auc`, the others a
-    percentile bootstrap over images, or over groups where there are any; where there are, report proportions with the
-    intervals `*_ci95_grouped`.
+    percentile bootstrap over images, or over groups where there are any, withheld if there are fewer than 30. Where there are
+    groups, report proportions with the intervals `*_ci95_grouped`.
     """
 
     n: int  # predictions of images of which a label is known
@@ -79,7 +79,7 @@ class LabelScores:
     balanced_accuracy: float  # macro average of the mean of sensitivity and specificity
     macro_f1: float
     auc: float | None  # macro average
-    average_precision: float | None  # macro average
+    average_precision: float | None  # macro average, with an interval if each label in it has one
     loss: float | None  # mean over the images of the mean binary cross-entropy of their known labels, in nats
     balanced_accuracy_ci95: Interval | None
     macro_f1_ci95: Interval | None

@@ -14,7 +14,7 @@ from medjax.evaluation.label_areas import label_areas
 from medjax.evaluation.label_records import MACRO, LabelIntervals, LabelScores, MicroScores, OneLabelScores
 from medjax.evaluation.roc import area_under_roc, average_precision
 from medjax.evaluation.score_records import Bootstrap, LargestClass
-from medjax.evaluation.scores import RESAMPLES, SEED, describe_area
+from medjax.evaluation.scores import FEWEST_UNITS, RESAMPLES, SEED, describe_area
 from medjax.evaluation.units import Units, grouped_interval, image_interval, make_units
 from medjax.records import NO_LABEL, LabelMatrix, Names, Predictions, Probabilities, name_labels
 
@@ -23,7 +23,7 @@ def score_labels(
     predictions: Predictions,
     class_names: Sequence[str] | None = None,
     *,
-    groups: Names | None = None,
+    groups: Names | Sequence[Any] | None = None,
     resamples: int = RESAMPLES,
 ) -> LabelScores:
     """Compute every metric of `predictions` of several labels with its 95 % interval.
@@ -37,7 +37,9 @@ def score_labels(
     is_right = ((predictions.decisions == is_positive) | ~is_known).all(axis=1)
     units = make_units(predictions, groups)
     n, right, num_images = len(is_right), int(is_right.sum()), int(units.images.max()) + 1
-    intervals = _intervals(predictions, units, resamples)
+    unit, num_units = "image" if groups is None else "group", int(units.resampled.max()) + 1
+    withheld = _reason_to_withhold(unit, num_units) if resamples else "not asked for"
+    intervals = _intervals(predictions, units, 0 if withheld else resamples)
     areas = label_areas(predictions)
     rows = [_score_one(predictions, label, units, intervals, area) for label, area in enumerate(areas)]
     macro = {
@@ -55,7 +57,7 @@ def score_labels(
         never_predicted=tuple(
             name
             for label, (name, row) in enumerate(zip(names, rows, strict=True))
-            if row.n and not predictions.decisions[:, label].any()
+            if row.n and not (predictions.decisions & is_known)[:, label].any()
         ),
         balanced_accuracy=_mean([macro["sensitivity"], macro["specificity"]]) or 0.0,
         macro_f1=_mean([row.f1 for row in rows]) or 0.0,
@@ -63,13 +65,7 @@ def score_labels(
         average_precision=_mean([row.average_precision for row in rows]),
         loss=float(predictions.losses.astype(np.float64).mean()),
         **_named(intervals.macro),
-        bootstrap=Bootstrap(
-            resamples,
-            SEED,
-            "image" if groups is None else "group",
-            int(units.resampled.max()) + 1,
-            None if resamples else "not asked for",
-        ),
+        bootstrap=Bootstrap(resamples, SEED, unit, num_units, withheld),
         macro=macro,
         micro=_pool(predictions),
         per_class=dict(zip(names, rows, strict=True)),
@@ -89,7 +85,7 @@ def binary_losses(probabilities: Probabilities, labels: LabelMatrix) -> Float32[
 
 
 def _check(
-    predictions: Predictions, class_names: Sequence[str] | None, groups: Names | None
+    predictions: Predictions, class_names: Sequence[str] | None, given_groups: Names | Sequence[Any] | None
 ) -> tuple[tuple[str, ...], Predictions, Names | None]:
     """The names of the labels, and the predictions of images of which one is known; RefusedError where there are none."""
     labels, probabilities = predictions.labels, predictions.probabilities
@@ -104,6 +100,7 @@ def _check(
         )
     if probabilities.size and not (probabilities.min() >= 0 and probabilities.max() <= 1):
         raise refuse("predictions", "have values that are no probabilities", "apply a sigmoid")
+    groups = None if given_groups is None else np.asarray(given_groups)
     if groups is not None and len(groups) != len(labels):
         reason = f"{len(groups):,} are given for {counted(len(labels), 'prediction')}"
         raise refuse("groups", reason, "give one for each prediction")
@@ -115,7 +112,19 @@ def _check(
         raise refuse("predictions", "are of no image with a known label", "score at least one image")
     if has_label.all():
         return tuple(names), predictions, groups
-    return tuple(names), predictions.take(has_label), None if groups is None else groups[has_label]
+    return (
+        tuple(names),
+        predictions.take(has_label),
+        None if groups is None else groups[has_label],
+    )
+
+
+def _reason_to_withhold(unit: str, num_units: int) -> str | None:
+    if num_units >= FEWEST_UNITS:
+        return None
+    verb = "is" if num_units == 1 else "are"
+    reason = f"there {verb} {counted(num_units, unit)}: with fewer than {FEWEST_UNITS}"
+    return f"{reason} no bootstrap can be trusted"
 
 
 def _intervals(predictions: Predictions, units: Units, resamples: int) -> LabelIntervals:

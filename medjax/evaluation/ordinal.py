@@ -3,8 +3,7 @@
 import numpy as np
 from jaxtyping import Float64, Int
 
-from medjax.evaluation.bootstrap import draw_units
-from medjax.evaluation.intervals import Interval
+from medjax.evaluation.bootstrap import draw_units, percentile_interval
 from medjax.evaluation.score_records import OrdinalScores
 from medjax.records import Predictions
 
@@ -30,7 +29,10 @@ def score_order(
     kappa, error = (float(values[0]) for values in _measure(sums.sum(axis=1, keepdims=True)))
     draws = draw_units(sums.shape[1], resamples, np.random.default_rng(seed))
     drawn = [_measure(sums @ block) for block in draws]
-    intervals = [_interval(np.concatenate(values)) for values in zip(*drawn, strict=True)] or [None, None]
+    intervals = [percentile_interval(np.concatenate(values)) for values in zip(*drawn, strict=True)] or [
+        None,
+        None,
+    ]
     return OrdinalScores(None if np.isnan(kappa) else kappa, intervals[0], error, intervals[1])
 
 
@@ -60,10 +62,3 @@ def _measure(
     with np.errstate(invalid="ignore", divide="ignore"):
         kappa = 1 - squared / by_chance
     return np.where(by_chance > 0, kappa, np.nan), absolute / n
-
-
-def _interval(values: Float64[np.ndarray, "resample"]) -> Interval | None:
-    if not np.isfinite(values).all():
-        return None
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)

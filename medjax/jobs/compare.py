@@ -16,7 +16,7 @@ from medjax.evaluation.comparison import compare_predictions
 from medjax.evaluation.differences import compare_label_scores, compare_scores
 from medjax.jobs.from_config import training_of
 from medjax.jobs.recorded_config import recorded_config
-from medjax.records import SEPARATOR, UNKNOWN, Names, Predictions
+from medjax.records import SEPARATOR, UNKNOWN, Names, Predictions, kept_together
 from medjax.runs import directory as run_files
 from medjax.runs.answers import Answer, read_answers
 
@@ -129,6 +129,11 @@ def _label_predictions(
     return Predictions(np.arange(len(shared)), labels, probabilities, None, thresholds=thresholds)
 
 
+def _known_label(answer: Answer) -> str:
+    """The label of an image; of several labels also those that are not known."""
+    return answer.label + (f" (not known: {answer.unknown})" if answer.unknown else "")
+
+
 def _require_same_labels(first: _Scored, second: _Scored, shared: list[str]) -> None:
     problems = [
         Problem(
@@ -137,7 +142,7 @@ def _require_same_labels(first: _Scored, second: _Scored, shared: list[str]) -> 
             "compare runs of the same labels",
         )
         for id in shared
-        if (mine := first.predictions[id].label) != (its := second.predictions[id].label)
+        if (mine := _known_label(first.predictions[id])) != (its := _known_label(second.predictions[id]))
     ]
     if problems:
         raise RefusedError(problems)
@@ -157,12 +162,12 @@ def _read_groups(runs: tuple[_Scored, _Scored], ids: Names) -> tuple[Int[np.ndar
             return np.unique(groups, return_inverse=True)[1], []
     if not grouped:
         return None, []
-    sources = {source for one in grouped for source in one.record["data"]["groups"]["sources"]}
-    kind = "nearly identical" if "near" in sources else "identical"
+    given = [source for one in grouped for source in one.record["data"]["groups"]["sources"]]
+    sources = [*dict.fromkeys(given)]
     reason = (
         "the groups of the images are not at hand"
         if "user" in sources
-        else f"no patient groups were given; {kind} images were grouped"
+        else f"no patient groups were given; {kept_together(sources)} were grouped"
     )
     return None, [f"{reason}; the interval takes every image as independent"]
 

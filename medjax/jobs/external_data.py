@@ -69,15 +69,20 @@ def keep_external(
     *,
     ordinal: bool = False,
 ) -> dict[str, Any]:
-    """Score the predictions of all images of external data, and write them under the run; `ordinal` as `score_part` takes it.
+    """Score the predictions of all images of external data, and write them under the run.
 
-    Returns `external`, the scores of images that the run was not trained on; `identical`, those of images that it was
-    trained on (each None where there are none); `num_identical`, how many these are; `overlap`, how many are the run's own
+    `ordinal` is as `score_part` takes it. Returns `external`, the scores of images that the run was not trained on;
+    `identical`, those of images that it was trained on (each None where there are none, or no label of them is known);
+    `num_identical`, how many these are; `overlap`, how many are the run's own
     and which of its images are missing (see `Overlap`); `new`, the scores of images that are not the run's own, where some
     of the external ones are; `outside_training_range`, how many lie `outside` in some statistic, and in each; and the
     `directory` of the files. With an operating `point` all scores have the decisions by it. Warns where most images are the run's own.
     """
     require_no_links(directory)
+    if not (predictions.labels != UNKNOWN).any():
+        raise refuse(
+            dataset.name, "has no image with a known label", "predict without scores: medjax predict"
+        )
     seen = find_trained(directory, dataset)
     new, old = (predictions.take(mask[predictions.indices]) for mask in (~seen, seen))
     overlap = find_overlap(directory, dataset, seen)
@@ -87,7 +92,7 @@ def keep_external(
         folder = run_files.make_numbered(external, run_files.file_name(dataset.name))
 
     def scored(some: Predictions | None) -> dict[str, Any] | None:
-        if some is None or not len(some.labels):
+        if some is None or not (some.labels != UNKNOWN).any():  # none at all, or none whose labels are known
             return None
         block = score_part(some, dataset, "test", ordinal=ordinal)
         return block if point is None else {**block, "operating_point": score_point(point, dataset, some)}

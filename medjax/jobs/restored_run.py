@@ -50,12 +50,10 @@ class PredictedImages(NamedTuple):
 
     ids: Names
     probabilities: Float32[np.ndarray, "fold m class"]
-    outside_training_range: list[
-        tuple[str, ...]
-    ]  # statistics of each image, by name (see `medjax.data.ranges`)
-    predicted: list[
-        str
-    ]  # name of the class; of several labels those that reach their thresholds, joined by "|"
+    # Statistics of each image, by name (see `medjax.data.ranges`).
+    outside_training_range: list[tuple[str, ...]]
+    # Name of the class; of several labels those that reach their thresholds, joined by "|".
+    predicted: list[str]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -10,7 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from medjax.config import DataConfig, ReadingConfig, TrainConfig
 from medjax.config_checks import require_valid
-from medjax.data.decoding.image import SIXTEEN_BITS
+from medjax.data.decoding.image import FOR_OTHER_IMAGES, SIXTEEN_BITS
 from medjax.data.from_arrays import make_dataset
 from medjax.data.load import fit_dataset
 from medjax.errors import Problem, RefusedError, refuse
@@ -77,7 +77,7 @@ def read_by(config: Config, reading: ReadingConfig | None) -> DataConfig:
         return settings
     given = {each.name: getattr(reading, each.name) for each in dataclasses.fields(ReadingConfig)}
     settings = dataclasses.replace(settings, **given)
-    if settings.window == "refuse":  # so that none of 16 bits is left
+    if settings.window in FOR_OTHER_IMAGES:  # so that none of 16 bits is left
         settings = dataclasses.replace(settings, depth=8)
     require_valid(TrainConfig(data=settings))
     return settings

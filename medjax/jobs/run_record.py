@@ -22,14 +22,13 @@ from medjax.jobs.from_config import Config, folds_of, is_built_in, kept_test, tr
 from medjax.jobs.outside_range import describe_ranges
 from medjax.models.network import Network
 from medjax.models.summary import summarize_network
-from medjax.records import Dataset, Indices, Split, count_labels
+from medjax.records import Dataset, Indices, Split, count_labels, kept_together
 from medjax.training.strategies import StrategyName, count_cores
 from medjax.training.strategy_choice import choose_strategy, is_small_for_gpu
 
 GROUPS_NAMED = 20
 """Groups in more than one official part that are named; all are counted."""
 _VERSIONS = ("medjax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow", "orbax-checkpoint")
-_KEPT_TOGETHER = {"user": "groups", "exact": "identical images", "near": "nearly identical images"}
 
 
 def describe_run(
@@ -168,8 +167,7 @@ def describe_groups(dataset: Dataset) -> dict[str, Any] | None:
 
 def describe_parts(config: Config, dataset: Dataset) -> str:
     """How the images are divided into parts or folds, in words."""
-    together = " and ".join(_KEPT_TOGETHER[source] for source in dataset.grouped_by)
-    groups = "" if dataset.groups is None else f", {together} kept together"
+    groups = "" if dataset.groups is None else f", {kept_together(dataset.grouped_by)} kept together"
     if isinstance(config, CrossvalConfig):
         return _describe_folds(config, dataset, groups)
     if dataset.split is None:
@@ -247,6 +245,8 @@ def describe_level(
     else:
         sentences = ["Image level; no patient identifiers: images of one patient may lie in several parts."]
     where = "" if dataset.split is None and not are_folds_fixed else " where parts are drawn"
+    if "frames" in dataset.grouped_by:
+        sentences.append("Frames of a file are kept together.")
     if "exact" in dataset.grouped_by:
         sentences.append(f"Identical images are kept together{where}.")
     if "near" in dataset.grouped_by:

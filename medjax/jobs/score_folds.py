@@ -169,8 +169,8 @@ def score_part(
 ) -> dict[str, Any]:
     """The scores of predictions that may be of several folds and repeats.
 
-    Groups of the data set are units of the intervals; `ordinal` says that the classes are in order. Only of images that nothing was learned or chosen by ("test") is
-    there a bootstrap.
+    Groups of the data set are units of the intervals; `ordinal` says that the classes are in order. Only of images that
+    nothing was learned or chosen by ("test") is there a bootstrap.
     """
     # In the order of the images, so that the mean loss is the same to the last bit however they were merged.
     ordered = predictions.take(np.argsort(predictions.indices, kind="stable"))

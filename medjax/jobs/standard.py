@@ -34,9 +34,8 @@ _NOTHING: Mapping[str, Any] = {}
 class TrainingFacts(NamedTuple):
     """What the settings depend on."""
 
-    counts: tuple[
-        int, ...
-    ]  # training images of each class; all in one where an image may have several labels
+    # Training images of each class; all in one where an image may have several labels.
+    counts: tuple[int, ...]
     side: int  # of the largest image as it was stored, in pixels
     is_color: bool
 
@@ -105,8 +104,8 @@ def choose_settings(facts: TrainingFacts, given: Mapping[str, Any] = _NOTHING) -
     The fewer images there are, the more often each is seen, and in smaller batches. Photographs, taken in any light, also
     change in brightness and contrast; gray levels may mean something, as in CT. No flips and no large rotations: they
     could change a label. Images are weighted by class only where a class is so rare that it would not be learnt, as
-    weights cost accuracy, and not of several labels an image, each of which has a threshold of its own. The last epoch is kept: the learning rate ends at 0, and a val part of a small set is too small
-    to choose by (experiments/LOG.md, "A preset for any data set: first trials").
+    weights cost accuracy, and not of several labels an image, each of which has a threshold of its own. The last epoch is
+    kept: the learning rate ends at 0, and a val part of a small set is too small to choose by (experiments/LOG.md, "A preset for any data set: first trials").
     """
     num_images = facts.num_images
     has_many = num_images >= MANY_IMAGES

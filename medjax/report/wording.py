@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, get_args
 
 from medjax.config import SETTINGS
 from medjax.errors import counted
+from medjax.records import kept_together
 from medjax.settings import Heading
 
 UNDEFINED = "undefined"
@@ -227,8 +228,7 @@ def groups_kept(groups: Mapping[str, Any]) -> str:
     number = counted(groups["n"], "group")
     if "user" in groups["sources"]:
         return f"Whole groups were kept together: {number}."
-    kind = "nearly identical" if "near" in groups["sources"] else "identical"
-    return f"No patient groups were given; {kind} images were grouped: {number}."
+    return f"No patient groups were given; {kept_together(groups['sources'])} were grouped: {number}."
 
 
 def settings(config: Mapping) -> dict[str, list[tuple[str, str]]]:

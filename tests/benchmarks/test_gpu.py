@@ -186,7 +186,7 @@ def test_the_last_line_is_one_json_object(capsys, tmp_path):
     assert json.loads(output.read_text())["limits"] == last["limits"]
 
 
-def test_what_a_borrowed_machine_may_lack_is_not_imported():
+def test_what_a_minimal_installation_may_lack_is_not_imported():
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({MISSING})); from benchmarks import gpu; "
         "sys.exit(gpu.main(small=True, peers=False, only=('training cnn-12 b4 f32',)))"

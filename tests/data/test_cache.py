@@ -15,6 +15,7 @@ from medjax.data import load as sources
 from medjax.data.cache import cache_folder, cache_key, file_stamp, read_cached, write_cached
 from medjax.data.load import load
 from medjax.errors import Problem
+from medjax.files import Folder
 from medjax.records import Dataset, LoadCounts, Window
 from tests.sample_files import medmnist_arrays, small_set, snapshot, write_folder, write_npz, write_zip
 
@@ -346,6 +347,22 @@ def test_what_was_not_used_for_longest_makes_room(folder, monkeypatch):
     monkeypatch.setenv("MEDJAX_CACHE_LIMIT", str((2 * size + 50) / 1e9))
     write_cached(keys[3], make_dataset())
     assert sorted(os.listdir(folder)) == sorted([keys[0], keys[2], keys[3], "compiled"])
+
+
+def test_an_entry_that_another_process_removes_is_no_failure(folder, monkeypatch):
+    write_cached("a" * 64, make_dataset())
+    remove = Folder.remove
+
+    def late(self, name):
+        if name == "a" * 64:
+            os.unlink(folder / name)
+            os.unlink(folder / name)
+        remove(self, name)
+
+    monkeypatch.setattr(Folder, "remove", late)
+    monkeypatch.setenv("MEDJAX_CACHE_LIMIT", "4e-8")
+    write_cached("b" * 64, make_dataset())  # a warning is an error here
+    assert os.listdir(folder) == ["b" * 64]
 
 
 @pytest.mark.parametrize(

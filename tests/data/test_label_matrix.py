@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from medjax.config import DataConfig
+from medjax.data.from_arrays import make_dataset
 from medjax.data.label_matrix import as_matrix, is_one_class_each, require_label_names
+from medjax.data.load import load
 from medjax.errors import RefusedError
 
 
@@ -20,6 +23,24 @@ def test_rows_with_a_single_one_are_classes():
     assert is_one_class_each(np.eye(3, dtype=np.int32))
     for row in ([1, 1, 0], [0, 0, 0], [1, 0, -1]):
         assert not is_one_class_each(np.array([[0, 1, 0], row], np.int32))
+
+
+def test_a_slip_among_rows_of_one_label_is_told(tmp_path, recwarn):
+    """Of arrays and of files, and of a hundredth of the images at most."""
+    images = np.random.default_rng(0).integers(256, size=(100, 2, 2), dtype=np.uint8)
+    labels = np.eye(4, dtype=np.int32)[np.arange(100) % 4]
+    labels[0, 1] = -1
+    make_dataset(images, labels)
+    labels[:2] = 1
+    make_dataset(images, labels)
+    assert not recwarn
+    labels[1] = 0, 1, 0, 0
+    np.savez(tmp_path / "slip.npz", train_images=images, train_labels=labels)
+    reason = "1 of 100 images has several labels or none: if that is a mistake"
+    with pytest.warns(UserWarning, match=f"^arrays: {reason}"):
+        make_dataset(images, labels)
+    with pytest.warns(UserWarning, match=f"^slip: {reason}"):
+        load(tmp_path / "slip.npz", DataConfig(cache=False))
 
 
 @pytest.mark.parametrize(

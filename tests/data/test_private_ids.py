@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from medjax.data.private_ids import _read_key, private_key, private_name, private_name_of
+from medjax.data.private_ids import _read_key, private_key, private_name_of
 from medjax.errors import RefusedError
 
 
@@ -20,11 +20,11 @@ def test_a_key_is_made_once_and_for_one_user(folder):
     assert private_key() == key
     (path,) = folder.iterdir()
     assert path.stat().st_mode & 0o077 == folder.stat().st_mode & 0o077 == 0
-    names = [private_name(b"A7"), private_name(b"A8")]
+    names = [private_name_of("A7"), private_name_of("A8")]
     assert private_name_of("A7") == names[0] != names[1]
     next(folder.iterdir()).unlink()
     _read_key.cache_clear()
-    assert private_name(b"A7") not in names
+    assert private_name_of("A7") not in names
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")

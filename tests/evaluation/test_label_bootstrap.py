@@ -9,7 +9,7 @@ from tests.predicted import make_label_predictions
 
 
 def test_intervals_are_those_of_resampled_predictions():
-    predictions = make_label_predictions(n=200, unknown=0.1)
+    predictions = make_label_predictions(n=200, shares=(0.5, 0.4, 0.3), unknown=0.1)
     units = np.arange(100).repeat(2)
     found = bootstrap_labels(predictions, units, resamples=1000, seed=0)
     generator = np.random.default_rng(3)

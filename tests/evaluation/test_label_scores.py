@@ -66,6 +66,23 @@ def test_unknown_labels_count_nowhere():
     assert block["errors"] == wrong.sum()
 
 
+def test_a_label_predicted_only_where_it_is_not_known_is_never_predicted():
+    predictions = make_label_predictions(n=100, unknown=0.3)
+    probabilities = predictions.probabilities.copy()
+    probabilities[:, 1] = np.where(predictions.labels[:, 1] < 0, 0.99, 0.01)
+    block = score_block(predictions._replace(probabilities=probabilities), NAMES, resamples=0)
+    assert block["never_predicted"] == ["b"]
+
+
+def test_groups_may_be_a_list():
+    predictions = make_label_predictions(n=60)
+    labels = predictions.labels.copy()
+    labels[0] = -1
+    groups = [str(image // 2) for image in range(60)]
+    block = score_block(predictions._replace(labels=labels), NAMES, resamples=0, groups=groups)
+    assert (block["n"], block["bootstrap"]["units"]) == (59, 30)
+
+
 def test_intervals_hold_their_scores_and_groups_widen_them():
     predictions = make_label_predictions(n=600)
     block = score_block(predictions, NAMES, resamples=200)
@@ -83,16 +100,30 @@ def test_intervals_hold_their_scores_and_groups_widen_them():
     assert np.ptp(grouped["accuracy_ci95_grouped"]) > np.ptp(grouped["accuracy_ci95"])
 
 
+def test_fewer_than_thirty_groups_withhold_the_bootstrap():
+    block = score_block(make_label_predictions(n=40), NAMES, groups=(np.arange(40) % 3).astype(str))
+    reason = "there are 3 groups: with fewer than 30 no bootstrap can be trusted"
+    assert (block["bootstrap"]["units"], block["bootstrap"]["withheld"]) == (3, reason)
+    for name in ("average_precision", "balanced_accuracy", "macro_f1", "loss"):
+        assert block[f"{name}_ci95"] is None
+    block = score_block(make_label_predictions(n=30), NAMES)
+    assert block["bootstrap"]["withheld"] is None
+    assert block["loss_ci95"][0] < block["loss"] < block["loss_ci95"][1]
+
+
 def test_labels_that_no_image_or_few_images_have():
     predictions = make_label_predictions(n=200)
     labels = predictions.labels.copy()
     labels[:, 2] = 0
-    labels[12:, 1] = 0
+    labels[60:, 1] = 0
     block = score_block(predictions._replace(labels=labels), NAMES)
     rows = block["per_class"]
     assert rows["c"]["auc"] is rows["c"]["sensitivity"] is rows["c"]["average_precision"] is None
     assert rows["b"]["auc_ci95"] is not None
+    assert rows["a"]["average_precision_ci95"] is not None
     assert rows["b"]["average_precision_ci95"] is None  # too few images for a bootstrap
+    assert block["average_precision"] > 0
+    assert block["average_precision_ci95"] is None  # label b is in the mean
     assert block["auc"] == pytest.approx((rows["a"]["auc"] + rows["b"]["auc"]) / 2)
     none = predictions._replace(labels=np.zeros_like(labels), probabilities=np.zeros((200, 3), np.float32))
     block = score_block(none, NAMES)

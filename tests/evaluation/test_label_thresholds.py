@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from medjax.errors import RefusedError
 from medjax.evaluation.label_thresholds import choose_thresholds
-from tests.predicted import make_label_predictions
+from tests.predicted import make_label_predictions, make_predictions
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -28,3 +29,10 @@ def test_where_all_images_or_none_have_a_label_it_is_one_half():
     labels = predictions.labels.copy()
     labels[:, 0], labels[:, 1] = 0, -1
     assert choose_thresholds(predictions._replace(labels=labels))[:2].tolist() == [0.5, 0.5]
+
+
+def test_predictions_of_one_class_an_image_are_refused():
+    one_class = make_predictions(n=10)
+    for wrong in (one_class, one_class._replace(labels=None)):
+        with pytest.raises(RefusedError, match="predictions: have no matrix of labels"):
+            choose_thresholds(wrong)

@@ -152,6 +152,18 @@ def test_a_holdout_and_a_cross_validation_of_the_same_data(trained_run, crossval
     assert of_class["first"] == pytest.approx(trained_run.metrics["test"]["per_class"][name]["auc"])
 
 
+def test_runs_that_know_other_labels_are_refused(tmp_path):
+    for name, unknown in (("first", ""), ("second", "b")):
+        run = write_run(tmp_path / name, [])
+        record = json.loads((run / "run.json").read_text())
+        record["data"]["n"] = 1
+        (run / "run.json").write_text(json.dumps({**record, "several_labels": True}))
+        row = ["0.png", "test", 0, 0, "a", "a", 0.9, 0.2, unknown]
+        (run / "predictions.csv").write_bytes(write_csv([[*HEADER, "unknown"], row]).encode())
+    with pytest.raises(RefusedError, match=r"0\.png: is a in .*first and a \(not known: b\) in .*second"):
+        compare_runs(tmp_path / "first", tmp_path / "second")
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [({"positive": "c"}, "--positive: c is no class"), ({"specificity": 1.0}, "--specificity: 1.0 is out")],
@@ -166,6 +178,7 @@ def test_what_cannot_be_compared_by_is_refused(tmp_path, options, reason):
     ("sources", "warning"),
     [
         (["user", "exact"], "the groups of the images are not at hand; the interval takes every image"),
+        (["frames"], "no patient groups were given; frames of a file were grouped; the interval takes"),
         (["exact"], "no patient groups were given; identical images were grouped; the interval takes"),
         (["near"], "no patient groups were given; nearly identical images were grouped; the interval"),
     ],

@@ -106,6 +106,13 @@ def test_scoring_again_gives_the_same_and_other_data_may_lack_labels(run, data):
     assert found["external"]["per_class"]["bright"]["known"] == 0
     assert found["external"]["per_class"]["upright"]["auc"] > 0.9
     assert any(line.startswith("external: AUC") for line in evaluation_lines(found, run.record))
+    mixed = np.concatenate([other.images, data.images[:6]])
+    labels = np.concatenate([other.labels, np.full((6, 3), -1)])
+    found = run.evaluate(medjax.make_dataset(mixed, labels, NAMES))
+    assert found["external"]["n"] == (other.labels >= 0).any(axis=1).sum()
+    assert (found["num_identical"] > 0, found["identical"]) == (True, None)
+    with pytest.raises(RefusedError, match="has no image with a known label"):
+        run.evaluate(medjax.make_dataset(other.images, np.full((60, 3), -1), NAMES))
     single = medjax.make_dataset(other.images, np.arange(60) % 2, ("bright", "level"))
     assert run.evaluate(single)["external"]["n"] == 60
     predicted = run.predict_images(other.images[:5])

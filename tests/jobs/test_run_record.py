@@ -103,6 +103,13 @@ def test_parts_in_words(config, dataset, expected):
             "group",
             ["no given group lies in two parts", "at most 2.5 gray levels apart link"],
         ),
+        (
+            None,
+            ("frames", "exact"),
+            0,
+            "image",
+            ["no patient identifiers", "Frames of a file are kept together.", "Identical images"],
+        ),
         (OFFICIAL, ("user",), 3, "image", ["the parts are official", "3 groups lie in more than one"]),
         (OFFICIAL, ("exact",), 3, "image", ["kept together where parts are drawn."]),
     ],

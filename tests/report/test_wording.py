@@ -93,6 +93,10 @@ def test_one_of_a_unit_is_named_in_the_singular_and_no_path_is_shown() -> None:
     ("sources", "shown"),
     [
         (["user", "exact"], "Whole groups were kept together: 1 group."),
+        (
+            ["frames", "exact"],
+            "No patient groups were given; frames of a file and identical images were grouped: 1 group.",
+        ),
         (["exact"], "No patient groups were given; identical images were grouped: 1 group."),
         (["near"], "No patient groups were given; nearly identical images were grouped: 1 group."),
     ],

@@ -92,7 +92,7 @@ def _decode_alike(
     images: Sequence[bytes], positions: Sequence[int], shape: Shape
 ) -> tuple[list[int], UInt8[np.ndarray, "n height width channel"]]:
     """Positions and pixels of the images that decode without a warning; all are of one shape."""
-    import simplejpeg  # which a borrowed machine may lack
+    import simplejpeg  # which a minimal installation may lack
 
     full = np.empty((len(positions), *shape), np.uint8)
     decoded: list[int] = []

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from medjax.data.decoding.bmp_header import read_bmp
 from medjax.data.decoding.tiff_header import BIG, BIG_TIFFS, LITTLE, TILES, read_tiff
 from medjax.data.decoding.webp_header import read_webp
-from medjax.data.reading.listing import UnfitError
+from medjax.data.reading.listing import COPY_AGAIN, UnfitError
 
 READABLE = "PNG, JPEG, TIFF, BMP or WebP"
 """The formats that are read."""
@@ -32,7 +32,6 @@ MAX_JPEG_SCANS = 32
 _START_OF_SCAN = b"\xff\xda"
 _BARE_MARKERS = {0x01, 0xD8, *range(0xD0, 0xD8)}  # no length follows these
 
-_SLICES = "save its slices as PNG, by one window for all, for example by nibabel"
 _OTHER_FORMATS = (
     (0, b"PK\x03\x04", "a zip archive inside the data", "unpack it, or give it by itself"),
     (0, b"PK\x05\x06", "an empty zip archive inside the data", "remove it"),
@@ -49,8 +48,6 @@ _OTHER_FORMATS = (
     (4, b"ftyphei", "a HEIC", "convert it to PNG"),
     (0, b"ZISRAWFILE", "a whole slide", TILES),
     (0, b"[Virtual Microscope Specimen]", "a whole slide", TILES),
-    (344, b"n+1\0", "a NIfTI volume", _SLICES),
-    (344, b"ni1\0", "the header of a NIfTI volume", _SLICES),
 )
 
 
@@ -108,7 +105,7 @@ def _read_png(data: bytes) -> int:
         kind, start, end = _png_chunk(data, position)
         if not bit_depth:
             if kind != b"IHDR" or end - start != 13:
-                raise UnfitError("is damaged: its first chunk is not a PNG header", "copy or export it again")
+                raise UnfitError("is damaged: its first chunk is not a PNG header", COPY_AGAIN)
             bit_depth = data[start + 8] or 1
         elif kind == b"acTL" and data[start : start + 4] != b"\0\0\0\1":
             raise UnfitError("is an animation", "export the one frame that you want")
@@ -124,13 +121,13 @@ def _read_png(data: bytes) -> int:
 def _png_chunk(data: bytes, position: int) -> tuple[bytes, int, int]:
     """Kind, start and end of the chunk at `position`, after verifying its checksum."""
     if position + 12 > len(data):
-        raise UnfitError("is truncated", "copy or export it again")
+        raise UnfitError("is truncated", COPY_AGAIN)
     length, kind = struct.unpack_from(">I4s", data, position)
     start, end = position + 8, position + 8 + length
     if end + 4 > len(data):
-        raise UnfitError("is truncated", "copy or export it again")
+        raise UnfitError("is truncated", COPY_AGAIN)
     if zlib.crc32(memoryview(data)[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-        raise UnfitError("is damaged: a checksum in it is wrong", "copy or export it again")
+        raise UnfitError("is damaged: a checksum in it is wrong", COPY_AGAIN)
     return kind, start, end
 
 
@@ -153,4 +150,4 @@ def _check_jpeg(data: bytes) -> None:
             position += 2
         else:
             position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise UnfitError("has a JPEG header that is cut off or too long", "copy or export it again")
+    raise UnfitError("has a JPEG header that is cut off or too long", COPY_AGAIN)

@@ -24,7 +24,7 @@ from medjax.data.decoding.resize import Size, fit, fit_deep
 from medjax.data.decoding.silence import silent_stderr
 from medjax.data.decoding.transparency import OPAQUE_MODES, alpha_of, laid_on, strips_of, without_alpha
 from medjax.data.decoding.window import REPEATED, widened
-from medjax.data.reading.listing import UnfitError
+from medjax.data.reading.listing import COPY_AGAIN, UnfitError
 
 # The limit of JPEG. Pillow's table of coefficients to shrink a line of 64 million pixels would take a gigabyte.
 MAX_SIDE = 65_535
@@ -97,7 +97,7 @@ def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
         except Exception as error:
             is_unclear = isinstance(error, Image.UnidentifiedImageError) or not str(error)
             text = "Pillow cannot read it" if is_unclear else str(error)
-            raise UnfitError(f"is damaged or truncated: {text}", "copy or export it again") from None
+            raise UnfitError(f"is damaged or truncated: {text}", COPY_AGAIN) from None
 
 
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
@@ -184,7 +184,7 @@ def check_size(width: int, height: int, max_megapixels: float, copies: int = 1) 
     `copies` is how often its decoder holds it: that many times fewer pixels are allowed.
     """
     if width == 0 or height == 0:
-        raise UnfitError(f"is {width}×{height} pixels", "copy or export it again")
+        raise UnfitError(f"is {width}×{height} pixels", COPY_AGAIN)
     megapixels = width * height / 1e6
     if copies * megapixels > max_megapixels:
         raise UnfitError(
@@ -219,7 +219,7 @@ def _check_kind(image: Image.Image) -> None:
     if image.mode == "CMYK":
         raise UnfitError("is in CMYK, a color space for print", "convert it to gray or RGB")
     if image.mode == "P" and image.palette is None:
-        raise UnfitError("is damaged: its palette is missing", "copy or export it again")
+        raise UnfitError("is damaged: its palette is missing", COPY_AGAIN)
     if image.mode not in OPAQUE_MODES and image.mode not in ("I;16", "I;16B"):
         raise UnfitError(f"has color mode {image.mode}", "convert it to 8-bit gray or RGB")
 

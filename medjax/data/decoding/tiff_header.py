@@ -10,7 +10,7 @@ import contextlib
 import struct
 from typing import NamedTuple
 
-from medjax.data.reading.listing import UnfitError
+from medjax.data.reading.listing import COPY_AGAIN, UnfitError
 
 LITTLE, BIG = b"II*\0", b"MM\0*"
 BIG_TIFFS = (b"II+\0", b"MM\0+")
@@ -38,7 +38,6 @@ _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I"}  # types of whole numbers
 # None, CCITT fax, LZW, JPEG, deflate by either number, PackBits; of others libtiff knows some, with limits of their own.
 _PLAIN, _JPEG, _COMPRESSIONS = 1, 7, (1, 2, 3, 4, 5, 7, 8, 32_946, 32_773)
 _BIT_DEPTHS = (1, 2, 4, 8, 12, 16)
-_EXPORT = "copy or export it again"
 TILES = "cut it into tiles (PNG, JPEG), a folder for each slide, and keep a patient's in one part: --group-pattern"
 """What to do with a whole slide."""
 
@@ -55,7 +54,7 @@ class _TruncatedError(UnfitError):
     """Something lies behind the end of the file."""
 
     def __init__(self) -> None:
-        super().__init__("is truncated", _EXPORT)
+        super().__init__("is truncated", COPY_AGAIN)
 
 
 class TiffHeader(NamedTuple):
@@ -81,7 +80,7 @@ def read_tiff(data: bytes) -> TiffHeader:
             _check_inner(data, order, place, budget)
     sides = [numbers.get(number, ()) for number in (_WIDTH, _HEIGHT)]
     if not all(len(side) == 1 for side in sides):
-        raise UnfitError("is damaged: it does not say its size", _EXPORT)
+        raise UnfitError("is damaged: it does not say its size", COPY_AGAIN)
     bit_depth = _bit_depth(numbers)
     _check_pieces(data, numbers)
     return TiffHeader(bit_depth, (sides[0][0], sides[1][0]))
@@ -161,24 +160,24 @@ def _check_pieces(data: bytes, numbers: dict[int, tuple[int, ...]]) -> None:
     offsets = numbers.get(_TILE_OFFSETS if is_tiled else _STRIP_OFFSETS, ())
     counts = numbers.get(_TILE_COUNTS if is_tiled else _STRIP_COUNTS, ())
     if not offsets:
-        raise UnfitError("is damaged: it holds no pixels", _EXPORT)
+        raise UnfitError("is damaged: it holds no pixels", COPY_AGAIN)
     if len(offsets) > MAX_PIECES:
         raise UnfitError(
             f"has {len(offsets):,} strips or tiles", f"at most {MAX_PIECES:,}: export it with larger ones"
         )
     sides = [numbers.get(number, (0,))[:1] for number in (_TILE_WIDTH, _TILE_HEIGHT)]
     if is_tiled and not all(sides):
-        raise UnfitError("is damaged: it does not say the size of its tiles", _EXPORT)
+        raise UnfitError("is damaged: it does not say the size of its tiles", COPY_AGAIN)
     if is_tiled and not 0 < sides[0][0] * sides[1][0] <= MAX_TILE_PIXELS:
         raise UnfitError(
             f"has tiles of {sides[0][0]}×{sides[1][0]} pixels",
             f"at most {MAX_TILE_PIXELS:,}: export it again",
         )
     if len(counts) != len(offsets) and compression != (_PLAIN,):
-        raise UnfitError("is damaged: it does not say how long its pieces are", _EXPORT)
+        raise UnfitError("is damaged: it does not say how long its pieces are", COPY_AGAIN)
     if any(start + size > len(data) for start, size in zip(offsets, counts, strict=False)):
         raise _TruncatedError
     if sum(counts) > len(data):
-        raise UnfitError("is damaged: its strips or tiles overlap", _EXPORT)
+        raise UnfitError("is damaged: its strips or tiles overlap", COPY_AGAIN)
     if compression == (_JPEG,) and data.count(b"\xff\xda") > len(offsets) + MAX_JPEG_SCANS:
         raise UnfitError(f"is a JPEG with more than {MAX_JPEG_SCANS} scans", "export it again")

@@ -5,18 +5,17 @@ Format: Google, "WebP Container Specification", https://developers.google.com/sp
 
 import struct
 
-from medjax.data.reading.listing import UnfitError
+from medjax.data.reading.listing import COPY_AGAIN, UnfitError
 
 MAX_CHUNKS = 10_000
 _DAMAGED = "is damaged: it does not say its size"
-_EXPORT = "copy or export it again"
 
 
 def read_webp(data: bytes) -> tuple[int, int]:
     """Width and height of a WebP of one picture; raises UnfitError for an animation and a damaged file."""
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data) or len(data) < 20:
-        raise UnfitError("is truncated", _EXPORT)
+        raise UnfitError("is truncated", COPY_AGAIN)
     size, frames, position = None, 0, 12
     for _ in range(MAX_CHUNKS):
         if position + 8 > end:
@@ -24,7 +23,7 @@ def read_webp(data: bytes) -> tuple[int, int]:
         kind, length = struct.unpack_from("<4sI", data, position)
         start = position + 8
         if start + length > len(data):
-            raise UnfitError("is truncated", _EXPORT)
+            raise UnfitError("is truncated", COPY_AGAIN)
         frames += kind == b"ANMF"
         if frames > 1:
             raise UnfitError("is an animation", "export the one frame that you want")
@@ -33,7 +32,7 @@ def read_webp(data: bytes) -> tuple[int, int]:
     else:
         raise UnfitError("has too many WebP chunks", "export it again")
     if size is None:
-        raise UnfitError(_DAMAGED, _EXPORT)
+        raise UnfitError(_DAMAGED, COPY_AGAIN)
     return size
 
 

@@ -3,7 +3,7 @@
 import struct
 
 from medjax.data.dicom.header import Header
-from medjax.data.reading.listing import UnfitError
+from medjax.data.reading.listing import COPY_AGAIN, DAMAGED_DICOM, UnfitError
 
 JPEG, JPEG_LOSSLESS, JPEG_LS, JPEG_2000 = (
     tuple(f"1.2.840.10008.1.2.4.{number}" for number in numbers)
@@ -21,8 +21,6 @@ MAX_UNPACKED = 256 * 2**20
 MAX_SCANS = 32
 """Of a JPEG, as `decoding.headers` allows."""
 _JP2, _MAX_BOXES = b"\0\0\0\x0cjP  ", 64
-_DAMAGED = "is a DICOM file that is damaged or truncated"
-_AGAIN = "copy or export it again"
 
 
 def check_frame(data: bytes, header: Header) -> None:
@@ -33,21 +31,23 @@ def check_frame(data: bytes, header: Header) -> None:
         return
     size = _size_of_jpeg_2000(data) if syntax in JPEG_2000 else _size_of_jpeg(data)
     if size != (header.rows, header.columns, header.samples):
-        raise UnfitError("is a DICOM file whose compressed pixels are of another size than it says", _AGAIN)
+        raise UnfitError(
+            "is a DICOM file whose compressed pixels are of another size than it says", COPY_AGAIN
+        )
 
 
 def _check_rle(data: bytes, header: Header) -> None:
     """PS3.5, annex G: 16 numbers say where segments begin; of n bytes none unpacks to more than 64 n."""
     count = header.samples * header.bits_allocated // 8
     if len(data) < 64 or struct.unpack_from("<L", data)[0] != count:
-        raise UnfitError(_DAMAGED, _AGAIN)
+        raise UnfitError(DAMAGED_DICOM, COPY_AGAIN)
     if len(data) > MAX_RLE_BYTES:
         raise UnfitError(f"is a DICOM file with {len(data) / 2**20:,.0f} MiB of RLE", "save it uncompressed")
     size = header.rows * header.columns * count
     if 64 * len(data) < size:
-        raise UnfitError("is a DICOM file with fewer pixels than it claims", _AGAIN)
+        raise UnfitError("is a DICOM file with fewer pixels than it claims", COPY_AGAIN)
     if 64 * len(data) > MAX_UNPACKED and _unpacked_size(data) > size + MAX_UNPACKED:
-        raise UnfitError("is a DICOM file with more pixels than it claims", _AGAIN)
+        raise UnfitError("is a DICOM file with more pixels than it claims", COPY_AGAIN)
 
 
 def _unpacked_size(data: bytes) -> int:

@@ -22,14 +22,12 @@ from medjax.data.dicom.levels import make_levels
 from medjax.data.dicom.signature import split_mark
 from medjax.data.dicom.stored import STRIP_ROWS, Stored, index_of, look_up, look_up_entries, stored_values
 from medjax.data.dicom.subject import subject_of
-from medjax.data.reading.listing import UnfitError
+from medjax.data.reading.listing import COPY_AGAIN, DAMAGED_DICOM, UnfitError
 from medjax.errors import RefusedError
 
 _VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
 MAX_DECODED = 64 * 10**6
 """Samples of JPEG 2000: its decoder takes 4 bytes for each, and a copy."""
-_DAMAGED = "is a DICOM file that is damaged or truncated"
-_AGAIN = "copy or export it again"
 
 
 def decode_dicom(data: bytes, config: DataConfig) -> DecodedImage:
@@ -46,7 +44,7 @@ def decode_dicom(data: bytes, config: DataConfig) -> DecodedImage:
     except MemoryError:
         raise UnfitError("does not fit into memory", "make it smaller") from None
     except Exception:  # of pydicom and its decoders: many types, with values of tags in their texts
-        raise UnfitError(_DAMAGED, _AGAIN) from None
+        raise UnfitError(DAMAGED_DICOM, COPY_AGAIN) from None
 
 
 def _decode(data: bytes, config: DataConfig) -> DecodedImage:
@@ -54,7 +52,7 @@ def _decode(data: bytes, config: DataConfig) -> DecodedImage:
     header = read_header(data)
     frame = _choose_frame(header, config) if wanted is None else wanted
     if frame >= header.frames:
-        raise UnfitError(_DAMAGED, _AGAIN)
+        raise UnfitError(DAMAGED_DICOM, COPY_AGAIN)
     check_size(header.columns, header.rows, config.max_megapixels)
     pixels = _decode_frame(header, frame)
     subject = subject_of(header.tags)
@@ -134,7 +132,7 @@ def _decode_frame(header: Header, frame: int) -> Shaped[np.ndarray, "..."]:
     if header.samples == 3 and described["photometric_interpretation"] != "RGB":
         raise UnfitError("is a DICOM file whose colors cannot be made RGB", "export it as RGB")
     if values.itemsize > 2:
-        raise UnfitError(_DAMAGED, _AGAIN)
+        raise UnfitError(DAMAGED_DICOM, COPY_AGAIN)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
@@ -143,7 +141,7 @@ def _native_frame(header: Header, frame: int) -> bytes:
     samples = 2 if header.colors == "YBR_FULL_422" else header.samples  # a color for each two pixels
     size = header.rows * header.columns * samples * (header.bits_allocated // 8)
     if len(header.pixels) < size * header.frames:
-        raise UnfitError("is a DICOM file with fewer pixels than it claims", _AGAIN)
+        raise UnfitError("is a DICOM file with fewer pixels than it claims", COPY_AGAIN)
     data = header.pixels[frame * size : (frame + 1) * size]
     return data + b"\0" * (size % 2)
 
@@ -163,8 +161,9 @@ def _require_decoder(header: Header) -> None:
     if syntax in _VIDEO:
         raise UnfitError("is a DICOM file with a video", "export the frames that you want")
     if syntax in JPEG_2000 and header.samples * header.rows * header.columns > MAX_DECODED:
-        reason = f"is a DICOM file in JPEG 2000 of {header.columns}×{header.rows} pixels in color"
-        raise UnfitError(reason, f"at most {MAX_DECODED // 3e6:g} megapixels; save it uncompressed")
+        reason = f"is a DICOM file in JPEG 2000 of {header.columns}×{header.rows} pixels"
+        most = MAX_DECODED / header.samples / 1e6
+        raise UnfitError(reason, f"at most {most:.3g} megapixels; save it uncompressed")
     if syntax in JPEG and header.bits > 8:
         raise UnfitError("is a DICOM file in JPEG of 12 bits", "save it uncompressed")
     known = (*JPEG, *JPEG_LOSSLESS, *JPEG_LS, *JPEG_2000, RLE)

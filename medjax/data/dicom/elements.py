@@ -11,7 +11,14 @@ import zlib
 from typing import NamedTuple
 
 from medjax.data.dicom.signature import LONG_TYPES, MAGIC, PREAMBLE, SHORT_TYPES
-from medjax.data.reading.listing import ALWAYS_UNPACKED_BYTES, MAX_FILE_BYTES, MAX_UNPACKED_TIMES, UnfitError
+from medjax.data.reading.listing import (
+    ALWAYS_UNPACKED_BYTES,
+    COPY_AGAIN,
+    DAMAGED_DICOM,
+    MAX_FILE_BYTES,
+    MAX_UNPACKED_TIMES,
+    UnfitError,
+)
 
 MAX_ELEMENTS = 200_000
 """Of a file, those inside sequences included: an enhanced CT of 1,000 slices has about 60,000."""
@@ -54,8 +61,6 @@ _WANTED = frozenset(
     ]
 )
 _TABLES = frozenset((0x00281201, 0x00281202, 0x00281203, 0x00283000, 0x00283010))
-_DAMAGED = "is a DICOM file that is damaged or truncated"
-_AGAIN = "copy or export it again"
 
 
 class Elements(NamedTuple):
@@ -94,14 +99,14 @@ def _inflate(data: bytes) -> bytes:
     try:
         unpacked = unpacker.decompress(data, limit + 1)
     except zlib.error:
-        raise UnfitError(_DAMAGED, _AGAIN) from None
+        raise UnfitError(DAMAGED_DICOM, COPY_AGAIN) from None
     if len(unpacked) > limit:
         remedy = "looks like a decompression bomb; save it uncompressed"
         raise UnfitError(
             f"is a deflated DICOM file that unpacks to more than {limit / 2**20:,.0f} MiB", remedy
         )
     if not unpacker.eof:
-        raise UnfitError(_DAMAGED, _AGAIN)
+        raise UnfitError(DAMAGED_DICOM, COPY_AGAIN)
     return unpacked
 
 
@@ -117,7 +122,7 @@ def _read_dataset(data: bytes, position: int, syntax: str, has_pixels: bool) -> 
         element = walk.element(position, is_implicit)
         tag, first = element.tag, position
         if tag in tags:
-            raise UnfitError("is a DICOM file with an element that is there twice", _AGAIN)
+            raise UnfitError("is a DICOM file with an element that is there twice", COPY_AGAIN)
         if tag in _OTHER_PIXELS:
             raise UnfitError("is a DICOM file with floating-point pixels", "export it with whole numbers")
         tags.add(tag)
@@ -178,7 +183,7 @@ class _Walk:
                 return _Element(tag, position + 12, length, kind == b"UN")
         except struct.error:
             pass
-        raise UnfitError(_DAMAGED, _AGAIN)
+        raise UnfitError(DAMAGED_DICOM, COPY_AGAIN)
 
     def end_of(self, element: _Element, depth: int = 0) -> int:
         """Where an element ends; one of undefined length is a sequence."""
@@ -186,7 +191,7 @@ class _Walk:
             return self._end_of_sequence(element.start, element.is_implicit, depth + 1)
         end = element.start + element.length
         if end > len(self._data):
-            raise UnfitError(_DAMAGED, _AGAIN)
+            raise UnfitError(DAMAGED_DICOM, COPY_AGAIN)
         return end
 
     def _end_of_sequence(self, position: int, is_implicit: bool, depth: int) -> int:
@@ -197,7 +202,7 @@ class _Walk:
             if item.tag == _SEQUENCE_END:
                 return item.start
             if item.tag != _ITEM:
-                raise UnfitError(_DAMAGED, _AGAIN)
+                raise UnfitError(DAMAGED_DICOM, COPY_AGAIN)
             is_open = item.length == _UNDEFINED
             position = self._end_of_item(item, depth) if is_open else self.end_of(item)
 
@@ -218,7 +223,7 @@ class _Walk:
             if fragment.tag == _SEQUENCE_END:
                 return position
             if fragment.tag != _ITEM or fragment.length == _UNDEFINED:
-                raise UnfitError(_DAMAGED, _AGAIN)
+                raise UnfitError(DAMAGED_DICOM, COPY_AGAIN)
             position = self.end_of(fragment)
         raise UnfitError(
             "is a DICOM file with compressed pixels in too many pieces", f"at most {MAX_FRAGMENTS:,}"

@@ -44,6 +44,11 @@ def split_frames(listing: Listing, images: Iterable[ImageEntry]) -> tuple[Listin
     )
 
 
+def frame_source(key: Key) -> str:
+    """What is the same for all frames of a file, and different for other files."""
+    return str(key).partition("\0")[0]
+
+
 def _read(
     listing: Listing, keys: Iterable[Key], file_of: dict[Key, tuple[Key, int]]
 ) -> Iterator[tuple[Key, bytes | Fault]]:

@@ -39,9 +39,8 @@ class Levels(NamedTuple):
     """The gray level, 0 to 1, of each value that can be stored, and the rule that made them."""
 
     levels: Values
-    span: tuple[
-        float, float
-    ]  # what the first and the last value stand for, after the modality LUT or rescaling
+    # What the first and the last value stand for, after the modality LUT or rescaling.
+    span: tuple[float, float]
     rule: str  # "hounsfield", "own_window", "percentiles" or "given_window": a field of LoadCounts
     is_inverted: bool
 
@@ -148,7 +147,7 @@ def _by_own_window(header: Header, values: Values) -> Values:
     if tags.get("VOILUTSequence"):
         item, whole = tags.VOILUTSequence[0], np.rint(values).astype(np.int64)
         levels, bits = look_up_entries(whole, item.get("LUTDescriptor"), item.get("LUTData"), header)
-        return levels / (2.0**bits - 1)
+        return np.minimum(levels / (2.0**bits - 1), 1)  # some have entries of more bits than they say
     if tags.get("WindowWidth") is None or tags.get("WindowCenter") is None:
         return _between(values, float(values.min()), float(values.max()))
     center, width = _number(tags, "WindowCenter"), _number(tags, "WindowWidth")

@@ -16,6 +16,10 @@ MAX_UNPACKED_TIMES = 20
 ALWAYS_UNPACKED_BYTES = 32 * 2**20
 BOMB_REMEDY = "looks like a decompression bomb; unpack it yourself and give the folder"
 
+# Remedy and reason of several formats.
+COPY_AGAIN = "copy or export it again"
+DAMAGED_DICOM = "is a DICOM file that is damaged or truncated"
+
 Key = str | int
 
 

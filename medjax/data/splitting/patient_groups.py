@@ -1,37 +1,35 @@
 """Groups of DICOM images by the patient, or by the study where the patient is not told."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from medjax.data.dicom.subject import ABSENT, Subject, as_subject
-from medjax.data.private_ids import private_name
 from medjax.records import Names
 
 PATIENT, STUDY = "PatientID", "StudyInstanceUID"
 
 
 def patient_groups(
-    subjects: Mapping[int, bytes], ids: Sequence[str], name: str
+    subjects: Mapping[int, bytes], ids: Sequence[str], files: Sequence[str]
 ) -> tuple[Names | None, str | None]:
-    """The group of each image, and the tag that it is by; None and None where neither tag tells images apart.
+    """The group of each image, and the tag that it is by, None where neither tag tells images apart.
 
-    `subjects` are digests of both tags, by position, of those images that are DICOM files. The groups are those of
-    PatientID, if it has two values or more, and of StudyInstanceUID where it is absent or the same for all. An image with
-    neither is alone. Names of groups are hashes under the user's key. With a warning where nothing tells patients apart.
+    `subjects` are digests of both tags, by position, of those images that are DICOM files; `files` names the file of each
+    image, which several frames share. The groups are those of PatientID, if it has two values or more, and of
+    StudyInstanceUID where it is absent or the same for all; frames of a file with neither are a group of their own. A group
+    is named after its first image. No groups are None.
     """
-    if not subjects:
-        return None, None
     found = {position: as_subject(digests) for position, digests in subjects.items()}
     tag = next((tag for tag in (PATIENT, STUDY) if len(_values(found, tag)) > 1), None)
-    if tag is None:
-        text = f"{PATIENT} and {STUDY} are the same in all DICOM files, or absent: if they are of several patients"
-        warnings.warn(
-            f"{name}: {text}, give --groups FILE; else one may be on both sides of a split", stacklevel=4
-        )
+    if tag is None and len({*files}) == len(files):
         return None, None
-    return np.array([private_name(_group_of(found.get(n), tag, id)) for n, id in enumerate(ids)]), tag
+    first: dict[bytes, str] = {}
+    names = [
+        first.setdefault(_group_of(found.get(position), tag, file), id)
+        for position, (id, file) in enumerate(zip(ids, files, strict=True))
+    ]
+    return np.array(names), tag
 
 
 def _values(found: Mapping[int, Subject], tag: str) -> set[bytes]:
@@ -42,10 +40,10 @@ def _value(subject: Subject, tag: str) -> bytes:
     return subject.patient if tag == PATIENT else subject.study
 
 
-def _group_of(subject: Subject | None, tag: str, id: str) -> bytes:
-    """What the name of an image's group is made of."""
-    if subject is not None:
+def _group_of(subject: Subject | None, tag: str | None, file: str) -> bytes:
+    """What images of one group have in common."""
+    if subject is not None and tag is not None:
         for kind in (tag, STUDY):
             if (value := _value(subject, kind)) != ABSENT:
                 return kind.encode() + value
-    return b"id" + id.encode("utf-8", "surrogatepass")
+    return b"file" + file.encode("utf-8", "surrogatepass")

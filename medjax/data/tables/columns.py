@@ -26,9 +26,8 @@ class Columns(NamedTuple):
     """Names of the columns that are taken; None where there is none."""
 
     image: str
-    labels: tuple[
-        str, ...
-    ]  # one, or several of 0 and 1; none yet where they are to be found by what is in them
+    # One, or several of 0 and 1; none yet where they are to be found by what is in them.
+    labels: tuple[str, ...]
     group: str | None = None
     part: str | None = None
 

@@ -39,7 +39,8 @@ def name_images(
         values = {id: tidy_id(found[tag]) for id, found in names.items() if found[tag]}
         if not table.rows.keys().isdisjoint(values.values()):
             return _renamed(table, values), names.keys()
-    return table, names.keys()
+    # A refusal shows the first ids, which a column that is called after a tag takes from patients.
+    return (table if tags is TAGS else _renamed(table, {})), names.keys()
 
 
 def _may_be_dicom(entry: Entry) -> bool:
@@ -59,7 +60,7 @@ def _names_of(images: Iterable[ImageEntry], listing: Listing) -> dict[str, dict[
 def _renamed(table: LabelTable, values: Mapping[str, str]) -> LabelTable:
     used = {*values.values()}
     left = {
-        f"row {number} of {table.name}": row
+        f"id {number} of {table.name}": row
         for number, (value, row) in enumerate(table.rows.items(), start=1)
         if value not in used
     }

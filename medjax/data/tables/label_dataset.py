@@ -39,7 +39,7 @@ def label_dataset(dataset: Dataset, labelled: Labelled) -> Dataset:
         None if values is None else values[kept]
         for values in (labelled.groups, labelled.parts, labelled.folds)
     )
-    if dataset.groups is not None:  # of the patients that DICOM files are of
+    if dataset.groups is not None:  # of DICOM files
         groups = dataset.groups if groups is None else merge_groups(groups, dataset.groups)
     column = f"column {labelled.use.part_column} of {labelled.use.name}"
     if parts is not None:
@@ -58,7 +58,7 @@ def label_dataset(dataset: Dataset, labelled: Labelled) -> Dataset:
         split=parts,
         folds=folds,
         groups=groups,
-        grouped_by=() if groups is None else ("user",),
+        grouped_by=dataset.grouped_by if labelled.groups is None else ("user",),
         table=labelled.use,
     )
 

@@ -1,5 +1,6 @@
 """DICOM files as a data set stores them: colors, frames, encodings, and none of their words in a message."""
 
+import dataclasses
 import io
 import sys
 
@@ -90,6 +91,14 @@ def test_gray_in_jpeg_of_8_bits_is_decoded():
     found = decode_dicom(data, CONFIG)
     np.testing.assert_allclose(found.pixels[..., 0], pixels, atol=60)
     assert found.changes == ("own_window",)
+
+
+def test_jpeg_2000_that_is_too_large_says_how_large_it_may_be():
+    tags = {"modality": "CR", "Rows": 8001, "Columns": 8001}
+    data = compressed(random_pixels(0, (16, 16)), b"\xff\x4f", "1.2.840.10008.1.2.4.90", **tags)
+    with pytest.raises(UnfitError, match=r"8001×8001 pixels', 'at most 64 megapixels") as error:
+        decode_dicom(data, dataclasses.replace(CONFIG, max_megapixels=100.0))
+    assert "color" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["WindowWidth", "RescaleSlope", "Modality", "NumberOfFrames"])

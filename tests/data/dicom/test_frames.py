@@ -9,6 +9,7 @@ from medjax.config import DataConfig
 from medjax.data.folders_out import export_split
 from medjax.data.load import load
 from medjax.data.load_images import load_images
+from medjax.data.splitting.splits import k_fold
 from medjax.errors import RefusedError
 from tests.dicom_files import encode_dicom, make_dataset, ramp
 from tests.sample_files import png, write_folder, write_zip
@@ -42,6 +43,22 @@ def test_each_frame_is_an_image_of_the_same_patient(write, tmp_path):
     middle = load(root, dataclasses.replace(CONFIG, frames="middle"))
     np.testing.assert_array_equal(middle.images[0], data.images[5])
     assert len(np.unique(data.digests, axis=0)) == 17
+
+
+def test_frames_of_a_file_are_never_on_both_sides_where_no_tag_tells_patients(tmp_path):
+    films = ("cat/a.dcm", "cat/b.dcm", "dog/c.dcm", "dog/d.dcm")
+    root = write_folder(
+        tmp_path, {name: film(seed, 5, "", StudyInstanceUID="") for seed, name in enumerate(films)}
+    )
+    table = {"file": [*films], "label": [0, 0, 1, 1]}
+    for labels in (None, table):
+        with pytest.warns(UserWarning, match="PatientID and StudyInstanceUID are the same"):
+            data = load(root, CONFIG, labels=labels)
+        assert (data.grouped_by, data.dicom.grouped_by) == (("frames",), None)
+        file_of = np.array([id.partition("#")[0] for id in data.ids])
+        for seed in range(4):
+            one, other = k_fold(data.labels, 2, groups=data.groups, seed=seed)
+            assert {*file_of[one]}.isdisjoint(file_of[other])
 
 
 def test_a_table_labels_all_frames_of_a_file(tmp_path):

@@ -96,6 +96,15 @@ def test_lookup_tables_are_those_of_pydicom(bits, signed):
     )
 
 
+def test_entries_of_more_bits_than_the_table_says_are_white():
+    item = Dataset()
+    item.add_new(0x00283002, "US", [256, 0, 8])
+    item.add_new(0x00283006, "US", [2 * entry for entry in range(256)])
+    pixels = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    found = decoded(encode_dicom(make_dataset(pixels, "CR", bits=12, VOILUTSequence=[item])))
+    np.testing.assert_array_equal(found, np.minimum(2 * pixels, 255))
+
+
 def test_what_is_black_as_white_is_inverted_and_padding_is_black_either_way():
     pixels = ramp(12)
     pixels[:2] = 4000

@@ -81,6 +81,32 @@ def test_the_cache_holds_groups_and_no_names(tmp_path, monkeypatch):
     assert fingerprint(again) == fingerprint(first)
 
 
+def test_groups_are_the_same_under_any_key(tmp_path, monkeypatch):
+    root = write_folder(tmp_path / "set", hospital())
+    found = []
+    for name in ("mine", "theirs"):
+        monkeypatch.setenv("MEDJAX_KEY_DIR", str(tmp_path / name))
+        data = load(root, CONFIG)
+        found.append((data.groups.tolist(), fingerprint(data)))
+    assert found[0] == found[1]
+    assert not (tmp_path / "mine").exists()
+
+
+def test_where_no_tag_tells_patients_apart_groups_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDJAX_CACHE_DIR", str(tmp_path / "cache"))
+    tree = {f"{'ab'[n // 2]}/x{n}.dcm": image(n, "A", StudyInstanceUID="1.2") for n in range(4)}
+    root, config = write_folder(tmp_path / "set", tree), dataclasses.replace(CONFIG, cache=True)
+    for _ in range(2):  # from the cache, too
+        with pytest.warns(
+            UserWarning, match="set: PatientID and StudyInstanceUID are the same .* --groups FILE"
+        ):
+            assert load(root, config).groups is None
+    (tmp_path / "groups.csv").write_text("id,group\n" + "".join(f"{id},{id}\n" for id in tree))
+    load(root, dataclasses.replace(config, groups=str(tmp_path / "groups.csv")))  # a warning is an error here
+    load(root, dataclasses.replace(config, group_pattern=r"x\d"))
+    load(root, config, labels={"file": [*tree], "label": [0, 0, 1, 1], "patient": [1, 2, 3, 4]})
+
+
 def test_anonymous_ids_are_no_paths_and_are_not_cached(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDJAX_CACHE_DIR", str(tmp_path / "cache"))
     tree = hospital()

@@ -25,18 +25,23 @@ def partition(groups) -> list[int]:
     ],
 )
 def test_the_patient_is_the_group_and_else_the_study(subjects, tag, expected):
-    groups, found = patient_groups(dict(enumerate(subjects)), IDS, "set")
+    groups, found = patient_groups(dict(enumerate(subjects)), IDS, IDS)
     assert found == tag
     assert partition(groups) == expected
-    assert all(len(name) == 16 for name in groups)
+    assert all(IDS[first] == name for first, name in zip(expected, groups, strict=True))
 
 
 def test_images_of_other_formats_are_alone():
-    groups, _ = patient_groups({0: A + S, 2: B + S, 3: B + T}, IDS, "set")
+    groups, _ = patient_groups({0: A + S, 2: B + S, 3: B + T}, IDS, IDS)
     assert partition(groups) == [0, 1, 2, 2]
-    assert patient_groups({}, IDS, "set") == (None, None)
+    assert patient_groups({}, IDS, IDS) == (None, None)
 
 
-def test_where_nothing_tells_patients_apart_that_is_said():
-    with pytest.warns(UserWarning, match="set: PatientID and StudyInstanceUID are the same"):
-        assert patient_groups(dict.fromkeys(range(4), A + S), IDS, "set") == (None, None)
+def test_frames_of_a_file_stay_together_where_nothing_tells_patients_apart():
+    assert patient_groups(dict.fromkeys(range(4), A + S), IDS, IDS) == (None, None)
+    files = ["a", "a", "b", "b"]
+    for subject in (ABSENT * 2, A + S):
+        groups, tag = patient_groups(dict.fromkeys(range(4), subject), IDS, files)
+        assert (partition(groups), tag) == ([0, 0, 2, 2], None)
+    groups, tag = patient_groups({0: A + S, 1: B + S, 2: ABSENT * 2, 3: ABSENT * 2}, IDS, files)
+    assert (partition(groups), tag) == ([0, 1, 2, 2], PATIENT)

@@ -47,9 +47,17 @@ def test_names_of_files_come_first(root):
 
 def test_rows_without_an_image_are_refused_without_their_value(root):
     table = {"PatientID": ["Doe0", "Doe1", "Smith"], "label": [0, 1, 1]}
-    with pytest.raises(RefusedError, match="row 3 of labels: has a row in labels") as refusal:
+    with pytest.raises(RefusedError, match="id 3 of labels: has a row in labels") as refusal:
         load(root, DataConfig(image_size=4, cache=False, image_column="PatientID"), labels=table)
     assert "Smith" not in str(refusal.value)
+
+
+def test_a_column_of_patients_that_matches_nothing_is_refused_without_their_names(root):
+    table = {"PatientID": ["Smith", "Jones"], "label": [0, 1]}
+    with pytest.raises(RefusedError, match="id 1 of labels") as refusal:
+        load(root, DataConfig(image_size=4, cache=False, image_column="PatientID"), labels=table)
+    assert "Smith" not in str(refusal.value)
+    assert "Jones" not in str(refusal.value)
 
 
 def test_images_of_other_formats_are_not_looked_into(tmp_path):

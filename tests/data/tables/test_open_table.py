@@ -2,7 +2,6 @@
 
 import codecs
 import os
-import resource
 import subprocess
 import sys
 import tracemalloc
@@ -170,6 +169,7 @@ def test_what_would_take_long_is_refused(tmp_path, monkeypatch, name, limit, dat
     "row", [b"," * 9_999 + b"\n", b'"' + b"\n" * 100_000 + b'",\n'], ids=["cells", "lines"]
 )
 def test_the_longest_tables_are_refused_in_seconds_of_computing(tmp_path, row):
+    resource = pytest.importorskip("resource")  # of POSIX
     head = b",".join(b"%d" % number for number in range(10_000 if len(row) == 10_000 else 2)) + b"\n"
     (tmp_path / "t.csv").write_bytes(head + row * ((2**28 - len(head)) // len(row)))
     code = (
