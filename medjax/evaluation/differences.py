@@ -56,7 +56,10 @@ def compare_label_scores(
     before, after = (
         ((each.decisions == (each.labels == 1)) | (each.labels < 0)).all(axis=1) for each in (first, second)
     )
-    areas = [mean_area([area for area in label_areas(each) if area is not None]) for each in (first, second)]
+    areas = [
+        mean_area([area for area in label_areas(each, clusters) if area is not None])
+        for each in (first, second)
+    ]
     return {
         "accuracy": _compare_accuracies(before, after, clusters),
         "auc": _compare_areas(areas[0], areas[1], clusters),

@@ -40,7 +40,7 @@ def score_labels(
     unit, num_units = "image" if groups is None else "group", int(units.resampled.max()) + 1
     withheld = _reason_to_withhold(unit, num_units) if resamples else "not asked for"
     intervals = _intervals(predictions, units, 0 if withheld else resamples)
-    areas = label_areas(predictions)
+    areas = label_areas(predictions, units.clusters)
     rows = [_score_one(predictions, label, units, intervals, area) for label, area in enumerate(areas)]
     macro = {
         name: _mean([getattr(row, name) for row in rows])
