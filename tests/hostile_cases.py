@@ -821,7 +821,9 @@ npz_case("of_volumes", "train_images", "shape", train_images=np.zeros((N, 8, 8, 
 npz_case("of_four_channels", "train_images", "shape", train_images=np.zeros((N, 8, 8, 4), np.uint8))
 npz_case("of_flat_images", "train_images", "shape", train_images=np.zeros((N, 64), np.uint8))
 npz_case("of_a_number", "train_labels", "shape", train_labels=np.array(3))
-npz_case("of_many_labels", "train_labels", "(4, 14)", train_labels=np.zeros((N, 14), np.uint8))
+npz_case(
+    "of_many_labels", "test_labels", "another number of labels", 2, train_labels=np.zeros((N, 14), np.uint8)
+)
 npz_case("of_half_labels", "train_labels", "0.5", train_labels=np.array([0, 1, 0.5, 1]))
 npz_case("of_undefined_labels", "train_labels", "nan", train_labels=np.array([0, 1, np.nan, 1]))
 npz_case("of_complex_labels", "train_labels", "complex", train_labels=np.zeros(N, complex))

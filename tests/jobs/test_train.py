@@ -70,6 +70,8 @@ def test_metrics_json_has_the_agreed_keys(trained_run):
         "leading_ci95",
         "largest_class",
         "never_predicted",
+        "auc",
+        "auc_ci95",
         *(f"{name}{kind}" for name in BOOTSTRAPPED for kind in ("", "_ci95")),
         "ece",
         "ece_binning",
