@@ -1,6 +1,6 @@
 """Kernel of the product of two matrices, as a dense layer computes it: of few rows, which all stay in a core's cache.
 
-Vectors run along the columns on the right. XLA's own product reads all of the right matrix on each core.
+Vectors run along the columns on the right.
 """
 
 from collections.abc import Sequence

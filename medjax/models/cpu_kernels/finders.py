@@ -21,8 +21,8 @@ Pair = tuple[int, int]
 
 # Smaller arrays are not worth a call.
 MIN_SIZE = 2**15
-# Smaller products of matrices, or of fewer columns, XLA:CPU computes as fast.
-MIN_PRODUCTS, MIN_COLUMNS = 2**18, 32
+# Smaller products of matrices XLA:CPU computes as fast; of fewer columns they fill no vector register.
+MIN_PRODUCTS, MIN_COLUMNS = 2**18, 16
 
 
 def find_convolution(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:

@@ -6,7 +6,7 @@ from jax import lax
 from jaxtyping import Array, Float32
 
 from medjax.models.cpu_kernels import column_products, dense_products, ffi_handler, row_products
-from medjax.models.cpu_kernels.ffi_call import call_kernel
+from medjax.models.cpu_kernels.ffi_call import Kernel, call_kernel
 from medjax.models.cpu_kernels.register_tiles import Window
 from medjax.models.cpu_kernels.weight_gradient import weight_gradient
 
@@ -20,11 +20,7 @@ def multiply(
     left: Float32[Array, "row value"], right: Float32[Array, "value column"]
 ) -> Float32[Array, "row column"]:
     """The product of two matrices, as of a dense layer's inputs and its weights."""
-    results = [jax.ShapeDtypeStruct((len(left), right.shape[1]), jnp.float32)]
-    jobs = jnp.zeros((ffi_handler.MAX_TASKS, ffi_handler.MAX_TASKS))
-    return call_kernel(dense_products.dense_products, results, [jobs], [left, right], min_images_per_task=1)[
-        0
-    ]
+    return _call(dense_products.dense_products, (len(left), right.shape[1]), left, right)
 
 
 def multiply_rows(
@@ -33,9 +29,7 @@ def multiply_rows(
     """The product of each row on the left with each on the right, as matrices (row on the left, row on the right)."""
     if len(left) > MAX_LEFT_ROWS:  # where a transposed copy costs little
         return left @ lax.optimization_barrier(right.T)
-    results = [jax.ShapeDtypeStruct((len(left), len(right)), jnp.float32)]
-    jobs = jnp.zeros((ffi_handler.MAX_TASKS, ffi_handler.MAX_TASKS))
-    return call_kernel(row_products.row_products, results, [jobs], [left, right], min_images_per_task=1)[0]
+    return _call(row_products.row_products, (len(left), len(right)), left, right)
 
 
 def multiply_columns(
@@ -45,8 +39,11 @@ def multiply_columns(
     if len(left) > _MAX_SUMMED_ROWS:  # as a convolution of single pixels, which sums over parts of them
         images, gradients = left[:, None, None], right[:, None, None]
         return weight_gradient(images, gradients, (1, 1), Window((1, 1), (1, 1)))[0, 0]
-    results = [jax.ShapeDtypeStruct((left.shape[1], right.shape[1]), jnp.float32)]
+    return _call(column_products.column_products, (left.shape[1], right.shape[1]), left, right)
+
+
+def _call(kernel: Kernel, shape: tuple[int, int], left: Array, right: Array) -> Array:
+    """A kernel whose jobs take shares of the product, which has this shape."""
     jobs = jnp.zeros((ffi_handler.MAX_TASKS, ffi_handler.MAX_TASKS))
-    return call_kernel(
-        column_products.column_products, results, [jobs], [left, right], min_images_per_task=1
-    )[0]
+    results = [jax.ShapeDtypeStruct(shape, jnp.float32)]
+    return call_kernel(kernel, results, [jobs], [left, right], min_images_per_task=1)[0]

@@ -34,7 +34,7 @@ def test_a_nan_stays_in_its_row():
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "is_replaced"), [(16, 48, True), (600, 48, False), (16, 6, False)]
+    ("rows", "columns", "is_replaced"), [(16, 48, True), (64, 16, True), (600, 48, False), (64, 15, False)]
 )
 def test_a_dense_layer_of_few_rows_and_many_columns_is_replaced(rows, columns, is_replaced):
     inputs, weights = jnp.ones((2, rows // 2, 400)), jnp.ones((400, columns))
