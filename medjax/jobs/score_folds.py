@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from medjax.config import CrossvalConfig, TrainConfig
 from medjax.evaluation.label_scores import binary_losses, score_labels
@@ -31,6 +32,7 @@ class FoldScores(NamedTuple):
     metrics: dict[str, Any]  # metrics.json, but for the seconds
     parts: list[PredictedPart]  # rows of predictions.csv
     shown: Predictions | None  # the predictions that the figures show; None if a fold diverged
+    folds: Int[np.ndarray, "m"]  # the fold whose network made each of them
 
 
 def score_folds(
@@ -73,9 +75,9 @@ def score_folds(
     metrics["mean"] = describe_mean(metrics["folds"]) if is_whole else None
     scoring = functools.partial(score_part, dataset=dataset, ordinal=training.ordinal)
     metrics["pooled"] = scoring(shown, part="test") if is_whole else None  # withheld, else
+    numbers = np.concatenate([part.folds for part in parts])
     point = None
     if training.positive is not None and is_whole:
-        numbers = np.concatenate([part.folds for part in parts])
         metrics["operating_point"] = point = choose_point(config, dataset.class_names, shown, numbers)
         metrics["pooled"]["operating_point"] = score_point(point, dataset, shown, numbers)
     if config.keep_test and is_whole:
@@ -86,7 +88,7 @@ def score_folds(
         if point is not None:
             metrics["test"]["operating_point"] = score_point(point, dataset, test)
         parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
-    return FoldScores(metrics, parts, shown if is_whole else None)
+    return FoldScores(metrics, parts, shown if is_whole else None, numbers)
 
 
 def _score_holdout(
@@ -117,7 +119,7 @@ def _score_holdout(
         PredictedPart(part, predictions[part], np.zeros(len(predictions[part].labels), int), 0)
         for part in ("val", "test")
     ]
-    return FoldScores(metrics, parts, predictions["test"])
+    return FoldScores(metrics, parts, predictions["test"], parts[-1].folds)
 
 
 def _describe_cuts(thresholds: Thresholds | None, dataset: Dataset) -> dict[str, Any]:
