@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -218,6 +219,18 @@ def test_the_current_folder_has_a_name(tmp_path, monkeypatch):
     assert load(".", PLAIN).name == "set"
     with pytest.raises(RefusedError):
         load("", PLAIN)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_images_are_where_a_cpu_device_shares_them(tmp_path, monkeypatch, depth):
+    """Else each would be in memory twice; from the cache too."""
+    monkeypatch.setenv("MEDJAX_CACHE_DIR", str(tmp_path / "cache"))
+    folder = write_folder(tmp_path / "set", deep_set(4095))
+    for config in (DataConfig(window="auto", depth=depth), DataConfig(window="auto", depth=depth, image_size=224)):
+        for _ in range(2):
+            images = load(folder, config).images
+            on_device = jax.device_put(images, jax.devices("cpu")[0])
+            assert on_device.unsafe_buffer_pointer() == images.ctypes.data
 
 
 def test_progress_is_told(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from medjax.data.decoding.window import apply_window, choose_window, widened, wi
 from medjax.data.reading.folder_names import mask_pattern
 from medjax.data.reading.listing import Fault, problem_of, quoted
 from medjax.errors import Problem, listed, refuse
-from medjax.memory import require_memory
+from medjax.memory import empty_for_device, require_memory
 from medjax.records import Dataset, Images, Indices, Labels, Window, label_sets
 
 _MOVED_TOGETHER = 256  # images
@@ -131,7 +131,7 @@ def _empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     count, height, width, channels = shape
     require_memory(count, (height, width), channels * np.dtype(dtype).itemsize)
     try:
-        return np.empty(shape, dtype)
+        return empty_for_device(shape, dtype)
     except MemoryError:  # a limit of this process
         raise refuse(f"{count:,} images", "do not fit into memory", "give fewer images") from None
 
