@@ -26,7 +26,7 @@ from medjax.files import Folder, open_folder, open_regular, write_in
 from medjax.memory import available_memory, empty_for_device, in_words
 from medjax.records import Dataset, DicomUse, Images, LoadCounts, Window
 
-FORMAT = 5
+FORMAT = 6
 """Increase this when the same source gives another `Dataset`, or the layout of the file changes."""
 
 LIMIT_VARIABLE = "MEDJAX_CACHE_LIMIT"

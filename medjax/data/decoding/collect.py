@@ -24,7 +24,8 @@ _MOVED_TOGETHER = 256  # images
 class Deep(NamedTuple):
     """Which images hold values of 16 bits, until the window of the set is known."""
 
-    is_deep: Bool[np.ndarray, "n"]  # the others have gray levels of 8 bits, widened to 16
+    # The others have gray levels already: of DICOM files, or of 8 bits, widened to 16.
+    is_deep: Bool[np.ndarray, "n"]
     largest: int  # value in any of them, at full size
 
 
@@ -74,7 +75,7 @@ def assemble(
             subjects[positions[0]] = stack.subjects
         if count != images.shape[-1]:
             continue
-        is_deep[positions] = stack.pixels.dtype == np.uint16
+        is_deep[positions] = stack.waits_for_window
         if stack.pixels.dtype == np.uint16 and images.dtype == np.uint8:
             images = _deepened(images, np.flatnonzero(is_there))
         images[positions] = stack.pixels if images.dtype == stack.pixels.dtype else widened(stack.pixels)

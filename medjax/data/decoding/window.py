@@ -46,7 +46,7 @@ def apply_window(
 ) -> Images:
     """The images with the table's gray levels in the place of their values; of 16 bits they are written there.
 
-    Images that are not deep have 8 bits, repeated. `is_used` is set for the levels of those that are.
+    Images that are not deep have gray levels already, of 16 bits. `is_used` is set for the levels of those that are.
     """
     levels = images if table.dtype == np.uint16 else empty_for_device(images.shape, np.uint8)
     for start in range(0, len(images), _TOGETHER):
