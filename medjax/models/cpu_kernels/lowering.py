@@ -155,6 +155,8 @@ def _sum_columns(
     from medjax.models.cpu_kernels.expressions import read_expression
 
     term, arrays, rows = read_expression(operands[0])
+    if not arrays:  # the same in every row, as zeros: XLA needs no array for it
+        return stock(context, *operands, **parameters)
     values = [*arrays, *rows]
     avals = [ShapedArray(tuple(value.type.shape), array.dtype) for value in values]
 

@@ -122,6 +122,21 @@ def test_a_whole_array_of_four_thousand_numbers_is_summed_by_a_kernel():
     np.testing.assert_allclose(found, np.square(array.astype(np.float64)).sum(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("axes", [None, (0, 1)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda row: jnp.zeros((8, 64, 64)), lambda row: jnp.broadcast_to(row, (8, 64, 64)) * 2.0],
+    ids=["numbers", "rows"],
+)
+def test_a_sum_of_what_is_the_same_in_every_row_is_left_to_the_library(make, axes):
+    # As of the gradients of features that are frozen.
+    row = np.arange(64, dtype=np.float32)
+    with fast_convolutions():
+        assert targets_of(lambda row: make(row).sum(axes), row) == set()
+        found = jax.jit(lambda row: make(row).sum(axes))(row)
+    np.testing.assert_allclose(found, np.asarray(make(row)).sum(axes), rtol=1e-5)
+
+
 def test_it_works_inside_a_loop_and_under_vmap():
     def program(images, weights):
         def step(_, state):
