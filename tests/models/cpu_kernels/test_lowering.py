@@ -102,7 +102,14 @@ def test_large_sums_over_columns_are_summed_by_a_kernel_and_others_are_not():
             "medjax_column_sums",
             "medjax_task_sums",
         }
+        [name] = targets_of(lambda array: array.sum((1, 2)), large)
+        assert name.startswith("medjax_column_sums_of_images_")
+        [name] = targets_of(jax.vmap(lambda array: array.sum((0, 1))), large)
+        assert name.startswith("medjax_column_sums_of_images_")
         assert targets_of(lambda array: array.sum((0, 1, 3)), large) == set()
+        assert targets_of(lambda array: array.sum((1, 3)), large) == set()
+        assert targets_of(lambda array: array.sum(1), large) == set()
+        assert targets_of(lambda array: array.sum(3), large) == set()
         assert targets_of(lambda array: array.sum((0, 1, 2)), large[:1]) == set()
         assert targets_of(lambda array: array.astype(jnp.int32).sum((0, 1, 2)), large) == set()
 
