@@ -17,6 +17,7 @@ OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "lion"]
 ScheduleName = Literal["constant", "cosine", "one-cycle"]
 ClassBalance = Literal["none", "weights", "sampling"]
 ComputeName = Literal["f32", "tf32", "bf16"]
+CalibrationMethod = Literal["temperature", "vector", "isotonic"]
 InputScaling = Literal["auto", "none", "imagenet", "half"]
 WindowName = Literal["refuse", "auto", "lung", "bone", "brain", "soft"]
 AugmentationName = Literal[
@@ -297,6 +298,9 @@ class TrainConfig(Configuration):
         None, "evaluation", metavar="SHARE", above=0, below=1, needs=("positive",), is_added=True
     )
     """Share of this class where the decisions will be used: predictive values at it."""
+    calibrate: CalibrationMethod | None = setting(None, "evaluation", is_added=True)
+    """Calibrate all probabilities by a map fitted on the val part: one temperature, which changes no predicted class; a scale
+    and an offset a class (vector); or isotonic regression. The last two may."""
     baselines: bool = setting(True, "evaluation")
     """Also score simple models: majority class, nearest centroid, nearest neighbor, logistic regression."""
     ordinal: bool = setting(False, "evaluation", is_added=True)

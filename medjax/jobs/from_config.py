@@ -86,7 +86,9 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
     everything = np.arange(len(dataset.labels))
     pool = np.setdiff1d(everything, kept_test(config, dataset)) if config.keep_test else None
     # From which probability on one of several labels is predicted is chosen by validation images.
-    needs_validation = training.looks_at_validation or dataset.has_several_labels
+    needs_validation = (
+        training.looks_at_validation or dataset.has_several_labels or training.calibrate is not None
+    )
     return fold_splits(
         dataset,
         config.folds,

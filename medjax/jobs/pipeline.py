@@ -17,6 +17,7 @@ from medjax.evaluation.diagnosis import diagnose
 from medjax.jobs import resume
 from medjax.jobs.baselines import compare_baselines, find_scored, has_baselines
 from medjax.jobs.beside_training import BesideTraining
+from medjax.jobs.calibration import require_calibration
 from medjax.jobs.draw_report import draw_report
 from medjax.jobs.external_data import TRAINED
 from medjax.jobs.from_config import (
@@ -168,6 +169,7 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     _require_fit(training, dataset)
     splits = make_splits(config, dataset)
     require_positive(config, dataset, splits)
+    require_calibration(config, dataset, splits)
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
     if dataset.has_several_labels and training.baselines:
@@ -352,7 +354,9 @@ def _train_and_score(
     # The status is written last: a run that is done has its page.
     scored = scores.metrics.get("pooled") or scores.metrics.get("test") or {}
     point = scored.get("operating_point")
-    draw_report(directory, status, dataset, examples, scores.shown, trained.history, point)
+    draw_report(
+        directory, status, dataset, examples, scores.shown, trained.history, point, before=scores.before
+    )
     write_status(status)
     return trained
 

@@ -13,6 +13,7 @@ from medjax.data.given import tell_apart
 from medjax.data.load import fingerprint, load
 from medjax.data.load_images import load_images
 from medjax.errors import Problem, counted, refuse
+from medjax.jobs.calibration import Calibrators, calibrate, recorded_calibrators
 from medjax.jobs.datasets import describe_loading
 from medjax.jobs.external_data import keep_external, with_classes
 from medjax.jobs.from_config import (
@@ -130,13 +131,15 @@ class Run:
         _require_own(self, settings, dataset)
         splits = make_splits(config, dataset)
         network, learner = make_run_learner(self.directory, self.record, self.model, config, splits)
+        calibrators = _calibrators_of(self, config)
         predictions, numbers = [], []
         for number in folds:
             indices = getattr(splits[number], part)
             if len(indices) == 0:
                 raise refuse(f"--split {part}", "this run held no such part back", "score its test part")
             variables = restore_variables(self.directory, self.record, config, network, number)
-            predictions.append(decided(self, predict(learner, variables, dataset, indices), [number]))
+            found = calibrate(calibrators, number, predict(learner, variables, dataset, indices))
+            predictions.append(decided(self, found, [number]))
             numbers.append(np.full(len(indices), number))
         together = concatenate_predictions(predictions)
         scores = score_part(together, dataset, part, ordinal=training_of(config).ordinal)
@@ -187,9 +190,16 @@ class Run:
         )
         _require_converged(self, folds_of(config))
         network, learner = make_run_learner(self.directory, self.record, self.model, config, [])
+        calibrators = _calibrators_of(self, config)
         each = [
-            predict(
-                learner, restore_variables(self.directory, self.record, config, network, fold), loaded.images
+            calibrate(
+                calibrators,
+                fold,
+                predict(
+                    learner,
+                    restore_variables(self.directory, self.record, config, network, fold),
+                    loaded.images,
+                ),
             ).probabilities
             for fold in folds_of(config)
         ]
@@ -221,6 +231,16 @@ def _name_predicted(
     return [name_labels(chosen, names) for chosen in answers.decisions]
 
 
+def _calibrators_of(run: Run, config: Config) -> Calibrators:
+    """How the probabilities of each fold's network are calibrated; nothing in a run without `calibrate`."""
+    if training_of(config).calibrate is None:
+        return {}
+    has_several = run.record.get("several_labels", False)
+    return recorded_calibrators(
+        run.metrics, config, len(run.record["class_names"]), several_labels=has_several
+    )
+
+
 def _evaluate_external(
     run: Run,
     config: Config,
@@ -239,11 +259,12 @@ def _evaluate_external(
     has_several = run.record.get("several_labels", False)
     dataset = with_classes(dataset, tuple(run.record["class_names"]), several_labels=has_several)
     network, learner = make_run_learner(run.directory, run.record, run.model, config, [])
-    folds = [
-        restore_variables(run.directory, run.record, config, network, number) for number in folds_of(config)
-    ]
-    arrays = dataset.images, dataset.labels
-    predictions = predict_together(learner, folds, arrays, np.arange(len(dataset.labels)))
+    models = {
+        number: restore_variables(run.directory, run.record, config, network, number)
+        for number in folds_of(config)
+    }
+    arrays, everything = (dataset.images, dataset.labels), np.arange(len(dataset.labels))
+    predictions = predict_together(learner, models, arrays, everything, _calibrators_of(run, config))
     predictions = decided(run, predictions, folds_of(config))
     source = None if isinstance(data, Dataset) else data
     in_color = dataclasses.replace(settings, color="rgb")

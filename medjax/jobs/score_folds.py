@@ -2,16 +2,25 @@
 
 import functools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from medjax.config import CrossvalConfig, TrainConfig
-from medjax.evaluation.label_scores import binary_losses, score_labels
+from medjax.evaluation.label_scores import score_labels
 from medjax.evaluation.label_thresholds import choose_thresholds
 from medjax.evaluation.scores import score
+from medjax.jobs.calibration import (
+    BEFORE,
+    Calibrators,
+    calibrate,
+    describe_before,
+    describe_calibrators,
+    fit_calibrators,
+    losses_of,
+)
 from medjax.jobs.from_config import Config, folds_of, kept_test, training_of
 from medjax.jobs.label_thresholds import Thresholds, apply_thresholds, describe_thresholds
 from medjax.jobs.operating_point import choose_point, score_point
@@ -31,6 +40,7 @@ class FoldScores(NamedTuple):
     metrics: dict[str, Any]  # metrics.json, but for the seconds
     parts: list[PredictedPart]  # rows of predictions.csv
     shown: Predictions | None  # the predictions that the figures show; None if a fold diverged
+    before: Predictions | None  # the same before calibration; None without it
 
 
 def score_folds(
@@ -52,20 +62,28 @@ def score_folds(
     }
     if not isinstance(config, CrossvalConfig):
         return _score_holdout(dataset, arrays, splits[0], trained, models[0], config)
-    predictions = {fold: predict(trained.learner, models[fold], arrays, splits[fold].test) for fold in folds}
+    plain = {fold: predict(trained.learner, models[fold], arrays, splits[fold].test) for fold in folds}
+    is_asked = training.calibrate is not None or dataset.has_several_labels
+    validation = {
+        fold: predict(trained.learner, models[fold], arrays, splits[fold].val)
+        for fold in (folds if is_asked else [])
+    }
+    calibrators = fit_calibrators(config, validation)
+    predictions = {fold: calibrate(calibrators, fold, each) for fold, each in plain.items()}
     thresholds = {
-        fold: choose_thresholds(predict(trained.learner, models[fold], arrays, splits[fold].val))
+        fold: choose_thresholds(calibrate(calibrators, fold, validation[fold]))
         for fold in (folds if dataset.has_several_labels else [])
     }
     predictions |= {fold: apply_thresholds(predictions[fold], each) for fold, each in thresholds.items()}
     metrics: dict[str, Any] = {
+        **_describe_maps(calibrators, validation),
         "folds": [
             {
                 **_describe_fold(config, index, fold, trained, predictions.get(fold), dataset),
                 **_describe_cuts(thresholds.get(fold), dataset),
             }
             for index, fold in enumerate(folds_of(config))
-        ]
+        ],
     }
     parts = _merge_repeats(config, predictions)
     shown = concatenate_predictions([part.predictions for part in parts])
@@ -73,20 +91,24 @@ def score_folds(
     metrics["mean"] = describe_mean(metrics["folds"]) if is_whole else None
     scoring = functools.partial(score_part, dataset=dataset, ordinal=training.ordinal)
     metrics["pooled"] = scoring(shown, part="test") if is_whole else None  # withheld, else
+    before = None
+    if calibrators and is_whole:
+        before = concatenate_predictions([part.predictions for part in _merge_repeats(config, plain)])
+        metrics["pooled"][BEFORE] = describe_before(before, dataset)
     point = None
     if training.positive is not None and is_whole:
         numbers = np.concatenate([part.folds for part in parts])
         metrics["operating_point"] = point = choose_point(config, dataset.class_names, shown, numbers)
         metrics["pooled"]["operating_point"] = score_point(point, dataset, shown, numbers)
     if config.keep_test and is_whole:
-        test = predict_together(trained.learner, list(models.values()), arrays, kept_test(config, dataset))
+        test = predict_together(trained.learner, models, arrays, kept_test(config, dataset), calibrators)
         if thresholds:
             test = apply_thresholds(test, np.mean([*thresholds.values()], axis=0))
         metrics["test"] = scoring(test, part="test")
         if point is not None:
             metrics["test"]["operating_point"] = score_point(point, dataset, test)
         parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
-    return FoldScores(metrics, parts, shown if is_whole else None)
+    return FoldScores(metrics, parts, shown if is_whole else None, before)
 
 
 def _score_holdout(
@@ -97,17 +119,25 @@ def _score_holdout(
     variables: Variables,
     config: TrainConfig,
 ) -> FoldScores:
-    predictions = {
+    plain = {
         part: predict(trained.learner, variables, arrays, getattr(split, part))
         for part in reversed(Split._fields)
     }
+    calibrators = fit_calibrators(config, {0: plain["val"]})
+    predictions = {part: calibrate(calibrators, 0, each) for part, each in plain.items()}
     thresholds = choose_thresholds(predictions["val"]) if dataset.has_several_labels else None
     if thresholds is not None:
         predictions = {part: apply_thresholds(each, thresholds) for part, each in predictions.items()}
     metrics: dict[str, Any] = {
         part: score_part(predictions[part], dataset, part, ordinal=config.ordinal) for part in predictions
     }
-    metrics |= {"training": _describe_training(0, trained, config), **_describe_cuts(thresholds, dataset)}
+    metrics |= {
+        "training": _describe_training(0, trained, config),
+        **_describe_cuts(thresholds, dataset),
+        **_describe_maps(calibrators, {0: plain["val"]}),
+    }
+    if calibrators:
+        metrics["test"][BEFORE] = describe_before(plain["test"], dataset)
     if config.positive is not None:
         point = choose_point(config, dataset.class_names, predictions["val"])
         metrics["operating_point"] = point
@@ -117,7 +147,12 @@ def _score_holdout(
         PredictedPart(part, predictions[part], np.zeros(len(predictions[part].labels), int), 0)
         for part in ("val", "test")
     ]
-    return FoldScores(metrics, parts, predictions["test"])
+    return FoldScores(metrics, parts, predictions["test"], plain["test"] if calibrators else None)
+
+
+def _describe_maps(calibrators: Calibrators, validation: Mapping[int, Predictions]) -> dict[str, Any]:
+    """The maps of a calibrated run; nothing of another."""
+    return {"calibrators": describe_calibrators(calibrators, validation)} if calibrators else {}
 
 
 def _describe_cuts(thresholds: Thresholds | None, dataset: Dataset) -> dict[str, Any]:
@@ -182,17 +217,20 @@ def score_part(
 
 
 def predict_together(
-    learner: Learner, models: Sequence[Variables], arrays: tuple[Any, Any], indices: Indices
+    learner: Learner,
+    models: Mapping[int, Variables],
+    arrays: tuple[Any, Any],
+    indices: Indices,
+    calibrators: Calibrators,
 ) -> Predictions:
-    """Predictions by the mean of several networks' probabilities."""
-    each = [predict(learner, variables, arrays, indices) for variables in models]
+    """Predictions by the mean of the calibrated probabilities of the networks of several folds."""
+    each = [
+        calibrate(calibrators, fold, predict(learner, variables, arrays, indices))
+        for fold, variables in models.items()
+    ]
     probabilities = np.stack([predictions.probabilities for predictions in each]).mean(axis=0)
     labels = each[0].labels
-    if learner.several_labels:
-        return Predictions(indices, labels, probabilities, binary_losses(probabilities, labels))
-    of_truth = probabilities[np.arange(len(labels)), labels]
-    losses = -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))
-    return Predictions(indices, labels, probabilities, losses)
+    return Predictions(indices, labels, probabilities, losses_of(probabilities, labels))
 
 
 def _merge_repeats(config: CrossvalConfig, predictions: dict[int, Predictions]) -> list[PredictedPart]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medjax.errors import command_line, counted, listed, printable
+from medjax.report.calibration import calibration_line
 from medjax.report.headline import interval_words, is_of_labels, is_unequal, patients_note, score_warnings
 from medjax.report.operating_point import point_line
 from medjax.report.wording import UNDEFINED, overlap, percent, percentages, points, share
@@ -99,11 +100,13 @@ def _cautions(blocks: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | N
 
 
 def _score_lines(name: str, block: Mapping[str, Any]) -> list[str]:
-    """The scores of a part; below them its decisions by a threshold, if the run has one."""
+    """The scores of a part; below them its decisions by a threshold, and what calibration did, if the run has them."""
     point = block.get("operating_point")
     lines = [_score_line(name, block)]
     if point is not None:
         lines.append(f"{_SCORED[name]}, {point_line(point)}{_CHOSEN_HERE if name == 'val' else ''}")
+    if "before_calibration" in block:
+        lines.append(f"{_SCORED[name]}, {calibration_line(block)}")
     return lines
 
 

@@ -3,7 +3,7 @@
 import math
 import string
 
-from medjax.runs.schema import fields, flag, items, number, optional, plain, table, text, whole
+from medjax.runs.schema import Check, fields, flag, items, number, optional, plain, table, text, whole
 
 MAX_IMAGES = 10**8
 MAX_CLASSES = 10**4
@@ -144,6 +144,30 @@ _POINT = fields(
         "prevalence": _SHARE,
     }
 )
+_NUMBERS = items(number(-1e6, 1e6), at_least=1, at_most=MAX_CLASSES)
+
+
+def _lines(low: float) -> Check:
+    """Numbers of each class, from `low` to 1."""
+    return items(items(number(low, 1), at_least=1, at_most=10**6), at_least=1, at_most=MAX_CLASSES)
+
+
+_TEMPERATURE = number(0.01, 100)
+_CALIBRATOR = fields(
+    {
+        "fold": whole(0, 10**6),
+        "n": _COUNT,
+        "method": text(choices=("temperature", "vector", "isotonic")),
+    },
+    {
+        "temperature": _TEMPERATURE,
+        "temperatures": items(_TEMPERATURE, at_least=1, at_most=MAX_CLASSES),
+        "scales": _NUMBERS,
+        "offsets": _NUMBERS,
+        "probabilities": _lines(0.0),
+        "shares": _lines(1e-9),  # which are divided by their sum
+    },
+)
 _FINDING = fields({"name": _WORD, "sentence": _LINE, "remedy": _LINE})
 METRICS = fields(
     {},
@@ -154,6 +178,7 @@ METRICS = fields(
         "mean": optional(table(optional(number()))),
         "diagnosis": items(_FINDING, at_most=100),
         "operating_point": _POINT,
+        "calibrators": items(_CALIBRATOR, at_most=10**4),
         "seconds": table(number(0, math.inf)),
     },
 )

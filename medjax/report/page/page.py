@@ -17,6 +17,7 @@ from PIL import Image
 from medjax.errors import counted, described, listed, printable, refuse
 from medjax.files import read_bounded
 from medjax.report import headline, wording
+from medjax.report.calibration import before_rows, calibration_sentences
 from medjax.report.command import shown_command
 from medjax.report.operating_point import point_rows, point_sentence
 from medjax.report.page.calibration import calibration_findings, calibration_rows, training_effects
@@ -177,6 +178,8 @@ def make_environment() -> Environment:
     )
     for function in (
         describe_measures,
+        before_rows,
+        calibration_sentences,
         calibration_findings,
         calibration_rows,
         training_effects,
