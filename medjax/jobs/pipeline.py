@@ -33,6 +33,7 @@ from medjax.jobs.from_config import (
 from medjax.jobs.frozen import caches_features, compute_features
 from medjax.jobs.operating_point import require_positive
 from medjax.jobs.overlap import write_own_images
+from medjax.jobs.prediction_sets import require_sets, write_sets
 from medjax.jobs.pretrained import Started, start_network, with_stem_of_weights
 from medjax.jobs.restored_run import Run
 from medjax.jobs.run_record import (
@@ -170,6 +171,7 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     splits = make_splits(config, dataset)
     require_positive(config, dataset, splits)
     require_calibration(config, dataset, splits)
+    require_sets(config, dataset, splits)
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
     if dataset.has_several_labels and training.baselines:
@@ -341,6 +343,7 @@ def _train_and_score(
     before = time.perf_counter()
     scores = score_folds(config, dataset, arrays, splits, trained)
     run_files.write_predictions(directory / "predictions.csv", dataset, scores.parts)
+    write_sets(directory, scores.conformals)
     seconds["evaluate"] = time.perf_counter() - before
     seconds["total"] = time.perf_counter() - started
     metrics = {**scores.metrics, "baselines": None, "seconds": seconds}

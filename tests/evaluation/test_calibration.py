@@ -68,8 +68,9 @@ def test_bands_are_intervals_of_the_accuracy_in_each_bin():
     is_correct = predictions.probabilities.argmax(axis=1) == predictions.labels
     rows = bin_numbers(predictions.probabilities)
     for each, bounds in enumerate(apart):
-        if points.n[each]:
-            assert tuple(bounds) == wilson_interval(is_correct[rows == each].sum(), points.n[each])
+        n = int(points.n[each])
+        if n:
+            assert tuple(bounds) == wilson_interval(int(is_correct[rows == each].sum()), n)
         else:
             assert np.isnan(bounds).all()
     groups = (np.arange(400) // 4).astype(str)
