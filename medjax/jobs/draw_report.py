@@ -51,9 +51,12 @@ def draw_report(
     predictions: Predictions | None,
     history: Sequence[Mapping[str, Any]],
     point: Mapping[str, Any] | None = None,
+    *,
+    before: Predictions | None = None,
     explain: Callable[[Int[np.ndarray, "row"]], Float32[np.ndarray, "row height width"]] | None = None,
 ) -> None:
-    """Draw the figures of a scored run and write its page with this `status`; `point` and `explain` are those of `draw_figures`.
+    """Draw the figures of a scored run and write its page with this `status`; `point`, `before`
+    and `explain` are those of `draw_figures`.
 
     What fails is left out with a note on the page, and one warning: the run is finished without it. Raises only OSError, if
     a file cannot be written.
@@ -70,7 +73,8 @@ def draw_report(
         predictions,
         history,
         point,
-        explain,
+        before=before,
+        explain=explain,
     )
     write_page_or_note(directory, status, {**examples.failures, **drawn})
 

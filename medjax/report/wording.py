@@ -174,7 +174,8 @@ def loading(data: Mapping[str, Any]) -> list[str]:
 def dicom(used: Mapping[str, Any]) -> str:
     """How DICOM files were read, from the block `data.dicom` of run.json."""
     groups = "no groups of patients" if used["grouped_by"] is None else f"groups by {used['grouped_by']}"
-    return f"DICOM: {used['rule']}; {groups}"
+    depth = "; gray levels of 16 bits" if used.get("bits") == 16 else ""
+    return f"DICOM: {used['rule']}; {groups}{depth}"
 
 
 def table(used: Mapping[str, Any]) -> str:
@@ -225,6 +226,7 @@ def validation_decisions(training: Mapping[str, Any]) -> list[str]:
         "which epoch's parameters are scored": training["keep"] != "last",
         "when training stopped": training["early_stopping"],
         "when the learning rate was reduced": training["reduce_on_plateau"],
+        "how probabilities are calibrated": training.get("calibrate") is not None,
     }
     return [decision for decision, is_made in decisions.items() if is_made]
 

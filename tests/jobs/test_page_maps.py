@@ -28,7 +28,7 @@ def problem():
     shown = Predictions(
         np.array([5, 0, 2, 1]), dataset.labels[[5, 0, 2, 1]], probabilities, np.zeros(4, np.float32)
     )
-    return dataset, FoldScores({}, [], shown, np.array([1, 0, 1, 0]))
+    return dataset, FoldScores({}, [], shown, np.array([1, 0, 1, 0]), None, {})
 
 
 def test_each_row_is_explained_by_the_network_of_its_fold(problem):

@@ -22,12 +22,10 @@ from jax.interpreters import mlir
 
 from medjax.models.cpu_kernels import availability
 from medjax.models.cpu_kernels.availability import KernelError
-from medjax.models.cpu_kernels.finders import FINDERS, MIN_SIZE
+from medjax.models.cpu_kernels.finders import FINDERS, find_sum
 from medjax.models.cpu_kernels.primitives import Function, is_native, lower, native_function
 from medjax.models.splicing import splice
 
-# Smaller arrays are not worth a call when they are summed to one number, which XLA:CPU does by 1,024 numbers at a time.
-_MIN_SUM_SIZE = 2**12
 _cpu_rules = mlir._platform_specific_lowerings["cpu"]
 _lock = threading.Lock()
 _num_users = 0
@@ -148,25 +146,22 @@ def _make_rule(find: Function, stock: Function) -> Function:
 def _sum_columns(
     stock: Function, context: mlir.LoweringRuleContext, *operands: Any, **parameters: Any
 ) -> Sequence[Any]:
-    """The rule of sums: those of large arrays over all axes, or all but the last, by a kernel that computes the array too."""
+    """The rule of sums, by a kernel that computes the array too."""
     array: Any = context.avals_in[0]
-    axes = set(parameters["axes"])
-    is_over_columns = array.ndim > 1 and axes >= set(range(array.ndim - 1))
-    is_whole = len(axes) == array.ndim
-    min_size = _MIN_SUM_SIZE if is_whole else MIN_SIZE
-    is_large = is_over_columns and array.size >= min_size and _are_floats([array])
-    if _left.get() is None or not is_large or not is_native(context):
+    axes = [int(axis) for axis in parameters["axes"]]  # jax.vmap makes NumPy's integers of them
+    function = find_sum(array, axes) if _are_floats([array]) else None
+    if _left.get() is None or function is None or not is_native(context):
         return stock(context, *operands, **parameters)
-    from medjax.models.cpu_kernels.array_operations import sum_columns
     from medjax.models.cpu_kernels.expressions import read_expression
 
     term, arrays, rows = read_expression(operands[0])
+    if not arrays:  # the same in every row, as zeros: XLA needs no array for it
+        return stock(context, *operands, **parameters)
     values = [*arrays, *rows]
     avals = [ShapedArray(tuple(value.type.shape), array.dtype) for value in values]
 
     def summed(*values: jax.Array) -> jax.Array:
-        sums = sum_columns(term, values[: len(arrays)], values[len(arrays) :])
-        return sums.sum() if is_whole else sums
+        return function(term, values[: len(arrays)], values[len(arrays) :])
 
     try:
         return lower(summed, context.replace(avals_in=avals), values)

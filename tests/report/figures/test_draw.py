@@ -109,13 +109,13 @@ def test_maps_are_of_errors_and_then_of_the_least_sure(tmp_path, num_errors):
         asked.append(rows.tolist())
         return np.ones((len(rows), 64, 64), np.float32)
 
-    arguments = tmp_path / "figures", dataset, np.arange(0, 18, 3), None, predictions, HISTORY, None
-    assert draw_figures(*arguments, explain) == {}
+    arguments = tmp_path / "figures", dataset, np.arange(0, 18, 3), None, predictions, HISTORY
+    assert draw_figures(*arguments, explain=explain) == {}
     assert asked == [[*range(num_errors)[::-1], *range(num_errors, num_errors + 8)]]
     assert (tmp_path / "figures" / "maps.png").exists()
 
     def fail(rows):
         raise ValueError("no maps")
 
-    assert draw_figures(*arguments, fail) == {"maps": "ValueError: no maps"}
+    assert draw_figures(*arguments, explain=fail) == {"maps": "ValueError: no maps"}
     assert not (tmp_path / "figures" / "maps.png").exists()
