@@ -248,8 +248,8 @@ def _write_answer(
     id: str,
     true_name: str,
     predicted_name: str,
-    true_probability: float,
-    predicted_probability: float,
+    true_probability: float | np.floating,
+    predicted_probability: float | np.floating,
 ) -> None:
     """An image's file name above it, and `below` it its classes with their probabilities."""
     style: dict[str, Any] = {"ha": "center", "fontsize": 7.5, "color": MUTED}
