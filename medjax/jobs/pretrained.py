@@ -120,7 +120,9 @@ def _find(config: TrainConfig, network: Network, dataset: Dataset, model: Any, d
         )
     if known is None and not Path(name).suffix and not Path(name).exists():
         reason = "is no name of published weights, no file and no run"
-        raise refuse(f"--pretrained {name}", reason, f"one of {', '.join(WEIGHTS)}, or the path of a file or run")
+        raise refuse(
+            f"--pretrained {name}", reason, f"one of {', '.join(WEIGHTS)}, or the path of a file or run"
+        )
     display.start("reading weights")
     path = Path(name) if known is None else find_weights(name)
     file = read_weight_file(path)

@@ -88,7 +88,9 @@ def test_a_name_of_another_network_is_refused(phantoms):
 
 @pytest.mark.parametrize("name", ["resnet81", "runs/none-000"])
 def test_what_is_no_name_and_no_path_is_refused_with_the_names(name, phantoms):
-    with pytest.raises(RefusedError, match=rf"^--pretrained {name}: .* \(one of resnet18, .*a file or run\)$"):
+    with pytest.raises(
+        RefusedError, match=rf"^--pretrained {name}: .* \(one of resnet18, .*a file or run\)$"
+    ):
         start(dataclasses.replace(SMALL, pretrained=name), phantoms)
 
 
