@@ -39,7 +39,10 @@ _SCALING = fields(
         "deviation": items(number(1e-6, 1e6), at_least=3, at_most=3),
     }
 )
-_PRETRAINED = fields({"source": _LINE, "sha256": optional(_DIGEST), "notes": items(_LINE, at_most=1000)})
+_PRETRAINED = fields(
+    {"source": _LINE, "sha256": optional(_DIGEST), "notes": items(_LINE, at_most=1000)},
+    {"terms": optional(_LINE)},
+)
 
 RECORD = fields(
     {
