@@ -120,6 +120,27 @@ def _score_holdout(
     return FoldScores(metrics, parts, predictions["test"])
 
 
+def score_validation(
+    config: Config,
+    dataset: Dataset,
+    arrays: tuple[jax.Array, jax.Array],
+    split: Split,
+    trained: TrainedFolds,
+) -> FoldScores:
+    """Score the val part of a holdout, by which a configuration is chosen; nothing is predicted of the test part."""
+    training = training_of(config)
+    predictions = predict(trained.learner, trained.variables(0, training), arrays, split.val)
+    thresholds = choose_thresholds(predictions) if dataset.has_several_labels else None
+    if thresholds is not None:
+        predictions = apply_thresholds(predictions, thresholds)
+    metrics = {
+        "val": score_part(predictions, dataset, "val", ordinal=training.ordinal),
+        "training": _describe_training(0, trained, training),
+    }
+    part = PredictedPart("val", predictions, np.zeros(len(predictions.labels), int), 0)
+    return FoldScores(metrics, [part], None)
+
+
 def _describe_cuts(thresholds: Thresholds | None, dataset: Dataset) -> dict[str, Any]:
     """The thresholds of several labels; nothing of one class an image."""
     if thresholds is None:
