@@ -1,6 +1,6 @@
 """Images a second that networks other than medjax's own train on and answer, beside PyTorch.
 
-    python -m benchmarks.networks [--turns 5] [--only resnet18-28 …] [--seed 0] [--no-peers] [--no-compiled] [--json]
+    python -m benchmarks.networks [--turns 5] [--only resnet18-28 …] [--task inference] [--seed 0] [--no-peers] [--no-compiled] [--json]
 
 Each network is one tree of layers, from which stock Linen layers are called here and PyTorch's in a process of its
 own: those of `benchmarks.architectures`, and ten that are drawn at random from the seed. Random images lie in memory.
@@ -19,7 +19,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tyro
 
@@ -47,6 +47,7 @@ class Way(NamedTuple):
 def main(
     turns: int = 5,
     only: tuple[str, ...] = (),
+    task: Literal["training", "inference"] | None = None,
     seed: int = 0,
     peers: bool = True,
     compiled: bool = True,
@@ -57,6 +58,7 @@ def main(
     Args:
         turns: Turns of each case; the median counts.
         only: Measure these networks, or compile-time, and no others.
+        task: Measure this alone of the networks; by default both.
         seed: Random networks are drawn from it.
         peers: Measure PyTorch too.
         compiled: Measure PyTorch by torch.compile too, which takes minutes to compile a large network.
@@ -75,7 +77,7 @@ def main(
                 rows = compile_time.measure(min(turns, 3), peers=peers and compiled)
                 found: Iterable[tuple[str, dict[str, Any]]] = (("compile_time", row) for row in rows)
             else:
-                found = measure(name, architectures[name], turns, peers=peers, compiled=compiled)
+                found = measure(name, architectures[name], turns, task=task, peers=peers, compiled=compiled)
             for table, row in found:
                 figures.setdefault(table, []).append(row)
                 print(in_line(table, row), file=sys.stderr if json else sys.stdout, flush=True)
@@ -109,9 +111,9 @@ def in_line(table: str, row: dict[str, Any]) -> str:
 
 
 def measure(
-    name: str, architecture: Architecture, turns: int, *, peers: bool, compiled: bool
+    name: str, architecture: Architecture, turns: int, *, task: str | None, peers: bool, compiled: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The table and the row of each task."""
+    """The table and the row of each task, or of this one."""
     images, labels = make_data(architecture)
     batch_size = architecture.batch_size
     shape = (architecture.side, architecture.side, architecture.channels)
@@ -121,14 +123,16 @@ def measure(
         if peers:
             peer = stack.enter_context(Peer("networks"))
             load_network(peer, architecture, images, labels)
-        for task, way, goal in (
-            ("training", Way(ours.train, batch_size), architecture.goal),
-            ("inference", Way(ours.predict, ours.evaluation_batch), 1.0),
-        ):
+        tasks = {
+            "training": (Way(ours.train, batch_size), architecture.goal),
+            "inference": (Way(ours.predict, ours.evaluation_batch), 1.0),
+        }
+        for each in tasks if task is None else [task]:
+            way, goal = tasks[each]
             ways = {"medjax": way}
             if peers:
-                ways |= make_peer_ways(peer, task, batch_size, compiled=compiled)
-            yield task, {**about, **compare(measure_rates(ways, turns)), "asked_for": goal}
+                ways |= make_peer_ways(peer, each, batch_size, compiled=compiled)
+            yield each, {**about, **compare(measure_rates(ways, turns)), "asked_for": goal}
 
 
 def make_peer_ways(peer: Peer, task: str, batch_size: int, *, compiled: bool) -> dict[str, Way]:

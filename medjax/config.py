@@ -112,7 +112,7 @@ class DataConfig(ReadingConfig):
     )
     """Pixels a side that images are resized to, or both sides."""
     depth: Literal[8, 16] = setting(8, "data", unit="bits", is_added=True)
-    """Bits of a gray level that images of 16 bits are kept with; 16 needs --window, and more memory; DICOM has 8 either way."""
+    """Bits of a gray level that images of more than 8 bits, and DICOM, are kept with; 16 takes twice the memory."""
     group_duplicates: Literal["none", "exact", "near"] = setting("exact", "data", is_common=True)
     """Duplicates kept in one part or fold: none, identical (exact), nearly identical too (near)."""
     near_threshold: float = setting(2.0, "data", unit="gray levels", at_least=0, at_most=255)

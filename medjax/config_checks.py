@@ -203,9 +203,6 @@ def _broken_data_rules(config: DataConfig) -> Iterator[Problem]:
         yield Problem("--nested", f"{config.nested} has no effect beside --labels", remedy)
     if config.label_column is not None and config.label_columns:
         yield Problem("--label-column", "excludes --label-columns", "give one of them")
-    if config.depth == 16 and isinstance(config.window, str) and config.window != "auto":
-        remedy = "it needs --window auto, or --window LO HI"
-        yield Problem("--depth", "16 has no effect where images of 16 bits are refused", remedy)
 
 
 def _settings_without_effect(config: TrainConfig, found: Collection[Entry]) -> Iterator[Problem]:

@@ -3,9 +3,13 @@
 Linux promises more memory than there is, and ends a process that takes it; so nothing else would say what is too much.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 from medjax.errors import refuse
 
@@ -19,6 +23,8 @@ _CONTROL_GROUPS = {
         "total_inactive_file",
     ),
 }
+_ALIGNMENT = 64
+"""Bytes: XLA's `MinAlign` on a CPU."""
 _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
@@ -34,6 +40,18 @@ def require_memory(count: int, sides: tuple[int, int], bytes_per_pixel: int) -> 
         f"need {in_words(needed)} of memory, and {in_words(free)} are available",
         f"give fewer images, or train with --image-size {' '.join(map(str, fitting))} or less",
     )
+
+
+def empty_for_device(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """An array without values that `jax.device_put` shares on a CPU rather than copies.
+
+    XLA takes memory of the host as its own from addresses that are multiples of 64. NumPy's large arrays begin 16 bytes
+    after one, so they were copied: all images of a data set were in memory twice.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def available_memory(root: Path = Path("/")) -> int | None:

@@ -73,6 +73,7 @@ class DicomUse(NamedTuple):
 
     rule: str  # in words, one for the whole set
     grouped_by: str | None = None  # PatientID or StudyInstanceUID; None if neither tells images apart
+    bits: int = 8  # of a gray level, 8 or 16
 
     @property
     def group_sources(self) -> tuple[str, ...]:

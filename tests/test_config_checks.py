@@ -81,14 +81,6 @@ def test_a_setting_out_of_range_is_refused_by_its_flag(config, name):
     assert " is out of range (" in line
 
 
-@pytest.mark.parametrize("window", ["refuse", "lung", "bone", "brain", "soft"])
-def test_a_depth_of_16_needs_a_window_that_16_bits_may_go_through(window):
-    [line] = lines_of(TrainConfig(data=DataConfig(depth=16, window=window)))
-    assert line.startswith("--depth: 16 has no effect where images of 16 bits are refused")
-    require_valid(TrainConfig(data=DataConfig(depth=16, window="auto")))
-    require_valid(TrainConfig(data=DataConfig(depth=16, window=(0, 4095))))
-
-
 def test_val_as_test_needs_a_cross_validation_that_keeps_a_test_part():
     training = TrainConfig(data=DataConfig(val_as_test=True))
     require_valid(training)

@@ -1,10 +1,12 @@
 """The memory that is free, as the system tells it."""
 
+import jax
+import numpy as np
 import pytest
 
 from medjax import memory
 from medjax.errors import RefusedError
-from medjax.memory import available_memory, in_words, require_memory
+from medjax.memory import available_memory, empty_for_device, in_words, require_memory
 from tests.sample_files import write_folder
 
 MACHINE = {"proc/meminfo": b"MemTotal:  9000 kB\nMemAvailable:    8000 kB\n"}
@@ -65,3 +67,15 @@ def test_a_refusal_says_what_is_needed_what_there_is_and_what_to_lower(monkeypat
 @pytest.mark.parametrize(("size", "words"), [(12, "12 bytes"), (2048, "2.0 KiB"), (3 * 2**40, "3,072.0 GiB")])
 def test_sizes_in_words(size, words):
     assert in_words(size) == words
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("side", [3, 28, 512])
+def test_a_cpu_device_shares_an_array_that_is_made_for_it(dtype, side):
+    """NumPy's own large arrays are copied, which is why this exists."""
+    array = empty_for_device((5, side, side, 3), dtype)
+    array[...] = 7
+    on_device = jax.device_put(array, jax.devices("cpu")[0])
+    assert (array.shape, array.dtype) == ((5, side, side, 3), dtype)
+    assert on_device.unsafe_buffer_pointer() == array.ctypes.data
+    assert empty_for_device((0, 2), dtype).shape == (0, 2)

@@ -23,10 +23,10 @@ import PIL
 from medjax.config import DataConfig
 from medjax.errors import Problem, RefusedError
 from medjax.files import Folder, open_folder, open_regular, write_in
-from medjax.memory import available_memory, in_words
-from medjax.records import Dataset, DicomUse, LoadCounts, Window
+from medjax.memory import available_memory, empty_for_device, in_words
+from medjax.records import Dataset, DicomUse, Images, LoadCounts, Window
 
-FORMAT = 5
+FORMAT = 6
 """Increase this when the same source gives another `Dataset`, or the layout of the file changes."""
 
 LIMIT_VARIABLE = "MEDJAX_CACHE_LIMIT"
@@ -181,7 +181,8 @@ def _read_dataset(handle: BinaryIO) -> Dataset:
     if free is not None and size > free:
         raise MemoryError  # the images are read from the source then, which is refused with what they need
     text = json.loads(str(np.load(handle, allow_pickle=False)))
-    arrays = {name: np.load(handle, allow_pickle=False) for name in _ARRAYS}
+    images = _read_images(handle)
+    arrays = {name: np.load(handle, allow_pickle=False) for name in _ARRAYS[1:]}
     if not text["has_split"]:
         arrays["split"] = None
     if not text["has_groups"]:
@@ -189,6 +190,7 @@ def _read_dataset(handle: BinaryIO) -> Dataset:
     dicom = DicomUse(*text["dicom"]) if text["dicom"] else None
     smallest, largest = text["source_sizes"] or ((), ())
     return Dataset(
+        images=images,
         **arrays,
         class_names=tuple(text["class_names"]),
         name="",
@@ -199,6 +201,17 @@ def _read_dataset(handle: BinaryIO) -> Dataset:
         grouped_by=dicom.group_sources if dicom is not None and text["has_groups"] else (),
         dicom=dicom,
     )
+
+
+def _read_images(handle: BinaryIO) -> Images:
+    """An array that `np.save` wrote, where the device can share it."""
+    if np.lib.format.read_magic(handle) != (1, 0):
+        raise ValueError
+    shape, _, dtype = np.lib.format.read_array_header_1_0(handle)
+    images = empty_for_device(shape, dtype)
+    if handle.readinto(memoryview(images).cast("B")) != images.nbytes:
+        raise EOFError
+    return images
 
 
 def _is_private(folder: Folder) -> bool:

@@ -102,6 +102,10 @@ def load(
     warn_of_conflicts(dataset)
     warn_of_odd_rows(dataset)
     warn_of_few_levels(dataset.name, dataset.window)
+    if config.depth == 16 and dataset.images.dtype == np.uint8:
+        warnings.warn(
+            f"{dataset.name}: no image has more than 8 bits, so --depth 16 changes nothing", stacklevel=2
+        )
     warn_of_bad(dataset.name, dataset.bad, len(dataset.labels) + len(dataset.bad))
     warn_of_guessed_names(dataset.name, dataset.counts.guessed_names, dataset.ids.tolist())
     if config.nested == "group":
@@ -359,7 +363,8 @@ def _use_dicom(
         return None, None
     ids, files = zip(*((image.id, frame_source(image.key)) for image in layout.images), strict=True)
     groups, tag = patient_groups(assembled.subjects, ids, files)
-    return groups, DicomUse(describe_rules(config.window, assembled.changes), tag)
+    bits = 8 * assembled.images.itemsize
+    return groups, DicomUse(describe_rules(config.window, assembled.changes), tag, bits)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from medjax.config import DataConfig, ReadingConfig, TrainConfig
 from medjax.config_checks import require_valid
-from medjax.data.decoding.image import FOR_OTHER_IMAGES, SIXTEEN_BITS
+from medjax.data.decoding.image import SIXTEEN_BITS
 from medjax.data.from_arrays import make_dataset
 from medjax.data.load import fit_dataset
 from medjax.errors import Problem, RefusedError, refuse
@@ -77,8 +77,6 @@ def read_by(config: Config, reading: ReadingConfig | None) -> DataConfig:
         return settings
     given = {each.name: getattr(reading, each.name) for each in dataclasses.fields(ReadingConfig)}
     settings = dataclasses.replace(settings, **given)
-    if settings.window in FOR_OTHER_IMAGES:  # so that none of 16 bits is left
-        settings = dataclasses.replace(settings, depth=8)
     require_valid(TrainConfig(data=settings))
     return settings
 
@@ -102,7 +100,7 @@ def like_trained(directory: Path, record: Mapping[str, Any], settings: DataConfi
     height, width, _ = record["data"]["image_shape"]
     settings = dataclasses.replace(settings, color=color, image_size=(height, width))
     # Of a data set given in Python, which settings say nothing of.
-    if (record["data"]["window"] or {}).get("bits") == 16:
+    if 16 in [(record["data"].get(use) or {}).get("bits") for use in ("window", "dicom")]:
         settings = dataclasses.replace(settings, depth=16)
     return (
         dataclasses.replace(settings, window=_window_of(directory, record))

@@ -168,7 +168,8 @@ def loading(data: Mapping[str, Any]) -> list[str]:
 def dicom(used: Mapping[str, Any]) -> str:
     """How DICOM files were read, from the block `data.dicom` of run.json."""
     groups = "no groups of patients" if used["grouped_by"] is None else f"groups by {used['grouped_by']}"
-    return f"DICOM: {used['rule']}; {groups}"
+    depth = "; gray levels of 16 bits" if used.get("bits") == 16 else ""
+    return f"DICOM: {used['rule']}; {groups}{depth}"
 
 
 def table(used: Mapping[str, Any]) -> str:

@@ -69,7 +69,9 @@ RECORD = fields(
                 "loading": table(plain),
                 "leakage": table(plain),
                 "table": optional(table(plain, at_most=100)),
-                "dicom": optional(fields({"rule": _LINE, "grouped_by": optional(_WORD)})),
+                "dicom": optional(
+                    fields({"rule": _LINE, "grouped_by": optional(_WORD)}, {"bits": whole(8, 16)})
+                ),
             },
         ),
         "model": fields(

@@ -71,7 +71,9 @@ def _evaluate(
     if len(indices) == 0:
         num_classes = count_classes(learner.network, images.shape[1:])
         return np.zeros((0, num_classes), np.float32), np.zeros(0, np.float32)
-    images, labels = jnp.asarray(images), jnp.asarray(labels)
+    images, labels = jax.device_put(
+        (images, labels)
+    )  # which shares images of the host, where `asarray` copies
     variables = jax.tree.map(jnp.asarray, variables)
     evaluate = compile_evaluation(learner)
     size, batch_size = _IMAGES_A_CALL, evaluation_batch()  # one program, however many images there are

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -220,6 +221,21 @@ def test_the_current_folder_has_a_name(tmp_path, monkeypatch):
         load("", PLAIN)
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+def test_images_are_where_a_cpu_device_shares_them(tmp_path, monkeypatch, depth):
+    """Else each would be in memory twice; from the cache too."""
+    monkeypatch.setenv("MEDJAX_CACHE_DIR", str(tmp_path / "cache"))
+    folder = write_folder(tmp_path / "set", deep_set(4095))
+    for config in (
+        DataConfig(window="auto", depth=depth),
+        DataConfig(window="auto", depth=depth, image_size=224),
+    ):
+        for _ in range(2):
+            images = load(folder, config).images
+            on_device = jax.device_put(images, jax.devices("cpu")[0])
+            assert on_device.unsafe_buffer_pointer() == images.ctypes.data
+
+
 def test_progress_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("medjax.data.decoding.worker_pool._BATCH_IMAGES", 128)
     calls = []
@@ -370,6 +386,12 @@ def test_digests_do_not_depend_on_window_or_fit(tmp_path):
     )
     assert not np.array_equal(first.images, second.images)
     np.testing.assert_array_equal(first.digests, second.digests)
+
+
+def test_a_depth_that_no_image_needs_is_warned_of(tmp_path):
+    config = DataConfig(image_size=8, depth=16, cache=False)
+    with pytest.warns(UserWarning, match="no image has more than 8 bits, so --depth 16 changes nothing"):
+        assert load(write_folder(tmp_path, small_set()), config).images.dtype == np.uint8
 
 
 def test_few_gray_levels_are_warned_of_from_the_cache_too(tmp_path, monkeypatch):

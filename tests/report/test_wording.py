@@ -180,6 +180,7 @@ def test_how_dicom_files_were_read_is_one_line():
     used = DicomUse("CT from -1350 to 150 HU", "PatientID")._asdict()
     assert wording.dicom(used) == "DICOM: CT from -1350 to 150 HU; groups by PatientID"
     assert wording.dicom({**used, "grouped_by": None}).endswith("; no groups of patients")
+    assert wording.dicom({**used, "bits": 16}).endswith("; groups by PatientID; gray levels of 16 bits")
 
 
 def test_what_was_taken_from_a_table_is_one_line():

@@ -15,7 +15,7 @@ from medjax.data.decoding.window import apply_window, choose_window, widened, wi
 from medjax.data.reading.folder_names import mask_pattern
 from medjax.data.reading.listing import Fault, problem_of, quoted
 from medjax.errors import Problem, listed, refuse
-from medjax.memory import require_memory
+from medjax.memory import empty_for_device, require_memory
 from medjax.records import Dataset, Images, Indices, Labels, Window, label_sets
 
 _MOVED_TOGETHER = 256  # images
@@ -24,7 +24,8 @@ _MOVED_TOGETHER = 256  # images
 class Deep(NamedTuple):
     """Which images hold values of 16 bits, until the window of the set is known."""
 
-    is_deep: Bool[np.ndarray, "n"]  # the others have gray levels of 8 bits, widened to 16
+    # The others have gray levels already: of DICOM files, or of 8 bits, widened to 16.
+    is_deep: Bool[np.ndarray, "n"]
     largest: int  # value in any of them, at full size
 
 
@@ -74,7 +75,7 @@ def assemble(
             subjects[positions[0]] = stack.subjects
         if count != images.shape[-1]:
             continue
-        is_deep[positions] = stack.pixels.dtype == np.uint16
+        is_deep[positions] = stack.waits_for_window
         if stack.pixels.dtype == np.uint16 and images.dtype == np.uint8:
             images = _deepened(images, np.flatnonzero(is_there))
         images[positions] = stack.pixels if images.dtype == stack.pixels.dtype else widened(stack.pixels)
@@ -131,7 +132,7 @@ def _empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     count, height, width, channels = shape
     require_memory(count, (height, width), channels * np.dtype(dtype).itemsize)
     try:
-        return np.empty(shape, dtype)
+        return empty_for_device(shape, dtype)
     except MemoryError:  # a limit of this process
         raise refuse(f"{count:,} images", "do not fit into memory", "give fewer images") from None
 

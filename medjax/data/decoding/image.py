@@ -80,6 +80,11 @@ class DecodedStack(NamedTuple):
     largest: int = 0
     subjects: bytes = b""  # of DICOM files only, which come one by one
 
+    @property
+    def waits_for_window(self) -> bool:
+        """Whether these are values of 16 bits, of which the window of the set makes gray levels."""
+        return "rescaled" in self.changes
+
 
 def decode_image(data: bytes, config: DataConfig) -> DecodedImage:
     """Decode an image to the size and color of `config`; raises UnfitError with reason and remedy."""

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 from jaxtyping import Bool, UInt, UInt8, UInt16
 
+from medjax.memory import empty_for_device
 from medjax.records import Images, Window
 
 BIT_DEPTHS = (8, 10, 12, 14, 16)
@@ -45,9 +46,9 @@ def apply_window(
 ) -> Images:
     """The images with the table's gray levels in the place of their values; of 16 bits they are written there.
 
-    Images that are not deep have 8 bits, repeated. `is_used` is set for the levels of those that are.
+    Images that are not deep have gray levels already, of 16 bits. `is_used` is set for the levels of those that are.
     """
-    levels = images if table.dtype == np.uint16 else np.empty(images.shape, np.uint8)
+    levels = images if table.dtype == np.uint16 else empty_for_device(images.shape, np.uint8)
     for start in range(0, len(images), _TOGETHER):
         block = slice(start, start + _TOGETHER)
         values, deep = images[block], is_deep[block]

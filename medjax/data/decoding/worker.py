@@ -50,14 +50,14 @@ def serve(settings: str) -> None:
 
 
 def pack(results: Sequence[Result]) -> list[bytes]:
-    """Six byte strings for each result: indices, one byte for each of `CHANGES`, size and largest value, subjects, digests,
-    pixels."""
+    """Six byte strings for each result: indices, one byte for each of `CHANGES`, three numbers of `DecodedStack` and the bytes
+    of a gray level, subjects, digests, pixels."""
     strings: list[bytes] = []
     for indices, stack in results:
         strings += [
             struct.pack(f"<{len(indices)}I", *indices),
             bytes(change in stack.changes for change in CHANGES),
-            struct.pack("<3I", *stack.size, stack.largest),
+            struct.pack("<4I", *stack.size, stack.largest, stack.pixels.itemsize),
             stack.subjects,
             stack.digests.tobytes(),
             stack.pixels.tobytes(),
@@ -70,11 +70,10 @@ def unpack(strings: Sequence[bytes], sides: tuple[int, int]) -> list[Result]:
     results: list[Result] = []
     for indices, made, facts, subjects, digests, pixels in zip(*[iter(strings)] * 6, strict=True):
         count = len(digests) // _DIGEST_BYTES
-        width, height, largest = struct.unpack("<3I", facts)
+        width, height, largest, itemsize = struct.unpack("<4I", facts)
         changes = tuple(change for change, was_made in zip(CHANGES, made, strict=True) if was_made)
-        dtype = np.uint16 if "rescaled" in changes else np.uint8
         stack = DecodedStack(
-            np.frombuffer(pixels, dtype).reshape(count, *sides, -1),
+            np.frombuffer(pixels, np.uint8 if itemsize == 1 else np.uint16).reshape(count, *sides, -1),
             np.frombuffer(digests, np.uint8).reshape(count, _DIGEST_BYTES),
             changes,
             (width, height),

@@ -8,19 +8,27 @@ import hashlib
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Shaped, UInt, UInt8
 from PIL import Image
 
 from medjax.config import DataConfig
 from medjax.data.decoding.image import DecodedImage, check_size, digest
-from medjax.data.decoding.resize import fit
+from medjax.data.decoding.resize import fit, fit_deep
 from medjax.data.dicom.codestream import JPEG, JPEG_2000, JPEG_LOSSLESS, JPEG_LS, RLE, check_frame
 from medjax.data.dicom.elements import NATIVE
 from medjax.data.dicom.frames import MAX_FRAMES
 from medjax.data.dicom.header import Header, quiet_pydicom, read_header, require_pydicom
 from medjax.data.dicom.levels import make_levels
 from medjax.data.dicom.signature import split_mark
-from medjax.data.dicom.stored import STRIP_ROWS, Stored, index_of, look_up, look_up_entries, stored_values
+from medjax.data.dicom.stored import (
+    STRIP_ROWS,
+    Stored,
+    Values,
+    index_of,
+    look_up,
+    look_up_entries,
+    stored_values,
+)
 from medjax.data.dicom.subject import subject_of
 from medjax.data.reading.listing import COPY_AGAIN, DAMAGED_DICOM, UnfitError
 from medjax.errors import RefusedError
@@ -61,13 +69,18 @@ def _decode(data: bytes, config: DataConfig) -> DecodedImage:
         stored = index_of(header, pixels)
         made = make_levels(header, stored, config)
         changes = (made.rule, *["inverted"] * made.is_inverted)
-        gray = look_up(np.rint(made.levels * 255).astype(np.uint8), stored)
+        gray = Image.fromarray(look_up(_in_bits(made.levels, config.depth), stored))
         found = _digest_stored(header, stored, made.span)
-        fitted, more = fit(Image.fromarray(gray), config)
+        fitted, more = fit(gray, config) if config.depth == 8 else fit_deep(gray, config)
         return DecodedImage(fitted, found, (*changes, *more), size, subject=subject)
     colors = look_up(_palette(header), index_of(header, pixels)) if header.is_palette else pixels
     fitted, more = fit(Image.fromarray(np.ascontiguousarray(colors)), config)
     return DecodedImage(fitted, digest(colors), ("colored", *more), size, subject=subject)
+
+
+def _in_bits(levels: Values, bits: int) -> UInt[np.ndarray, "value"]:
+    """Gray levels from 0 to 1 as whole numbers of 8 or 16 bits."""
+    return np.rint(levels * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def _choose_frame(header: Header, config: DataConfig) -> int:

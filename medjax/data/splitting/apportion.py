@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from medjax.errors import Problem, RefusedError, counted, refuse
-from medjax.records import Labels, Names
+from medjax.records import AnyLabels, Labels, Names, count_labels
 
 Assignment = Int[np.ndarray, "n"]
 Quotas = Float[np.ndarray, "part class"]
@@ -91,17 +91,18 @@ def require_enough(
 
 
 def require_everywhere(
-    labels: Labels, parts: Assignment, num_parts: int, unit: str, class_names: Sequence[str]
+    labels: AnyLabels, parts: Assignment, num_parts: int, unit: str, class_names: Sequence[str]
 ) -> None:
-    """Raise RefusedError for every class that a part lacks, which groups that span classes can cause."""
-    counts = np.zeros((num_parts, labels.max() + 1), np.int64)
-    np.add.at(counts, (parts, labels), 1)
+    """Raise RefusedError for every class or label that a part lacks, which groups that span several can cause."""
+    num_classes = labels.max() + 1 if labels.ndim == 1 else labels.shape[1]
+    counts = np.stack([count_labels(labels[parts == part], num_classes) for part in range(num_parts)])
+    kind = "class" if labels.ndim == 1 else "label"
     lacking = np.flatnonzero((counts == 0).any(axis=0))
     if len(lacking):
         raise RefusedError(
             Problem(
-                f"class {class_names[label] if class_names else label}",
-                f"its groups could not be spread over {num_parts} {unit}",
+                f"{kind} {class_names[label] if class_names else label}",
+                f"its {'groups' if kind == 'class' else 'images'} could not be spread over {num_parts} {unit}",
                 f"try another seed, or fewer {unit}",
             )
             for label in lacking.tolist()

@@ -12,8 +12,8 @@ from jaxtyping import Int
 
 from medjax.data.splitting.apportion import assign_parts, number_groups, require_enough, require_everywhere
 from medjax.data.splitting.label_parts import assign_by_labels, require_enough_labels
-from medjax.errors import refuse
-from medjax.records import AnyLabels, Dataset, Indices, LabelMatrix, Names, Split
+from medjax.errors import Problem, RefusedError, refuse
+from medjax.records import AnyLabels, Dataset, Indices, LabelMatrix, Names, Split, has_label
 
 Seed = int | Sequence[int]
 Fractions = tuple[float, float, float]
@@ -150,6 +150,8 @@ def fold_splits(
             if dataset.folds is None
             else _fixed_folds(dataset.folds[pool], num_folds, repeats)
         )
+        if dataset.folds is not None:
+            _require_trained(labels, folds, names)
         for fold, test in enumerate(folds):
             rest = np.setdiff1d(np.arange(len(pool)), test, assume_unique=True)
             train, val = pool[rest], pool[:0]
@@ -178,6 +180,22 @@ def _fixed_folds(folds: Names, num_folds: int, repeats: int) -> list[Indices]:
     if repeats > 1:
         raise refuse("--repeats", "the table of labels fixes the folds", f"leave it out, {other}")
     return [np.flatnonzero(folds == number) for number in numbers]
+
+
+def _require_trained(labels: AnyLabels, folds: Sequence[Indices], names: Sequence[str]) -> None:
+    """Raise RefusedError for every class or label whose images are all in one fold: no network of that fold has seen it."""
+    kind = "class" if labels.ndim == 1 else "label"
+    problems = []
+    for label, name in enumerate(names):
+        count = int(has_label(labels, label).sum())
+        if count and any(has_label(labels[test], label).sum() == count for test in folds):
+            reason = (
+                "all images of it are in one fold of the table of labels, so that none is left to train on"
+            )
+            remedy = "spread them over several folds, or draw folds: --part-column none"
+            problems.append(Problem(f"{kind} {name}", reason, remedy))
+    if problems:
+        raise RefusedError(problems)
 
 
 def draw_parts(
@@ -230,7 +248,9 @@ def _draw_by_labels(
 ) -> Int[np.ndarray, "n"]:
     """The part of each image of several labels; `unit` is "parts" or "folds"."""
     require_enough_labels(labels, groups, len(shares), unit, class_names)
-    return assign_by_labels(labels, groups, shares, np.random.default_rng(seed))
+    parts = assign_by_labels(labels, groups, shares, np.random.default_rng(seed))
+    require_everywhere(labels, parts, len(shares), unit, class_names)
+    return parts
 
 
 def _require_fractions(fractions: Fractions) -> None:

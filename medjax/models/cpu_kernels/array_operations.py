@@ -54,9 +54,20 @@ def sum_columns(term: Term, arrays: Sequence[Array], rows: Sequence[Array]) -> A
     flat = [array.reshape(len(array), -1, array.shape[-1]) for array in arrays]
     num_tasks, num_channels = ffi_handler.num_tasks(len(flat[0])), flat[0].shape[-1]
     results = [jax.ShapeDtypeStruct((num_tasks, num_channels), jnp.float32)]
-    kernel = column_sums.make_column_sums(term, len(arrays))
+    kernel = column_sums.make_column_sums(term, len(arrays), of_each_image=False)
     [sums] = call_kernel(kernel, results, flat, [row.reshape(-1) for row in rows])
     return sum_first(sums)
+
+
+def sum_positions(term: Term, arrays: Sequence[Array], rows: Sequence[Array], num_axes: int) -> Array:
+    """The sum, over so many axes before the last, of what a term computes as in `sum_columns`; other axes remain."""
+    *sides, channels = arrays[0].shape
+    before = sides[: len(sides) - num_axes]
+    flat = [array.reshape(math.prod(before), -1, channels) for array in arrays]
+    results = [jax.ShapeDtypeStruct((len(flat[0]), channels), jnp.float32)]
+    kernel = column_sums.make_column_sums(term, len(arrays), of_each_image=True)
+    [sums] = call_kernel(kernel, results, flat, [row.reshape(-1) for row in rows])
+    return sums.reshape(*before, channels)
 
 
 def random_words(keys: Sequence[Array], counts: Sequence[Array]) -> list[Array]:

@@ -57,7 +57,7 @@ def copy_rows(
 def copy_run(emit: Emitter, source: Buffer, target: Buffer, length: int) -> None:
     """Copy so many numbers."""
     if length:
-        with _pieces(emit, length) as (at, lanes):
+        with pieces(emit, length) as (at, lanes):
             emit.store(emit.load(_flat(source), at, lanes=lanes), _flat(target), at)
 
 
@@ -65,7 +65,7 @@ def _fill(emit: Emitter, row: Buffer, start: int, num_columns: int, value: float
     """Fill so many columns with a value."""
     if num_columns:
         pixels = _flat(emit.part(row, start))
-        with _pieces(emit, num_columns * row.shape[-1]) as (at, lanes):
+        with pieces(emit, num_columns * row.shape[-1]) as (at, lanes):
             emit.store(constant(FLOAT, value, lanes), pixels, at)
 
 
@@ -74,7 +74,7 @@ def _flat(buffer: Buffer) -> Buffer:
 
 
 @contextlib.contextmanager
-def _pieces(emit: Emitter, length: int) -> Iterator[tuple[ir.Value, int]]:
+def pieces(emit: Emitter, length: int) -> Iterator[tuple[ir.Value, int]]:
     """Emit a loop over vectors that cover `length` numbers: where each begins, and its lanes."""
     lanes = register_lanes()
     while lanes > length:

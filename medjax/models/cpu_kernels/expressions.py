@@ -91,7 +91,9 @@ class _Reader:
         return "array", _index(self.arrays, value)
 
     def _is_readable(self, operation: Any) -> bool:
-        """Whether its operands are float32, or comparisons of such."""
+        """Whether its operands are float32, or comparisons of such, and none would be spread in memory to be read."""
+        if any(map(self._is_spread, operation.operands)):
+            return False
         if operation.name == "stablehlo.compare":
             return _direction(operation) in _DIRECTIONS and _is_float(operation.operands[0])
         if operation.name == "stablehlo.select":
@@ -104,6 +106,12 @@ class _Reader:
                 and all(map(_is_float, others))
             )
         return all(map(_is_float, operation.operands))
+
+    def _is_spread(self, value: Any) -> bool:
+        """Whether a value is a smaller array repeated, and neither a number nor a row."""
+        operation: Any = value.owner
+        is_broadcast = not isinstance(operation, ir.Block) and operation.name == "stablehlo.broadcast_in_dim"
+        return is_broadcast and _Reader(self._shape, ())._read_broadcast(operation) is None
 
     def _read_broadcast(self, operation: Any) -> Term | None:
         [operand] = operation.operands

@@ -148,24 +148,28 @@ def _make_rule(find: Function, stock: Function) -> Function:
 def _sum_columns(
     stock: Function, context: mlir.LoweringRuleContext, *operands: Any, **parameters: Any
 ) -> Sequence[Any]:
-    """The rule of sums: those of large arrays over all axes, or all but the last, by a kernel that computes the array too."""
+    """The rule of sums: of large arrays over all axes, or over those before the last, by a kernel that computes the array too."""
     array: Any = context.avals_in[0]
-    axes = set(parameters["axes"])
-    is_over_columns = array.ndim > 1 and axes >= set(range(array.ndim - 1))
-    is_whole = len(axes) == array.ndim
-    min_size = _MIN_SUM_SIZE if is_whole else MIN_SIZE
-    is_large = is_over_columns and array.size >= min_size and _are_floats([array])
-    if _left.get() is None or not is_large or not is_native(context):
+    axes = sorted(parameters["axes"])
+    is_whole = len(axes) == array.ndim > 1
+    is_before_last = 0 < len(axes) < array.ndim and axes == list(range(axes[0], array.ndim - 1))
+    is_large = array.size >= (_MIN_SUM_SIZE if is_whole else MIN_SIZE) and _are_floats([array])
+    if _left.get() is None or not (is_whole or is_before_last) or not is_large or not is_native(context):
         return stock(context, *operands, **parameters)
-    from medjax.models.cpu_kernels.array_operations import sum_columns
+    from medjax.models.cpu_kernels.array_operations import sum_columns, sum_positions
     from medjax.models.cpu_kernels.expressions import read_expression
 
     term, arrays, rows = read_expression(operands[0])
+    if not arrays:  # the same in every row, as zeros: XLA needs no array for it
+        return stock(context, *operands, **parameters)
     values = [*arrays, *rows]
     avals = [ShapedArray(tuple(value.type.shape), array.dtype) for value in values]
 
     def summed(*values: jax.Array) -> jax.Array:
-        sums = sum_columns(term, values[: len(arrays)], values[len(arrays) :])
+        operands = term, values[: len(arrays)], values[len(arrays) :]
+        if is_before_last and axes[0] > 0:
+            return sum_positions(*operands, len(axes))
+        sums = sum_columns(*operands)
         return sums.sum() if is_whole else sums
 
     try:

@@ -11,11 +11,14 @@ from typing import Literal
 
 from llvmlite import ir
 
-from medjax.models.cpu_kernels.borders import Padding, copy_rows
+from medjax.models.cpu_kernels.borders import Padding, copy_rows, pieces
 from medjax.models.cpu_kernels.emitter import FLOAT, Buffer, Emitter, constant, vector_lanes
 from medjax.models.cpu_kernels.ffi_call import Kernel
 
 Pair = tuple[int, int]
+
+# Of a window's columns so many are combined without a loop, which would take as long as they do.
+_MAX_ALONG = 8
 
 
 @functools.cache
@@ -31,7 +34,9 @@ def make_pooling(kind: Literal["max", "sum"], sides: Pair, strides: Pair, paddin
     ) -> None:
         images, outputs, scratch = buffers
         _, height, width, channels = outputs.shape
-        lanes = vector_lanes(channels)
+        # Of windows that lie side by side, the numbers at one place do so too: a row is one run of numbers.
+        num_runs, length = (1, width * channels) if strides[1] == 1 else (width, channels)
+        along = next(number for number in range(_MAX_ALONG, 0, -1) if sides[1] % number == 0)
         with emit.for_range(first, stop) as image:
             pixels = emit.part(images, image, 0)
             if is_padded(padding):
@@ -39,24 +44,23 @@ def make_pooling(kind: Literal["max", "sum"], sides: Pair, strides: Pair, paddin
                 copy_rows(emit, images, image, 0, padding, pixels, border)
             with (
                 emit.for_range(0, height) as row,
-                emit.for_range(0, width) as column,
-                emit.for_range(0, channels // lanes) as vector,
+                emit.for_range(0, num_runs) as column,
+                pieces(emit, length) as (number, lanes),
             ):
-                channel = emit.sum((vector, lanes))
                 total = emit.variable(constant(FLOAT, border, lanes))
-                with emit.for_range(0, sides[0]) as y, emit.for_range(0, sides[1]) as x:
-                    place = emit.sum((row, strides[0]), y), emit.sum((column, strides[1]), x), channel
-                    value = emit.load(pixels, *place, lanes=lanes)
-                    emit.write(combine(emit.builder, emit.read(total), value), total)
-                emit.store(emit.read(total), outputs, image, row, column, channel)
+                with emit.for_range(0, sides[0]) as y, emit.for_range(0, sides[1] // along) as group:
+                    for x in range(along):
+                        right = emit.sum((column, strides[1]), (group, along), x)
+                        value = emit.load(pixels, emit.sum((row, strides[0]), y), right, number, lanes=lanes)
+                        emit.write(combine(emit.builder, emit.read(total), value), total)
+                emit.store(emit.read(total), outputs, image, row, column, number)
 
     def combine(builder: ir.IRBuilder, best: ir.Value, value: ir.Value) -> ir.Value:
         if kind == "sum":
             return builder.fadd(best, value)
-        is_kept = builder.or_(
-            builder.fcmp_ordered(">=", best, value), builder.fcmp_unordered("uno", best, best)
-        )
-        return builder.select(is_kept, best, value)
+        # Of two numbers of which one is a NaN, this is `best`. So that a NaN is asked of `value` alone, and nobody waits for it.
+        larger = builder.select(builder.fcmp_ordered(">", value, best), value, best)
+        return builder.select(builder.fcmp_unordered("uno", value, value), value, larger)
 
     numbers = (*sides, *strides, *itertools.chain(*padding))
     pooling.__name__ = f"{kind}_pooling_" + "_".join(str(number).replace("-", "m") for number in numbers)

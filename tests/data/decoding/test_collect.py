@@ -24,6 +24,7 @@ CONFIG = DataConfig(image_size=2)
 
 def decoded(*values, channels=1, changes=(), size=(2, 2), dtype=np.uint8):
     stacked = np.array(values, dtype)
+    changes = (*changes, "rescaled") if dtype == np.uint16 else changes
     pixels = np.broadcast_to(stacked[:, None, None, None], (len(values), 2, 2, channels))
     digests = np.repeat(stacked[:, None].astype(np.uint8), 32, axis=1)
     return DecodedStack(pixels, digests, changes, size, int(stacked.max()))

@@ -62,11 +62,12 @@ def test_every_answer_survives_the_way():
     ]
     deep = encode(np.arange(72, dtype=np.uint16).reshape(9, 8) * 900)
     images.append(decode_image(deep, DataConfig(image_size=6, window="auto")))
-    images.append(decode_dicom(dicom(ramp()), CONFIG))
+    images += [decode_dicom(dicom(ramp()), DataConfig(image_size=6, depth=depth)) for depth in (8, 16)]
     answers = [((7 * place, 7 * place + 1), two(image)) for place, image in enumerate(images)]
     again = unpack(pack(answers), (6, 6))
     for (places, stack), (copied_places, copy) in zip(answers, again, strict=True):
         assert copied_places == places
+        assert copy.pixels.dtype == stack.pixels.dtype
         np.testing.assert_array_equal(copy.pixels, stack.pixels)
         np.testing.assert_array_equal(copy.digests, stack.digests)
         assert copy.pixels.dtype == stack.pixels.dtype

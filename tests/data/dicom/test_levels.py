@@ -58,6 +58,23 @@ def test_mr_is_read_from_its_1st_to_its_99th_percentile_in_any_encoding(name):
     np.testing.assert_array_equal(decoded(data), through(values, *limits))
 
 
+def test_the_same_rules_make_gray_levels_of_sixteen_bits():
+    """So that a CT keeps its Hounsfield units apart."""
+    ct = wheel_file("CT_small.dcm")
+    low, high = ALL_HOUNSFIELD
+    wanted = np.clip((reference(ct) - low) / (high - low), 0, 1)
+    levels = decoded(ct, window="auto", depth=16)
+    np.testing.assert_array_equal(levels, np.rint(65535 * wanted))
+    assert len(np.unique(levels)) == len(np.unique(wanted)) > 256
+    mr, values = wheel_file("MR_small.dcm"), reference(wheel_file("MR_small.dcm"))
+    low, high = np.percentile(values, [1, 99], method="inverted_cdf")
+    np.testing.assert_array_equal(
+        decoded(mr, depth=16), np.rint(65535 * np.clip((values - low) / (high - low), 0, 1))
+    )
+    x_ray = dicom(ramp(12), "DX", bits=12, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(decoded(x_ray, depth=16), np.rint(65535 * (1 - ramp(12) / 4095)))
+
+
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("function", [None, "LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_x_rays_are_read_through_their_own_window(function, signed):

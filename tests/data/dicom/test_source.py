@@ -11,7 +11,7 @@ from medjax.data.load import fingerprint, load
 from medjax.data.load_images import load_images
 from medjax.errors import RefusedError
 from tests.dicom_files import dicom, wheel_file
-from tests.sample_files import png, write_folder, write_tar, write_zip
+from tests.sample_files import encode, png, write_folder, write_tar, write_zip
 
 CONFIG = DataConfig(image_size=16, cache=False)
 
@@ -51,7 +51,7 @@ def test_images_of_one_patient_stay_together_however_deep_they_lie(write, tmp_pa
     assert len(data.labels) == 24
     by_folder = np.array([id.rsplit("/", 2)[0] for id in data.ids])
     assert len({*zip(data.groups, by_folder, strict=True)}) == len({*data.groups}) == 6
-    assert data.dicom == ("MR from each image's 1st to its 99th percentile", "PatientID")
+    assert data.dicom == ("MR from each image's 1st to its 99th percentile", "PatientID", 8)
     assert data.counts.percentiles == 24
     assert data.grouped_by == ("user",)
 
@@ -62,6 +62,26 @@ def test_ct_needs_a_window_and_says_which(tmp_path):
         load(root, CONFIG)
     data = load(root, dataclasses.replace(CONFIG, window="lung"))
     assert data.dicom.rule == "CT from -1350 to 150 HU"
+
+
+def test_gray_levels_may_keep_sixteen_bits_and_wait_for_no_other_window(tmp_path, monkeypatch):
+    """Beside PNGs of 16 bits, whose window is one for the set, in this process and in others, and from the cache."""
+    monkeypatch.setenv("MEDJAX_CACHE_DIR", str(tmp_path / "cache"))
+    pixels = np.random.default_rng(0).integers(0, 4096, (6, 16, 16), dtype=np.uint16)
+    tree = {f"a/{n}.dcm": dicom(each, bits=12) for n, each in enumerate(pixels[:3])}
+    tree |= {f"b/{n}.png": encode(each) for n, each in enumerate(pixels[3:])}
+    root = write_folder(tmp_path / "set", tree)
+    config = dataclasses.replace(CONFIG, depth=16, window=(1000, 3000), cache=True)
+    expected = np.rint(65535 * np.clip((pixels.astype(float) - 1000) / 2000, 0, 1))
+    for _ in range(2):
+        data = load(root, config)
+        np.testing.assert_array_equal(data.images[..., 0], expected)
+        assert (data.window.bits, data.dicom.bits) == (16, 16)
+    monkeypatch.setattr("medjax.data.decoding.worker_pool.MIN_IMAGES_PER_WORKER", 2)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    np.testing.assert_array_equal(
+        load(root, dataclasses.replace(config, cache=False)).images[..., 0], expected
+    )
 
 
 def test_the_cache_holds_groups_and_no_names(tmp_path, monkeypatch):

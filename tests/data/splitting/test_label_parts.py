@@ -60,6 +60,16 @@ def test_a_label_with_as_many_images_as_parts_is_in_each():
         assert sorted(parts[:3]) == [0, 1, 2]
 
 
+def test_labels_that_their_groups_keep_out_of_a_part_are_named():
+    """Three labels, each in two of three groups: however two folds share these, one label is in one fold only."""
+    labels = np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1]] * 2, np.int32)
+    with pytest.raises(
+        RefusedError, match=r"^label [abc]: its images could not be spread over 2 folds .try an"
+    ):
+        k_fold(labels, 2, groups=np.array(["x", "y", "z"] * 2), class_names="abc")
+    assert len(k_fold(labels, 2, class_names="abc")) == 2
+
+
 def test_too_rare_labels_are_refused_by_name():
     labels = np.array([[1, 1], [1, 0], [1, 1], [1, 0]], np.int32)
     with pytest.raises(RefusedError, match=r"label rare: 2 images have it, .* 3 parts .*at least 3"):

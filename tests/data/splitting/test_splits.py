@@ -391,3 +391,17 @@ def test_folds_that_a_table_fixes_are_kept():
         fold_splits(dataset, 5)
     with pytest.raises(RefusedError, match="--repeats: the table of labels fixes the folds"):
         fold_splits(dataset, 3, repeats=2)
+
+
+@pytest.mark.parametrize("has_several", [False, True])
+def test_fixed_folds_that_leave_a_class_or_label_untrained_are_refused(has_several):
+    folds = np.array(["0", "1", "2"] * 8)
+    dataset = dataset_with_parts([""] * 24)._replace(split=None, folds=folds)
+    is_first = (folds == "0").astype(np.int32)
+    labels = np.stack([1 - is_first, is_first], axis=1) if has_several else is_first
+    kind = "label" if has_several else "class"
+    with pytest.raises(RefusedError, match=f"^{kind} b: all images of it are in one fold of the table"):
+        fold_splits(dataset._replace(labels=labels), 3)
+    if has_several:
+        labels[1, 1] = 1
+        assert len(fold_splits(dataset._replace(labels=labels), 3)) == 3

@@ -29,6 +29,8 @@ COMPUTED = {
     "row": (lambda x, row: total(x - row), (X, ROW), "of_subtract(array0,row0)"),
     "column as a row": (lambda x, row: total(x * row[:20, None, None]), (X[:, :, :, :], ROW), "column_sums"),
     "masked": (normalize_and_sum, (X, Y, ROW), "of_negate(multiply(select(gt("),
+    "over positions": (lambda x, y: (x * y).sum((1, 2)), (X, Y), "of_images_of_multiply(array0,array1)"),
+    "positions of one image each": (lambda x, row: (x - row).sum((2,)), (X, ROW), "of_images_of_subtract"),
     "many arrays": (lambda *arrays: total(sum(arrays) * arrays[0]), (X, Y, Z, W), "column_sums"),
     "transcendental": (lambda x, y: total(jnp.tanh(x) * y), (X, Y), "of_multiply(array0,array1)"),
     "an argument as mask": (lambda x, mask: total(jnp.where(mask, x, 0.0)), (X, Y > 0), "column_sums"),
@@ -56,6 +58,20 @@ def test_few_arrays_are_read():
         text = jax.jit(lambda *arrays: function(*arrays)).lower(*arrays).as_text()
     [name] = [target for target in ffi_call._loaded if "column_sums" in target and target in text]
     assert "array2" not in name or "array3" not in name
+
+
+def test_no_small_array_is_repeated_in_memory_to_be_read():
+    gate = RANDOM.normal(size=(8, 1, 1, 24)).astype(np.float32)
+    with fast_convolutions():
+        program = jax.jit(lambda x, gate: (jnp.square(x * gate).sum((1, 2)), total(x * gate)))
+        text = program.lower(X, gate).as_text()
+        found = program(X, gate)
+    names = {
+        target.split("_0x")[0] for target in ffi_call._loaded if "column_sums" in target and target in text
+    }
+    assert names == {"medjax_column_sums_of_images_of_square(array0)", "medjax_column_sums"}
+    for mine, expected in zip(found, (np.square(X * gate).sum((1, 2)), total(X * gate)), strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=2e-3)
 
 
 def test_a_nan_reaches_the_sum():

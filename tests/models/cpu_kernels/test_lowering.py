@@ -102,7 +102,14 @@ def test_large_sums_over_columns_are_summed_by_a_kernel_and_others_are_not():
             "medjax_column_sums",
             "medjax_task_sums",
         }
+        [name] = targets_of(lambda array: array.sum((1, 2)), large)
+        assert name.startswith("medjax_column_sums_of_images_")
+        [name] = targets_of(jax.vmap(lambda array: array.sum((0, 1))), large)
+        assert name.startswith("medjax_column_sums_of_images_")
         assert targets_of(lambda array: array.sum((0, 1, 3)), large) == set()
+        assert targets_of(lambda array: array.sum((1, 3)), large) == set()
+        assert targets_of(lambda array: array.sum(1), large) == set()
+        assert targets_of(lambda array: array.sum(3), large) == set()
         assert targets_of(lambda array: array.sum((0, 1, 2)), large[:1]) == set()
         assert targets_of(lambda array: array.astype(jnp.int32).sum((0, 1, 2)), large) == set()
 
@@ -114,6 +121,21 @@ def test_a_whole_array_of_four_thousand_numbers_is_summed_by_a_kernel():
         assert len(targets_of(lambda array: jnp.square(array).sum(), array)) == 2
         found = jax.jit(lambda array: jnp.square(array).sum())(array)
     np.testing.assert_allclose(found, np.square(array.astype(np.float64)).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [None, (0, 1)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda row: jnp.zeros((8, 64, 64)), lambda row: jnp.broadcast_to(row, (8, 64, 64)) * 2.0],
+    ids=["numbers", "rows"],
+)
+def test_a_sum_of_what_is_the_same_in_every_row_is_left_to_the_library(make, axes):
+    # As of the gradients of features that are frozen.
+    row = np.arange(64, dtype=np.float32)
+    with fast_convolutions():
+        assert targets_of(lambda row: make(row).sum(axes), row) == set()
+        found = jax.jit(lambda row: make(row).sum(axes))(row)
+    np.testing.assert_allclose(found, np.asarray(make(row)).sum(axes), rtol=1e-5)
 
 
 def test_it_works_inside_a_loop_and_under_vmap():

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from medjax.models.cpu_kernels.array_operations import max_pool_gradient, pool
 
@@ -28,3 +29,26 @@ def test_a_nan_stays_one_and_a_border_is_never_the_maximum():
     assert (maxima[..., 1] == -1).all()
     sums = jax.jit(lambda images: pool("sum", images, (2, 2), (2, 2), ((0, 1), (0, 0))))(images)
     assert sums[0, :, :, 1].tolist() == [[-4, -4], [-2, -2]]
+
+
+@pytest.mark.parametrize("kind", ["max", "sum"])
+@pytest.mark.parametrize(
+    ("sides", "strides", "channels"), [((3, 3), (1, 1), 68), ((1, 22), (1, 1), 1), ((2, 11), (2, 3), 12)]
+)
+def test_windows_are_those_of_a_loop_over_them(kind, sides, strides, channels):
+    images = np.random.default_rng(0).integers(-9, 9, (2, 7, 25, channels)).astype(np.float32)
+    padding = ((1, 0), (0, 2))
+    program = jax.jit(lambda images: pool(kind, images, sides, strides, padding))
+    border = -np.inf if kind == "max" else 0
+    padded = np.pad(images, ((0, 0), *padding, (0, 0)), constant_values=border)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, sides, (1, 2))[:, :: strides[0], :: strides[1]]
+    expected = windows.max((-1, -2)) if kind == "max" else windows.sum((-1, -2))
+    assert np.array_equal(program(images), expected)
+
+
+def test_a_nan_anywhere_in_a_window_stays_one():
+    images = np.zeros((9, 3, 3, 16), np.float32)
+    for place in range(9):
+        images[place, place // 3, place % 3, place] = np.nan
+    maxima = jax.jit(lambda images: pool("max", images, (3, 3), (1, 1), ((0, 0), (0, 0))))(images)
+    assert np.array_equal(np.isnan(maxima[:, 0, 0]), np.eye(9, 16, dtype=bool))
