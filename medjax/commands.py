@@ -24,8 +24,8 @@ class _Fitting:
     """New directory. Default: runs/<data>-<preset>-<number>."""
     seeds: str | None = setting(None, "general", is_common=True, metavar="SEEDS")
     """Once for each seed, as 0-4 or 0,3,7; mean and range."""
-    on: str | None = setting(None, "general", is_common=True, metavar="WHERE")
-    """Several fits at once: local:2 has two processes."""
+    on: str | None = setting(None, "general", metavar="WHERE")
+    """Folds and seeds by several processes: local:2, ray, slurm."""
     threads_per_fit: int | None = setting(None, "general", metavar="N")
     """Threads of XLA in each process of --on; the same number gives the same bits on any machine of one kind."""
     resume: bool = False
@@ -67,13 +67,12 @@ class Crossval(_Training):
 class Sweep(_Fitting):
     """Train each combination of settings, choose one, score it on test.
 
-    The choice is by the val part alone; the test part of the others is not scored. Without --on as many processes as there
-    are cores.
+    The val part decides; of the others nothing is scored on test.
     """
 
     grid: tuple[str, ...] = setting((), "general", is_common=True, metavar="NAME=V,V")
     """Values of a setting, as learning_rate=1e-3,3e-4. Repeatable: each combination is trained."""
-    choose_by: Literal["loss", "balanced_accuracy", "auc"] = setting("loss", "general", is_common=True)
+    choose_by: Literal["loss", "balanced_accuracy", "auc"] = setting("loss", "general")
     """Score of the val part, its mean over the seeds."""
     config: tyro.conf.OmitArgPrefixes[TrainConfig] = dataclasses.field(default_factory=TrainConfig)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import Any
 
 from medjax.scale.engine import Workers
 
@@ -108,6 +108,6 @@ def _hand_over(process: "subprocess.Popen[str]", fit: Path) -> bool:
     return bool(_stream(process.stdout).readline())
 
 
-def _stream(stream: IO[str] | None) -> IO[str]:
+def _stream(stream: Any) -> Any:
     assert stream is not None  # they are pipes
     return stream
