@@ -19,6 +19,8 @@ _MODULE_OF = {
     "binary_cross_entropy": "medjax.training.losses",
     "score_labels": "medjax.evaluation.label_scores",
     "choose_thresholds": "medjax.evaluation.label_thresholds",
+    "fit_calibrator": "medjax.evaluation.calibrators",
+    "fit_sets": "medjax.evaluation.prediction_sets",
     "LabelScores": "medjax.evaluation.label_records",
     "fit_many": "medjax.scale.many_fits",
     "fit_folds": "medjax.training.fit",

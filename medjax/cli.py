@@ -26,7 +26,7 @@ from medjax.command_help import (
     unknown_flags,
 )
 from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Sweep, Train
-from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, ReadingConfig, TrainConfig
+from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, TrainConfig
 from medjax.errors import DivergedError, Problem, RefusedError, command_line, refusal_of, refuse
 from medjax.problem_list import lines_of
 from medjax.settings import entries, flag_of, flags_for
@@ -217,7 +217,7 @@ def _run(command: Command, line: str) -> None:
             if command.json:
                 process.show_json(compared)
         case Predict():
-            _print_probabilities(_load_run(command), command.images, command.reading)
+            _print_probabilities(_load_run(command), command)
         case Audit():
             _print_audit(command, medjax.audit)
         case Split():
@@ -401,13 +401,18 @@ def _print_seeds(trained: Any, as_json: bool) -> None:
         process.show_json(metrics)
 
 
-def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingConfig) -> None:
+def _print_probabilities(trained: Any, command: Predict) -> None:
     from medjax.jobs.outside_range import COLUMN
+    from medjax.records import name_labels
     from medjax.runs.directory import exact_text
 
     class_names = trained.record["class_names"]
+    if command.coverage is not None:
+        trained.require_coverage(command.coverage)  # before images are read, which may take long
     left_out: list[Problem] = []
-    ids, each, outside, predicted = trained.predict_images(images, reading=reading, left_out=left_out)
+    ids, each, outside, predicted = trained.predict_images(
+        command.images, reading=command.reading, left_out=left_out
+    )
     header = ["id", "predicted", *(f"p_{name}" for name in class_names)]
     columns = [each.mean(axis=0)]
     if len(each) > 1:
@@ -417,10 +422,18 @@ def _print_probabilities(trained: Any, images: Sequence[str], reading: ReadingCo
     decisions = (
         [[]] * len(ids) if decided is None else [["positive" if each else "negative"] for each in decided]
     )
-    rows = [[*header, *([] if decided is None else ["decision"]), COLUMN]]
-    for name, names, answer, decision, *row in zip(ids, outside, predicted, decisions, *columns, strict=True):
+    sets: list[list[str]] = [[]] * len(ids)
+    if command.coverage is not None:
+        chosen = trained.prediction_sets(each, command.coverage)
+        sets = [[name_labels(row, class_names)] for row in chosen]
+    header += [] if decided is None else ["decision"]
+    header += [] if command.coverage is None else ["set"]
+    rows = [[*header, COLUMN]]
+    for name, names, answer, decision, chosen, *row in zip(
+        ids, outside, predicted, decisions, sets, *columns, strict=True
+    ):
         texts = [text for values in row for text in exact_text(values)]
-        rows.append([name, answer, *texts, *decision, " ".join(names)])
+        rows.append([name, answer, *texts, *decision, *chosen, " ".join(names)])
     process.show_csv(rows)
     if left_out:
         raise RefusedError(left_out)

@@ -132,12 +132,15 @@ class Predict(_Restoring):
 
     Columns: id, predicted, and p_<class> for each class; of several labels predicted names all, joined by |. For a
     cross-validation, p_<class> is the mean over the models of all folds, and sd_<class> their standard deviation. Then, of a
-    run with --positive, decision: positive or negative. Then outside_training_range: names of statistics (color, mean, spread,
-    sharpness) of an image that no training image comes near; its answer means little.
+    run with --positive, decision: positive or negative; with --coverage, set: names of classes joined by |, or nothing. Then
+    outside_training_range: names of statistics (color, mean, spread, sharpness) of an image that no training image comes
+    near; its answer means little.
     """
 
     images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES")]
     """Image files, folders and archives of images."""
+    coverage: float | None = setting(None, "evaluation", is_common=True, metavar="SHARE")
+    """Add the column set: classes, joined by |, that hold the true one for this share of images, of a run with --coverage."""
 
 
 @dataclasses.dataclass(frozen=True)

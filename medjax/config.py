@@ -17,6 +17,8 @@ OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "lion"]
 ScheduleName = Literal["constant", "cosine", "one-cycle"]
 ClassBalance = Literal["none", "weights", "sampling"]
 ComputeName = Literal["f32", "tf32", "bf16"]
+CalibrationMethod = Literal["temperature", "vector", "isotonic"]
+SetMethod = Literal["lac", "aps", "class"]
 InputScaling = Literal["auto", "none", "imagenet", "half"]
 WindowName = Literal["refuse", "auto", "lung", "bone", "brain", "soft"]
 AugmentationName = Literal[
@@ -297,6 +299,27 @@ class TrainConfig(Configuration):
         None, "evaluation", metavar="SHARE", above=0, below=1, needs=("positive",), is_added=True
     )
     """Share of this class where the decisions will be used: predictive values at it."""
+    calibrate: CalibrationMethod | None = setting(None, "evaluation", is_added=True)
+    """Calibrate all probabilities by a map fitted on the val part: one temperature, which changes no predicted class; a scale
+    and an offset a class (vector); or isotonic regression. The last two may."""
+    coverage: float | None = setting(
+        None, "evaluation", unit="of the images", metavar="SHARE", at_least=0.5, at_most=0.999, is_added=True
+    )
+    """Also give each image a set of classes that holds the true one for this share of images, such as 0.95."""
+    sets: SetMethod = setting("lac", "evaluation", needs=("coverage",), is_added=True)
+    """Sets of the classes above one threshold (lac); as many of the most probable as it takes (aps), never none; or with a
+    threshold for each class, so that each is covered (class)."""
+    conformal_share: float = setting(
+        0.0,
+        "evaluation",
+        unit="of the training images",
+        at_least=0,
+        at_most=0.5,
+        needs=("coverage",),
+        is_added=True,
+    )
+    """Keep this share of the training images out of training, to set the thresholds of sets by. 0 takes the val part, which
+    voids the guarantee if it chose anything."""
     baselines: bool = setting(True, "evaluation")
     """Also score simple models: majority class, nearest centroid, nearest neighbor, logistic regression."""
     ordinal: bool = setting(False, "evaluation", is_added=True)

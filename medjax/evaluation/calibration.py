@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from medjax.evaluation.intervals import Interval
+from medjax.evaluation.units import Units, grouped_interval, image_interval
 from medjax.records import Predictions, Probabilities
 
 NUM_BINS = 15
@@ -43,6 +44,20 @@ def reliability(predictions: Predictions, num_bins: int = NUM_BINS) -> Reliabili
     correct = np.bincount(bins, is_correct, num_bins)
     with np.errstate(invalid="ignore"):
         return Reliability(np.linspace(0, 1, num_bins + 1), count, confidence / count, correct / count)
+
+
+def reliability_bands(
+    predictions: Predictions, units: Units, num_bins: int = NUM_BINS
+) -> Float64[np.ndarray, "bins 2"]:
+    """The 95 % interval of the accuracy in each bin: Wilson's, with groups as independent where there are any.
+
+    NaN where there is none: in an empty bin, and in one of a single group.
+    """
+    bins = bin_numbers(predictions.probabilities, num_bins)
+    is_correct = predictions.probabilities.argmax(axis=1) == predictions.labels
+    interval = image_interval if units.groups is None else grouped_interval
+    bounds = [interval(is_correct, bins == each, units) for each in range(num_bins)]
+    return np.array([(np.nan, np.nan) if each is None else each for each in bounds])
 
 
 def expected_calibration_error(predictions: Predictions, num_bins: int = NUM_BINS) -> float:

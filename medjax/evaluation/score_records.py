@@ -164,4 +164,4 @@ def as_plain(value: Any) -> Any:
         return {name: as_plain(each) for name, each in value.items()}
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return list(value) if isinstance(value, tuple) else value
+    return [as_plain(each) for each in value] if isinstance(value, tuple) else value

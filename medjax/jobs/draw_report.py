@@ -51,8 +51,10 @@ def draw_report(
     predictions: Predictions | None,
     history: Sequence[Mapping[str, Any]],
     point: Mapping[str, Any] | None = None,
+    *,
+    before: Predictions | None = None,
 ) -> None:
-    """Draw the figures of a scored run and write its page with this `status`; `point` is that of `draw_figures`.
+    """Draw the figures of a scored run and write its page with this `status`; `point` and `before` are those of `draw_figures`.
 
     What fails is left out with a note on the page, and one warning: the run is finished without it. Raises only OSError, if
     a file cannot be written.
@@ -62,7 +64,14 @@ def draw_report(
     from medjax.report.page.page import write_page_or_note
 
     drawn = draw_figures(
-        directory / "figures", dataset, examples.samples, examples.augmented, predictions, history, point
+        directory / "figures",
+        dataset,
+        examples.samples,
+        examples.augmented,
+        predictions,
+        history,
+        point,
+        before=before,
     )
     write_page_or_note(directory, status, {**examples.failures, **drawn})
 

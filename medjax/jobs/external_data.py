@@ -9,10 +9,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from medjax.errors import Problem, RefusedError, listed, refuse
+from medjax.evaluation.prediction_sets import Sets
 from medjax.files import open_folder
+from medjax.jobs.from_config import Config, training_of
 from medjax.jobs.operating_point import Point, score_point
 from medjax.jobs.outside_range import COLUMN, count_outside
 from medjax.jobs.overlap import OWN, find_overlap, write_kinds
+from medjax.jobs.prediction_sets import score_run_sets
 from medjax.jobs.run_record import describe_data
 from medjax.jobs.score_folds import NO_FOLD, score_part
 from medjax.records import UNKNOWN, Dataset, Predictions, has_label
@@ -65,18 +68,19 @@ def keep_external(
     dataset: Dataset,
     predictions: Predictions,
     outside: Sequence[tuple[str, ...]],
+    config: Config,
     point: Point | None = None,
-    *,
-    ordinal: bool = False,
+    sets: Sets | None = None,
 ) -> dict[str, Any]:
     """Score the predictions of all images of external data, and write them under the run.
 
-    `ordinal` is as `score_part` takes it. Returns `external`, the scores of images that the run was not trained on;
+    `config` is that of the run. Returns `external`, the scores of images that the run was not trained on;
     `identical`, those of images that it was trained on (each None where there are none, or no label of them is known);
     `num_identical`, how many these are; `overlap`, how many are the run's own
     and which of its images are missing (see `Overlap`); `new`, the scores of images that are not the run's own, where some
     of the external ones are; `outside_training_range`, how many lie `outside` in some statistic, and in each; and the
-    `directory` of the files. With an operating `point` all scores have the decisions by it. Warns where most images are the run's own.
+    `directory` of the files. With an operating `point` all scores have the decisions by it, and
+    with prediction `sets` how good these are. Warns where most images are the run's own.
     """
     require_no_links(directory)
     if not (predictions.labels != UNKNOWN).any():
@@ -94,8 +98,12 @@ def keep_external(
     def scored(some: Predictions | None) -> dict[str, Any] | None:
         if some is None or not (some.labels != UNKNOWN).any():  # none at all, or none whose labels are known
             return None
-        block = score_part(some, dataset, "test", ordinal=ordinal)
-        return block if point is None else {**block, "operating_point": score_point(point, dataset, some)}
+        block = score_part(some, dataset, "test", ordinal=training_of(config).ordinal)
+        if point is not None:
+            block["operating_point"] = score_point(point, dataset, some)
+        if sets is not None:  # a row for each image of the data set, as there is of the predictions
+            block["prediction_sets"] = score_run_sets(config, dataset, some, sets[some.indices])
+        return block
 
     scores = {
         "external": scored(new),

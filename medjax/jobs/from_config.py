@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medjax.config import CrossvalConfig, Monitor, TrainConfig
-from medjax.data.splitting.splits import fold_splits, official_parts, split
+from medjax.data.splitting.splits import draw_parts, fold_splits, official_parts, split
 from medjax.errors import counted, refuse
 from medjax.jobs.published_weights import WEIGHTS
 from medjax.jobs.sharing import Same, once
@@ -77,7 +77,37 @@ def with_absolute_paths(config: Config) -> Config:
 
 
 def make_splits(config: Config, dataset: Dataset) -> list[Split]:
-    """The split of each fold; of all folds, whichever are trained."""
+    """The split of each fold; of all folds, whichever are trained. Conformal parts are in none of their parts."""
+    return [split for split, _ in _divide(config, dataset)]
+
+
+def conformal_parts(config: Config, dataset: Dataset) -> list[Indices]:
+    """The images that `conformal_share` keeps out of training in each fold, to set the thresholds of prediction sets by."""
+    return [part for _, part in _divide(config, dataset)]
+
+
+def _divide(config: Config, dataset: Dataset) -> list[tuple[Split, Indices]]:
+    """The split and the conformal part of each fold."""
+    training = training_of(config)
+    splits = _divide_images(config, dataset)
+    if not training.conformal_share:
+        return [(split, split.val[:0]) for split in splits]
+    divided = []
+    for fold, whole in enumerate(splits):
+        groups = None if dataset.groups is None else dataset.groups[whole.train]
+        train, part = draw_parts(
+            whole.train,
+            dataset.labels[whole.train],
+            (training.conformal_share,),
+            [training.seed, fold, 0, 1],  # no other draw has four numbers
+            groups,
+            dataset.class_names,
+        )
+        divided.append((whole._replace(train=train), part))
+    return divided
+
+
+def _divide_images(config: Config, dataset: Dataset) -> list[Split]:
     training = training_of(config)
     if not isinstance(config, CrossvalConfig):
         val_as_test = config.data.val_as_test
@@ -85,8 +115,13 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
     train_share, val_share, _ = training.fractions
     everything = np.arange(len(dataset.labels))
     pool = np.setdiff1d(everything, kept_test(config, dataset)) if config.keep_test else None
-    # From which probability on one of several labels is predicted is chosen by validation images.
-    needs_validation = training.looks_at_validation or dataset.has_several_labels
+    needs_validation = (
+        training.looks_at_validation
+        # From which probability on one of several labels is predicted is chosen by validation images.
+        or dataset.has_several_labels
+        or training.calibrate is not None
+        or (training.coverage is not None and not training.conformal_share)
+    )
     return fold_splits(
         dataset,
         config.folds,

@@ -17,6 +17,7 @@ from medjax.evaluation.diagnosis import diagnose
 from medjax.jobs import resume
 from medjax.jobs.baselines import compare_baselines, find_scored, has_baselines
 from medjax.jobs.beside_training import BesideTraining
+from medjax.jobs.calibration import require_calibration
 from medjax.jobs.draw_report import draw_report
 from medjax.jobs.external_data import TRAINED
 from medjax.jobs.from_config import (
@@ -33,6 +34,7 @@ from medjax.jobs.frozen import caches_features, compute_features
 from medjax.jobs.gather_folds import gather_folds
 from medjax.jobs.operating_point import require_positive
 from medjax.jobs.overlap import write_own_images
+from medjax.jobs.prediction_sets import require_sets, write_sets
 from medjax.jobs.pretrained import Started, start_network, with_stem_of_weights
 from medjax.jobs.restored_run import Run
 from medjax.jobs.run_record import (
@@ -178,6 +180,8 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     _require_fit(training, dataset)
     splits = make_splits(config, dataset)
     require_positive(config, dataset, splits)
+    require_calibration(config, dataset, splits)
+    require_sets(config, dataset, splits)
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
     if dataset.has_several_labels and training.baselines:
@@ -359,6 +363,7 @@ def _train_and_score(
     before = time.perf_counter()
     scores = score_folds(config, dataset, arrays, splits, trained)
     run_files.write_predictions(directory / "predictions.csv", dataset, scores.parts)
+    write_sets(directory, scores.conformals)
     seconds["evaluate"] = time.perf_counter() - before
     seconds["total"] = time.perf_counter() - started
     metrics = {**scores.metrics, "baselines": None, "seconds": seconds}
@@ -372,7 +377,9 @@ def _train_and_score(
     # The status is written last: a run that is done has its page.
     scored = scores.metrics.get("pooled") or scores.metrics.get("test") or {}
     point = scored.get("operating_point")
-    draw_report(directory, status, dataset, examples, scores.shown, trained.history, point)
+    draw_report(
+        directory, status, dataset, examples, scores.shown, trained.history, point, before=scores.before
+    )
     write_status(status)
     return trained
 

@@ -67,7 +67,9 @@ def start_network(
     if started.pretrained is not None:
         if _is_run(config):
             _require_unseen(Path(str(config.pretrained)), dataset, splits)
-        for note in (f"starts from {started.pretrained['source']}", *started.pretrained["notes"]):
+        terms = started.pretrained["terms"]
+        source = f"starts from {started.pretrained['source']}{f': {terms}' if terms else ''}"
+        for note in (source, *started.pretrained["notes"]):
             display.say(note)
     return started
 
@@ -115,6 +117,11 @@ def _find(config: TrainConfig, network: Network, dataset: Dataset, model: Any, d
             f"--pretrained {name}",
             f"holds weights of {known.model}, not of {config.model}",
             f"--model {known.model}",
+        )
+    if known is None and not Path(name).suffix and not Path(name).exists():
+        reason = "is no name of published weights, no file and no run"
+        raise refuse(
+            f"--pretrained {name}", reason, f"one of {', '.join(WEIGHTS)}, or the path of a file or run"
         )
     display.start("reading weights")
     path = Path(name) if known is None else find_weights(name)

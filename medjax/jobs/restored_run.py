@@ -13,8 +13,10 @@ from medjax.data.given import tell_apart
 from medjax.data.load import fingerprint, load
 from medjax.data.load_images import load_images
 from medjax.errors import Problem, counted, refuse
+from medjax.jobs.calibration import Calibrators, calibrate, recorded_calibrators
 from medjax.jobs.datasets import describe_loading
 from medjax.jobs.external_data import keep_external, with_classes
+from medjax.jobs.fold_answers import average_predictions, predict_each
 from medjax.jobs.from_config import (
     Config,
     folds_of,
@@ -25,6 +27,15 @@ from medjax.jobs.label_thresholds import apply_thresholds, recorded_thresholds
 from medjax.jobs.operating_point import Point, decide, require_point, score_point
 from medjax.jobs.outside_range import outside_ranges, ranges_of, warn_of_outside
 from medjax.jobs.own_source import own_source, unquoted
+from medjax.jobs.prediction_sets import (
+    Conformals,
+    make_sets,
+    merged_sets,
+    read_sets,
+    require_coverage,
+    score_run_sets,
+    sets_of_folds,
+)
 from medjax.jobs.recorded_config import recorded_config
 from medjax.jobs.restored_network import make_run_learner, restore_variables
 from medjax.jobs.resume import parts_of_table
@@ -39,7 +50,7 @@ from medjax.jobs.run_images import (
     without_table,
 )
 from medjax.jobs.run_record import describe_groups
-from medjax.jobs.score_folds import predict_together, score_part
+from medjax.jobs.score_folds import score_part
 from medjax.records import Dataset, Names, Predictions, Probabilities, concatenate_predictions, name_labels
 from medjax.runs import directory as run_files
 from medjax.training.predict import predict
@@ -84,6 +95,29 @@ class Run:
         """Which images are called positive by the probabilities of `predict`; None without an operating point."""
         point = self.operating_point
         return None if point is None else decide(point, self.record["class_names"], probabilities)
+
+    @property
+    def _conformals(self) -> Conformals:
+        config = recorded_config(self.directory, self.record)
+        return read_sets(self.directory, config, len(self.record["class_names"]))
+
+    def prediction_sets(
+        self, probabilities: Float32[np.ndarray, "fold m class"], coverage: float
+    ) -> Bool[np.ndarray, "m class"]:
+        """Which classes are in the set of each image, by the probabilities of `predict_folds` or `predict_images`.
+
+        A set holds the true class with probability `coverage` at least, of a run that was trained with a conformal part of its
+        own. Of a cross-validation it holds the classes that are in more than half of the folds' sets, which makes that twice as
+        far from 1 at worst. Raises RefusedError for a run that was not trained with `coverage`, and for one whose part has
+        too few images for this one.
+        """
+        self.require_coverage(coverage)
+        folds = folds_of(recorded_config(self.directory, self.record))
+        return make_sets(self._conformals, dict(zip(folds, probabilities, strict=True)), coverage)
+
+    def require_coverage(self, coverage: float) -> None:
+        """RefusedError where `prediction_sets` would refuse this coverage."""
+        require_coverage(self._conformals, coverage, len(self.record["class_names"]))
 
     @refusing_sixteen_bits
     def evaluate(
@@ -130,19 +164,24 @@ class Run:
         _require_own(self, settings, dataset)
         splits = make_splits(config, dataset)
         network, learner = make_run_learner(self.directory, self.record, self.model, config, splits)
+        calibrators = _calibrators_of(self, config)
         predictions, numbers = [], []
         for number in folds:
             indices = getattr(splits[number], part)
             if len(indices) == 0:
                 raise refuse(f"--split {part}", "this run held no such part back", "score its test part")
             variables = restore_variables(self.directory, self.record, config, network, number)
-            predictions.append(decided(self, predict(learner, variables, dataset, indices), [number]))
+            found = calibrate(calibrators, number, predict(learner, variables, dataset, indices))
+            predictions.append(decided(self, found, [number]))
             numbers.append(np.full(len(indices), number))
         together = concatenate_predictions(predictions)
         scores = score_part(together, dataset, part, ordinal=training_of(config).ordinal)
         point = self.operating_point
         if point is not None:
             scores["operating_point"] = score_point(point, dataset, together, np.concatenate(numbers))
+        if training_of(config).coverage is not None:
+            sets = sets_of_folds(config, self._conformals, together, np.concatenate(numbers))
+            scores["prediction_sets"] = score_run_sets(config, dataset, together, sets)
         return {part: scores}
 
     def predict(self, images: Any, *, reading: ReadingConfig | None = None) -> tuple[Names, Probabilities]:
@@ -187,9 +226,16 @@ class Run:
         )
         _require_converged(self, folds_of(config))
         network, learner = make_run_learner(self.directory, self.record, self.model, config, [])
+        calibrators = _calibrators_of(self, config)
         each = [
-            predict(
-                learner, restore_variables(self.directory, self.record, config, network, fold), loaded.images
+            calibrate(
+                calibrators,
+                fold,
+                predict(
+                    learner,
+                    restore_variables(self.directory, self.record, config, network, fold),
+                    loaded.images,
+                ),
             ).probabilities
             for fold in folds_of(config)
         ]
@@ -221,6 +267,16 @@ def _name_predicted(
     return [name_labels(chosen, names) for chosen in answers.decisions]
 
 
+def _calibrators_of(run: Run, config: Config) -> Calibrators:
+    """How the probabilities of each fold's network are calibrated; nothing in a run without `calibrate`."""
+    if training_of(config).calibrate is None:
+        return {}
+    has_several = run.record.get("several_labels", False)
+    return recorded_calibrators(
+        run.metrics, config, len(run.record["class_names"]), several_labels=has_several
+    )
+
+
 def _evaluate_external(
     run: Run,
     config: Config,
@@ -239,11 +295,13 @@ def _evaluate_external(
     has_several = run.record.get("several_labels", False)
     dataset = with_classes(dataset, tuple(run.record["class_names"]), several_labels=has_several)
     network, learner = make_run_learner(run.directory, run.record, run.model, config, [])
-    folds = [
-        restore_variables(run.directory, run.record, config, network, number) for number in folds_of(config)
-    ]
-    arrays = dataset.images, dataset.labels
-    predictions = predict_together(learner, folds, arrays, np.arange(len(dataset.labels)))
+    models = {
+        number: restore_variables(run.directory, run.record, config, network, number)
+        for number in folds_of(config)
+    }
+    arrays, everything = (dataset.images, dataset.labels), np.arange(len(dataset.labels))
+    each = predict_each(learner, models, arrays, everything, _calibrators_of(run, config))
+    predictions = average_predictions(each)
     predictions = decided(run, predictions, folds_of(config))
     source = None if isinstance(data, Dataset) else data
     in_color = dataclasses.replace(settings, color="rgb")
@@ -253,9 +311,18 @@ def _evaluate_external(
         dataset.counts.recolored > 0,
         lambda: data.images if isinstance(data, Dataset) else load(data, in_color).images,
     )
-    ordinal = training_of(config).ordinal
-    point = run.operating_point
-    scores = keep_external(run.directory, source, dataset, predictions, outside, point, ordinal=ordinal)
+    has_sets = training_of(config).coverage is not None
+    sets = merged_sets(config, run._conformals, each) if has_sets else None
+    scores = keep_external(
+        run.directory,
+        source,
+        dataset,
+        predictions,
+        outside,
+        config,
+        run.operating_point,
+        sets,
+    )
     warn_of_outside(outside)
     return scores
 

@@ -18,7 +18,15 @@ from medjax.data.load import fingerprint
 from medjax.data.splitting import leakage
 from medjax.errors import counted
 from medjax.jobs.datasets import describe_loading
-from medjax.jobs.from_config import Config, folds_of, is_built_in, kept_test, training_of, with_absolute_paths
+from medjax.jobs.from_config import (
+    Config,
+    conformal_parts,
+    folds_of,
+    is_built_in,
+    kept_test,
+    training_of,
+    with_absolute_paths,
+)
 from medjax.jobs.outside_range import describe_ranges
 from medjax.models.network import Network
 from medjax.models.summary import summarize_network
@@ -54,6 +62,8 @@ def describe_run(
         indices = {"images": np.sort(np.concatenate([split.test for split in splits[: config.folds]]))}
     else:
         strategy, indices = "loop", splits[0]._asdict()
+        if config.conformal_share:
+            indices["conformal"] = conformal_parts(config, dataset)[0]
     return {
         "medjax": environment["versions"]["medjax"],
         "job": job_name(config),
@@ -168,6 +178,12 @@ def describe_groups(dataset: Dataset) -> dict[str, Any] | None:
 
 def describe_parts(config: Config, dataset: Dataset) -> str:
     """How the images are divided into parts or folds, in words."""
+    share = training_of(config).conformal_share
+    kept = f"; {100 * share:g} % of the training images kept for prediction sets" if share else ""
+    return _describe_division(config, dataset) + kept
+
+
+def _describe_division(config: Config, dataset: Dataset) -> str:
     groups = "" if dataset.groups is None else f", {kept_together(dataset.grouped_by)} kept together"
     if isinstance(config, CrossvalConfig):
         return _describe_folds(config, dataset, groups)

@@ -1,25 +1,31 @@
 """Score trained folds: metrics.json and the rows of predictions.csv."""
 
-import functools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from medjax.config import CrossvalConfig, TrainConfig
-from medjax.evaluation.label_scores import binary_losses, score_labels
-from medjax.evaluation.label_thresholds import choose_thresholds
+from medjax.evaluation.label_scores import score_labels
 from medjax.evaluation.scores import score
+from medjax.jobs.calibration import BEFORE, calibrate, describe_before
+from medjax.jobs.fold_answers import Answers, ask_networks, average_predictions, predict_each
 from medjax.jobs.from_config import Config, folds_of, kept_test, training_of
 from medjax.jobs.label_thresholds import Thresholds, apply_thresholds, describe_thresholds
-from medjax.jobs.operating_point import choose_point, score_point
+from medjax.jobs.operating_point import Point, choose_point, score_point
+from medjax.jobs.prediction_sets import (
+    Conformals,
+    expected_range,
+    merged_sets,
+    score_run_sets,
+    sets_of_folds,
+)
 from medjax.jobs.train_folds import TrainedFolds
 from medjax.models.network import Variables
-from medjax.records import Dataset, Indices, Predictions, Split, concatenate_predictions
+from medjax.records import Dataset, Predictions, Split, concatenate_predictions
 from medjax.runs.directory import PredictedPart
-from medjax.training.learner import Learner
 from medjax.training.predict import predict
 
 NO_FOLD = -1  # in predictions.csv: predicted by the networks of all folds together
@@ -31,6 +37,8 @@ class FoldScores(NamedTuple):
     metrics: dict[str, Any]  # metrics.json, but for the seconds
     parts: list[PredictedPart]  # rows of predictions.csv
     shown: Predictions | None  # the predictions that the figures show; None if a fold diverged
+    before: Predictions | None  # the same before calibration; None without it
+    conformals: Conformals  # what prediction sets are made of, by fold; empty without them
 
 
 def score_folds(
@@ -42,51 +50,86 @@ def score_folds(
 ) -> FoldScores:
     """Score every fold that did not diverge."""
     training = training_of(config)
-    folds = [
-        fold for fold, diverged in zip(folds_of(config), trained.state.diverged, strict=True) if not diverged
-    ]
     models = {
         fold: trained.variables(index, training)
         for index, fold in enumerate(folds_of(config))
-        if fold in folds
+        if not trained.state.diverged[index]
     }
-    if not isinstance(config, CrossvalConfig):
-        return _score_holdout(dataset, arrays, splits[0], trained, models[0], config)
-    predictions = {fold: predict(trained.learner, models[fold], arrays, splits[fold].test) for fold in folds}
-    thresholds = {
-        fold: choose_thresholds(predict(trained.learner, models[fold], arrays, splits[fold].val))
-        for fold in (folds if dataset.has_several_labels else [])
+    answers = ask_networks(config, dataset, arrays, splits, trained.learner, models)
+    if isinstance(config, CrossvalConfig):
+        return _score_crossval(dataset, arrays, splits, trained, models, config, answers)
+    return _score_holdout(dataset, arrays, splits[0], trained, models[0], config, answers)
+
+
+def _score_crossval(
+    dataset: Dataset,
+    arrays: tuple[jax.Array, jax.Array],
+    splits: Sequence[Split],
+    trained: TrainedFolds,
+    models: Mapping[int, Variables],
+    config: CrossvalConfig,
+    answers: Answers,
+) -> FoldScores:
+    plain = {
+        fold: predict(trained.learner, model, arrays, splits[fold].test) for fold, model in models.items()
     }
+    predictions = {fold: calibrate(answers.calibrators, fold, each) for fold, each in plain.items()}
+    thresholds = answers.thresholds
     predictions |= {fold: apply_thresholds(predictions[fold], each) for fold, each in thresholds.items()}
     metrics: dict[str, Any] = {
+        **answers.describe(config, dataset),
         "folds": [
             {
                 **_describe_fold(config, index, fold, trained, predictions.get(fold), dataset),
                 **_describe_cuts(thresholds.get(fold), dataset),
             }
             for index, fold in enumerate(folds_of(config))
-        ]
+        ],
+        "mean": None,  # withheld, as `pooled` is, where a fold diverged
+        "pooled": None,
     }
     parts = _merge_repeats(config, predictions)
+    if len(predictions) < len(folds_of(config)):
+        return FoldScores(metrics, parts, None, None, answers.conformals)
     shown = concatenate_predictions([part.predictions for part in parts])
-    is_whole = len(predictions) == len(folds_of(config))
-    metrics["mean"] = describe_mean(metrics["folds"]) if is_whole else None
-    scoring = functools.partial(score_part, dataset=dataset, ordinal=training.ordinal)
-    metrics["pooled"] = scoring(shown, part="test") if is_whole else None  # withheld, else
-    point = None
-    if training.positive is not None and is_whole:
-        numbers = np.concatenate([part.folds for part in parts])
+    numbers = np.concatenate([part.folds for part in parts])
+    metrics["mean"] = describe_mean(metrics["folds"])
+    metrics["pooled"] = pooled = score_part(shown, dataset, "test", ordinal=config.training.ordinal)
+    before, point = None, None
+    if answers.calibrators:
+        before = concatenate_predictions([part.predictions for part in _merge_repeats(config, plain)])
+        pooled[BEFORE] = describe_before(before, dataset)
+    if answers.conformals:
+        sets = sets_of_folds(config, answers.conformals, shown, numbers)
+        pooled["prediction_sets"] = score_run_sets(config, dataset, shown, sets)
+    if config.training.positive is not None:
         metrics["operating_point"] = point = choose_point(config, dataset.class_names, shown, numbers)
-        metrics["pooled"]["operating_point"] = score_point(point, dataset, shown, numbers)
-    if config.keep_test and is_whole:
-        test = predict_together(trained.learner, list(models.values()), arrays, kept_test(config, dataset))
-        if thresholds:
-            test = apply_thresholds(test, np.mean([*thresholds.values()], axis=0))
-        metrics["test"] = scoring(test, part="test")
-        if point is not None:
-            metrics["test"]["operating_point"] = score_point(point, dataset, test)
+        pooled["operating_point"] = score_point(point, dataset, shown, numbers)
+    if config.keep_test:
+        each = predict_each(trained.learner, models, arrays, kept_test(config, dataset), answers.calibrators)
+        test, metrics["test"] = _score_together(dataset, each, config, answers, point)
         parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
-    return FoldScores(metrics, parts, shown if is_whole else None)
+    return FoldScores(metrics, parts, shown, before, answers.conformals)
+
+
+def _score_together(
+    dataset: Dataset,
+    each: Mapping[int, Predictions],
+    config: CrossvalConfig,
+    answers: Answers,
+    point: Point | None,
+) -> tuple[Predictions, dict[str, Any]]:
+    """The predictions of all networks together, from those of each, and their scores."""
+    test = average_predictions(each)
+    if answers.thresholds:
+        test = apply_thresholds(test, np.mean([*answers.thresholds.values()], axis=0))
+    scores = score_part(test, dataset, "test", ordinal=config.training.ordinal)
+    if point is not None:
+        scores["operating_point"] = score_point(point, dataset, test)
+    if answers.conformals:
+        sets = merged_sets(config, answers.conformals, each)
+        scores["prediction_sets"] = score_run_sets(config, dataset, test, sets)
+    return test, scores
 
 
 def _score_holdout(
@@ -96,18 +139,32 @@ def _score_holdout(
     trained: TrainedFolds,
     variables: Variables,
     config: TrainConfig,
+    answers: Answers,
 ) -> FoldScores:
-    predictions = {
+    plain = {
         part: predict(trained.learner, variables, arrays, getattr(split, part))
         for part in reversed(Split._fields)
     }
-    thresholds = choose_thresholds(predictions["val"]) if dataset.has_several_labels else None
+    predictions = {part: calibrate(answers.calibrators, 0, each) for part, each in plain.items()}
+    thresholds = answers.thresholds.get(0)
     if thresholds is not None:
         predictions = {part: apply_thresholds(each, thresholds) for part, each in predictions.items()}
     metrics: dict[str, Any] = {
         part: score_part(predictions[part], dataset, part, ordinal=config.ordinal) for part in predictions
     }
-    metrics |= {"training": _describe_training(0, trained, config), **_describe_cuts(thresholds, dataset)}
+    metrics |= {
+        "training": _describe_training(0, trained, config),
+        **_describe_cuts(thresholds, dataset),
+        **answers.describe(config, dataset),
+    }
+    if answers.calibrators:
+        metrics["test"][BEFORE] = describe_before(plain["test"], dataset)
+    if answers.conformals:
+        test = predictions["test"]
+        sets = merged_sets(config, answers.conformals, {0: test})
+        expected = expected_range(config, dataset, answers.conformals, len(test.labels))
+        scores = score_run_sets(config, dataset, test, sets)
+        metrics["test"]["prediction_sets"] = {**scores, "expected_range": expected}
     if config.positive is not None:
         point = choose_point(config, dataset.class_names, predictions["val"])
         metrics["operating_point"] = point
@@ -117,7 +174,8 @@ def _score_holdout(
         PredictedPart(part, predictions[part], np.zeros(len(predictions[part].labels), int), 0)
         for part in ("val", "test")
     ]
-    return FoldScores(metrics, parts, predictions["test"])
+    before = plain["test"] if answers.calibrators else None
+    return FoldScores(metrics, parts, predictions["test"], before, answers.conformals)
 
 
 def score_validation(
@@ -200,20 +258,6 @@ def score_part(
     if dataset.has_several_labels:
         return score_labels(ordered, dataset.class_names, groups=groups, **options).to_json()
     return score(ordered, dataset.class_names, groups=groups, ordinal=ordinal, **options).to_json()
-
-
-def predict_together(
-    learner: Learner, models: Sequence[Variables], arrays: tuple[Any, Any], indices: Indices
-) -> Predictions:
-    """Predictions by the mean of several networks' probabilities."""
-    each = [predict(learner, variables, arrays, indices) for variables in models]
-    probabilities = np.stack([predictions.probabilities for predictions in each]).mean(axis=0)
-    labels = each[0].labels
-    if learner.several_labels:
-        return Predictions(indices, labels, probabilities, binary_losses(probabilities, labels))
-    of_truth = probabilities[np.arange(len(labels)), labels]
-    losses = -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))
-    return Predictions(indices, labels, probabilities, losses)
 
 
 def _merge_repeats(config: CrossvalConfig, predictions: dict[int, Predictions]) -> list[PredictedPart]:

@@ -52,7 +52,7 @@ def transfer(variables: Variables, weights: Mapping[str, np.ndarray], *, model: 
     with another stem.
     """
     if model not in RULES:
-        raise refuse("--pretrained", f"no published weights fit {model}", f"one of {', '.join(RULES)}")
+        raise refuse("--pretrained", f"no published weights fit {model}", f"--model {', '.join(RULES)}")
     shapes = dict(_shapes(variables))
     entries, problems = _by_path(weights, model)
     left, notes = _set_aside(entries, shapes)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from medjax.errors import command_line, counted, listed, printable
+from medjax.report.calibration import calibration_line
 from medjax.report.headline import interval_words, is_of_labels, is_unequal, patients_note, score_warnings
 from medjax.report.operating_point import point_line
+from medjax.report.prediction_sets import sets_line, uncovered_sentence, void_sentence
 from medjax.report.wording import UNDEFINED, overlap, percent, percentages, points, share
 
 CONFLICTS_SHOWN = 10
@@ -71,6 +73,10 @@ def training_lines(metrics: Mapping[str, Any], record: Mapping[str, Any], direct
         for found in metrics.get("diagnosis", [])
     ]
     lines += _cautions([metrics[name] for name in shown], record)
+    if "prediction_sets" in metrics:
+        training = record["config"].get("training", record["config"])
+        void = void_sentence(metrics["prediction_sets"], training)
+        lines += [] if void is None else [f"warning: {void}"]
     again = command_line(["medjax", "evaluate", str(directory)])
     lines.append(f"next: open {directory / 'report.html'}, or score it again: {again}")
     return [printable(line) for line in lines]
@@ -94,16 +100,22 @@ def evaluation_lines(scores: Mapping[str, Any], record: Mapping[str, Any]) -> li
 def _cautions(blocks: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | None) -> list[str]:
     """What the scores do not say by themselves; `record` is that of the run whose own data were scored."""
     lines = [f"warning: {words}" for block in blocks for words in score_warnings(block)]
+    found = [uncovered_sentence(block["prediction_sets"]) for block in blocks if "prediction_sets" in block]
+    lines += [f"warning: {words}" for words in found if words is not None]
     note = patients_note(record) if record else None
     return list(dict.fromkeys(lines)) + ([f"note: {note}"] if note else [])
 
 
 def _score_lines(name: str, block: Mapping[str, Any]) -> list[str]:
-    """The scores of a part; below them its decisions by a threshold, if the run has one."""
+    """The scores of a part; below them decisions by a threshold, what calibration did and prediction sets, if there are any."""
     point = block.get("operating_point")
     lines = [_score_line(name, block)]
     if point is not None:
         lines.append(f"{_SCORED[name]}, {point_line(point)}{_CHOSEN_HERE if name == 'val' else ''}")
+    if "before_calibration" in block:
+        lines.append(f"{_SCORED[name]}, {calibration_line(block)}")
+    if "prediction_sets" in block:
+        lines.append(f"{_SCORED[name]}, {sets_line(block['prediction_sets'])}")
     return lines
 
 

@@ -220,6 +220,7 @@ def validation_decisions(training: Mapping[str, Any]) -> list[str]:
         "which epoch's parameters are scored": training["keep"] != "last",
         "when training stopped": training["early_stopping"],
         "when the learning rate was reduced": training["reduce_on_plateau"],
+        "how probabilities are calibrated": training.get("calibrate") is not None,
     }
     return [decision for decision, is_made in decisions.items() if is_made]
 

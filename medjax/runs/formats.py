@@ -3,7 +3,7 @@
 import math
 import string
 
-from medjax.runs.schema import fields, flag, items, number, optional, plain, table, text, whole
+from medjax.runs.schema import Check, fields, flag, items, number, optional, plain, table, text, whole
 
 MAX_IMAGES = 10**8
 MAX_CLASSES = 10**4
@@ -13,6 +13,9 @@ MAX_RECORD_BYTES = 16 * 2**20
 """Of run.json: that of a thousand classes takes a twentieth."""
 MAX_METRICS_BYTES = 32 * 2**20
 """Of metrics.json, whose confusion matrices grow with the square of the number of classes."""
+
+MAX_CONFORMAL_BYTES = 256 * 2**20
+"""Of conformal.json: three numbers for each image that sets a threshold."""
 
 _DIGEST = text(at_most=64, characters="0123456789abcdef")
 _WORD = text(at_most=100)
@@ -36,7 +39,10 @@ _SCALING = fields(
         "deviation": items(number(1e-6, 1e6), at_least=3, at_most=3),
     }
 )
-_PRETRAINED = fields({"source": _LINE, "sha256": optional(_DIGEST), "notes": items(_LINE, at_most=1000)})
+_PRETRAINED = fields(
+    {"source": _LINE, "sha256": optional(_DIGEST), "notes": items(_LINE, at_most=1000)},
+    {"terms": optional(_LINE)},
+)
 
 RECORD = fields(
     {
@@ -146,6 +152,47 @@ _POINT = fields(
         "prevalence": _SHARE,
     }
 )
+_NUMBERS = items(number(-1e6, 1e6), at_least=1, at_most=MAX_CLASSES)
+
+
+def _lines(low: float) -> Check:
+    """Numbers of each class, from `low` to 1."""
+    return items(items(number(low, 1), at_least=1, at_most=10**6), at_least=1, at_most=MAX_CLASSES)
+
+
+_TEMPERATURE = number(0.01, 100)
+_CALIBRATOR = fields(
+    {
+        "fold": whole(0, 10**6),
+        "n": _COUNT,
+        "method": text(choices=("temperature", "vector", "isotonic")),
+    },
+    {
+        "temperature": _TEMPERATURE,
+        "temperatures": items(_TEMPERATURE, at_least=1, at_most=MAX_CLASSES),
+        "scales": _NUMBERS,
+        "offsets": _NUMBERS,
+        "probabilities": _lines(0.0),
+        "shares": _lines(1e-9),  # which are divided by their sum
+    },
+)
+_SETS = fields(
+    {
+        "coverage": number(0, 1),
+        "sets": text(choices=("lac", "aps", "class")),
+        "part": text(choices=("conformal", "val")),
+        "folds": items(
+            fields(
+                {
+                    "fold": whole(0, 10**6),
+                    "n": _COUNT,
+                    "units": items(_COUNT, at_least=1, at_most=MAX_CLASSES),
+                }
+            ),
+            at_most=10**4,
+        ),
+    }
+)
 _FINDING = fields({"name": _WORD, "sentence": _LINE, "remedy": _LINE})
 METRICS = fields(
     {},
@@ -156,10 +203,23 @@ METRICS = fields(
         "mean": optional(table(optional(number()))),
         "diagnosis": items(_FINDING, at_most=100),
         "operating_point": _POINT,
+        "calibrators": items(_CALIBRATOR, at_most=10**4),
+        "prediction_sets": _SETS,
         "seconds": table(number(0, math.inf)),
     },
 )
 """metrics.json."""
+
+_CONFORMAL_FOLD = fields(
+    {
+        "fold": whole(0, 10**6),
+        "scores": items(number(0, 1.001), at_least=1, at_most=10**7),
+        "labels": items(whole(0, MAX_CLASSES), at_least=1, at_most=10**7),
+        "groups": items(whole(0, MAX_IMAGES), at_least=1, at_most=10**7),
+    }
+)
+CONFORMAL = fields({"folds": items(_CONFORMAL_FOLD, at_least=1, at_most=10**4)})
+"""conformal.json: the scores that set the thresholds of prediction sets."""
 
 _SEED = whole(0, 2**32 - 1)
 _OF_SEED = fields(

@@ -9,7 +9,10 @@ from medjax.evaluation.calibration import (
     calibrated_range,
     expected_calibration_error,
     reliability,
+    reliability_bands,
 )
+from medjax.evaluation.intervals import wilson_interval
+from medjax.evaluation.units import make_units
 from medjax.records import Predictions
 from tests.predicted import make_predictions
 
@@ -57,3 +60,21 @@ def test_a_calibrated_model_lies_in_the_range_as_often_as_it_says_and_an_overcon
     sharp = make_predictions(n=300, sharpness=3.0)
     high = calibrated_range(sharp, np.arange(300), resamples=200, seed=0)[1]
     assert expected_calibration_error(sharp) > high
+
+
+def test_bands_are_intervals_of_the_accuracy_in_each_bin():
+    predictions = make_predictions(n=400, group_size=4)
+    points, apart = reliability(predictions), reliability_bands(predictions, make_units(predictions, None))
+    is_correct = predictions.probabilities.argmax(axis=1) == predictions.labels
+    rows = bin_numbers(predictions.probabilities)
+    for each, bounds in enumerate(apart):
+        n = int(points.n[each])
+        if n:
+            assert tuple(bounds) == wilson_interval(int(is_correct[rows == each].sum()), n)
+        else:
+            assert np.isnan(bounds).all()
+    groups = (np.arange(400) // 4).astype(str)
+    together = reliability_bands(predictions, make_units(predictions, groups))
+    assert np.nanmean(np.diff(together)) > np.nanmean(np.diff(apart))
+    one = reliability_bands(predictions, make_units(predictions, np.full(400, "a")))
+    assert np.isnan(one).all()

@@ -86,6 +86,24 @@ def test_a_name_of_another_network_is_refused(phantoms):
         start(dataclasses.replace(SMALL, pretrained="resnet18"), phantoms)
 
 
+@pytest.mark.parametrize("name", ["resnet81", "runs/none-000"])
+def test_what_is_no_name_and_no_path_is_refused_with_the_names(name, phantoms):
+    with pytest.raises(
+        RefusedError, match=rf"^--pretrained {name}: .* \(one of resnet18, .*a file or run\)$"
+    ):
+        start(dataclasses.replace(SMALL, pretrained=name), phantoms)
+
+
+def test_the_terms_of_weights_are_told(phantoms, monkeypatch, capsys):
+    weights = {"source": "resnet18", "terms": "trained on ImageNet", "notes": ["a note"], "sha256": None}
+    config = dataclasses.replace(SMALL, pretrained="resnet18")
+    network = make_network(config, None, phantoms.class_names, phantoms.images.shape[1:])
+    monkeypatch.setattr(pretrained, "_start", lambda *_: pretrained.Started(network, weights, None))
+    with Display() as display:
+        start_network(config, network, phantoms, make_splits(config, phantoms), None, display)
+    assert capsys.readouterr().err.splitlines() == ["starts from resnet18: trained on ImageNet", "a note"]
+
+
 @pytest.mark.parametrize(
     ("changes", "added"),
     [

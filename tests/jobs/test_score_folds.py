@@ -7,10 +7,8 @@ import pytest
 
 from medjax.data.phantom.dataset import make_phantom
 from medjax.evaluation.intervals import wilson_interval
-from medjax.jobs.score_folds import describe_mean, predict_together, score_part
+from medjax.jobs.score_folds import describe_mean, score_part
 from medjax.records import Predictions, concatenate_predictions
-from medjax.training.predict import predict
-from tests.tiny import make_images, tiny_learner
 
 
 def make_predictions(indices, seed=0):
@@ -75,18 +73,3 @@ def test_what_was_learned_from_or_chosen_by_has_no_bootstrap(part):
     dataset = make_phantom(images_per_class=40)
     block = score_part(make_predictions(range(240)), dataset, part)
     assert (block["loss_ci95"], block["bootstrap"]["withheld"]) == (None, "not asked for")
-
-
-def test_models_together_answer_with_the_mean_of_their_probabilities():
-    images, labels = make_images()
-    learner = tiny_learner()
-    import jax
-
-    models = [learner.init(jax.random.key(seed), (8, 8, 1)).variables for seed in range(3)]
-    indices = np.arange(5, 25)
-    together = predict_together(learner, models, (images, labels), indices)
-    each = [predict(learner, model, (images, labels), indices).probabilities for model in models]
-    np.testing.assert_allclose(together.probabilities, np.mean(each, axis=0), rtol=1e-6)
-    np.testing.assert_allclose(
-        together.losses, -np.log(together.probabilities[np.arange(20), labels[indices]]), rtol=1e-6
-    )

@@ -141,9 +141,9 @@ def test_all_that_is_missing_too_much_or_of_another_shape_is_listed(weights):
 
 def test_weights_of_another_kind_and_networks_without_published_ones_are_refused(weights):
     assert "fc.bias" in problems_of(small_resnet(), weights, "densenet121")
-    assert (
-        "no published weights fit cnn" in problems_of(small_resnet(), weights, "cnn")["--pretrained"].reason
-    )
+    problem = problems_of(small_resnet(), weights, "cnn")["--pretrained"]
+    assert problem.reason == "no published weights fit cnn"
+    assert problem.remedy.startswith("--model resnet18, ")
     odd = {"fc.weight": np.zeros((0, 5)), "conv1.weight": np.zeros(()), "": np.zeros((2, 3, 0, 1, 4))}
     assert problems_of(small_resnet(), odd).keys() >= {"", "features/bn1/bias"}
 

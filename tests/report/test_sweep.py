@@ -21,7 +21,12 @@ def metrics():
         "auc_ci95": None,
         "loss": 0.1,
     }
-    mean = {"accuracy": 0.98, "accuracy_sd": None, "accuracy_range": [0.98, 0.98], "accuracy_ci95": [0.95, 0.99]}
+    mean = {
+        "accuracy": 0.98,
+        "accuracy_sd": None,
+        "accuracy_range": [0.98, 0.98],
+        "accuracy_ci95": [0.95, 0.99],
+    }
     mean |= {"errors": 4.0, "errors_sd": None, "errors_range": [4, 4], "auc": None, "auc_ci95": None}
     return {
         "name": "phantom",
@@ -44,7 +49,10 @@ def metrics():
 def test_the_table_says_what_was_chosen_and_of_what():
     lines = sweep_lines(metrics(), Path("runs/sweep"))
     cells = [line.split() for line in lines[1:3]]
-    assert cells == [["0", "0.1", "8", "16", "diverged"], ["chosen", "0.001", "8", "16", "0.2500", "0.5000", "–"]]
+    assert cells == [
+        ["0", "0.1", "8", "16", "diverged"],
+        ["chosen", "0.001", "8", "16", "0.2500", "0.5000", "–"],
+    ]
     assert chosen_sentence(metrics()) in lines
     assert "chosen of 2 configurations by the mean val loss over 1 seed: learning_rate 0.001" in lines[3]
     assert sum("98.0" in line for line in lines) == 1  # the test scores, once

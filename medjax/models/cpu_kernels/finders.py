@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax._src.lax.windowed_reductions import (
     reduce_window_max_p,
@@ -21,6 +22,8 @@ Pair = tuple[int, int]
 
 # Smaller arrays are not worth a call.
 MIN_SIZE = 2**15
+# The same of arrays that are summed to one number, which XLA:CPU does by 1,024 numbers at a time.
+_MIN_SUM_SIZE = 2**12
 # Smaller products of matrices XLA:CPU computes as fast; of fewer columns they fill no vector register.
 MIN_PRODUCTS, MIN_COLUMNS = 2**18, 16
 
@@ -179,6 +182,36 @@ def find_matrix_product(avals: Sequence[Any], parameters: dict[str, Any]) -> Fun
 
         return of_columns
     return None
+
+
+def find_sum(array: Any, axes: Sequence[int]) -> Function | None:
+    """The function that sums over axes what a term computes from arrays and rows; None for axes that no kernel sums over.
+
+    These are adjacent ones before the last axis, or before a group's channels, and with them the last. `array` is of the sum.
+    """
+    last = array.ndim - 1
+    before = [axis for axis in sorted(axes) if axis < last]
+    is_of_channels = last in axes
+    is_of_groups = is_of_channels and before[-1:] == [last - 2]
+    min_size = _MIN_SUM_SIZE if len(axes) == array.ndim else MIN_SIZE
+    if not before or array.size < min_size or before != list(range(before[0], last - is_of_groups)):
+        return None
+
+    def summed(term: Any, arrays: Sequence[jax.Array], rows: Sequence[jax.Array]) -> jax.Array:
+        from medjax.models.cpu_kernels.array_operations import sum_columns, sum_positions
+
+        if is_of_groups:
+            arrays = [each.reshape(*each.shape[:-2], -1) for each in arrays]
+            rows = [jnp.tile(row.reshape(-1), array.shape[-2]) for row in rows]
+        if before[0] == 0:
+            sums = sum_columns(term, arrays, rows)
+        else:
+            sums = sum_positions(term, arrays, rows, len(before))
+        if is_of_groups:
+            sums = sums.reshape(*sums.shape[:-1], *array.shape[-2:])
+        return sums.sum(-1) if is_of_channels else sums
+
+    return summed
 
 
 def find_slice(avals: Sequence[Any], parameters: dict[str, Any]) -> Function | None:

@@ -22,12 +22,10 @@ from jax.interpreters import mlir
 
 from medjax.models.cpu_kernels import availability
 from medjax.models.cpu_kernels.availability import KernelError
-from medjax.models.cpu_kernels.finders import FINDERS, MIN_SIZE
+from medjax.models.cpu_kernels.finders import FINDERS, find_sum
 from medjax.models.cpu_kernels.primitives import Function, is_native, lower, native_function
 from medjax.models.splicing import splice
 
-# Smaller arrays are not worth a call when they are summed to one number, which XLA:CPU does by 1,024 numbers at a time.
-_MIN_SUM_SIZE = 2**12
 _cpu_rules = mlir._platform_specific_lowerings["cpu"]
 _lock = threading.Lock()
 _num_users = 0
@@ -148,15 +146,12 @@ def _make_rule(find: Function, stock: Function) -> Function:
 def _sum_columns(
     stock: Function, context: mlir.LoweringRuleContext, *operands: Any, **parameters: Any
 ) -> Sequence[Any]:
-    """The rule of sums: of large arrays over all axes, or over those before the last, by a kernel that computes the array too."""
+    """The rule of sums, by a kernel that computes the array too."""
     array: Any = context.avals_in[0]
-    axes = sorted(parameters["axes"])
-    is_whole = len(axes) == array.ndim > 1
-    is_before_last = 0 < len(axes) < array.ndim and axes == list(range(axes[0], array.ndim - 1))
-    is_large = array.size >= (_MIN_SUM_SIZE if is_whole else MIN_SIZE) and _are_floats([array])
-    if _left.get() is None or not (is_whole or is_before_last) or not is_large or not is_native(context):
+    axes = [int(axis) for axis in parameters["axes"]]  # jax.vmap makes NumPy's integers of them
+    function = find_sum(array, axes) if _are_floats([array]) else None
+    if _left.get() is None or function is None or not is_native(context):
         return stock(context, *operands, **parameters)
-    from medjax.models.cpu_kernels.array_operations import sum_columns, sum_positions
     from medjax.models.cpu_kernels.expressions import read_expression
 
     term, arrays, rows = read_expression(operands[0])
@@ -166,11 +161,7 @@ def _sum_columns(
     avals = [ShapedArray(tuple(value.type.shape), array.dtype) for value in values]
 
     def summed(*values: jax.Array) -> jax.Array:
-        operands = term, values[: len(arrays)], values[len(arrays) :]
-        if is_before_last and axes[0] > 0:
-            return sum_positions(*operands, len(axes))
-        sums = sum_columns(*operands)
-        return sums.sum() if is_whole else sums
+        return function(term, values[: len(arrays)], values[len(arrays) :])
 
     try:
         return lower(summed, context.replace(avals_in=avals), values)

@@ -83,16 +83,31 @@ def plot_reliability(
     counts: Integer[np.ndarray, "bin"],
     confidence: Float[np.ndarray, "bin"],
     accuracy: Float[np.ndarray, "bin"],
+    *,
+    bands: Float[np.ndarray, "bin 2"] | None = None,
+    before: Curve | None = None,
 ) -> Figure:
     """Reliability diagram: accuracy against confidence, in bins of confidence; below it the images in each bin.
 
-    Empty bins hold NaN and are not drawn.
+    `bands` are intervals of the accuracies; `before` holds confidence and accuracy in the bins before calibration. Empty
+    bins hold NaN and are not drawn.
     """
     figure = Figure(figsize=(4.6, 5.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     top.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=":", label="perfectly calibrated")
     filled = counts > 0
-    top.plot(confidence[filled], accuracy[filled], color=BLUE, marker="o", markersize=4, label="this model")
+    if before is not None:
+        seen = ~np.isnan(before.x)
+        label = "before calibration"
+        top.plot(
+            before.x[seen], before.y[seen], color=MUTED, marker="s", markersize=3, linestyle="--", label=label
+        )
+    if bands is not None:
+        known = filled & ~np.isnan(bands).any(axis=1)
+        color, width = BLUE, 0.9
+        top.vlines(confidence[known], *bands[known].T, color=color, linewidth=width, label="95 % interval")
+    name = "this model" if before is None else "calibrated"
+    top.plot(confidence[filled], accuracy[filled], color=BLUE, marker="o", markersize=4, label=name)
     _frame(top)
     top.set_aspect("auto")  # as wide as the bars below, which share its axis
     top.set(title="reliability diagram", ylabel="accuracy")

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from medjax.errors import described
-from medjax.evaluation.calibration import reliability
+from medjax.evaluation.calibration import reliability, reliability_bands
 from medjax.evaluation.roc import precision_recall_curve, roc_band, roc_curve
 from medjax.evaluation.scores import count_confusion
 from medjax.evaluation.units import make_units
@@ -37,13 +37,16 @@ def draw_figures(
     predictions: Predictions | None,
     history: Sequence[Mapping[str, Any]],
     point: Mapping[str, Any] | None = None,
+    *,
+    before: Predictions | None = None,
 ) -> dict[str, str]:
     """Draw the figures of a run as PNG files into `directory`; returns why figures are missing that could not be drawn.
 
     `samples` are the indices of one image of each class; `augmented` holds random augmentations of each in [0, 1], None
     if training does not augment. `predictions` are those of the scored part, or of all folds together; None, if a fold
     diverged, leaves out every figure of predictions; of several labels there are only the curves. `point` is how good their
-    decisions by a threshold are, as metrics.json has it. OSError if a file cannot be written.
+    decisions by a threshold are, as metrics.json has it; `before` are the predictions before calibration. OSError if a file
+    cannot be written.
     """
     classes = with_stand_ins(dataset.class_names, "class")
     makers: dict[str, Callable[[], Drawing]] = {
@@ -54,7 +57,7 @@ def draw_figures(
         makers["confusion_matrix"] = lambda: _draw_confusion(classes, predictions)
         makers["errors"] = lambda: _draw_errors(dataset, classes, predictions)
         makers["unsure"] = lambda: _draw_unsure(dataset, classes, predictions)
-        makers["reliability"] = lambda: Drawing(plot_reliability(*reliability(predictions)))
+        makers["reliability"] = lambda: _draw_reliability(dataset, predictions, before)
     if predictions is not None:
         makers["ranking"] = lambda: _draw_ranking(dataset, classes, predictions, point)
     if augmented is not None:
@@ -78,6 +81,16 @@ def draw_figures(
             legend |= dict.fromkeys(drawing.legend)
     warn_of_stand_ins(classes.legend or list(legend))
     return failures
+
+
+def _draw_reliability(dataset: Dataset, predictions: Predictions, before: Predictions | None) -> Drawing:
+    groups = None if dataset.groups is None else dataset.groups[predictions.indices]
+    figure = plot_reliability(
+        *reliability(predictions),
+        bands=reliability_bands(predictions, make_units(predictions, groups)),
+        before=None if before is None else Curve(*reliability(before)[2:]),
+    )
+    return Drawing(figure)
 
 
 def _draw_samples(dataset: Dataset, classes: Drawn, samples: Indices) -> Drawing:

@@ -45,19 +45,20 @@ def calibration_findings(block: Mapping[str, Any]) -> list[str]:
 
 
 def training_effects(training: Mapping[str, Any]) -> list[str]:
-    """Settings that shift probabilities away from frequencies, and how."""
+    """Settings that shift probabilities away from frequencies, and how; not those that calibration makes good."""
     effects = {
         "weights": "Rare classes weighed more in training (--class-balance weights)",
         "sampling": "Rare classes were drawn more often in training (--class-balance sampling)",
     }
     balanced = effects.get(training["class_balance"])
+    calibrated = training.get("calibrate")
     sentences = []
-    if balanced:
+    if balanced and calibrated in (None, "temperature"):  # the others learn the shares of the classes
         sentences.append(
             f"{balanced}, which raises their probabilities and lowers those of the common ones: they are not the "
             "frequencies of the classes."
         )
-    if training.get("label_smoothing"):
+    if training.get("label_smoothing") and calibrated is None:
         sentences.append(
             f"Labels were smoothed in training (--label-smoothing {training['label_smoothing']:g}), which keeps "
             "probabilities away from 0 and 1."

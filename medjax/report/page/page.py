@@ -17,11 +17,18 @@ from PIL import Image
 from medjax.errors import counted, described, listed, printable, refuse
 from medjax.files import read_bounded
 from medjax.report import headline, wording
+from medjax.report.calibration import before_rows, calibration_sentences
 from medjax.report.command import shown_command
 from medjax.report.operating_point import point_rows, point_sentence
 from medjax.report.page.calibration import calibration_findings, calibration_rows, training_effects
 from medjax.report.page.checklist import fill_checklist
 from medjax.report.page.measures import describe_measures
+from medjax.report.prediction_sets import (
+    sets_rows,
+    sets_sentences,
+    sizes_sentence,
+    uncovered_sentence,
+)
 from medjax.runs.directory import read_history, read_json, write_text
 from medjax.runs.formats import MAX_RECORD_BYTES
 
@@ -177,6 +184,8 @@ def make_environment() -> Environment:
     )
     for function in (
         describe_measures,
+        before_rows,
+        calibration_sentences,
         calibration_findings,
         calibration_rows,
         training_effects,
@@ -189,6 +198,10 @@ def make_environment() -> Environment:
         headline.score_warnings,
         point_rows,
         point_sentence,
+        sets_rows,
+        sets_sentences,
+        sizes_sentence,
+        uncovered_sentence,
         counted,
         wording.duration,
         wording.enumerated,

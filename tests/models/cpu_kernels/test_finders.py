@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
-from medjax.models.cpu_kernels.finders import FINDERS
+from medjax.models.cpu_kernels.finders import FINDERS, find_sum
 
 IMAGES, WEIGHTS = jnp.ones((4, 9, 9, 6)), jnp.ones((3, 3, 6, 12))
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -53,3 +54,34 @@ def pool(images, sides=(1, 2, 2, 1), **settings):
 )
 def test_what_is_computed_by_kernels(function, arrays, expected):
     assert found(function, *arrays) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "is_computed"),
+    [
+        ((8, 16, 16, 24), (0, 1, 2), True),
+        ((8, 16, 16, 24), (1, 2), True),
+        ((8, 16, 16, 24), (1, 2, 3), True),
+        ((8, 16, 16, 24), (0, 1, 2, 3), True),
+        ((8, 16, 16, 4, 6), (1, 2, 4), True),  # group norm
+        ((2, 4, 16, 16, 4, 6), (2, 3, 5), True),
+        ((8, 16, 16, 24), (1,), False),
+        ((8, 16, 16, 24), (3,), False),
+        ((8, 16, 16, 24), (0, 2), False),
+        ((8, 16, 16, 4, 6), (1, 4), False),
+        ((8, 16, 16, 4, 6), (1, 2), False),
+        ((2**16,), (0,), False),
+        ((8, 16, 16, 24), (), False),
+        ((8, 8, 8, 24), (1, 2), False),
+    ],
+)
+def test_sums_over_adjacent_axes_are_computed(shape, axes, is_computed):
+    array, other = (np.random.default_rng(seed).normal(size=shape).astype(np.float32) for seed in (1, 2))
+    row = np.arange(shape[-1], dtype=np.float32)
+    function = find_sum(jax.typeof(array), axes)
+    assert (function is not None) == is_computed
+    if function is not None:
+        term = ("multiply", ("array", 0), ("add", ("array", 1), ("row", 0)))
+        found = jax.jit(lambda *arrays: function(term, arrays[:2], arrays[2:]))(array, other, row)
+        expected = (array.astype(np.float64) * (other + row)).sum(axes)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-2)

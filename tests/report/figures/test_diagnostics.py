@@ -57,3 +57,17 @@ def test_empty_bins_are_left_out_of_the_reliability_line():
     top, bottom = figure.axes
     assert top.lines[1].get_xydata().tolist() == [[0.9, 0.75]]
     assert [bar.get_height() for bar in bottom.patches] == [0, 8]
+
+
+def test_bands_and_what_was_before_calibration_are_drawn_where_there_are_any():
+    nan = np.nan
+    bands = np.array([[nan, nan], [0.5, 0.8], [nan, nan]])
+    before = Curve(np.array([0.2, nan, 0.9]), np.array([0.3, nan, 0.6]))
+    shares = np.array([nan, 0.6, 0.9])
+    top, _ = plot_reliability(
+        np.array([0.0, 0.3, 0.6, 1.0]), np.array([0, 5, 3]), shares, shares, bands=bands, before=before
+    ).axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in top.lines}
+    assert drawn["before calibration"] == [[0.2, 0.3], [0.9, 0.6]]
+    assert drawn["calibrated"] == [[0.6, 0.6], [0.9, 0.9]]
+    assert [segment.tolist() for segment in top.collections[0].get_segments()] == [[[0.6, 0.5], [0.6, 0.8]]]

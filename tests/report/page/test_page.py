@@ -173,6 +173,27 @@ def test_a_network_of_the_users_own_is_named_and_its_layers_may_lack_kind_and_sh
     assert "Network “my_models:MyResNet”" in rendered(tmp_path, run, metrics).text
 
 
+def test_the_weights_that_a_network_starts_from_are_named_with_their_terms(tmp_path, run, metrics) -> None:
+    heading = "Weights that it starts from"
+    assert heading not in rendered(tmp_path, run, metrics).text
+    run["model"]["pretrained"] = {
+        "source": "/home/secret/<b>.pth",
+        "sha256": None,
+        "terms": "torchvision, BSD-3-Clause; trained on ImageNet",
+        "notes": ["head/logits starts fresh", "conv1 is the sum over 3 channels"],
+    }
+    page = rendered(tmp_path, run, metrics)
+    found = " ".join(page.text[page.text.index(heading) :].split())
+    assert found.startswith(
+        f"{heading} “<b>.pth”: torchvision, BSD-3-Clause; trained on ImageNet head/logits starts fresh "
+        "conv1 is the sum over 3 channels"
+    )
+    assert "secret" not in page.text
+    del run["model"]["pretrained"]["terms"]  # of a run
+    run["model"]["pretrained"]["notes"] = []
+    assert "“<b>.pth”" in rendered(tmp_path, run, metrics).text
+
+
 def test_the_page_says_which_images_are_augmented_and_sampled(tmp_path, run, metrics) -> None:
     text = rendered(tmp_path, run, metrics).text
     assert "The scored images are not augmented." in text
