@@ -387,9 +387,11 @@ def _train_and_score(
 def _score_in_part(directory: Path, inputs: _Inputs, scoring: Scoring, trained: TrainedFolds) -> None:
     """Score the val part, if that is asked for, and write it; nothing is computed of the test part."""
     if scoring == "val":
-        scores = score_validation(inputs.config, inputs.dataset, inputs.arrays, inputs.splits[0], trained)
-        run_files.write_predictions(directory / "predictions.csv", inputs.dataset, scores.parts)
-        run_files.write_json(directory / "metrics.json", scores.metrics)
+        metrics, parts = score_validation(
+            inputs.config, inputs.dataset, inputs.arrays, inputs.splits[0], trained
+        )
+        run_files.write_predictions(directory / "predictions.csv", inputs.dataset, parts)
+        run_files.write_json(directory / "metrics.json", metrics)
 
 
 def _same(variables: Variables) -> Variables:

@@ -9,6 +9,7 @@ import numpy as np
 
 from medjax.config import CrossvalConfig, TrainConfig
 from medjax.evaluation.label_scores import score_labels
+from medjax.evaluation.label_thresholds import choose_thresholds
 from medjax.evaluation.scores import score
 from medjax.jobs.calibration import BEFORE, calibrate, describe_before
 from medjax.jobs.fold_answers import Answers, ask_networks, average_predictions, predict_each
@@ -184,8 +185,11 @@ def score_validation(
     arrays: tuple[jax.Array, jax.Array],
     split: Split,
     trained: TrainedFolds,
-) -> FoldScores:
-    """Score the val part of a holdout, by which a configuration is chosen; nothing is predicted of the test part."""
+) -> tuple[dict[str, Any], list[PredictedPart]]:
+    """metrics.json and rows of predictions.csv of the val part of a holdout, by which a configuration is chosen.
+
+    Before any calibration, which would be fitted on the same part. Nothing is predicted of the test part.
+    """
     training = training_of(config)
     predictions = predict(trained.learner, trained.variables(0, training), arrays, split.val)
     thresholds = choose_thresholds(predictions) if dataset.has_several_labels else None
@@ -196,7 +200,7 @@ def score_validation(
         "training": _describe_training(0, trained, training),
     }
     part = PredictedPart("val", predictions, np.zeros(len(predictions.labels), int), 0)
-    return FoldScores(metrics, [part], None)
+    return metrics, [part]
 
 
 def _describe_cuts(thresholds: Thresholds | None, dataset: Dataset) -> dict[str, Any]:

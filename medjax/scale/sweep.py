@@ -211,7 +211,8 @@ def _require_same_sweep(folder: Path, fits: Sequence[Description]) -> None:
 
 
 def _describe_configuration(trained: _Trained) -> dict[str, Any]:
-    rows, diverged = [], []
+    rows: list[dict[str, Any]] = []
+    diverged = []
     for fit in trained.fits:
         run = load_run(fit.directory)
         if run.record["status"] == "diverged":
@@ -223,7 +224,7 @@ def _describe_configuration(trained: _Trained) -> dict[str, Any]:
                 "seed": run.record["seed"],
                 "directory": f"{fit.directory.parent.name}/{fit.directory.name}",
                 "n": metrics["val"]["n"],
-                **{name: metrics["val"].get(name) for name in _SCORES},
+                **{str(name): metrics["val"].get(name) for name in _SCORES},
                 "epochs": metrics["training"]["epochs"],
             }
         )
