@@ -25,11 +25,23 @@ from medjax.command_help import (
     refuse_usage,
     unknown_flags,
 )
-from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Explain, Fetch, Predict, Split, Train
-from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName
+from medjax.commands import (
+    Audit,
+    Command,
+    Compare,
+    Crossval,
+    Evaluate,
+    Explain,
+    Fetch,
+    Predict,
+    Split,
+    Sweep,
+    Train,
+)
+from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, TrainConfig
 from medjax.errors import DivergedError, Problem, RefusedError, command_line, counted, refusal_of, refuse
 from medjax.problem_list import lines_of
-from medjax.settings import flags_for
+from medjax.settings import entries, flag_of, flags_for
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -141,6 +153,7 @@ def _commands(preset: PresetName) -> list[Command]:
     return [
         Train(missing, config=PRESETS[preset]),
         Crossval(missing, config=CrossvalConfig(training=CROSSVAL_PRESETS[preset])),
+        Sweep(missing, config=PRESETS[preset]),
         Evaluate(missing),
         Compare(missing, missing),
         Predict(missing, images=missing),
@@ -177,8 +190,12 @@ def _run(command: Command, line: str) -> None:
     if getattr(command, "compilation_cache", False):
         medjax.use_compilation_cache()
     match command:
+        case Train() | Crossval() if command.on is not None or command.threads_per_fit is not None:
+            _print_many(_fit_many(command, line), command.json)
         case Train() | Crossval() if command.seeds is not None:
             _print_seeds(_train_seeds(command, command.seeds, line), command.json)
+        case Sweep():
+            _print_sweep(_sweep(command, line), command.json)
         case Train(config=config):
             _print_trained(
                 _compared(medjax.train(command.data, config, **_options(command, line)), command),
@@ -257,18 +274,113 @@ def _options(command: Train | Crossval, line: str) -> dict[str, Any]:
 
 
 def _train_seeds(command: Train | Crossval, seeds: str, line: str) -> Any:
-    """A run for each seed; RefusedError for options that are of a single run."""
+    """A run for each seed."""
     import medjax
+
+    return medjax.train_seeds(
+        command.data, command.config, seeds=_seeds_of(command, seeds), **_options(command, line)
+    )
+
+
+def _sweep(command: Sweep, line: str) -> Any:
+    import medjax
+
+    seeds = (command.config.seed,) if command.seeds is None else _seeds_of(command, command.seeds)
+    return medjax.sweep(
+        command.data,
+        _grid_of(command.grid),
+        command.config,
+        seeds=seeds,
+        choose_by=command.choose_by,
+        on=command.on or "local",
+        threads_per_fit=command.threads_per_fit,
+        run_dir=command.run,
+        resume=command.resume,
+        compilation_cache=command.compilation_cache,
+        command=line,
+        is_quiet=False,
+    )
+
+
+def _grid_of(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """The values of --grid by the names of settings, read as the options of train of those names are."""
+    kinds = {entry.name: entry.kind for entry in entries(TrainConfig())}
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        name = name.replace("-", "_")
+        if not equals or name not in kinds:
+            raise refuse(f"--grid {text}", "names no setting of training", "such as learning_rate=1e-3,3e-4")
+        if name in grid:
+            raise refuse(f"--grid {text}", f"{name} is named twice", "give all of its values at once")
+        grid[name] = [_grid_value(name, kinds[name], value) for value in values.split(",")]
+    return grid
+
+
+def _grid_value(name: str, kind: Any, text: str) -> Any:
+    """One value of --grid; of a switch yes or no, of a setting of several numbers these with spaces between."""
+    if kind is bool and text not in ("yes", "no"):
+        raise refuse(f"--grid {name}={text}", "is neither yes nor no", "give these, with a comma between")
+    flag = flag_of(name)
+    if kind is bool:
+        words = [flag if text == "yes" else f"--no-{flag[2:]}"]
+    else:
+        words = [f"{flag}={text}"] if text.startswith("-") or " " not in text else [flag, *text.split()]
+    parsed = _parse_by_tyro(["train", "phantom", *words], _commands("standard"))
+    assert isinstance(parsed, Train)
+    return {entry.name: entry.value for entry in entries(parsed.config)}[name]
+
+
+def _seeds_of(command: Train | Crossval | Sweep, seeds: str) -> tuple[int, ...]:
+    """The seeds; RefusedError for options that are of a single run."""
     from medjax.jobs.seeds import parse_seeds
 
     training = command.config.training if isinstance(command, Crossval) else command.config
     if training.seed:
         raise refuse("--seed", "has no effect beside --seeds", "give one of them")
-    if command.compare_grouping:
+    if getattr(command, "compare_grouping", False):
         raise refuse("--compare-grouping", "is of a single run", "leave --seeds out")
-    return medjax.train_seeds(
-        command.data, command.config, seeds=parse_seeds(seeds), **_options(command, line)
+    return parse_seeds(seeds)
+
+
+def _fit_many(command: Train | Crossval, line: str) -> Any:
+    """The folds, the seeds, or both, by the engine of --on; RefusedError for options that are of one process."""
+    import medjax
+
+    if command.on is None:
+        raise refuse("--threads-per-fit", "is of the processes of --on", "give --on local:1 too")
+    for flag, is_given in (
+        ("--compare-grouping", command.compare_grouping),
+        ("--allow-version-change", command.allow_version_change),
+    ):
+        if is_given:
+            raise refuse(flag, "is of one process", "leave --on out")
+    return medjax.fit_many(
+        command.data,
+        command.config,
+        seeds=None if command.seeds is None else _seeds_of(command, command.seeds),
+        on=command.on,
+        threads_per_fit=command.threads_per_fit,
+        run_dir=command.run,
+        resume=command.resume,
+        compilation_cache=command.compilation_cache,
+        command=line,
+        is_quiet=False,
     )
+
+
+def _print_sweep(found: Any, as_json: bool) -> None:
+    from medjax.report.sweep import sweep_lines
+
+    process.show(*sweep_lines(found.metrics, found.directory))
+    if as_json:
+        process.show_json(found.metrics)
+
+
+def _print_many(fitted: Any, as_json: bool) -> None:
+    from medjax.jobs.seeds import SeedRuns
+
+    (_print_seeds if isinstance(fitted, SeedRuns) else _print_trained)(fitted, as_json)
 
 
 def _compared(trained: Any, command: Train | Crossval) -> Any:

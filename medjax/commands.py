@@ -14,8 +14,8 @@ from medjax.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class _Training:
-    """What train and crossval share."""
+class _Fitting:
+    """What train, crossval and sweep share."""
 
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
     """Folder with a folder per class, or with train/ and test/ or val/ of such; a .zip or .tar(.gz|.xz) of
@@ -24,16 +24,26 @@ class _Training:
     """New directory. Default: runs/<data>-<preset>-<number>."""
     seeds: str | None = setting(None, "general", is_common=True, metavar="SEEDS")
     """Once for each seed, as 0-4 or 0,3,7; mean and range."""
+    on: str | None = setting(None, "general", metavar="WHERE")
+    """Folds and seeds by several processes: local:2, ray, slurm."""
+    threads_per_fit: int | None = setting(None, "general", metavar="N")
+    """Threads of XLA in each process of --on; the same number gives the same bits on any machine of one kind."""
     resume: bool = False
     """Continue the run in --run, to the same bits."""
-    allow_version_change: bool = setting(False, "general")
-    """Resume under other library versions than before; the results may differ."""
-    compare_grouping: bool = setting(False, "general")
-    """Repeat the run with duplicates grouped the other way and report both scores."""
     compilation_cache: bool = setting(False, "general")
     """Keep compiled programs on disk for a quicker next start."""
     json: bool = False
     """Print metrics.json as one line, the last of stdout."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Training(_Fitting):
+    """What train and crossval share."""
+
+    allow_version_change: bool = setting(False, "general")
+    """Resume under other library versions than before; the results may differ."""
+    compare_grouping: bool = setting(False, "general")
+    """Repeat the run with duplicates grouped the other way and report both scores."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +61,20 @@ class Crossval(_Training):
     """
 
     config: tyro.conf.OmitArgPrefixes[CrossvalConfig] = dataclasses.field(default_factory=CrossvalConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep(_Fitting):
+    """Train each combination of settings, choose one, score it on test.
+
+    The val part decides; of the others nothing is scored on test.
+    """
+
+    grid: tuple[str, ...] = setting((), "general", is_common=True, metavar="NAME=V,V")
+    """Values of a setting, as learning_rate=1e-3,3e-4. Repeatable: each combination is trained."""
+    choose_by: Literal["loss", "balanced_accuracy", "auc"] = setting("loss", "general")
+    """Score of the val part, its mean over the seeds."""
+    config: tyro.conf.OmitArgPrefixes[TrainConfig] = dataclasses.field(default_factory=TrainConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,4 +207,4 @@ class Fetch:
     """Where to put the file."""
 
 
-Command = Train | Crossval | Evaluate | Compare | Predict | Explain | Audit | Split | Fetch
+Command = Train | Crossval | Sweep | Evaluate | Compare | Predict | Explain | Audit | Split | Fetch

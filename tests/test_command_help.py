@@ -11,7 +11,7 @@ from medjax.config import PRESETS
 from medjax.errors import RefusedError
 from medjax.settings import entries
 
-NAMES = ["train", "crossval", "evaluate", "compare", "predict", "explain", "audit", "split", "fetch"]
+NAMES = ["train", "crossval", "sweep", "evaluate", "compare", "predict", "explain", "audit", "split", "fetch"]
 HEADINGS = [
     "general", "data", "network", "optimization", "augmentation", "early stopping", "plateau", "evaluation",
 ]  # fmt: skip
@@ -82,7 +82,7 @@ def test_help_all_has_its_options_under_headings():
     assert re.search(r"^cross-validation options:\n  --folds INT", with_folds, flags=re.MULTILINE)
 
 
-SPECIAL = {"window": "auto"}
+SPECIAL = {"window": "auto", "calibrate": "vector"}
 """Values of settings that take words or numbers."""
 EMPTY = {
     **dict.fromkeys(("labels", "groups", "label_column", "image_column", "group_column", "part_column"), "3"),
@@ -93,6 +93,7 @@ EMPTY = {
     "only_fold": 3,
     "positive": "3",
     "prevalence": 3.0,
+    "coverage": 3.0,
     "stop_baseline": 3.0,
     "ignore": ("3",),
     "model_set": ("3",),

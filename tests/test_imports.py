@@ -31,9 +31,10 @@ LEVELS = {
     "report": 5,
     "jobs": 6,
     "process": 2,
-    "cli": 7,
-    "__main__": 8,
-    "__init__": 8,
+    "scale": 7,
+    "cli": 8,
+    "__main__": 9,
+    "__init__": 9,
 }
 SEPARATE = {"data", "training", "evaluation"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -5,7 +5,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -31,6 +31,7 @@ from medjax.jobs.from_config import (
     with_training,
 )
 from medjax.jobs.frozen import caches_features, compute_features
+from medjax.jobs.gather_folds import gather_folds
 from medjax.jobs.operating_point import require_positive
 from medjax.jobs.overlap import write_own_images
 from medjax.jobs.page_maps import make_page_maps
@@ -43,7 +44,7 @@ from medjax.jobs.run_record import (
     job_name,
     trained_images,
 )
-from medjax.jobs.score_folds import FoldScores, score_folds
+from medjax.jobs.score_folds import FoldScores, score_folds, score_validation
 from medjax.jobs.sharing import Same, once
 from medjax.jobs.standard import load_settled
 from medjax.jobs.train_folds import TrainedFolds, train_folds
@@ -52,6 +53,10 @@ from medjax.models.registry import load_model
 from medjax.progress import Display
 from medjax.records import Dataset, Split
 from medjax.runs import directory as run_files
+
+Scoring = Literal["all", "val", "none"]
+"""What a run scores when it is trained: all parts; the val part alone, so that nobody has seen the test part yet; nothing.
+One that is not done continues to `all` by --resume, without training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +71,9 @@ class Request:
     command: str  # how to ask for it again
     # Of one of several runs: makes its directory, in that of all, from the name that a run would have.
     place: Callable[[str], Path] | None = None
+    scoring: Scoring = "all"
+    # Of a cross-validation: a run of each of its folds, from which it takes the trained states.
+    fold_runs: Sequence[Path] = ()
 
 
 class _Opened(NamedTuple):
@@ -117,7 +125,9 @@ def run_job(config: Config, request: Request, *, is_quiet: bool) -> Run:
             _kept_record(directory, record, previous, request, display) as write_status,
             BesideTraining(config, inputs.dataset, inputs.splits) as beside,
         ):
-            trained = _train_and_score(directory, inputs, record, write_status, beside, display, started)
+            trained = _train_and_score(
+                directory, inputs, request, record, write_status, beside, display, started
+            )
     _require_converged(config, trained, directory)
     return Run(directory, run_files.read_record(directory), inputs.model)
 
@@ -138,11 +148,11 @@ def _open_previous(
     directory = request.run_dir
     if directory is None:
         raise refuse("--resume", "needs to know which run", "name it: --run DIR")
-    resume.require_run_or_nothing(directory)
+    resume.require_run_or_nothing(directory, is_by_fits=bool(request.fold_runs))
     is_there = directory.is_dir()
     if is_there:
         stack.enter_context(resume.locked(directory))
-    record = resume.read_record(directory)
+    record = resume.read_record(directory, is_by_fits=bool(request.fold_runs))
     if record is None:
         display.say(f"nothing to continue in {directory} yet: starting at epoch 0")
     else:
@@ -297,6 +307,7 @@ def _kept_record(
 def _train_and_score(
     directory: Path,
     inputs: _Inputs,
+    request: Request,
     record: dict[str, Any],
     write_status: Callable[[str], None],
     beside: BesideTraining,
@@ -319,8 +330,13 @@ def _train_and_score(
 
     def begin() -> None:
         write_status("running")
-        # Compiling leaves a core idle, most of the time.
-        beside.start()
+        if request.scoring == "all":
+            # Compiling leaves a core idle, most of the time.
+            beside.start()
+
+    facts = resume.unchanging_facts(record)
+    if request.fold_runs:
+        gather_folds(directory, request.fold_runs, folds_of(config), facts)
 
     trained = train_folds(
         directory,
@@ -331,7 +347,7 @@ def _train_and_score(
         training,
         record["strategy"],
         display,
-        resume.unchanging_facts(record),
+        facts,
         complete=complete,
         on_start=begin,
     )
@@ -339,6 +355,10 @@ def _train_and_score(
     seconds["train"] = sum(row["seconds"] for row in trained.history)
     if np.all(trained.state.diverged):
         write_status("diverged")
+        return trained
+    if request.scoring != "all":
+        _score_in_part(directory, inputs, request.scoring, trained)
+        write_status("diverged" if np.any(trained.state.diverged) else "trained")
         return trained
     display.start("scoring")
     before = time.perf_counter()
@@ -378,6 +398,16 @@ def _train_and_score(
     )
     write_status(status)
     return trained
+
+
+def _score_in_part(directory: Path, inputs: _Inputs, scoring: Scoring, trained: TrainedFolds) -> None:
+    """Score the val part, if that is asked for, and write it; nothing is computed of the test part."""
+    if scoring == "val":
+        metrics, parts = score_validation(
+            inputs.config, inputs.dataset, inputs.arrays, inputs.splits[0], trained
+        )
+        run_files.write_predictions(directory / "predictions.csv", inputs.dataset, parts)
+        run_files.write_json(directory / "metrics.json", metrics)
 
 
 def _same(variables: Variables) -> Variables:

@@ -1,6 +1,7 @@
 """A run, restored from its directory alone; the network too, if it is one of medjax."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +61,7 @@ from medjax.records import (
     concatenate_predictions,
     name_labels,
 )
+from medjax.report.prediction_sets import void_sentence
 from medjax.runs import directory as run_files
 from medjax.training.predict import predict
 
@@ -117,11 +119,14 @@ class Run:
 
         A set holds the true class with probability `coverage` at least, of a run that was trained with a conformal part of its
         own. Of a cross-validation it holds the classes that are in more than half of the folds' sets, which makes that twice as
-        far from 1 at worst. Raises RefusedError for a run that was not trained with `coverage`, and for one whose part has
+        far from 1 at worst. Warns where the guarantee is void. Raises RefusedError for a run that was not trained with `coverage`, and for one whose part has
         too few images for this one.
         """
         self.require_coverage(coverage)
-        folds = folds_of(recorded_config(self.directory, self.record))
+        config = recorded_config(self.directory, self.record)
+        folds = folds_of(config)
+        if (void := void_sentence(dataclasses.asdict(training_of(config)))) is not None:
+            warnings.warn(void, stacklevel=2)
         return make_sets(self._conformals, dict(zip(folds, probabilities, strict=True)), coverage)
 
     def require_coverage(self, coverage: float) -> None:

@@ -18,6 +18,8 @@ from medjax.runs.links import require_no_links
 from medjax.runs.seed_directories import list_seeds
 from medjax.settings import entries, unsettled, with_values
 
+FITS = "fits"
+"""Folder of a run whose fits were done by several processes: what each was asked for, and runs that are parts of it."""
 _LOCK = ".lock"
 _FOLDERS = ("", "figures")  # where files are written whole, checkpoints apart
 # Other versions of these may round, shuffle or initialise differently, so a run does not continue under them.
@@ -55,8 +57,11 @@ def locked(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def require_run_or_nothing(directory: Path) -> bool:
-    """Whether a run was begun in a directory; RefusedError for one that holds something else, or links."""
+def require_run_or_nothing(directory: Path, *, is_by_fits: bool = False) -> bool:
+    """Whether a run was begun in a directory; RefusedError for one that holds something else, or links.
+
+    `is_by_fits` says that the run may have a folder of fits before it is begun itself.
+    """
     if not directory.exists():
         return False
     if not directory.is_dir():
@@ -67,14 +72,17 @@ def require_run_or_nothing(directory: Path) -> bool:
         return True
     if list_seeds(directory):
         raise refuse(str(directory), "holds runs of several seeds", "name them again: --seeds")
-    if any(name != _LOCK and not (name.startswith("run.json.") and is_partial(name)) for name in names):
+    if FITS in names and not is_by_fits:
+        raise refuse(str(directory), "was begun by several processes", "continue it by them: --on local")
+    known = {_LOCK, FITS}
+    if any(name not in known and not (name.startswith("run.json.") and is_partial(name)) for name in names):
         raise refuse(str(directory), "is not empty and holds no run.json", "choose another --run")
     return False
 
 
-def read_record(directory: Path) -> dict[str, Any] | None:
+def read_record(directory: Path, *, is_by_fits: bool = False) -> dict[str, Any] | None:
     """run.json of a run to continue, or None where none was begun. Removes half-written files of a killed run."""
-    is_begun = require_run_or_nothing(directory)
+    is_begun = require_run_or_nothing(directory, is_by_fits=is_by_fits)
     for name in _FOLDERS:
         if (directory / name).is_dir():
             with open_folder(directory / name, root=directory) as folder:

@@ -33,6 +33,7 @@ from medjax.models.summary import summarize_network
 from medjax.records import Dataset, Indices, Split, count_labels, kept_together
 from medjax.training.strategies import StrategyName, count_cores
 from medjax.training.strategy_choice import choose_strategy, is_small_for_gpu
+from medjax.training.threads import count_threads
 
 GROUPS_NAMED = 20
 """Groups in more than one official part that are named; all are counted."""
@@ -276,14 +277,20 @@ def describe_environment() -> dict[str, Any]:
     device = jax.devices()[0]
     devices = f"{jax.device_count()} × {device.platform}" if jax.device_count() > 1 else device.platform
     return {
-        "versions": {"python": platform.python_version(), **{name: _version_of(name) for name in _VERSIONS}},
+        "versions": describe_versions(),
         "machine": {
             "platform": f"{platform.system()} {platform.machine()}",
             "processor": _processor_name(),
             "device": f"{devices} ({device.device_kind})",
             "cores": count_cores(),
+            "threads": count_threads(),
         },
     }
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that a result depends on."""
+    return {"python": platform.python_version(), **{name: _version_of(name) for name in _VERSIONS}}
 
 
 def _version_of(name: str) -> str:

@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from medjax.config import CrossvalConfig, TrainConfig
 from medjax.evaluation.label_scores import score_labels
+from medjax.evaluation.label_thresholds import choose_thresholds
 from medjax.evaluation.scores import score
 from medjax.jobs.calibration import BEFORE, calibrate, describe_before
 from medjax.jobs.fold_answers import Answers, ask_networks, average_predictions, predict_each
@@ -178,6 +179,30 @@ def _score_holdout(
     ]
     before = plain["test"] if answers.calibrators else None
     return FoldScores(metrics, parts, predictions["test"], parts[-1].folds, before, answers.conformals)
+
+
+def score_validation(
+    config: Config,
+    dataset: Dataset,
+    arrays: tuple[jax.Array, jax.Array],
+    split: Split,
+    trained: TrainedFolds,
+) -> tuple[dict[str, Any], list[PredictedPart]]:
+    """metrics.json and rows of predictions.csv of the val part of a holdout, by which a configuration is chosen.
+
+    Before any calibration, which would be fitted on the same part. Nothing is predicted of the test part.
+    """
+    training = training_of(config)
+    predictions = predict(trained.learner, trained.variables(0, training), arrays, split.val)
+    thresholds = choose_thresholds(predictions) if dataset.has_several_labels else None
+    if thresholds is not None:
+        predictions = apply_thresholds(predictions, thresholds)
+    metrics = {
+        "val": score_part(predictions, dataset, "val", ordinal=training.ordinal),
+        "training": _describe_training(0, trained, training),
+    }
+    part = PredictedPart("val", predictions, np.zeros(len(predictions.labels), int), 0)
+    return metrics, [part]
 
 
 def _describe_cuts(thresholds: Thresholds | None, dataset: Dataset) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from medjax.files import is_partial, open_folder
 from medjax.jobs.from_config import Config, training_of, with_training
 from medjax.jobs.pipeline import Request, run_job
 from medjax.jobs.restored_run import Run
-from medjax.jobs.resume import locked
+from medjax.jobs.resume import FITS, locked
 from medjax.jobs.run_record import job_name
 from medjax.jobs.sharing import sharing
 from medjax.progress import Display
@@ -30,7 +30,7 @@ from medjax.runs.seed_directories import list_seeds, seed_directory
 MOST_SEEDS = 1000
 _LARGEST_SEED = 2**32 - 1
 _SYNTAX = "such as 0-4, or 0,3,7"
-_OWN_FILES = (".lock", "metrics.json", "report.html")
+_OWN_FILES = (".lock", "metrics.json", "report.html", FITS)
 _DEFAULT = TrainConfig()
 
 
@@ -98,15 +98,26 @@ def train_seeds(
             except DivergedError:
                 diverged.append(seed)
         assert parent.directory is not None
-        metrics = describe_seeds(config, runs, diverged)
-        metrics["seconds"] = {"total": time.perf_counter() - started}
-        _write(parent.directory, metrics)
+        seconds = time.perf_counter() - started
+        return summarize_runs(parent.directory, config, runs, diverged, seconds)
+
+
+def summarize_runs(
+    directory: Path, config: Config, runs: Sequence[Run], diverged: Sequence[int], seconds: float
+) -> SeedRuns:
+    """Write metrics.json and report.html of runs of several seeds; DivergedError if seeds `diverged`.
+
+    `seconds` is how long all took together.
+    """
+    metrics = describe_seeds(config, runs, diverged)
+    metrics["seconds"] = {"total": seconds}
+    _write(directory, metrics)
     if diverged:
         raise DivergedError(
             f"training of seed {listed(list(map(str, diverged)))} diverged: the mean over seeds is withheld; the others are "
-            f"scored in {parent.directory}. Try a smaller --learning-rate"
+            f"scored in {directory}. Try a smaller --learning-rate"
         )
-    return SeedRuns(parent.directory, tuple(runs))
+    return SeedRuns(directory, tuple(runs))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -144,7 +155,7 @@ def describe_seeds(config: Config, runs: Sequence[Run], diverged: Sequence[int])
     ones); seeds, a row of scores for each; diverged, the seeds without any; mean (see `summarize_seeds`; None if one
     diverged); diagnosis, each finding with the seeds that have it and the words of the first.
     """
-    rows = [_describe(run) for run in runs]
+    rows = [describe_run_of_seed(run) for run in runs]
     tested = [set(read_answers(run.directory, run.record)) for run in runs]
     found: dict[str, dict[str, Any]] = {}
     for run in runs:
@@ -164,7 +175,8 @@ def describe_seeds(config: Config, runs: Sequence[Run], diverged: Sequence[int])
     }
 
 
-def _describe(run: Run) -> dict[str, Any]:
+def describe_run_of_seed(run: Run) -> dict[str, Any]:
+    """Seed, directory and scores of a run: of the test part, of a cross-validation of all folds together."""
     metrics = run.metrics
     block = metrics.get("pooled") or metrics["test"]
     names = ("n", "errors", "accuracy", "balanced_accuracy", "auc", "auc_ci95", "loss")
@@ -197,7 +209,7 @@ class _Parent:
         self.directory: Path | None = None
         self.is_continued = is_continued and requested is not None and requested.exists()
         if self.is_continued and requested is not None:
-            _require_of_seeds(requested, seeds)
+            require_of_seeds(requested, seeds)
             stack.enter_context(locked(requested))
             self.directory = requested
 
@@ -217,7 +229,7 @@ class _Parent:
         return place
 
 
-def _require_of_seeds(directory: Path, seeds: Sequence[int]) -> None:
+def require_of_seeds(directory: Path, seeds: Sequence[int]) -> None:
     """RefusedError unless a directory holds runs of these seeds, or of some of them, and nothing else."""
     if not directory.is_dir():
         raise refuse(directory, "is no directory", "choose another --run")

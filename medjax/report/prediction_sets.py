@@ -24,10 +24,12 @@ def sets_line(block: Mapping[str, Any]) -> str:
     )
 
 
-def void_sentence(sets: Mapping[str, Any], training: Mapping[str, Any]) -> str | None:
+def void_sentence(training: Mapping[str, Any]) -> str | None:
     """That sets promise nothing, where the validation part set their thresholds and chose something; else None."""
+    if training.get("coverage") is None or training["conformal_share"]:
+        return None
     decided = validation_decisions(training)
-    if sets["part"] != "val" or not decided:
+    if not decided:
         return None
     return (
         f"the guarantee of these sets is void: the validation part, which set their thresholds, decided {enumerated(decided)} "
@@ -60,7 +62,7 @@ def sets_sentences(
     of_class = " of a class" if sets["sets"] == "class" else ""
     fold = " of each fold" if is_several else ""
     sentences = [f"{_KINDS[sets['sets']]}. Thresholds come from {part}: {number} {unit}s{of_class}{fold}."]
-    if (void := void_sentence(sets, training)) is not None:
+    if (void := void_sentence(training)) is not None:
         return [*sentences, f"{void[0].upper()}{void[1:]}."]
     whose = f"an image{of_class or ' of any class'}"
     drawn = whose if groups is None else f"{whose}, drawn at random from a new group, each group counted once"

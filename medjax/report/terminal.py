@@ -72,11 +72,7 @@ def training_lines(metrics: Mapping[str, Any], record: Mapping[str, Any], direct
         f"diagnosis: {found['sentence']} To change it: {found['remedy']}."
         for found in metrics.get("diagnosis", [])
     ]
-    lines += _cautions([metrics[name] for name in shown], record)
-    if "prediction_sets" in metrics:
-        training = record["config"].get("training", record["config"])
-        void = void_sentence(metrics["prediction_sets"], training)
-        lines += [] if void is None else [f"warning: {void}"]
+    lines += _cautions([metrics[name] for name in shown], record) + _void(record)
     again = command_line(["medjax", "evaluate", str(directory)])
     lines.append(f"next: open {directory / 'report.html'}, or score it again: {again}")
     return [printable(line) for line in lines]
@@ -89,7 +85,7 @@ def evaluation_lines(scores: Mapping[str, Any], record: Mapping[str, Any]) -> li
     is_external = "directory" in scores
     # What is new is a part of what is external, and may be a single image.
     cautioned = [scores[name] for name in shown if name != "new"]
-    lines += _cautions(cautioned, None if is_external else record)
+    lines += _cautions(cautioned, None if is_external else record) + _void(record)
     if "overlap" in scores:  # external data
         lines.append(overlap(scores["overlap"]))
     if is_external:
@@ -104,6 +100,13 @@ def _cautions(blocks: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | N
     lines += [f"warning: {words}" for words in found if words is not None]
     note = patients_note(record) if record else None
     return list(dict.fromkeys(lines)) + ([f"note: {note}"] if note else [])
+
+
+def _void(record: Mapping[str, Any]) -> list[str]:
+    """That prediction sets of the run promise nothing, where it is so."""
+    config = record.get("config", {})
+    void = void_sentence(config.get("training", config))
+    return [] if void is None else [f"warning: {void}"]
 
 
 def _score_lines(name: str, block: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from medjax.errors import RefusedError, refuse
-from medjax.files import Folder, open_folder, read_bounded, write_whole
+from medjax.files import Folder, open_bounded, open_folder, read_bounded, write_whole
 from medjax.runs.manifest import (
     DAMAGED,
     list_files,
@@ -62,8 +62,7 @@ def save_checkpoint(
         _require_room(directory, host)
         _save_and_compare(folder, directory, host)
     if facts is not None:
-        with write_whole(directory / FACTS, root=root, sync=True) as file:
-            file.write(json.dumps(facts, ensure_ascii=False, allow_nan=False).encode())
+        _write_facts(directory, facts, root)
     write_manifest(directory, root)
 
 
@@ -82,6 +81,31 @@ def _save_and_compare(folder: Folder, directory: Path, host: dict[str, PyTree]) 
         raise OSError(errno.EIO, str(error)[:200], str(directory)) from error
     if not jax.tree.all(jax.tree.map(_is_same, host, saved)):
         raise OSError(f"{directory}: what was read back differs from what was saved")
+
+
+def copy_checkpoint(source: Path, target: Path, facts: Mapping[str, Any], *, root: Path) -> None:
+    """Copy a checkpoint, once its files were checked against its manifest, to a new directory, under other facts.
+
+    `root` is that of `save_checkpoint`. RefusedError, naming the file, for a damaged one; OSError as `write_whole` does.
+    """
+    verify_checkpoint(source)
+    for name, size in list_files(source).items():
+        if name == FACTS:
+            continue
+        with open_folder((target / name).parent, root=root, create=True):
+            pass
+        with (
+            open_bounded(source / name, size) as original,
+            write_whole(target / name, root=root, sync=True) as copy,
+        ):
+            shutil.copyfileobj(original, copy)
+    _write_facts(target, facts, root)
+    write_manifest(target, root)
+
+
+def _write_facts(directory: Path, facts: Mapping[str, Any], root: str | Path) -> None:
+    with write_whole(directory / FACTS, root=root, sync=True) as file:
+        file.write(json.dumps(facts, ensure_ascii=False, allow_nan=False).encode())
 
 
 def load_checkpoint(directory: str | Path, name: str, like: PyTree | None = None) -> PyTree[np.ndarray]:

@@ -204,8 +204,8 @@ def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, write_csv([HISTORY_FIELDS, *([row[name] for name in HISTORY_FIELDS] for row in rows)]))
 
 
-def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of history.csv; a value that was not finite reads as such. RefusedError where there is no row."""
+def read_history(path: Path, *, at_least: int = 1) -> list[dict[str, float]]:
+    """The rows of history.csv; a value that was not finite reads as such. RefusedError where there are fewer rows."""
     try:
         with (
             open_bounded(path, MAX_HISTORY_BYTES) as file,
@@ -218,7 +218,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
         raise refuse(str(path), "not found", "train again") from error
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise refuse(str(path), f"cannot be read ({type(error).__name__})", _RESTORE) from error
-    if not rows:
+    if len(rows) < at_least:
         raise refuse(str(path), "has no epoch", "train again")
     for row in rows:
         if not all(row[name].is_integer() and 0 <= row[name] < _MAX_EPOCHS for name in ("fold", "epoch")):

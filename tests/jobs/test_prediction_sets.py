@@ -215,6 +215,16 @@ def test_without_a_part_of_its_own_the_val_part_is_taken():
     assert set_parts(plain(), dataset, splits) == {}
 
 
+def test_python_warns_of_a_void_guarantee(tmp_path):
+    config = dataclasses.replace(CONFIG, conformal_share=0.0, keep="best")
+    run = train(make_dataset(), config, run_dir=tmp_path / "run")
+    assert run.metrics["prediction_sets"]["part"] == "val"
+    _, each = run.predict_folds(make_dataset())
+    with pytest.warns(UserWarning, match="the guarantee of these sets is void"):
+        run.prediction_sets(each, 0.8)
+    assert "The guarantee of these sets is void" in (run.directory / "report.html").read_text()
+
+
 def test_a_coverage_that_the_images_do_not_allow_is_refused():
     conformals = {0: fit_sets("lac", make_predictions(n=30))}
     require_coverage(conformals, 0.9, 3)

@@ -99,6 +99,15 @@ def test_a_directory_that_holds_something_else_is_refused(tmp_path):
         read_record(tmp_path / "thesis.tex")
 
 
+def test_a_run_of_several_processes_is_continued_by_them(tmp_path):
+    (tmp_path / "fits").mkdir()
+    with pytest.raises(RefusedError, match=r"was begun by several processes \(continue it by them: --on"):
+        read_record(tmp_path)
+    assert read_record(tmp_path, is_by_fits=True) is None
+    write_json(tmp_path / "run.json", RECORD)
+    assert read_record(tmp_path) == RECORD
+
+
 def test_the_same_configuration_continues_and_indifferent_settings_may_change(tmp_path):
     other = dataclasses.replace(
         CONFIG, data=dataclasses.replace(CONFIG.data, cache=False, groups="moved.csv")

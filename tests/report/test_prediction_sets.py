@@ -68,17 +68,21 @@ def test_of_folds_the_mean_promises_less():
 
 
 def test_it_says_that_the_guarantee_is_void():
-    on_val = {**SETS, "part": "val"}
-    assert void_sentence(SETS, {**TRAINING, "keep": "best"}) is None
-    assert void_sentence(on_val, TRAINING) is None
-    void = void_sentence(on_val, {**TRAINING, "keep": "best"})
+    on_val = {**TRAINING, "coverage": 0.95, "conformal_share": 0.0}
+    assert void_sentence(TRAINING) is None
+    assert void_sentence({**on_val, "keep": "best", "conformal_share": 0.1}) is None
+    assert void_sentence(on_val) is None
+    void = void_sentence({**on_val, "keep": "best"})
     assert void.startswith(
         "the guarantee of these sets is void: the validation part, which set their thresholds"
     )
-    said = sets_sentences({"prediction_sets": on_val}, {**TRAINING, "calibrate": "vector"}, None)
+    metrics = {"prediction_sets": {**SETS, "part": "val"}}
+    said = sets_sentences(metrics, {**on_val, "calibrate": "vector"}, None)
     assert "The guarantee of these sets is void" in said[-1]
     assert "decided how probabilities are calibrated" in said[-1]
     assert "at least 95 %" not in " ".join(said)
+    assert "from the validation part" in sets_sentences(metrics, on_val, None)[0]
+    assert "at least 95 %" in sets_sentences(metrics, on_val, None)[1]
 
 
 def test_a_class_that_is_not_covered_is_named():

@@ -247,3 +247,28 @@ def test_a_comparison_tells_the_difference_and_names_what_changed():
     assert "(no interval: the images of a class are of one group)" in comparison_lines(compared)[2]
     labels = {name: compared["scores"][name] for name in ("accuracy", "auc")}
     assert comparison_lines({**compared, "scores": labels})[2].startswith("AUC (mean over the labels) 0.9000")
+
+
+def test_prediction_sets_have_a_line_and_their_warnings():
+    covered = {"n": 380, "coverage": 0.75, "coverage_ci95": [0.7, 0.79]}
+    sets = {
+        **covered,
+        "wanted": 0.9,
+        "mean_size": 1.25,
+        "single": 0.5,
+        "empty": 0.25,
+        "per_class": {"CXR": covered},
+    }
+    block = {**BLOCK, "prediction_sets": sets}
+    config = {**RUN["config"], "keep": "best", "coverage": 0.9, "conformal_share": 0.0}
+    for lines in (
+        training_lines({"test": block}, {**RUN, "config": config}, Path("runs/x")),
+        evaluation_lines({"test": block}, {**RUN, "config": config}),
+    ):
+        assert lines[1].startswith(
+            "test, sets at 90 %: hold the true class for 75.00 % (70.00 to 79.00 %) of 380"
+        )
+        assert any("warning: sets hold the true class for only 75.00 % of CXR" in line for line in lines)
+        assert any("warning: the guarantee of these sets is void" in line for line in lines)
+    of_folds = {**RUN, "config": {"folds": 5, "training": {**config, "conformal_share": 0.1}}}
+    assert not any("void" in line for line in training_lines({"test": block}, of_folds, Path("runs/x")))

@@ -12,6 +12,7 @@ from orbax.checkpoint import v1
 
 from medjax.errors import RefusedError
 from medjax.runs.checkpoint import (
+    copy_checkpoint,
     delete_checkpoint,
     list_checkpoints,
     load_checkpoint,
@@ -165,6 +166,20 @@ def test_facts_are_saved_under_the_checksums_of_the_arrays(tmp_path):
         (directory / "facts.json").write_text(content)
         with pytest.raises(RefusedError, match=r"facts\.json"):
             require_facts(directory, facts, "run.json")
+
+
+def test_a_copy_is_bit_for_bit_under_facts_of_its_own(tmp_path):
+    source, target = tmp_path / "one" / "epoch_0001", tmp_path / "other" / "epoch_0007"
+    source.parent.mkdir()
+    save_checkpoint(source, make_items(), {"fold": 1})
+    copy_checkpoint(source, target, {"fold": None}, root=tmp_path)
+    verify_checkpoint(target)
+    require_facts(target, {"fold": None}, "run.json")
+    assert bits(load_checkpoint(target, "state", make_items()["state"])) == bits(make_items()["state"])
+    (source / "facts.json").write_text("{}")
+    with pytest.raises(RefusedError, match="is damaged"):
+        copy_checkpoint(source, tmp_path / "third", {}, root=tmp_path)
+    assert not (tmp_path / "third").exists()
 
 
 def test_links_and_special_files_are_refused_unopened(saved):
