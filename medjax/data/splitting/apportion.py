@@ -94,7 +94,7 @@ def require_everywhere(
     labels: AnyLabels, parts: Assignment, num_parts: int, unit: str, class_names: Sequence[str]
 ) -> None:
     """Raise RefusedError for every class or label that a part lacks, which groups that span several can cause."""
-    num_classes = labels.max() + 1 if labels.ndim == 1 else labels.shape[1]
+    num_classes = int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[1]
     counts = np.stack([count_labels(labels[parts == part], num_classes) for part in range(num_parts)])
     kind = "class" if labels.ndim == 1 else "label"
     lacking = np.flatnonzero((counts == 0).any(axis=0))
