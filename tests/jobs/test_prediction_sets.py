@@ -12,10 +12,11 @@ from PIL import Image
 from medjax.cli import main
 from medjax.config import CrossvalConfig
 from medjax.errors import RefusedError
-from medjax.evaluation.prediction_sets import fit_sets
+from medjax.evaluation.prediction_sets import coverage_range, fit_sets
 from medjax.jobs.from_config import conformal_parts, make_splits
 from medjax.jobs.prediction_sets import (
     FILE,
+    expected_range,
     make_sets,
     read_sets,
     require_coverage,
@@ -223,6 +224,13 @@ def test_python_warns_of_a_void_guarantee(tmp_path):
     with pytest.warns(UserWarning, match="the guarantee of these sets is void"):
         run.prediction_sets(each, 0.8)
     assert "The guarantee of these sets is void" in (run.directory / "report.html").read_text()
+
+
+def test_no_law_says_where_the_coverage_lies_if_images_share_the_threshold():
+    dataset, conformal = make_dataset(40), fit_sets("lac", make_predictions(n=50))
+    assert expected_range(CONFIG, dataset, {0: conformal}, 100) == [*coverage_range(50, 100, 0.8)]
+    rounded = conformal._replace(scores=conformal.scores.round(1))
+    assert expected_range(CONFIG, dataset, {0: rounded}, 100) is None
 
 
 def test_a_coverage_that_the_images_do_not_allow_is_refused():
