@@ -26,7 +26,7 @@ def sets_line(block: Mapping[str, Any]) -> str:
 
 def void_sentence(training: Mapping[str, Any]) -> str | None:
     """That sets promise nothing, where the validation part set their thresholds and chose something; else None."""
-    if training.get("coverage") is None or training["conformal_share"]:
+    if training.get("coverage") is None or training.get("conformal_share"):  # run.json may lack either
         return None
     decided = validation_decisions(training)
     if not decided:
@@ -74,9 +74,10 @@ def sets_sentences(
         "come from the same source."
     )
     if is_several:
+        empty = "; folds that disagree may leave none" if sets["sets"] == "aps" else ""
         sentences.append(
             "That holds for each fold's network by itself, and so for the out-of-fold images together. New images get the classes that are "
-            f"in more than half of the folds' sets, which promises {max(2 * wanted - 100, 0):g} % only."
+            f"in more than half of the folds' sets, which promises {max(2 * wanted - 100, 0):g} % only{empty}."
         )
     return sentences
 
