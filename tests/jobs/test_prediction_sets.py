@@ -12,11 +12,12 @@ from PIL import Image
 from medjax.cli import main
 from medjax.config import CrossvalConfig
 from medjax.errors import RefusedError
-from medjax.evaluation.prediction_sets import coverage_range, fit_sets
+from medjax.evaluation.prediction_sets import count_units, coverage_range, fit_sets
 from medjax.jobs.from_config import conformal_parts, make_splits
 from medjax.jobs.prediction_sets import (
     FILE,
     expected_range,
+    fit_run_sets,
     make_sets,
     read_sets,
     require_coverage,
@@ -88,6 +89,12 @@ def test_groups_stay_together_and_fixed_parts_stay_as_they_are():
     assert split.val.tolist() == list(range(80, 100))
     assert not set(dataset.groups[part]) & set(dataset.groups[split.train])
     assert 12 <= len(part) <= 20
+
+
+def test_the_groups_of_a_run_count_as_one_each():
+    predictions = make_predictions(n=40, shares=(0.5, 0.5))
+    for dataset, units in ((make_dataset(40), 40), (make_dataset(40, group_size=4), 10)):
+        assert count_units(fit_run_sets(CONFIG, dataset, {0: predictions})[0], 2) == [units]
 
 
 def test_images_of_the_part_are_not_learned_from(run, tmp_path):
