@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from medjax.config import CalibrationMethod
+from medjax.evaluation.scores import require_finite
 from medjax.records import Predictions, Probabilities
 
 FEWEST_IMAGES = {"temperature": 30, "vector": 100, "isotonic": 1000}
@@ -109,8 +110,10 @@ def fit_calibrator(method: CalibrationMethod, predictions: Predictions) -> Calib
     Give predictions of images that nothing is scored on. A temperature minimizes the cross-entropy; where no image is
     predicted wrongly it is 1, because ever smaller ones would fit ever better. Vector scaling minimizes the sum of the
     cross-entropies and half of the squares of offsets and of scales less 1, which keeps it finite. Shares of isotonic regression
-    stay between 1/(n+2) and (n+1)/(n+2) for n images, so that nothing is called impossible.
+    stay between 1/(n+2) and (n+1)/(n+2) for n images, so that nothing is called impossible. RefusedError for probabilities that
+    are not finite.
     """
+    require_finite(predictions.probabilities)
     if np.ndim(predictions.labels) == 2:
         return _fit_labels(predictions)
     if method == "vector":

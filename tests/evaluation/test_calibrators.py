@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
+from medjax.errors import RefusedError
 from medjax.evaluation.calibration import expected_calibration_error
 from medjax.evaluation.calibrators import (
     Isotonic,
@@ -156,3 +157,11 @@ def test_a_label_without_an_error_is_left_as_it_is():
 def test_how_many_images_a_method_wants():
     assert [fewest_images(method, 3) for method in ("temperature", "vector", "isotonic")] == [30, 100, 1000]
     assert fewest_images("vector", 8) == 160
+
+
+@pytest.mark.parametrize("method", ["temperature", "vector", "isotonic"])
+def test_a_network_that_diverged_is_refused(method):
+    predictions = make_predictions(n=50)
+    predictions.probabilities[3] = np.nan
+    with pytest.raises(RefusedError, match="not finite for 1 of 50 images"):
+        fit_calibrator(method, predictions)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom, kstest
 
+from medjax.errors import RefusedError
 from medjax.evaluation.prediction_sets import (
     count_units,
     coverage_range,
@@ -105,6 +106,13 @@ def test_each_group_counts_as_one_however_many_images_it_has():
     assert once.thresholds(0.8, 3).tolist() == often.thresholds(0.8, 3).tolist()
     assert count_units(often, 3) == [40]
     assert fit_sets("lac", known.take(rows)).thresholds(0.8, 3)[0] != once.thresholds(0.8, 3)[0]
+
+
+def test_a_network_that_diverged_is_refused():
+    known = make_predictions(n=40)
+    known.probabilities[3] = np.nan
+    with pytest.raises(RefusedError, match="not finite for 1 of 40 images"):
+        fit_sets("lac", known)
 
 
 def test_more_than_half_of_the_sets_decide():
