@@ -129,12 +129,13 @@ def _fit_temperature(predictions: Predictions) -> Temperature:
 
 
 def _fit_labels(predictions: Predictions) -> LabelTemperatures:
-    """Of a label all of whose known images are right, 1."""
+    """Of a label all of whose known images are right, and of one that too few are known of, 1."""
     logits, values = _logits(predictions.probabilities), []
     for label, column in enumerate(logits.T):
         known = predictions.labels[:, label] >= 0
         is_there = predictions.labels[known, label] == 1
-        if (is_there == (column[known] >= 0)).all():
+        is_too_few = known.sum() < FEWEST_IMAGES["temperature"]
+        if is_too_few or (is_there == (column[known] >= 0)).all():
             values.append(1.0)
             continue
         pair = np.stack([np.zeros(known.sum()), column[known]], axis=1)

@@ -165,3 +165,16 @@ def test_a_network_that_diverged_is_refused(method):
     predictions.probabilities[3] = np.nan
     with pytest.raises(RefusedError, match="not finite for 1 of 50 images"):
         fit_calibrator(method, predictions)
+
+
+def test_a_label_that_few_images_are_known_of_is_left_as_it_is():
+    """Three known images, one of them wrong, would set its temperature to the largest there is."""
+    predictions = make_label_predictions(n=300)
+    answers, temperatures = predictions.probabilities[:, 1] >= 0.5, []
+    for known in (29, 30):
+        labels = predictions.labels.copy()
+        labels[:, 1] = answers
+        labels[known:, 1], labels[0, 1] = -1, not answers[0]
+        temperatures.append(fit_calibrator("temperature", predictions._replace(labels=labels)).values[1])
+    assert temperatures[0] == 1
+    assert temperatures[1] != 1
