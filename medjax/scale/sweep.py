@@ -24,6 +24,7 @@ from medjax.jobs.seeds import describe_run_of_seed, require_seeds
 from medjax.jobs.sharing import sharing
 from medjax.progress import Display
 from medjax.runs import directory as run_files
+from medjax.scale.choice import keep_choice, kept_choice
 from medjax.scale.choose_engine import choose_engine
 from medjax.scale.description import Description
 from medjax.scale.do_fits import FitSet, do_fits, prepare
@@ -104,13 +105,20 @@ def sweep(
         fits = [fit for each in trained for fit in each.fits]
         if is_continued:
             _require_same_sweep(folder, fits)
+        kept = kept_choice(folder, choose_by, len(trained))
         stack.enter_context(telling_how_to_continue(command, directory, display))
         prepare(fits, is_continued=is_continued)
         workers = Workers(folder, choice.threads, fits[0].own_model, compilation_cache)
         with choice.make(workers) as engine:
             tell_engine(choice, folder, display)
             do_fits(FitSet(fits, "fits"), engine, display)
-            configurations = [_describe_configuration(each) for each in trained]
+            if kept is None:
+                kept = [_describe_scores(each) for each in trained]
+                keep_choice(folder, choose_by, kept)
+            configurations = [
+                {"values": _as_json(each.values), **scores}
+                for each, scores in zip(trained, kept, strict=True)
+            ]
             number = choose(configurations, choose_by)
             chosen = [
                 dataclasses.replace(fit, path=folder / f"chosen-{fit.directory.name}.json", scoring="all")
@@ -218,7 +226,7 @@ def _require_same_sweep(folder: Path, fits: Sequence[Description]) -> None:
         raise refuse(folder.parent, reason, "repeat what began it, or choose another --run")
 
 
-def _describe_configuration(trained: _Trained) -> dict[str, Any]:
+def _describe_scores(trained: _Trained) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     diverged = []
     for fit in trained.fits:
@@ -236,9 +244,12 @@ def _describe_configuration(trained: _Trained) -> dict[str, Any]:
                 "epochs": metrics["training"]["epochs"],
             }
         )
-    values = {name: [*value] if isinstance(value, tuple) else value for name, value in trained.values.items()}
-    mean = None if diverged else {name: _mean([row[name] for row in rows]) for name in _SCORES}
-    return {"values": values, "val": rows, "mean": mean, "diverged": diverged}
+    mean = None if diverged else {str(name): _mean([row[name] for row in rows]) for name in _SCORES}
+    return {"val": rows, "mean": mean, "diverged": diverged}
+
+
+def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: [*value] if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
