@@ -25,9 +25,21 @@ from medjax.command_help import (
     refuse_usage,
     unknown_flags,
 )
-from medjax.commands import Audit, Command, Compare, Crossval, Evaluate, Fetch, Predict, Split, Sweep, Train
+from medjax.commands import (
+    Audit,
+    Command,
+    Compare,
+    Crossval,
+    Evaluate,
+    Explain,
+    Fetch,
+    Predict,
+    Split,
+    Sweep,
+    Train,
+)
 from medjax.config import CROSSVAL_PRESETS, PRESETS, CrossvalConfig, PresetName, TrainConfig
-from medjax.errors import DivergedError, Problem, RefusedError, command_line, refusal_of, refuse
+from medjax.errors import DivergedError, Problem, RefusedError, command_line, counted, refusal_of, refuse
 from medjax.problem_list import lines_of
 from medjax.settings import entries, flag_of, flags_for
 
@@ -78,7 +90,7 @@ def _parse(arguments: Sequence[str]) -> Command:
 
 def _read_as_trained(command: Command, arguments: Sequence[str]) -> Command:
     """The command; for one that restores a run, with the run's own way to read images as the default."""
-    if not isinstance(command, Evaluate | Predict):
+    if not isinstance(command, Evaluate | Predict | Explain):
         return command
     from medjax.jobs.run_images import reading_settings, without_table
 
@@ -86,7 +98,7 @@ def _read_as_trained(command: Command, arguments: Sequence[str]) -> Command:
     if isinstance(command, Evaluate) and command.data is not None and command.reading.labels is None:
         reading = without_table(reading)
     commands = [
-        dataclasses.replace(each, reading=reading) if isinstance(each, Evaluate | Predict) else each
+        dataclasses.replace(each, reading=reading) if isinstance(each, Evaluate | Predict | Explain) else each
         for each in _commands("standard")
     ]
     return _parse_by_tyro(arguments, commands)
@@ -145,6 +157,7 @@ def _commands(preset: PresetName) -> list[Command]:
         Evaluate(missing),
         Compare(missing, missing),
         Predict(missing, images=missing),
+        Explain(missing, images=missing),
         Audit(missing),
         Split(missing, missing),
         Fetch(missing),
@@ -218,6 +231,8 @@ def _run(command: Command, line: str) -> None:
                 process.show_json(compared)
         case Predict():
             _print_probabilities(_load_run(command), command)
+        case Explain():
+            _print_explained(_load_run(command), command)
         case Audit():
             _print_audit(command, medjax.audit)
         case Split():
@@ -235,7 +250,7 @@ def _run(command: Command, line: str) -> None:
             _show_next("medjax", "train", fetch_data(command.name, command.directory, is_quiet=False))
 
 
-def _load_run(command: Evaluate | Predict) -> Any:
+def _load_run(command: Evaluate | Predict | Explain) -> Any:
     """The run, with the network that the user names for it; RefusedError for settings without a network."""
     import medjax
 
@@ -410,7 +425,7 @@ def _print_probabilities(trained: Any, command: Predict) -> None:
     if command.coverage is not None:
         trained.require_coverage(command.coverage)  # before images are read, which may take long
     left_out: list[Problem] = []
-    ids, each, outside, predicted = trained.predict_images(
+    ids, each, outside, predicted, _ = trained.predict_images(
         command.images, reading=command.reading, left_out=left_out
     )
     header = ["id", "predicted", *(f"p_{name}" for name in class_names)]
@@ -435,6 +450,29 @@ def _print_probabilities(trained: Any, command: Predict) -> None:
         texts = [text for values in row for text in exact_text(values)]
         rows.append([name, answer, *texts, *decision, *chosen, " ".join(names)])
     process.show_csv(rows)
+    if left_out:
+        raise RefusedError(left_out)
+
+
+def _print_explained(trained: Any, command: Explain) -> None:
+    from medjax.jobs.explain import PAGE, explain_into
+
+    left_out: list[Problem] = []
+    found = explain_into(
+        trained,
+        command.images,
+        command.out,
+        method=command.method,
+        class_name=command.class_name,
+        layer=command.layer,
+        steps=command.steps,
+        reading=command.reading,
+        left_out=left_out,
+    )
+    process.show(
+        f"{counted(len(found.classes), 'map')} by {found.method} in {command.out}; a map is no proof"
+    )
+    process.show(f"next: open {command.out / PAGE}")
     if left_out:
         raise RefusedError(left_out)
 

@@ -79,7 +79,7 @@ class Sweep(_Fitting):
 
 @dataclasses.dataclass(frozen=True)
 class _Restoring:
-    """What evaluate and predict share."""
+    """What evaluate, predict and explain share."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Directory that `medjax train` or `medjax crossval` made."""
@@ -143,6 +143,30 @@ class Predict(_Restoring):
     """Add the column set: classes, joined by |, that hold the true one for this share of images, of a run with --coverage."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explain(_Restoring):
+    """Show which parts of images moved the answers of RUN.
+
+    Writes each image, and the image with a map over it, as PNG files into --out, with arrays (maps.npz), a table
+    (explanations.csv) and a page (index.html). A map is no proof.
+    """
+
+    images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES")]
+    """Image files, folders and archives of images."""
+    out: Path = setting(Path("explained"), "general", is_common=True, metavar="DIR")
+    """New or empty directory."""
+    method: Literal["grad-cam", "integrated-gradients", "gradient"] | None = setting(
+        None, "general", is_common=True
+    )
+    """How maps are made. Default: grad-cam, or integrated-gradients for a network without a module features."""
+    class_name: str | None = setting(None, "general", is_common=True, metavar="CLASS")
+    """Explain the probability of this class. Default: of the predicted one."""
+    layer: str | None = setting(None, "network", metavar="PATH")
+    """Layer that grad-cam looks at, such as features/block_0. Default: features."""
+    steps: int = setting(32, "general")
+    """Of integrated-gradients, 1 to 10,000: more make the sum of a map more exact."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Audit:
     """Count the duplicates in DATA, and those on both sides of a split."""
@@ -183,4 +207,4 @@ class Fetch:
     """Where to put the file."""
 
 
-Command = Train | Crossval | Sweep | Evaluate | Compare | Predict | Audit | Split | Fetch
+Command = Train | Crossval | Sweep | Evaluate | Compare | Predict | Explain | Audit | Split | Fetch

@@ -202,8 +202,7 @@ class TrainConfig(Configuration):
     """One training run. The defaults are those of the preset `standard`: None leaves a setting to the training images."""
 
     preset: PresetName = setting("standard", "general", is_common=True)
-    """Defaults of the other settings: standard is for any data; report and article are published systems; fast and
-    medical-mnist were tuned on Medical MNIST, the latter (once called best) for images in any orientation."""
+    """Defaults of the other settings."""
     seed: int = setting(0, "general", is_common=True, at_least=0, at_most=2**32 - 1)
     """Seed of everything random."""
     compute: ComputeName = setting("f32", "general", is_added=True)

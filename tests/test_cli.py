@@ -99,6 +99,23 @@ def test_predict_without_a_sound_image_prints_no_table(trained_run, tmp_path, ca
     assert "bad.png: is not a PNG, JPEG, TIFF, BMP or WebP image" in err
 
 
+def test_explain_writes_maps_of_every_sound_image(trained_run, phantom_folder, tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copy(phantom_folder / "Hand" / "synthetic-00000.png", images)
+    (images / "bad.png").write_bytes(b"bad")
+    out = tmp_path / "out"
+    status, text, err = run_cli("explain", trained_run.directory, images, "--out", out, capsys=capsys)
+    assert status == 2
+    assert text.splitlines()[0] == f"1 map by grad-cam in {out}; a map is no proof"
+    assert "bad.png: is not a PNG, JPEG, TIFF, BMP or WebP image" in err
+    assert {path.suffix for path in out.iterdir()} == {".csv", ".npz", ".html", ".png"}
+    assert len(list(out.glob("*.png"))) == 2
+    status, _, err = run_cli("explain", trained_run.directory, images, "--out", out, capsys=capsys)
+    assert status == 2
+    assert "is not empty, and nothing is overwritten (choose another --out)" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -106,6 +123,7 @@ def test_predict_without_a_sound_image_prints_no_table(trained_run, tmp_path, ca
         (["train", "phantom", "--epochs", "0"], "medjax: error: --epochs: 0 is out of range (1 to 9999)"),
         (["evaluate", "missing"], "medjax: error: missing/run.json: not found"),
         (["predict", "missing", "a.png"], "medjax: error: missing/run.json: not found"),
+        (["explain", "missing", "a.png"], "medjax: error: missing/run.json: not found"),
     ],
 )
 def test_refusals_end_with_status_2_and_one_line(arguments, line, capsys):
@@ -306,7 +324,9 @@ def test_settings_of_a_network_of_the_users_own_are_taken_word_by_word():
     assert (config.model, config.model_set) == ("networks.py:deep", ("depth=18", "name=a b"))
 
 
-@pytest.mark.parametrize("line", [["evaluate", "run"], ["predict", "run", "a.png"]])
+@pytest.mark.parametrize(
+    "line", [["evaluate", "run"], ["predict", "run", "a.png"], ["explain", "run", "a.png"]]
+)
 def test_a_run_is_restored_with_the_network_that_is_named(line, monkeypatch):
     registry = types.ModuleType("medjax.models.registry")
     registry.load_model = lambda spec, settings: (spec, settings)

@@ -11,7 +11,7 @@ from medjax.config import PRESETS
 from medjax.errors import RefusedError
 from medjax.settings import entries
 
-NAMES = ["train", "crossval", "sweep", "evaluate", "compare", "predict", "audit", "split", "fetch"]
+NAMES = ["train", "crossval", "sweep", "evaluate", "compare", "predict", "explain", "audit", "split", "fetch"]
 HEADINGS = [
     "general", "data", "network", "optimization", "augmentation", "early stopping", "plateau", "evaluation",
 ]  # fmt: skip

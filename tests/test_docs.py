@@ -25,7 +25,18 @@ PAGES = {
         *sorted((ROOT / "docs").glob("*.md")),
     ]
 }
-COMMANDS = ("train", "crossval", "sweep", "evaluate", "predict", "compare", "audit", "split", "fetch")
+COMMANDS = (
+    "train",
+    "crossval",
+    "sweep",
+    "evaluate",
+    "predict",
+    "explain",
+    "compare",
+    "audit",
+    "split",
+    "fetch",
+)
 # Options that the changelog names because they are gone.
 REMOVED = {"--floors", "--no-floors", "--views", "--hard-draws", "--sixteen-bit"}
 

@@ -25,6 +25,7 @@ LEVELS = {
     "models": 2,
     "training": 3,
     "evaluation": 3,
+    "explain": 4,
     "runs": 4,
     "progress": 4,
     "report": 5,

@@ -209,8 +209,13 @@ def _read_images(handle: BinaryIO) -> Images:
         raise ValueError
     shape, _, dtype = np.lib.format.read_array_header_1_0(handle)
     images = empty_for_device(shape, dtype)
-    if handle.readinto(memoryview(images).cast("B")) != images.nbytes:
-        raise EOFError
+    flat = images.reshape(-1).view(np.uint8)
+    for start in range(0, len(flat), _CHUNK_BYTES):
+        part = flat[start : start + _CHUNK_BYTES]
+        chunk = handle.read(len(part))
+        if len(chunk) < len(part):
+            raise EOFError
+        part[:] = np.frombuffer(chunk, np.uint8)
     return images
 
 

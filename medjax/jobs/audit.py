@@ -11,7 +11,7 @@ from medjax.config import DataConfig, TrainConfig
 from medjax.config_checks import require_valid
 from medjax.csv_text import write_csv
 from medjax.data.splitting import duplicates
-from medjax.errors import RefusedError, refuse
+from medjax.errors import RefusedError
 from medjax.jobs.datasets import load_dataset
 from medjax.jobs.from_config import make_splits
 from medjax.jobs.run_record import describe_data, describe_leakage, describe_parts
@@ -45,7 +45,7 @@ def audit(
     """
     training = TrainConfig(seed=seed, data=config)
     require_valid(training)
-    directory = None if out is None else _take_directory(Path(out))
+    directory = None if out is None else run_files.take_out_dir(Path(out))
     with Display(is_quiet=is_quiet) as display:
         dataset = load_dataset(source, config, display)
         display.start("comparing")
@@ -129,15 +129,3 @@ def _draw(directory: Path, dataset: Dataset, groups: duplicates.Groups) -> None:
     (directory / "figures").mkdir()
     figure = plot_groups(images, [*map(len, largest)], names, is_synthetic=dataset.is_synthetic)
     save_figure(figure, directory / "figures" / "duplicates.png")
-
-
-def _take_directory(directory: Path) -> Path:
-    """A new or empty directory; RefusedError for any other."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        is_taken = any(directory.iterdir())
-    except OSError as error:
-        raise refuse(directory, f"cannot be made ({error.strerror})", "choose another --out") from error
-    if is_taken:
-        raise refuse(directory, "is not empty, and nothing is overwritten", "choose another --out")
-    return directory

@@ -1,12 +1,12 @@
 """Figures and page of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int
 
 from medjax.config import TrainConfig
 from medjax.errors import described
@@ -53,8 +53,10 @@ def draw_report(
     point: Mapping[str, Any] | None = None,
     *,
     before: Predictions | None = None,
+    explain: Callable[[Int[np.ndarray, "row"]], Float32[np.ndarray, "row height width"]] | None = None,
 ) -> None:
-    """Draw the figures of a scored run and write its page with this `status`; `point` and `before` are those of `draw_figures`.
+    """Draw the figures of a scored run and write its page with this `status`; `point`, `before`
+    and `explain` are those of `draw_figures`.
 
     What fails is left out with a note on the page, and one warning: the run is finished without it. Raises only OSError, if
     a file cannot be written.
@@ -72,6 +74,7 @@ def draw_report(
         history,
         point,
         before=before,
+        explain=explain,
     )
     write_page_or_note(directory, status, {**examples.failures, **drawn})
 

@@ -34,6 +34,7 @@ from medjax.jobs.frozen import caches_features, compute_features
 from medjax.jobs.gather_folds import gather_folds
 from medjax.jobs.operating_point import require_positive
 from medjax.jobs.overlap import write_own_images
+from medjax.jobs.page_maps import make_page_maps
 from medjax.jobs.prediction_sets import require_sets, write_sets
 from medjax.jobs.pretrained import Started, start_network, with_stem_of_weights
 from medjax.jobs.restored_run import Run
@@ -377,8 +378,23 @@ def _train_and_score(
     # The status is written last: a run that is done has its page.
     scored = scores.metrics.get("pooled") or scores.metrics.get("test") or {}
     point = scored.get("operating_point")
+    explain = make_page_maps(
+        training,
+        start.network,
+        dataset,
+        scores,
+        lambda fold: complete(trained.variables(folds_of(config).index(fold), training)),
+    )
     draw_report(
-        directory, status, dataset, examples, scores.shown, trained.history, point, before=scores.before
+        directory,
+        status,
+        dataset,
+        examples,
+        scores.shown,
+        trained.history,
+        point,
+        before=scores.before,
+        explain=explain,
     )
     write_status(status)
     return trained

@@ -52,7 +52,15 @@ from medjax.jobs.run_images import (
 )
 from medjax.jobs.run_record import describe_groups
 from medjax.jobs.score_folds import score_part
-from medjax.records import Dataset, Names, Predictions, Probabilities, concatenate_predictions, name_labels
+from medjax.records import (
+    Dataset,
+    Images,
+    Names,
+    Predictions,
+    Probabilities,
+    concatenate_predictions,
+    name_labels,
+)
 from medjax.report.prediction_sets import void_sentence
 from medjax.runs import directory as run_files
 from medjax.training.predict import predict
@@ -67,6 +75,7 @@ class PredictedImages(NamedTuple):
     outside_training_range: list[tuple[str, ...]]
     # Name of the class; of several labels those that reach their thresholds, joined by "|".
     predicted: list[str]
+    images: Images  # as the network sees them
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -247,7 +256,11 @@ class Run:
         warn_of_outside(outside)
         probabilities = np.stack(each)
         return PredictedImages(
-            loaded.ids, probabilities, outside, _name_predicted(self, config, probabilities)
+            loaded.ids,
+            probabilities,
+            outside,
+            _name_predicted(self, config, probabilities),
+            loaded.images,
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from medjax.config import CrossvalConfig, TrainConfig
 from medjax.evaluation.label_scores import score_labels
@@ -38,6 +39,7 @@ class FoldScores(NamedTuple):
     metrics: dict[str, Any]  # metrics.json, but for the seconds
     parts: list[PredictedPart]  # rows of predictions.csv
     shown: Predictions | None  # the predictions that the figures show; None if a fold diverged
+    folds: Int[np.ndarray, "m"]  # the fold whose network made each of them; empty where there are none
     before: Predictions | None  # the same before calibration; None without it
     conformals: Conformals  # what prediction sets are made of, by fold; empty without them
 
@@ -91,7 +93,7 @@ def _score_crossval(
     }
     parts = _merge_repeats(config, predictions)
     if len(predictions) < len(folds_of(config)):
-        return FoldScores(metrics, parts, None, None, answers.conformals)
+        return FoldScores(metrics, parts, None, np.zeros(0, np.int64), None, answers.conformals)
     shown = concatenate_predictions([part.predictions for part in parts])
     numbers = np.concatenate([part.folds for part in parts])
     metrics["mean"] = describe_mean(metrics["folds"])
@@ -110,7 +112,7 @@ def _score_crossval(
         each = predict_each(trained.learner, models, arrays, kept_test(config, dataset), answers.calibrators)
         test, metrics["test"] = _score_together(dataset, each, config, answers, point)
         parts.append(PredictedPart("official_test", test, np.full(len(test.labels), NO_FOLD), 0))
-    return FoldScores(metrics, parts, shown, before, answers.conformals)
+    return FoldScores(metrics, parts, shown, numbers, before, answers.conformals)
 
 
 def _score_together(
@@ -176,7 +178,7 @@ def _score_holdout(
         for part in ("val", "test")
     ]
     before = plain["test"] if answers.calibrators else None
-    return FoldScores(metrics, parts, predictions["test"], before, answers.conformals)
+    return FoldScores(metrics, parts, predictions["test"], parts[-1].folds, before, answers.conformals)
 
 
 def score_validation(

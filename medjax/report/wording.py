@@ -38,6 +38,12 @@ LOADING = {
 }
 """Meaning of each count of `medjax.records.LoadCounts`, after words such as "12 images"; `loading` fills the gaps."""
 
+NO_PROOF = (
+    "A map shows what moved the answer of this network. It is no proof that the answer is right, nor that the network "
+    "looks at what a physician would; a map that looks plausible may still be wrong."
+)
+"""Beside maps of what moved an answer."""
+
 _COUNTED = {"skipped": "file", "ignored": "file", "tables": "table"}
 _MOST_DECIMALS = 6
 _NAMED = 5  # images that a sentence names

@@ -86,6 +86,18 @@ def create_run_dir(requested: Path | None, name: str, parent: Path = Path("runs"
         raise refuse(str(parent / f"{name}-000"), reason, "name another: --run DIR") from error
 
 
+def take_out_dir(directory: Path) -> Path:
+    """A new or empty directory that a user names by --out; RefusedError for any other."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        is_taken = any(directory.iterdir())
+    except OSError as error:
+        raise refuse(directory, f"cannot be made ({error.strerror})", "choose another --out") from error
+    if is_taken:
+        raise refuse(directory, "is not empty, and nothing is overwritten", "choose another --out")
+    return directory
+
+
 def make_numbered(folder: Folder, name: str) -> Path:
     """A new directory in an open folder: the first free `<name>-<number>`."""
     for number in itertools.count():

@@ -86,6 +86,7 @@ def sweep(
     """
     started = time.perf_counter()
     require_seeds(seeds)
+    _require_part_of_sets(config)
     choice = choose_engine(on, threads_per_fit)
     combinations = make_configurations(config, grid)
     with Display(is_quiet=is_quiet) as display, sharing(), contextlib.ExitStack() as stack:
@@ -178,6 +179,13 @@ def describe_sweep(
         "chosen": chosen,
         "test": {"seeds": rows, "mean": summarize_seeds(rows)},
     }
+
+
+def _require_part_of_sets(config: TrainConfig) -> None:
+    """RefusedError where the val part would set the thresholds of prediction sets: it chooses the configuration too."""
+    if config.coverage is not None and not config.conformal_share:
+        reason = "would set thresholds by the val part, which chooses the configuration: sets would promise nothing"
+        raise refuse("--coverage", reason, "give them a part of their own: --conformal-share 0.1")
 
 
 def _with_seed(config: TrainConfig, seed: int) -> TrainConfig:

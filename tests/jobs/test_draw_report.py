@@ -32,7 +32,7 @@ def test_where_training_sees_images_unchanged_there_are_none():
 def test_a_cross_validation_has_the_figures_of_a_run(crossval_run):
     names = {path.stem for path in (crossval_run.directory / "figures").iterdir()}
     of_predictions = {"confusion_matrix", "errors", "unsure", "ranking", "reliability"}
-    assert names == {"curves", "samples", "augmented", *of_predictions}
+    assert names == {"curves", "samples", "augmented", "maps", *of_predictions}
 
 
 def test_a_figure_that_fails_costs_the_run_neither_its_page_nor_its_end(tmp_path, monkeypatch):

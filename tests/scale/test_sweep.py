@@ -127,3 +127,10 @@ def test_a_score_decides_and_the_first_of_equal_ones():
     assert choose(configurations, "auc") == 2
     with pytest.raises(DivergedError, match="no configuration has a balanced accuracy"):
         choose(configurations, "balanced_accuracy")
+
+
+def test_sets_take_a_part_that_does_not_choose(phantom_folder):
+    with pytest.raises(
+        RefusedError, match=r"--coverage: .*chooses the configuration.*--conformal-share 0\.1"
+    ):
+        sweep(phantom_folder, GRID, plain(coverage=0.9))

@@ -1,11 +1,12 @@
 """Draw the figures of a run into its directory."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from matplotlib.figure import Figure
 
 from medjax.errors import described
@@ -19,6 +20,7 @@ from medjax.report.figures import plots
 from medjax.report.figures.curves import plot_curves
 from medjax.report.figures.diagnostics import Band, Curve, plot_ranking, plot_reliability
 from medjax.report.figures.fonts import Drawn, warn_of_stand_ins, with_stand_ins
+from medjax.report.figures.overlay import overlay
 from medjax.report.figures.render import encode_figure
 
 
@@ -39,14 +41,15 @@ def draw_figures(
     point: Mapping[str, Any] | None = None,
     *,
     before: Predictions | None = None,
+    explain: Callable[[Int[np.ndarray, "row"]], Float32[np.ndarray, "row height width"]] | None = None,
 ) -> dict[str, str]:
     """Draw the figures of a run as PNG files into `directory`; returns why figures are missing that could not be drawn.
 
     `samples` are the indices of one image of each class; `augmented` holds random augmentations of each in [0, 1], None
     if training does not augment. `predictions` are those of the scored part, or of all folds together; None, if a fold
     diverged, leaves out every figure of predictions; of several labels there are only the curves. `point` is how good their
-    decisions by a threshold are, as metrics.json has it; `before` are the predictions before calibration. OSError if a file
-    cannot be written.
+    decisions by a threshold are, as metrics.json has it; `before` are the predictions before calibration; `explain` makes
+    maps of what moved the answers in some rows of the predictions. OSError if a file cannot be written.
     """
     classes = with_stand_ins(dataset.class_names, "class")
     makers: dict[str, Callable[[], Drawing]] = {
@@ -57,6 +60,8 @@ def draw_figures(
         makers["confusion_matrix"] = lambda: _draw_confusion(classes, predictions)
         makers["errors"] = lambda: _draw_errors(dataset, classes, predictions)
         makers["unsure"] = lambda: _draw_unsure(dataset, classes, predictions)
+        if explain is not None:
+            makers["maps"] = functools.partial(_draw_maps, dataset, classes, predictions, explain)
         makers["reliability"] = lambda: _draw_reliability(dataset, predictions, before)
     if predictions is not None:
         makers["ranking"] = lambda: _draw_ranking(dataset, classes, predictions, point)
@@ -121,17 +126,41 @@ def _draw_confusion(classes: Drawn, predictions: Predictions) -> Drawing:
 
 
 def _draw_errors(dataset: Dataset, classes: Drawn, predictions: Predictions) -> Drawing:
-    wrong = np.flatnonzero(predictions.probabilities.argmax(axis=1) != predictions.labels)
-    confidence = predictions.probabilities[wrong].max(axis=1)
-    wrong = wrong[np.argsort(-confidence, kind="stable")]
+    wrong = _rank_errors(predictions)
     texts, legend = _select(dataset, classes, predictions, wrong[: plots.ERRORS_SHOWN])
     return Drawing(plots.plot_errors(*texts, total=len(wrong), is_synthetic=dataset.is_synthetic), legend)
 
 
 def _draw_unsure(dataset: Dataset, classes: Drawn, predictions: Predictions) -> Drawing:
-    least = np.argsort(predictions.probabilities.max(axis=1), kind="stable")[: plots.UNSURE_SHOWN]
-    texts, legend = _select(dataset, classes, predictions, least)
+    texts, legend = _select(dataset, classes, predictions, _rank_unsure(predictions)[: plots.UNSURE_SHOWN])
     return Drawing(plots.plot_unsure(*texts, is_synthetic=dataset.is_synthetic), legend)
+
+
+def _draw_maps(
+    dataset: Dataset,
+    classes: Drawn,
+    predictions: Predictions,
+    explain: Callable[[Int[np.ndarray, "row"]], Float32[np.ndarray, "row height width"]],
+) -> Drawing:
+    """The first errors, then the least confident of the right answers, each beside its map."""
+    errors = _rank_errors(predictions)
+    unsure = _rank_unsure(predictions)
+    unsure = unsure[~np.isin(unsure, errors)]
+    rows = np.concatenate([errors[: plots.MAPS_SHOWN], unsure[: plots.MAPS_SHOWN]])
+    texts, legend = _select(dataset, classes, predictions, rows)
+    overlays = [overlay(image, values) for image, values in zip(texts[0], explain(rows), strict=True)]
+    return Drawing(plots.plot_maps(np.stack(overlays), *texts, is_synthetic=dataset.is_synthetic), legend)
+
+
+def _rank_errors(predictions: Predictions) -> Int[np.ndarray, "row"]:
+    """Rows of the wrong answers, the most confident first."""
+    wrong = np.flatnonzero(predictions.probabilities.argmax(axis=1) != predictions.labels)
+    return wrong[np.argsort(-predictions.probabilities[wrong].max(axis=1), kind="stable")]
+
+
+def _rank_unsure(predictions: Predictions) -> Int[np.ndarray, "row"]:
+    """All rows, the least confident answer first."""
+    return np.argsort(predictions.probabilities.max(axis=1), kind="stable")
 
 
 def _select(

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, Shaped, UInt
+from jaxtyping import Float, Integer, Shaped, UInt, UInt8
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from medjax.report.figures.gallery import make_gallery
+from medjax.report.figures.gallery import Gallery, make_gallery
 from medjax.report.figures.style import (
     BLUE,
     GRID,
@@ -27,6 +27,8 @@ from medjax.report.figures.style import (
 
 ERRORS_SHOWN = 24
 UNSURE_SHOWN = 12
+MAPS_SHOWN = 8
+"""Of errors, and of right answers, in the figure of maps."""
 
 Texts = Sequence[str] | Shaped[np.ndarray, "n"]
 
@@ -167,6 +169,31 @@ def plot_unsure(
     return _draw_predictions(images, *texts, *probabilities, shown, title, is_synthetic=is_synthetic)
 
 
+@styled
+def plot_maps(
+    overlays: UInt8[np.ndarray, "n tall wide 3"],
+    images: UInt[np.ndarray, "n height width channel"],
+    ids: Texts,
+    true_names: Texts,
+    predicted_names: Texts,
+    predicted_probabilities: Float[np.ndarray, "n"],
+    true_probabilities: Float[np.ndarray, "n"],
+    *,
+    is_synthetic: bool,
+) -> Figure:
+    """Each image beside itself under a map of what moved its answer, in the order given, labelled as in `plot_errors`."""
+    places = _places(len(images), 4, 2.1, 1.66)
+    title = "What moved the answers: errors, then the least confident right answers"
+    gallery = make_gallery(*_extent(places, 2.1, 1.66), title, is_synthetic=is_synthetic)
+    texts = ids, true_names, predicted_names, true_probabilities, predicted_probabilities
+    for i, (left, top) in enumerate(places):
+        gallery.draw_image(images[i], left + 0.04, top + 0.21, 0.98)
+        gallery.draw_image(overlays[i], left + 1.05, top + 0.21, 0.98)
+        answer: Any = [each[i] for each in texts]
+        _write_answer(gallery, left + 1.03, top, 1.24, *answer)
+    return gallery.figure
+
+
 def _confusion_shades(confusion: Integer[np.ndarray, "class class"]) -> Float[np.ndarray, "class class"]:
     """0 (white) for an empty cell, otherwise 0.2 to 1, growing with the square root of its share of the row."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -205,14 +232,30 @@ def _draw_predictions(
     """A grid of the `shown` images, each with its file name, its classes and their probabilities."""
     places = _places(len(shown), 4, 2.0, 2.35)
     gallery = make_gallery(*_extent(places, 2.0, 2.35), title, is_synthetic=is_synthetic)
+    texts = ids, true_names, predicted_names, true_probabilities, predicted_probabilities
     for i, (left, top) in zip(shown, places, strict=True):
-        middle = left + 1
-        style: dict[str, Any] = {"ha": "center", "fontsize": 7.5, "color": MUTED}
-        gallery.write(middle, top + 0.17, short(ids[i], 28), va="bottom", **style)
         gallery.draw_image(images[i], left + 0.14, top + 0.21, 1.72)
-        classes = (
-            f"{apart(short(true_names[i], 21))} {probability(float(true_probabilities[i]))}\n"
-            f"→ {apart(short(predicted_names[i], 21))} {probability(float(predicted_probabilities[i]))}"
-        )
-        gallery.write(middle, top + 1.98, classes, ha="center", va="top", fontsize=8)
+        answer: Any = [each[i] for each in texts]
+        _write_answer(gallery, left + 1, top, 1.98, *answer)
     return gallery.figure
+
+
+def _write_answer(
+    gallery: Gallery,
+    middle: float,
+    top: float,
+    below: float,
+    id: str,
+    true_name: str,
+    predicted_name: str,
+    true_probability: float | np.floating,
+    predicted_probability: float | np.floating,
+) -> None:
+    """An image's file name above it, and `below` it its classes with their probabilities."""
+    style: dict[str, Any] = {"ha": "center", "fontsize": 7.5, "color": MUTED}
+    gallery.write(middle, top + 0.17, short(id, 28), va="bottom", **style)
+    classes = (
+        f"{apart(short(true_name, 21))} {probability(float(true_probability))}\n"
+        f"→ {apart(short(predicted_name, 21))} {probability(float(predicted_probability))}"
+    )
+    gallery.write(middle, top + below, classes, ha="center", va="top", fontsize=8)

@@ -116,6 +116,7 @@ def render_page(run_dir: Path, status: str | None = None, failures: Mapping[str,
             baseline_names=BASELINE_NAMES,
             checklist=functools.partial(fill_checklist, run, metrics),
             figures={path.stem: _embed(path) for path in sorted(run_dir.glob("figures/*.png"))},
+            no_proof=wording.NO_PROOF,
             guarded=guard.render,
             failures=failures,
         )

@@ -6,7 +6,8 @@ import pytest
 from medjax.config import DataConfig
 from medjax.data.load import load
 from medjax.errors import RefusedError
-from tests.sample_files import png, write_folder
+from tests.dicom_files import dicom
+from tests.sample_files import png, random_pixels, write_folder
 
 
 def build(root, names, **texts):
@@ -133,15 +134,19 @@ def test_chest_x_ray_14(tmp_path):
     assert dataset.labels.tolist() == [[0, 0], [1, 1], [1, 1], [0, 0]]
 
 
-def test_rsna_pneumonia(tmp_path):
-    """A row for each box of an image; the pictures here as PNG."""
+@pytest.mark.parametrize("suffix", ["dcm", "png"])
+def test_rsna_pneumonia(tmp_path, suffix):
+    """A row for each box of an image; in DICOM, as it is published, or as PNG."""
     header = "patientId,x,y,width,height,Target"
     rows = ["a,1,2,3,4,1", "a,5,6,7,8,1", "b,,,,,0", "c,,,,,0", "d,1,2,3,4,1"]
-    names = [f"stage_2_train_images/{id}.png" for id in "abcd"] + ["stage_2_test_images/e.png"]
+    names = [f"stage_2_train_images/{id}.{suffix}" for id in "abcd"] + [f"stage_2_test_images/e.{suffix}"]
     root = build(tmp_path / "rsna", names, stage_2_train_labels=[header, *rows])
+    for seed, name in enumerate(names if suffix == "dcm" else []):
+        (root / name).write_bytes(dicom(random_pixels(seed), "CR", PatientID=name[-5]))
     dataset = read(root, labels=root / "stage_2_train_labels.csv", image_column="patientId")
     assert [*labels_of(dataset).values()] == ["1", "0", "0", "1"]
     assert dataset.table.rows == 5
+    assert (dataset.groups is None) == (suffix == "png")
 
 
 def test_breakhis(tmp_path):

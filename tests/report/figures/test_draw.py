@@ -93,3 +93,29 @@ def test_a_figure_that_fails_is_named_and_costs_no_other(tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match=r"'errors': 'TypeError: no interval', 'ranking': 'TypeError"):
         draw(tmp_path)
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {*ALL} - {"errors", "ranking"}
+
+
+@pytest.mark.parametrize("num_errors", [0, 2])
+def test_maps_are_of_errors_and_then_of_the_least_sure(tmp_path, num_errors):
+    dataset = make_phantom(images_per_class=3)
+    probabilities = (
+        np.eye(6, dtype=np.float32)[dataset.labels] * np.linspace(0.6, 0.9, 18, dtype=np.float32)[:, None]
+    )
+    probabilities[:num_errors] = np.roll(probabilities[:num_errors], 1, axis=1)
+    predictions = Predictions(np.arange(18), dataset.labels, probabilities, np.zeros(18, np.float32))
+    asked = []
+
+    def explain(rows):
+        asked.append(rows.tolist())
+        return np.ones((len(rows), 64, 64), np.float32)
+
+    arguments = tmp_path / "figures", dataset, np.arange(0, 18, 3), None, predictions, HISTORY
+    assert draw_figures(*arguments, explain=explain) == {}
+    assert asked == [[*range(num_errors)[::-1], *range(num_errors, num_errors + 8)]]
+    assert (tmp_path / "figures" / "maps.png").exists()
+
+    def fail(rows):
+        raise ValueError("no maps")
+
+    assert draw_figures(*arguments, explain=fail) == {"maps": "ValueError: no maps"}
+    assert not (tmp_path / "figures" / "maps.png").exists()
