@@ -23,6 +23,7 @@ from medjax.jobs.run_record import describe_versions
 from medjax.jobs.seeds import describe_run_of_seed, require_seeds
 from medjax.jobs.sharing import sharing
 from medjax.progress import Display
+from medjax.records import Dataset
 from medjax.runs import directory as run_files
 from medjax.scale.choice import keep_choice, kept_choice
 from medjax.scale.choose_engine import choose_engine
@@ -60,7 +61,7 @@ class _Trained(NamedTuple):
 
 
 def sweep(
-    data: str | Path,
+    data: str | Path | Dataset,
     grid: Mapping[str, Sequence[Any]],
     config: TrainConfig = _DEFAULT,
     *,
@@ -77,8 +78,8 @@ def sweep(
     """Train every combination of the grid's values, choose one by validation parts alone, and score that one on test.
 
     `grid` gives values of settings by their names, {"learning_rate": [1e-3, 3e-4]}; the others are those of `config`. Each
-    combination is trained once for each seed, all on the same parts, and the one whose mean `choose_by` over the seeds'
-    val parts is best is chosen; of equal ones the first. One that diverged under any seed is none to choose. The other
+    combination is trained once for each seed, on the same parts as the others with that seed, and the one whose mean
+    `choose_by` over the seeds' val parts is best is chosen; of equal ones the first. One that diverged under any seed is none to choose. The other
     arguments are those of `fit_many`; a sweep is continued with the grid and the seeds that it was begun with.
 
     RefusedError before anything is written; DivergedError if no configuration is left to choose.
