@@ -13,7 +13,7 @@ COMMANDS = commands.Command.__args__
 
 def test_every_command_says_what_it_does():
     assert [command.__name__ for command in COMMANDS] == [
-        "Train", "Crossval", "Evaluate", "Compare", "Predict", "Audit", "Split", "Fetch",
+        "Train", "Crossval", "Sweep", "Evaluate", "Compare", "Predict", "Explain", "Audit", "Split", "Fetch",
     ]  # fmt: skip
     assert all(command.__doc__.strip().endswith(".") or "…" in command.__doc__ for command in COMMANDS)
 

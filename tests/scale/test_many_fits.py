@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -212,8 +213,9 @@ def train_metrics(directory):
 
 
 def _children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return file.read().split()
+    """The processes that any thread of a process has started."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [child for file in files for child in file.read_text().split()]
 
 
 @pytest.mark.slow
@@ -229,6 +231,7 @@ def test_ctrl_c_stops_the_workers_and_resume_goes_on(phantom_folder, tmp_path):
             assert process.poll() is None
             time.sleep(0.05)
         workers = _children(process.pid)
+        assert len(workers) == 2
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
     assert process.returncode == 130
