@@ -89,13 +89,15 @@ def test_the_page_has_a_table_of_labels_and_no_confusion_matrix(run):
         "All pairs of image and label (micro)",
         "chose by the largest sum",
         "too good on the validation images",
+        "should have the label: below the diagonal probabilities are too high",
     ):
         assert words in page
+    assert ("below it the labels that are wrong" in page) == (run.metrics["test"]["errors"] > 0)
     assert "calibration and more" not in page
     assert "Confusion matrix" not in page
     assert "was left out, because" not in page
     names = sorted(path.stem for path in (run.directory / "figures").glob("*.png"))
-    assert names == ["curves", "ranking", "samples"]
+    assert names == ["curves", "errors", "ranking", "reliability", "samples"]
 
 
 def test_scoring_again_gives_the_same_and_other_data_may_lack_labels(run, data):
