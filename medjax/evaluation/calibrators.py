@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from medjax.config import CalibrationMethod
+from medjax.evaluation.scores import require_finite
 from medjax.records import Predictions, Probabilities
 
 FEWEST_IMAGES = {"temperature": 30, "vector": 100, "isotonic": 1000}
@@ -109,8 +110,10 @@ def fit_calibrator(method: CalibrationMethod, predictions: Predictions) -> Calib
     Give predictions of images that nothing is scored on. A temperature minimizes the cross-entropy; where no image is
     predicted wrongly it is 1, because ever smaller ones would fit ever better. Vector scaling minimizes the sum of the
     cross-entropies and half of the squares of offsets and of scales less 1, which keeps it finite. Shares of isotonic regression
-    stay between 1/(n+2) and (n+1)/(n+2) for n images, so that nothing is called impossible.
+    stay between 1/(n+2) and (n+1)/(n+2) for n images, so that nothing is called impossible. RefusedError for probabilities that
+    are not finite.
     """
+    require_finite(predictions.probabilities)
     if np.ndim(predictions.labels) == 2:
         return _fit_labels(predictions)
     if method == "vector":
@@ -126,12 +129,13 @@ def _fit_temperature(predictions: Predictions) -> Temperature:
 
 
 def _fit_labels(predictions: Predictions) -> LabelTemperatures:
-    """Of a label all of whose known images are right, 1."""
+    """Of a label all of whose known images are right, and of one that too few are known of, 1."""
     logits, values = _logits(predictions.probabilities), []
     for label, column in enumerate(logits.T):
         known = predictions.labels[:, label] >= 0
         is_there = predictions.labels[known, label] == 1
-        if (is_there == (column[known] >= 0)).all():
+        is_too_few = known.sum() < FEWEST_IMAGES["temperature"]
+        if is_too_few or (is_there == (column[known] >= 0)).all():
             values.append(1.0)
             continue
         pair = np.stack([np.zeros(known.sum()), column[known]], axis=1)

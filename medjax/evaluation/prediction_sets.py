@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float64, Int
 
 from medjax.config import SetMethod
 from medjax.evaluation.intervals import Interval
+from medjax.evaluation.scores import require_finite
 from medjax.evaluation.units import Units, grouped_interval, image_interval
 from medjax.records import Names, Predictions, Probabilities
 
@@ -74,8 +75,10 @@ def nonconformity(probabilities: Probabilities, method: SetMethod) -> Float64[np
 def fit_sets(method: SetMethod, predictions: Predictions, groups: Names | None = None) -> Conformal:
     """What sets are made of, from predictions with labels of images that nothing was learned or chosen by.
 
-    `groups` names the group (patient, lesion, scan) of each prediction; None takes images as independent.
+    `groups` names the group (patient, lesion, scan) of each prediction; None takes images as independent. RefusedError for
+    probabilities that are not finite.
     """
+    require_finite(predictions.probabilities)
     rows = np.arange(len(predictions.labels))
     scores = nonconformity(predictions.probabilities, method)[rows, predictions.labels]
     numbers = rows if groups is None else np.unique(groups, return_inverse=True)[1]

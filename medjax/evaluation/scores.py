@@ -132,19 +132,24 @@ def _check(
 
 
 def _check_values(labels: Int[np.ndarray, "m"], probabilities: Float[np.ndarray, "m class"]) -> None:
-    n, num_classes = probabilities.shape
+    num_classes = probabilities.shape[1]
     if labels.min() < 0 or labels.max() >= num_classes:
         reason = f"have labels from {labels.min()} to {labels.max()}"
         raise refuse("predictions", reason, f"{num_classes} classes are numbered 0 to {num_classes - 1}")
-    is_finite = np.isfinite(probabilities).all(axis=1)
+    require_finite(probabilities)
+    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
+        raise refuse(
+            "predictions", "have rows that are no probabilities", "each row must sum to 1: apply softmax"
+        )
+
+
+def require_finite(probabilities: Float[np.ndarray, "m class"]) -> None:
+    """RefusedError where a network answered with what is no number."""
+    n, is_finite = len(probabilities), np.isfinite(probabilities).all(axis=1)
     if not is_finite.all():
         reason = f"have probabilities that are not finite for {n - is_finite.sum()} of {n} images"
         raise refuse(
             "predictions", reason, "the network diverged: train again with a smaller --learning-rate"
-        )
-    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
-        raise refuse(
-            "predictions", "have rows that are no probabilities", "each row must sum to 1: apply softmax"
         )
 
 

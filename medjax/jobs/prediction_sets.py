@@ -155,14 +155,18 @@ def score_run_sets(config: Config, dataset: Dataset, predictions: Predictions, s
 def expected_range(config: Config, dataset: Dataset, conformals: Conformals, num_scored: int) -> Any:
     """Where the coverage of so many test images lies in 95 % of all runs; None where no law says so.
 
-    It is known of one network, a part of its own, independent images and a single threshold ("lac").
+    It is known of one network, a part of its own, independent images and a single threshold ("lac") that one image alone has:
+    of equal scores, as isotonic regression makes them, more images are covered.
     """
     training = training_of(config)
     if isinstance(config, CrossvalConfig) or dataset.groups is not None or not training.conformal_share:
         return None
     if training.sets != "lac" or training.coverage is None:
         return None
-    return list(coverage_range(len(conformals[0].scores), num_scored, training.coverage))
+    scores, threshold = conformals[0].scores, conformals[0].thresholds(training.coverage, 1)[0]
+    if (scores == threshold).sum() > 1:
+        return None
+    return list(coverage_range(len(scores), num_scored, training.coverage))
 
 
 def sets_of_folds(

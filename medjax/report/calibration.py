@@ -56,8 +56,11 @@ def calibration_sentences(metrics: Mapping[str, Any], training: Mapping[str, Any
             f"The same images decided {enumerated(others)}, so they look easier than new ones, and the map may correct too little."
         )
     if method == "temperature" and training["class_balance"] in _SHIFTED:
+        other = (
+            "" if "temperatures" in maps[0] else "; --calibrate vector can"
+        )  # which is of one class an image
         sentences.append(
-            f"A temperature cannot undo the shift by --class-balance {training['class_balance']}; --calibrate vector can."
+            f"A temperature cannot undo the shift by --class-balance {training['class_balance']}{other}."
         )
     if is_several and len(maps) > 1:
         sentences.append(

@@ -26,7 +26,7 @@ def sets_line(block: Mapping[str, Any]) -> str:
 
 def void_sentence(training: Mapping[str, Any]) -> str | None:
     """That sets promise nothing, where the validation part set their thresholds and chose something; else None."""
-    if training.get("coverage") is None or training["conformal_share"]:
+    if not _is_on_validation(training):
         return None
     decided = validation_decisions(training)
     if not decided:
@@ -35,6 +35,18 @@ def void_sentence(training: Mapping[str, Any]) -> str | None:
         f"the guarantee of these sets is void: the validation part, which set their thresholds, decided {enumerated(decided)} "
         "(give --conformal-share 0.1 for a part of their own)"
     )
+
+
+def own_images_sentence(training: Mapping[str, Any]) -> str | None:
+    """That sets look too good on the validation part, where it set their thresholds; else None."""
+    if not _is_on_validation(training):
+        return None
+    return "the validation part set the thresholds of these sets, so on it they hold the true class as wanted whatever they are worth"
+
+
+def _is_on_validation(training: Mapping[str, Any]) -> bool:
+    # run.json may lack either setting.
+    return training.get("coverage") is not None and not training.get("conformal_share")
 
 
 def uncovered_sentence(block: Mapping[str, Any]) -> str | None:
@@ -74,9 +86,10 @@ def sets_sentences(
         "come from the same source."
     )
     if is_several:
+        empty = "; folds that disagree may leave none" if sets["sets"] == "aps" else ""
         sentences.append(
             "That holds for each fold's network by itself, and so for the out-of-fold images together. New images get the classes that are "
-            f"in more than half of the folds' sets, which promises {max(2 * wanted - 100, 0):g} % only."
+            f"in more than half of the folds' sets, which promises {max(2 * wanted - 100, 0):g} % only{empty}."
         )
     return sentences
 

@@ -10,7 +10,7 @@ from medjax.errors import command_line, counted, listed, printable
 from medjax.report.calibration import calibration_line
 from medjax.report.headline import interval_words, is_of_labels, is_unequal, patients_note, score_warnings
 from medjax.report.operating_point import point_line
-from medjax.report.prediction_sets import sets_line, uncovered_sentence, void_sentence
+from medjax.report.prediction_sets import own_images_sentence, sets_line, uncovered_sentence, void_sentence
 from medjax.report.wording import UNDEFINED, overlap, percent, percentages, points, share
 
 CONFLICTS_SHOWN = 10
@@ -72,7 +72,7 @@ def training_lines(metrics: Mapping[str, Any], record: Mapping[str, Any], direct
         f"diagnosis: {found['sentence']} To change it: {found['remedy']}."
         for found in metrics.get("diagnosis", [])
     ]
-    lines += _cautions([metrics[name] for name in shown], record) + _void(record)
+    lines += _cautions([metrics[name] for name in shown], record) + _sets_cautions(shown, record)
     again = command_line(["medjax", "evaluate", str(directory)])
     lines.append(f"next: open {directory / 'report.html'}, or score it again: {again}")
     return [printable(line) for line in lines]
@@ -85,7 +85,7 @@ def evaluation_lines(scores: Mapping[str, Any], record: Mapping[str, Any]) -> li
     is_external = "directory" in scores
     # What is new is a part of what is external, and may be a single image.
     cautioned = [scores[name] for name in shown if name != "new"]
-    lines += _cautions(cautioned, None if is_external else record) + _void(record)
+    lines += _cautions(cautioned, None if is_external else record) + _sets_cautions(shown, record)
     if "overlap" in scores:  # external data
         lines.append(overlap(scores["overlap"]))
     if is_external:
@@ -102,11 +102,12 @@ def _cautions(blocks: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | N
     return list(dict.fromkeys(lines)) + ([f"note: {note}"] if note else [])
 
 
-def _void(record: Mapping[str, Any]) -> list[str]:
-    """That prediction sets of the run promise nothing, where it is so."""
+def _sets_cautions(shown: Sequence[str], record: Mapping[str, Any]) -> list[str]:
+    """That prediction sets of the run promise nothing, or look too good on one of the parts, where it is so."""
     config = record.get("config", {})
-    void = void_sentence(config.get("training", config))
-    return [] if void is None else [f"warning: {void}"]
+    training = config.get("training", config)
+    found = [void_sentence(training), own_images_sentence(training) if "val" in shown else None]
+    return [f"warning: {words}" for words in found if words is not None]
 
 
 def _score_lines(name: str, block: Mapping[str, Any]) -> list[str]:

@@ -106,6 +106,24 @@ _ORDINAL = fields(
         "mean_absolute_error_ci95": _INTERVAL,
     }
 )
+_TEST = fields({"value": optional(number())})
+_BEFORE = fields(
+    {"n": _COUNT, "loss": number(0)},
+    {"errors": _COUNT, "brier": number(0, 2), "ece": number(0, 1), "slope": _TEST, "intercept": _TEST},
+)
+_COVERED = {"n": _COUNT, "coverage": _SHARE, "coverage_ci95": _INTERVAL, "mean_size": optional(number(0))}
+_SET_SCORES = fields(
+    {
+        **_COVERED,
+        "wanted": number(0, 1),
+        "mean_size": number(0),
+        "empty": number(0, 1),
+        "single": number(0, 1),
+        "sizes": items(_COUNT, at_least=1, at_most=MAX_CLASSES + 1),
+        "per_class": table(fields(_COVERED), at_most=MAX_CLASSES),
+    },
+    {"expected_range": _INTERVAL},
+)
 _SCORES = fields(
     {
         "n": _COUNT,
@@ -127,6 +145,8 @@ _SCORES = fields(
         "auc": _SHARE,
         "auc_ci95": _INTERVAL,
         "ordinal": _ORDINAL,
+        "before_calibration": _BEFORE,
+        "prediction_sets": _SET_SCORES,
         "confusion_matrix": items(items(_COUNT, at_most=MAX_CLASSES), at_most=MAX_CLASSES),
     },
 )

@@ -30,7 +30,7 @@ def is_finished(description: Description) -> bool:
 def require_finished(description: Description) -> None:
     """RefusedError, with the reason, unless the run directory is the answer to a description, complete and sound.
 
-    It is of these settings, data and number of threads; its status is one that a fit ends with; the newest checkpoint of
+    It is of these settings, data, versions and number of threads; its status is one that a fit ends with; the newest checkpoint of
     each fold matches its SHA-256 sums and belongs to this run.json; and what it scored can be read.
     """
     directory, path = description.directory, description.directory / "run.json"
@@ -46,6 +46,11 @@ def require_finished(description: Description) -> None:
         raise refuse(path, "is of other settings or data than were asked for", again)
     if record["machine"].get("threads") != description.threads:
         raise refuse(path, f"was computed with {record['machine'].get('threads')} threads", again)
+    for name, version in description.versions.items():
+        if record["versions"].get(name) != version:
+            raise refuse(
+                path, f"was computed with {name} {record['versions'].get(name)}, not {version}", again
+            )
     folds = folds_of(config)
     epochs = list_epochs(directory / "checkpoints", folds)
     if not epochs:

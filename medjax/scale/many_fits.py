@@ -9,7 +9,7 @@ from pathlib import Path
 from medjax.config import CrossvalConfig, TrainConfig
 from medjax.config_checks import require_valid
 from medjax.data.load import fingerprint
-from medjax.errors import DivergedError, refuse
+from medjax.errors import DivergedError, is_unicode, refuse
 from medjax.files import is_partial, open_folder
 from medjax.jobs.from_config import Config, folds_of, training_of, with_absolute_paths, with_training
 from medjax.jobs.pretrained import with_stem_of_weights
@@ -35,7 +35,7 @@ _DEFAULT = CrossvalConfig()
 
 
 def fit_many(
-    data: str | Path,
+    data: str | Path | Dataset,
     config: TrainConfig | CrossvalConfig = _DEFAULT,
     *,
     seeds: Sequence[int] | None = None,
@@ -104,7 +104,7 @@ class SettledFit:
     fingerprint: str
 
 
-def settle_fit(data: str | Path, config: Config, display: Display) -> SettledFit:
+def settle_fit(data: str | Path | Dataset, config: Config, display: Display) -> SettledFit:
     """Read the images, and settle what the configuration leaves to them; within `sharing` they are read once."""
     if isinstance(data, Dataset):
         raise refuse("data", "is in the memory of this process", "give the path where all processes find it")
@@ -179,7 +179,8 @@ def open_directory(run_dir: str | Path | None, name: str, *, resume: bool) -> tu
     requested = None if run_dir is None else Path(run_dir)
     if resume and requested is None:
         raise refuse("--resume", "needs to know which run", "name it: --run DIR")
-    if resume and requested is not None and requested.exists():
+    _require_one_line(Path() if requested is None else requested)
+    if resume and requested is not None and _holds_something(requested):
         if not requested.is_dir():
             raise refuse(requested, "is no directory", "choose another --run")
         require_no_links(requested)
@@ -192,6 +193,17 @@ def open_directory(run_dir: str | Path | None, name: str, *, resume: bool) -> tu
     directory = run_files.create_run_dir(requested, name)
     fits_folder(directory).mkdir()
     return directory, False
+
+
+def _require_one_line(directory: Path) -> None:
+    """RefusedError for a path that cannot be a line of UTF-8, as which workers are told it."""
+    path = str(directory.absolute())
+    if not is_unicode(path) or "\n" in path or "\r" in path:
+        raise refuse(directory, "has a line break in its path, or is not UTF-8", "choose another --run")
+
+
+def _holds_something(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 @contextlib.contextmanager

@@ -5,9 +5,11 @@ and compiles the programs once. A worker that dies costs the fit that it was at;
 """
 
 import collections
+import contextlib
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +17,8 @@ from typing import Any
 
 from medjax.scale.engine import Workers
 
-_SECONDS_TO_SAVE = 60.0  # an epoch, when stopped
+SECONDS_TO_SAVE = 60.0
+"""That workers have to save an epoch, when they are stopped."""
 
 
 class Local:
@@ -37,18 +40,15 @@ class Local:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for process in self._processes.values():
-            if kind is None:
-                _stream(process.stdin).close()  # a worker without a fit ends by itself
-            else:
-                process.terminate()
-        for process in self._processes.values():
-            try:
-                process.wait(_SECONDS_TO_SAVE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            _stream(process.stdout).close()
+        processes = self._processes.values()
+        if kind is None:
+            for process in processes:
+                _close(process.stdin)  # a worker without a fit ends by itself
+            wait_or_kill(processes)
+        else:
+            stop(processes)
+        for process in processes:
+            _close(process.stdin, process.stdout)
 
     def run(self, fits: Sequence[Path], tell: Callable[[Path], None]) -> None:
         """Have each description worked on once."""
@@ -62,8 +62,7 @@ class Local:
             self._waiting.clear()
             with self._starting:
                 self._is_stopped = True
-            for process in self._processes.values():
-                process.terminate()
+            stop(self._processes.values())  # or the threads would wait for one that hangs
             raise
         finally:
             threads.shutdown()
@@ -77,6 +76,8 @@ class Local:
                 return
             process = self._processes.get(slot)
             if process is None or process.poll() is not None:
+                if process is not None:
+                    _close(process.stdin, process.stdout)
                 with self._starting:
                     if self._is_stopped:
                         return
@@ -99,6 +100,24 @@ class Local:
             )
 
 
+def stop(processes: Collection["subprocess.Popen[Any]"]) -> None:
+    """Tell processes to stop; return when they have ended, killed if they take too long to save."""
+    for process in processes:
+        process.terminate()
+    wait_or_kill(processes)
+
+
+def wait_or_kill(processes: Collection["subprocess.Popen[Any]"]) -> None:
+    """Return when processes have ended; those that have not after a minute, together, are killed."""
+    last = time.monotonic() + SECONDS_TO_SAVE
+    for process in processes:
+        try:
+            process.wait(max(0.0, last - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 def _hand_over(process: "subprocess.Popen[str]", fit: Path) -> bool:
     """Whether a worker has taken a description, and said that its fit is over."""
     try:
@@ -106,6 +125,12 @@ def _hand_over(process: "subprocess.Popen[str]", fit: Path) -> bool:
     except OSError:  # it has died meanwhile
         return False
     return bool(_stream(process.stdout).readline())
+
+
+def _close(*streams: Any) -> None:
+    for stream in streams:
+        with contextlib.suppress(OSError):  # the worker has died, and what it was to read is lost
+            stream.close()
 
 
 def _stream(stream: Any) -> Any:

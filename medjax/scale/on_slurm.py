@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import TracebackType
 from medjax.errors import refuse
 from medjax.runs import directory as run_files
 from medjax.scale.engine import Workers
+from medjax.scale.on_local import stop
 from medjax.training.strategies import count_cores
 
 _TASK = "SLURM_ARRAY_TASK_ID"
@@ -97,6 +99,7 @@ class SlurmHere:
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self._processes: set[subprocess.Popen[bytes]] = set()
+        self._starting = threading.Lock()
         self._is_stopped = False
 
     def __enter__(self) -> "SlurmHere":
@@ -120,18 +123,18 @@ class SlurmHere:
             for each in tasks:
                 each.result()
         except BaseException:
-            self._is_stopped = True
-            for process in list(self._processes):
-                process.terminate()
+            with self._starting:
+                self._is_stopped = True
+            stop([*self._processes])  # or the threads would wait for one that hangs
             raise
         finally:
             threads.shutdown(cancel_futures=True)
 
     def _do(self, script: Path, number: int, fit: Path, tell: Callable[[Path], None]) -> None:
-        if self._is_stopped:
-            return
         environment = {**os.environ, _TASK: str(number)}
-        with open(self._workers.folder / f"slurm_{number}.log", "ab") as log:
+        with self._starting, open(self._workers.folder / f"slurm_{number}.log", "ab") as log:
+            if self._is_stopped:
+                return
             process = subprocess.Popen(
                 ["bash", str(script)],
                 env=environment,
@@ -140,7 +143,7 @@ class SlurmHere:
                 stderr=log,
                 start_new_session=True,
             )
-        self._processes.add(process)
+            self._processes.add(process)
         process.wait()
         self._processes.discard(process)
         tell(fit)

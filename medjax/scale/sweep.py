@@ -23,7 +23,9 @@ from medjax.jobs.run_record import describe_versions
 from medjax.jobs.seeds import describe_run_of_seed, require_seeds
 from medjax.jobs.sharing import sharing
 from medjax.progress import Display
+from medjax.records import Dataset
 from medjax.runs import directory as run_files
+from medjax.scale.choice import keep_choice, kept_choice
 from medjax.scale.choose_engine import choose_engine
 from medjax.scale.description import Description
 from medjax.scale.do_fits import FitSet, do_fits, prepare
@@ -59,7 +61,7 @@ class _Trained(NamedTuple):
 
 
 def sweep(
-    data: str | Path,
+    data: str | Path | Dataset,
     grid: Mapping[str, Sequence[Any]],
     config: TrainConfig = _DEFAULT,
     *,
@@ -76,14 +78,15 @@ def sweep(
     """Train every combination of the grid's values, choose one by validation parts alone, and score that one on test.
 
     `grid` gives values of settings by their names, {"learning_rate": [1e-3, 3e-4]}; the others are those of `config`. Each
-    combination is trained once for each seed, all on the same parts, and the one whose mean `choose_by` over the seeds'
-    val parts is best is chosen; of equal ones the first. One that diverged under any seed is none to choose. The other
+    combination is trained once for each seed, on the same parts as the others with that seed, and the one whose mean
+    `choose_by` over the seeds' val parts is best is chosen; of equal ones the first. One that diverged under any seed is none to choose. The other
     arguments are those of `fit_many`; a sweep is continued with the grid and the seeds that it was begun with.
 
     RefusedError before anything is written; DivergedError if no configuration is left to choose.
     """
     started = time.perf_counter()
     require_seeds(seeds)
+    _require_part_of_sets(config)
     choice = choose_engine(on, threads_per_fit)
     combinations = make_configurations(config, grid)
     with Display(is_quiet=is_quiet) as display, sharing(), contextlib.ExitStack() as stack:
@@ -103,13 +106,20 @@ def sweep(
         fits = [fit for each in trained for fit in each.fits]
         if is_continued:
             _require_same_sweep(folder, fits)
+        kept = kept_choice(folder, choose_by, len(trained))
         stack.enter_context(telling_how_to_continue(command, directory, display))
         prepare(fits, is_continued=is_continued)
         workers = Workers(folder, choice.threads, fits[0].own_model, compilation_cache)
         with choice.make(workers) as engine:
             tell_engine(choice, folder, display)
             do_fits(FitSet(fits, "fits"), engine, display)
-            configurations = [_describe_configuration(each) for each in trained]
+            if kept is None:
+                kept = [_describe_scores(each) for each in trained]
+                keep_choice(folder, choose_by, kept)
+            configurations = [
+                {"values": _as_json(each.values), **scores}
+                for each, scores in zip(trained, kept, strict=True)
+            ]
             number = choose(configurations, choose_by)
             chosen = [
                 dataclasses.replace(fit, path=folder / f"chosen-{fit.directory.name}.json", scoring="all")
@@ -171,6 +181,13 @@ def describe_sweep(
     }
 
 
+def _require_part_of_sets(config: TrainConfig) -> None:
+    """RefusedError where the val part would set the thresholds of prediction sets: it chooses the configuration too."""
+    if config.coverage is not None and not config.conformal_share:
+        reason = "would set thresholds by the val part, which chooses the configuration: sets would promise nothing"
+        raise refuse("--coverage", reason, "give them a part of their own: --conformal-share 0.1")
+
+
 def _with_seed(config: TrainConfig, seed: int) -> TrainConfig:
     return with_stem_of_weights(dataclasses.replace(config, seed=seed))
 
@@ -210,7 +227,7 @@ def _require_same_sweep(folder: Path, fits: Sequence[Description]) -> None:
         raise refuse(folder.parent, reason, "repeat what began it, or choose another --run")
 
 
-def _describe_configuration(trained: _Trained) -> dict[str, Any]:
+def _describe_scores(trained: _Trained) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     diverged = []
     for fit in trained.fits:
@@ -228,9 +245,12 @@ def _describe_configuration(trained: _Trained) -> dict[str, Any]:
                 "epochs": metrics["training"]["epochs"],
             }
         )
-    values = {name: [*value] if isinstance(value, tuple) else value for name, value in trained.values.items()}
-    mean = None if diverged else {name: _mean([row[name] for row in rows]) for name in _SCORES}
-    return {"values": values, "val": rows, "mean": mean, "diverged": diverged}
+    mean = None if diverged else {str(name): _mean([row[name] for row in rows]) for name in _SCORES}
+    return {"val": rows, "mean": mean, "diverged": diverged}
+
+
+def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: [*value] if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
+from medjax.errors import RefusedError
 from medjax.evaluation.calibration import expected_calibration_error
 from medjax.evaluation.calibrators import (
     Isotonic,
@@ -156,3 +157,24 @@ def test_a_label_without_an_error_is_left_as_it_is():
 def test_how_many_images_a_method_wants():
     assert [fewest_images(method, 3) for method in ("temperature", "vector", "isotonic")] == [30, 100, 1000]
     assert fewest_images("vector", 8) == 160
+
+
+@pytest.mark.parametrize("method", ["temperature", "vector", "isotonic"])
+def test_a_network_that_diverged_is_refused(method):
+    predictions = make_predictions(n=50)
+    predictions.probabilities[3] = np.nan
+    with pytest.raises(RefusedError, match="not finite for 1 of 50 images"):
+        fit_calibrator(method, predictions)
+
+
+def test_a_label_that_few_images_are_known_of_is_left_as_it_is():
+    """Three known images, one of them wrong, would set its temperature to the largest there is."""
+    predictions = make_label_predictions(n=300)
+    answers, temperatures = predictions.probabilities[:, 1] >= 0.5, []
+    for known in (29, 30):
+        labels = predictions.labels.copy()
+        labels[:, 1] = answers
+        labels[known:, 1], labels[0, 1] = -1, not answers[0]
+        temperatures.append(fit_calibrator("temperature", predictions._replace(labels=labels)).values[1])
+    assert temperatures[0] == 1
+    assert temperatures[1] != 1

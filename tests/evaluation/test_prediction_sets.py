@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom, kstest
 
+from medjax.errors import RefusedError
 from medjax.evaluation.prediction_sets import (
     count_units,
     coverage_range,
@@ -107,6 +108,13 @@ def test_each_group_counts_as_one_however_many_images_it_has():
     assert fit_sets("lac", known.take(rows)).thresholds(0.8, 3)[0] != once.thresholds(0.8, 3)[0]
 
 
+def test_a_network_that_diverged_is_refused():
+    known = make_predictions(n=40)
+    known.probabilities[3] = np.nan
+    with pytest.raises(RefusedError, match="not finite for 1 of 40 images"):
+        fit_sets("lac", known)
+
+
 def test_more_than_half_of_the_sets_decide():
     each = [np.array([[True, True, False]]), np.array([[True, False, False]])]
     assert merge_sets(each).tolist() == [[True, False, False]]
@@ -132,10 +140,12 @@ def test_scores_of_sets_count_what_they_say():
 
 
 def test_the_range_of_the_coverage_is_that_of_its_law():
-    low, high = coverage_range(99, 1000, 0.95)
-    draws = np.random.default_rng(0)
-    shares = draws.binomial(1000, draws.beta(95, 5, 100_000)) / 1000
-    assert (low, high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])), abs=0.002)
+    # 39 of 40 and not 38: one that is to come counts too.
+    for units, rank in ((99, 95), (40, 39)):
+        low, high = coverage_range(units, 1000, 0.95)
+        draws = np.random.default_rng(0)
+        shares = draws.binomial(1000, draws.beta(rank, units + 1 - rank, 100_000)) / 1000
+        assert (low, high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])), abs=0.002)
 
 
 def simulate(trial, method, *, known=60, fresh=100, **options):

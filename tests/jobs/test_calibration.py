@@ -9,6 +9,7 @@ import pytest
 from medjax.config import CrossvalConfig
 from medjax.errors import RefusedError
 from medjax.evaluation.calibrators import Isotonic, Temperature, fit_calibrator
+from medjax.jobs import restored_run
 from medjax.jobs.calibration import (
     calibrate,
     describe_before,
@@ -86,6 +87,16 @@ def test_a_run_applies_it_again(run):
     page = (run.directory / "report.html").read_text()
     assert "Probabilities are calibrated by one temperature" in page
     assert "before calibration" in page
+
+
+def test_other_data_are_scored_by_calibrated_probabilities(run, monkeypatch):
+    monkeypatch.setattr(restored_run, "warn_of_outside", lambda outside: None)
+    restored, dataset = load_run(run.directory), make_dataset(60)
+    images = dataset.images // 2
+    _, probabilities = restored.predict(images)
+    of_truth = probabilities[np.arange(60), dataset.labels]
+    scores = restored.evaluate((images, dataset.labels))["external"]
+    assert scores["loss"] == pytest.approx(-np.log(of_truth.astype(np.float64)).mean(), rel=1e-5)
 
 
 def test_each_fold_has_a_map_of_its_own(crossval):

@@ -12,10 +12,12 @@ from PIL import Image
 from medjax.cli import main
 from medjax.config import CrossvalConfig
 from medjax.errors import RefusedError
-from medjax.evaluation.prediction_sets import fit_sets
+from medjax.evaluation.prediction_sets import count_units, coverage_range, fit_sets
 from medjax.jobs.from_config import conformal_parts, make_splits
 from medjax.jobs.prediction_sets import (
     FILE,
+    expected_range,
+    fit_run_sets,
     make_sets,
     read_sets,
     require_coverage,
@@ -87,6 +89,12 @@ def test_groups_stay_together_and_fixed_parts_stay_as_they_are():
     assert split.val.tolist() == list(range(80, 100))
     assert not set(dataset.groups[part]) & set(dataset.groups[split.train])
     assert 12 <= len(part) <= 20
+
+
+def test_the_groups_of_a_run_count_as_one_each():
+    predictions = make_predictions(n=40, shares=(0.5, 0.5))
+    for dataset, units in ((make_dataset(40), 40), (make_dataset(40, group_size=4), 10)):
+        assert count_units(fit_run_sets(CONFIG, dataset, {0: predictions})[0], 2) == [units]
 
 
 def test_images_of_the_part_are_not_learned_from(run, tmp_path):
@@ -223,6 +231,13 @@ def test_python_warns_of_a_void_guarantee(tmp_path):
     with pytest.warns(UserWarning, match="the guarantee of these sets is void"):
         run.prediction_sets(each, 0.8)
     assert "The guarantee of these sets is void" in (run.directory / "report.html").read_text()
+
+
+def test_no_law_says_where_the_coverage_lies_if_images_share_the_threshold():
+    dataset, conformal = make_dataset(40), fit_sets("lac", make_predictions(n=50))
+    assert expected_range(CONFIG, dataset, {0: conformal}, 100) == [*coverage_range(50, 100, 0.8)]
+    rounded = conformal._replace(scores=conformal.scores.round(1))
+    assert expected_range(CONFIG, dataset, {0: rounded}, 100) is None
 
 
 def test_a_coverage_that_the_images_do_not_allow_is_refused():

@@ -41,6 +41,11 @@ def test_a_line_and_a_table_give_each_score_before_and_after():
         ({"temperature": 1.0}, {}, "It is 1 where no validation image is predicted wrongly"),
         ({}, {"keep": "best"}, "The same images decided which epoch's parameters are scored"),
         ({}, {"class_balance": "weights"}, "cannot undo the shift by --class-balance weights"),
+        (
+            {"temperatures": [1.0, 2.0]},
+            {"class_balance": "weights"},
+            "the shift by --class-balance weights.",
+        ),
         ({"method": "vector"}, {}, "(vector scaling), which may change the predicted class"),
         ({"temperatures": [1.0, 2.0]}, {}, "a temperature for each label"),
     ],

@@ -64,12 +64,15 @@ def test_of_folds_the_mean_promises_less():
     metrics = {"prediction_sets": {**SETS, "folds": folds}, "folds": folds}
     said = " ".join(sets_sentences(metrics, TRAINING, None))
     assert "80 to 82 images of each fold" in said
-    assert "more than half of the folds' sets, which promises 90 % only" in said
+    assert "more than half of the folds' sets, which promises 90 % only." in said
+    metrics["prediction_sets"]["sets"] = "aps"
+    assert "90 % only; folds that disagree may leave none." in sets_sentences(metrics, TRAINING, None)[-1]
 
 
 def test_it_says_that_the_guarantee_is_void():
     on_val = {**TRAINING, "coverage": 0.95, "conformal_share": 0.0}
     assert void_sentence(TRAINING) is None
+    assert "void" in void_sentence({**TRAINING, "keep": "best", "coverage": 0.95})
     assert void_sentence({**on_val, "keep": "best", "conformal_share": 0.1}) is None
     assert void_sentence(on_val) is None
     void = void_sentence({**on_val, "keep": "best"})

@@ -270,5 +270,10 @@ def test_prediction_sets_have_a_line_and_their_warnings():
         )
         assert any("warning: sets hold the true class for only 75.00 % of CXR" in line for line in lines)
         assert any("warning: the guarantee of these sets is void" in line for line in lines)
+    on_val = evaluation_lines({"val": block}, {**RUN, "config": {**config, "keep": "last"}})
+    own = "warning: the validation part set the thresholds of these sets"
+    assert [line.startswith(own) for line in on_val].count(True) == 1
+    assert not any(own in line for line in lines)
     of_folds = {**RUN, "config": {"folds": 5, "training": {**config, "conformal_share": 0.1}}}
+    assert not any(own in line for line in evaluation_lines({"val": block}, of_folds))
     assert not any("void" in line for line in training_lines({"test": block}, of_folds, Path("runs/x")))

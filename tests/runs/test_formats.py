@@ -35,3 +35,25 @@ def test_a_finding_without_its_remedy_is_found(trained_run):
     metrics = json.loads((trained_run.directory / "metrics.json").read_text())
     del metrics["diagnosis"][0]["remedy"]
     assert METRICS(metrics).where == ".diagnosis[0].remedy"
+
+
+@pytest.mark.parametrize(
+    ("block", "name", "value"),
+    [
+        ("prediction_sets", "mean_size", None),
+        ("prediction_sets", "per_class", {"a": 1}),
+        ("prediction_sets", "coverage", "0.9"),
+        ("before_calibration", "loss", -1),
+        ("before_calibration", "slope", 1.0),
+    ],
+)
+def test_what_sets_and_calibration_scored_is_checked(trained_run, block, name, value):
+    metrics = json.loads((trained_run.directory / "metrics.json").read_text())
+    covered = {"n": 8, "coverage": 0.9, "coverage_ci95": None, "mean_size": 1.5}
+    sets = {"wanted": 0.9, "empty": 0.0, "single": 0.5, "sizes": [0, 4, 4], "per_class": {"a": covered}}
+    before = {"n": 8, "errors": 0, "loss": 0.5, "brier": 0.25, "ece": 0.0, "slope": {"value": None}}
+    blocks = {"prediction_sets": {**covered, **sets}, "before_calibration": before}
+    metrics["test"] |= blocks
+    assert METRICS(metrics) is None
+    metrics["test"][block][name] = value
+    assert METRICS(metrics).where.startswith(f".test.{block}.{name}")

@@ -24,6 +24,7 @@ def answered(trained_run, tmp_path):
         config=from_dict(record["config"]),
         fingerprint=record["data"]["fingerprint"],
         threads=record["machine"]["threads"],
+        versions=record["versions"],
         scoring="all",
     )
 
@@ -52,6 +53,7 @@ def test_the_run_that_was_asked_for_is(answered):
         (lambda record: record["data"].update(fingerprint="0" * 64), "is of other settings or data"),
         (lambda record: record["machine"].update(threads=77), "was computed with 77 threads"),
         (lambda record: record["machine"].pop("threads"), "was computed with None threads"),
+        (lambda record: record["versions"].update(jax="0.1"), r"was computed with jax 0\.1, not "),
         (lambda record: record["class_names"].reverse(), "class_names is not what"),
     ],
 )

@@ -15,7 +15,7 @@ from medjax.config import CrossvalConfig, StoppingConfig
 from medjax.errors import DivergedError, RefusedError
 from medjax.jobs.seeds import train_seeds
 from medjax.jobs.train import cross_validate, train
-from medjax.scale.many_fits import fit_many
+from medjax.scale.many_fits import fit_many, open_directory
 from medjax.scale.worker import do_fit
 from tests.configs import plain
 from tests.finished_runs import assert_same_result, read_history
@@ -160,9 +160,17 @@ def test_what_cannot_be_divided_is_refused_before_anything_is_written(phantom_fo
         fit_many(medjax.load("phantom"), CONFIG, run_dir=directory)
     with pytest.raises(RefusedError, match=r"name it: --run DIR"):
         fit_many(phantom_folder, CONFIG, resume=True)
+    for name in ("a\nb", "a\rb", "a\udcffb"):  # which would be two paths, or none, to a worker
+        with pytest.raises(RefusedError, match="has a line break in its path, or is not UTF-8"):
+            fit_many(phantom_folder, CONFIG, run_dir=tmp_path / name)
     with pytest.raises(RefusedError, match="was begun in one process"):
         fit_many(phantom_folder, CONFIG, run_dir=trained_run.directory, resume=True)
-    assert not directory.exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_directory_is_begun_by_resume(tmp_path):
+    assert open_directory(tmp_path, "name", resume=True) == (tmp_path, False)
+    assert open_directory(tmp_path, "name", resume=True) == (tmp_path, True)
 
 
 ONE_THREAD = (
@@ -213,7 +221,11 @@ def test_ctrl_c_stops_the_workers_and_resume_goes_on(phantom_folder, tmp_path):
     words = [sys.executable, "-m", "medjax", "train", str(phantom_folder), "--seeds", "0-1", "--no-baselines"]
     words += ["--epochs", "60", "--batch-size", "8", "--run", str(tmp_path / "run"), "--on", "local:2"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        while len(list((tmp_path / "run").glob("seed_*/checkpoints/fold_00/*.sha256"))) < 2:
+        # Both have begun: of one there may be two checkpoints for a moment.
+        while (
+            len({path.parts[-4] for path in (tmp_path / "run").glob("seed_*/checkpoints/fold_00/*.sha256")})
+            < 2
+        ):
             assert process.poll() is None
             time.sleep(0.05)
         workers = _children(process.pid)

@@ -1,9 +1,11 @@
 """Workers as processes: each takes one fit after the other, and one that dies costs a fit."""
 
+import signal
 import time
 
 import pytest
 
+from medjax.scale import on_local
 from medjax.scale.on_local import Local
 from tests.scale.workers import ScriptWorkers, asked, is_running
 
@@ -50,9 +52,30 @@ def stop_when_two_were_asked(folder):
     return tell
 
 
-def test_stopping_ends_the_processes_at_once(workers, tmp_path):
-    started = time.monotonic()
+def test_stopping_ends_the_processes(workers, tmp_path):
     with pytest.raises(_StopError), Local(2, workers) as engine:
         engine.run([tmp_path / name for name in ("a", "wait", "wait")], stop_when_two_were_asked(tmp_path))
-    assert time.monotonic() - started < 50  # of the minute that they have to save
     assert not any(is_running(pid) for _, pid, _ in asked(tmp_path))
+    assert {process.returncode for process in engine._processes.values()} == {-signal.SIGTERM}
+
+
+def test_one_that_does_not_stop_is_killed(workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(on_local, "SECONDS_TO_SAVE", 0.1)
+    with pytest.raises(_StopError), Local(2, workers) as engine:
+        engine.run([tmp_path / name for name in ("a", "hang")], stop_when_two_were_asked(tmp_path))
+    assert not any(is_running(pid) for _, pid, _ in asked(tmp_path))
+    assert -signal.SIGKILL in {process.returncode for process in engine._processes.values()}
+
+
+def test_one_that_dies_as_it_is_handed_a_fit_is_no_error(workers, tmp_path):
+    class Dead(Local):
+        def _start(self, slot):
+            process = super()._start(slot)
+            process.kill()
+            process.wait()
+            return process
+
+    told = []
+    with Dead(1, workers) as engine:
+        engine.run([tmp_path / "a"], told.append)
+    assert len(told) == 1

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from medjax.errors import RefusedError
-from medjax.scale import on_slurm
+from medjax.scale import on_local, on_slurm
 from medjax.scale.engine import Workers
 from medjax.scale.on_slurm import Slurm, SlurmHere, write_script
 from tests.scale.test_on_local import _StopError, stop_when_two_were_asked
@@ -53,6 +53,17 @@ def test_stopping_ends_the_tasks(workers, monkeypatch):
     with pytest.raises(_StopError), SlurmHere(workers) as engine:
         engine.run(fits, stop_when_two_were_asked(workers.folder))
     assert not any(is_running(pid) for _, pid, _ in asked(workers.folder))
+
+
+def test_a_task_that_does_not_stop_is_killed(workers, monkeypatch):
+    monkeypatch.setattr(on_slurm, "count_cores", lambda: 6)
+    monkeypatch.setattr(on_local, "SECONDS_TO_SAVE", 0.1)
+    with pytest.raises(_StopError), SlurmHere(workers) as engine:
+        engine.run(
+            [workers.folder / name for name in ("a", "hang")], stop_when_two_were_asked(workers.folder)
+        )
+    [hung] = [pid for name, pid, _ in asked(workers.folder) if name == "hang"]
+    assert not is_running(hung)
 
 
 def test_the_script_asks_slurm_for_what_a_fit_needs(tmp_path):

@@ -1,6 +1,7 @@
 """A sweep chooses by validation parts alone, and nothing is computed of a test part but of the chosen one's, once."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -103,6 +104,20 @@ def test_it_is_continued_as_it_was_begun(swept, phantom_folder, tmp_path, monkey
     assert found.metrics["test"] == swept[0].metrics["test"]
 
 
+def test_a_finished_one_is_continued_to_the_same_choice(phantom_folder, tmp_path, monkeypatch):
+    """Though the val part of the chosen run is by then scored after calibration."""
+    options = {"run_dir": tmp_path / "sweep", "resume": True}
+    config = dataclasses.replace(CONFIG, epochs=1, calibrate="temperature", fractions=(0.5, 0.25, 0.25))
+    use(monkeypatch, Here(), module)
+    first = sweep(phantom_folder, GRID, config, **options)
+    engine = use(monkeypatch, Here(), module)
+    again = sweep(phantom_folder, GRID, config, **options)
+    assert engine.asked == []
+    assert {**again.metrics, "seconds": None} == {**first.metrics, "seconds": None}
+    with pytest.raises(RefusedError, match=r"was chosen by loss already, .* \(give --choose-by loss"):
+        sweep(phantom_folder, GRID, config, **options, choose_by="auc")
+
+
 def test_a_score_decides_and_the_first_of_equal_ones():
     def scored(loss, area):
         return {"mean": {"loss": loss, "auc": area, "balanced_accuracy": None}}
@@ -112,3 +127,10 @@ def test_a_score_decides_and_the_first_of_equal_ones():
     assert choose(configurations, "auc") == 2
     with pytest.raises(DivergedError, match="no configuration has a balanced accuracy"):
         choose(configurations, "balanced_accuracy")
+
+
+def test_sets_take_a_part_that_does_not_choose(phantom_folder):
+    with pytest.raises(
+        RefusedError, match=r"--coverage: .*chooses the configuration.*--conformal-share 0\.1"
+    ):
+        sweep(phantom_folder, GRID, plain(coverage=0.9))

@@ -5,16 +5,21 @@ import sys
 
 from medjax.scale.engine import Workers
 
-# Takes paths as arguments, or from stdin. It notes each, dies of "die", and waits until it is stopped at "wait".
+# Takes paths as arguments, or from stdin. It notes each, dies of "die", and waits until it is stopped at "wait"; at "hang" no
+# SIGTERM stops it.
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 def do(path):
     name = path.strip().rsplit("/", 1)[-1]
+    if name == "hang":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print(name, os.getpid(), os.environ.get("PJRT_NPROC"), file=open("asked.txt", "a"))
     if name == "die":
         os._exit(1)
     while name == "wait":
         time.sleep(0.05)
+    if name == "hang":
+        time.sleep(30)
 for path in sys.argv[1:]:
     do(path)
 for line in (sys.stdin if not sys.argv[1:] else ()):

@@ -13,4 +13,9 @@ def test_it_has_all_configurations_and_names_from_outside_are_escaped():
     assert re.findall(r'<th scope="row">(\d.*?)</th>', page) == ["0", "1, chosen"]
     assert re.findall(r'href="(config[^"]*)"', page) == ["config_001/seed_0000/report.html"]
     assert "<td>diverged</td>" in page
-    assert "Nothing was computed of the test part before it" in page
+    assert "No run computed anything of its test part before it" in page
+    # More than one seed, each of which may draw its parts.
+    of_another = "the validation part of one seed may hold test images of another"
+    assert of_another not in page
+    values["test"] = {**values["test"], "seeds": values["test"]["seeds"] * 2}
+    assert of_another in render_sweep(values)
