@@ -41,7 +41,14 @@ def test_a_figure_that_fails_costs_the_run_neither_its_page_nor_its_end(tmp_path
 
     for name in ("plot_curves", "plot_ranking", "plot_reliability"):
         monkeypatch.setattr(draw, name, fail)
-    for name in ("plot_samples", "plot_augmented", "plot_confusion_matrix", "plot_errors", "plot_unsure"):
+    for name in (
+        "plot_samples",
+        "plot_augmented",
+        "plot_confusion_matrix",
+        "plot_errors",
+        "plot_unsure",
+        "plot_maps",
+    ):
         monkeypatch.setattr(draw.plots, name, fail)
     monkeypatch.setattr(draw_report, "make_augmented", fail)
     dataset = make_dataset(*make_images(), ["level", "upright"])
