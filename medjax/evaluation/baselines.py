@@ -18,7 +18,7 @@ from medjax.evaluation.logistic import Features, fit_best_regression
 from medjax.evaluation.nearest import half_square_distances, make_index, nearest, pays_to_index
 from medjax.evaluation.roc import area_under_roc
 from medjax.evaluation.worker_threads import blocks, worker_threads
-from medjax.records import Images, Labels, Predictions
+from medjax.records import AnyLabels, Images, Labels, Predictions
 
 MOST_OPERATIONS = 5e12
 """Limit of floating-point operations of the nearest-neighbour search, if it measured all distances: about half a minute on
@@ -30,16 +30,30 @@ _ROWS = 256  # images whose values are copied at a time
 Pixels = Real[np.ndarray, "_ value"]  # of images, on any scale: as they are, or averages
 Rows = Int[np.ndarray, "_"]  # indices of some images
 Fold = tuple[Rows, Rows]  # training and test images
-Classes = Int[np.ndarray, "_"]  # labels of some images
+Predicted = Int[np.ndarray, "_ *label"]
+"""Classes of some images; of several labels 1 for each that is predicted."""
 Probabilities = Float[np.ndarray, "_ class"]
 
 
 class BaselinePredictions(NamedTuple):
     """What a baseline predicts for some images."""
 
-    predicted: Int[np.ndarray, "m"]  # labels
+    predicted: Predicted
     probabilities: Probabilities | None  # None for a baseline that has none
     seconds: float  # to fit and to predict
+
+
+class Data(NamedTuple):
+    """What baselines are fitted to, and with."""
+
+    pixels: Pixels
+    labels: AnyLabels
+    num_classes: int
+    workers: Executor
+
+
+Fitted = tuple[Predicted, Probabilities | None]  # what is predicted of the test images
+Baseline = Callable[[Data, Sequence[Fold]], Iterator[Fitted]]
 
 
 def averaging_factor(shape: tuple[int, ...], pairs: int) -> int:
@@ -76,19 +90,18 @@ def predict_baseline(
 ) -> BaselinePredictions:
     """Fit the baseline of this name to the images `train`, and predict the images `test`."""
     with worker_threads() as workers:
-        return next(predict_folds(name, pixels, labels, [(train, test)], num_classes, workers))
+        data = Data(pixels, labels, num_classes, workers)
+        return next(predict_folds(BASELINES[name], data, [(train, test)]))
 
 
-def predict_folds(
-    name: str, pixels: Pixels, labels: Labels, folds: Sequence[Fold], num_classes: int, workers: Executor
-) -> Iterator[BaselinePredictions]:
-    """`predict_baseline` for each fold in turn; `workers` are those of `worker_threads`.
+def predict_folds(baseline: Baseline, data: Data, folds: Sequence[Fold]) -> Iterator[BaselinePredictions]:
+    """`predict_baseline` for each fold in turn, by one of `BASELINES`, or `LABEL_BASELINES` of several labels an image.
 
     A fold's predictions are those that it has alone, to rounding errors: what is fitted is fitted to its training images,
     and the index of all images only finds the nearest of these sooner.
     """
     started = time.perf_counter()
-    for predicted, probabilities in BASELINES[name](_Data(pixels, labels, num_classes, workers), folds):
+    for predicted, probabilities in baseline(data, folds):
         now = time.perf_counter()
         yield BaselinePredictions(predicted, probabilities, now - started)
         started = time.perf_counter()
@@ -135,26 +148,14 @@ def _macro_auc(probabilities: Probabilities, labels: Labels) -> float | None:
     return float(np.mean(known)) if len(known) == len(areas) else None
 
 
-class _Data(NamedTuple):
-    """What baselines are fitted to, and with."""
-
-    pixels: Pixels
-    labels: Classes
-    num_classes: int
-    workers: Executor
-
-
-_Fitted = tuple[Classes, Probabilities | None]  # predicted labels and probabilities of the test images
-
-
-def _majority(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
+def _majority(data: Data, folds: Sequence[Fold]) -> Iterator[Fitted]:
     """The most frequent class, whatever the image; the probabilities are the shares of the classes."""
     for train, test in folds:
         shares = np.bincount(data.labels[train], minlength=data.num_classes) / len(train)
         yield np.full(len(test), shares.argmax()), np.tile(shares, (len(test), 1))
 
 
-def _nearest_centroid(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
+def _nearest_centroid(data: Data, folds: Sequence[Fold]) -> Iterator[Fitted]:
     """The class whose mean image is nearest, by Euclidean distance.
 
     Not scikit-learn's: that also computes float64 variances, which took 4 to 16 times as long, and refuses a single class.
@@ -166,7 +167,7 @@ def _nearest_centroid(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
 
 
 def _nearest_centers(
-    data: _Data, centers: Float32[np.ndarray, "center value"], images: Rows
+    data: Data, centers: Float32[np.ndarray, "center value"], images: Rows
 ) -> Int[np.ndarray, "_"]:
     middle = centers.mean(axis=0)  # subtracted so that squared norms, and their rounding errors, stay small
     centers = centers - middle
@@ -185,52 +186,61 @@ def _mean(pixels: Pixels, rows: Rows) -> Float32[np.ndarray, "value"]:
     return (total / len(rows)).astype(np.float32)
 
 
-def _nearest_neighbour(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
+def _nearest_neighbour(data: Data, folds: Sequence[Fold]) -> Iterator[Fitted]:
     """The class of the nearest training image, by Euclidean distance."""
-    pixels, labels, _, workers = data
+    for images in find_nearest(data, folds):
+        yield data.labels[images], None
+
+
+def find_nearest(data: Data, folds: Sequence[Fold]) -> Iterator[Rows]:
+    """The training image that is nearest to each test image, of each fold."""
+    pixels, workers = data.pixels, data.workers
     most = max(len(test) for _, test in folds)
     index = make_index(pixels, workers) if pays_to_index(pixels.shape[1], most) else None
     for train, test in folds:
-        yield labels[train[nearest(pixels, train, test, workers, index)]], None
+        yield train[nearest(pixels, train, test, workers, index)]
 
 
-def _logistic_regression(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
+def _logistic_regression(data: Data, folds: Sequence[Fold]) -> Iterator[Fitted]:
     """Multinomial logistic regression on the whitened leading principal components of the standardized pixels.
 
     The penalty is the candidate that, fitted to nine training images in ten, has the lowest mean cross-entropy on the
     tenth.
     """
-    can_learn = [_can_learn(data, train) for train, _ in folds]
+    can_learn = [
+        len(np.unique(data.labels[train])) > 1 and have_differences(data.pixels, train) for train, _ in folds
+    ]
     regressions = _fit_regressions(data, [fold for fold, can in zip(folds, can_learn, strict=True) if can])
     for fold, can in zip(folds, can_learn, strict=True):
         yield next(regressions if can else _majority(data, [fold]))
 
 
-def _can_learn(data: _Data, train: Rows) -> bool:
-    """Whether there are two classes and two different images among the training images."""
-    return len(np.unique(data.labels[train])) > 1 and any(
-        (data.pixels[train[first : first + _ROWS]] != data.pixels[train[0]]).any()
-        for first in range(0, len(train), _ROWS)
+def have_differences(pixels: Pixels, rows: Rows) -> bool:
+    """Whether two of these images differ."""
+    return any(
+        (pixels[rows[first : first + _ROWS]] != pixels[rows[0]]).any() for first in range(0, len(rows), _ROWS)
     )
 
 
-def _fit_regressions(data: _Data, folds: Sequence[Fold]) -> Iterator[_Fitted]:
+def _fit_regressions(data: Data, folds: Sequence[Fold]) -> Iterator[Fitted]:
     fitted = fit_components(data.pixels, [train for train, _ in folds], data.workers)
     for (train, test), components in zip(folds, fitted, strict=True):
-        features = _transform(data, components, train)
+        features = transform(data, components, train)
         regression = fit_best_regression(features, data.labels[train], data.workers)
-        probabilities = regression.predict(_transform(data, components, test), data.num_classes)
+        probabilities = regression.predict(transform(data, components, test), data.num_classes)
         yield probabilities.argmax(axis=1), probabilities
 
 
-def _transform(data: _Data, components: Components, rows: Rows) -> Features:
-    def transform(block: slice) -> Features:
+def transform(data: Data, components: Components, rows: Rows) -> Features:
+    """The components of these images, found by all threads."""
+
+    def transform_block(block: slice) -> Features:
         return components.transform(data.pixels[rows[block]])
 
-    return np.concatenate(list(data.workers.map(transform, blocks(len(rows), _ROWS))))
+    return np.concatenate(list(data.workers.map(transform_block, blocks(len(rows), _ROWS))))
 
 
-BASELINES: dict[str, Callable[[_Data, Sequence[Fold]], Iterator[_Fitted]]] = {
+BASELINES: dict[str, Baseline] = {
     "majority": _majority,
     "nearest_centroid": _nearest_centroid,
     "nearest_neighbour": _nearest_neighbour,

@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int
 
 from medjax.evaluation.intervals import Interval
 from medjax.evaluation.units import Units, grouped_interval, image_interval
-from medjax.records import Predictions, Probabilities
+from medjax.records import UNKNOWN, Predictions, Probabilities
 
 NUM_BINS = 15
 """Bins of equal width over the probability of the predicted class, as in the reference."""
@@ -21,29 +21,40 @@ BINNING = "equal width on the top probability"
 
 
 class Reliability(NamedTuple):
-    """Predictions by bin of their confidence, the probability of the predicted class; NaN for an empty bin."""
+    """Predictions by bin of their confidence, the probability of the predicted class; NaN for an empty bin.
+
+    Of several labels an image a prediction is one of one label, and its confidence the probability of that label.
+    """
 
     edges: Float64[np.ndarray, "bins+1"]  # a bin includes its upper edge
     n: Int[np.ndarray, "bins"]  # predictions in the bin
     confidence: Float64[np.ndarray, "bins"]  # their mean confidence
-    accuracy: Float64[np.ndarray, "bins"]  # share of them that are correct
+    accuracy: Float64[np.ndarray, "bins"]  # share that is correct; of several labels, that has the label
 
 
 def bin_numbers(probabilities: Probabilities, num_bins: int = NUM_BINS) -> Int[np.ndarray, "m"]:
     """The bin of each prediction, from 0, by its confidence."""
-    confidence = probabilities.max(axis=1).astype(np.float64)
+    return _bins_of(probabilities.max(axis=1).astype(np.float64), num_bins)
+
+
+def _bins_of(confidence: Float64[np.ndarray, "m"], num_bins: int) -> Int[np.ndarray, "m"]:
     return np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
 
 
 def reliability(predictions: Predictions, num_bins: int = NUM_BINS) -> Reliability:
-    """The points of a reliability diagram."""
-    bins = bin_numbers(predictions.probabilities, num_bins)
-    is_correct = predictions.probabilities.argmax(axis=1) == predictions.labels
+    """The points of a reliability diagram; of several labels over all pairs of an image and a label that is known of it."""
+    if predictions.labels.ndim == 2:
+        is_known = predictions.labels != UNKNOWN
+        confidence, is_correct = predictions.probabilities[is_known], predictions.labels[is_known] == 1
+    else:
+        confidence = predictions.probabilities.max(axis=1)
+        is_correct = predictions.probabilities.argmax(axis=1) == predictions.labels
+    confidence = confidence.astype(np.float64)
+    bins = _bins_of(confidence, num_bins)
     count = np.bincount(bins, minlength=num_bins)
-    confidence = np.bincount(bins, predictions.probabilities.max(axis=1).astype(np.float64), num_bins)
-    correct = np.bincount(bins, is_correct, num_bins)
+    sums = (np.bincount(bins, values, num_bins) for values in (confidence, is_correct))
     with np.errstate(invalid="ignore"):
-        return Reliability(np.linspace(0, 1, num_bins + 1), count, confidence / count, correct / count)
+        return Reliability(np.linspace(0, 1, num_bins + 1), count, *(each / count for each in sums))
 
 
 def reliability_bands(

@@ -215,8 +215,11 @@ def _below_baseline(
     if gain["ci95"] is None or gain["ci95"][1] >= 0:
         return None
     low, high = (f"{100 * abs(bound):.1f}" for bound in reversed(gain["ci95"]))
+    measure = (
+        "mean AUC" if gain.get("measure") == "auc" else "accuracy"
+    )  # of several labels an image, or of one class
     sentence = (
-        f"The network does worse than a simple model, {best}: its accuracy is {-100 * gain['difference']:.1f} percentage "
+        f"The network does worse than a simple model, {best}: its {measure} is {-100 * gain['difference']:.1f} percentage "
         f"points lower (95 % interval {low} to {high})."
     )
     size = training.data.size_words

@@ -9,13 +9,15 @@ from medjax.config import CrossvalConfig
 from medjax.evaluation.baselines import (
     BASELINES,
     BaselinePredictions,
+    Data,
     average_pixels,
     averaging_factor,
     predict_folds,
     score_baselines,
 )
+from medjax.evaluation.label_baselines import LABEL_BASELINES, score_label_baselines
 from medjax.evaluation.worker_threads import worker_threads
-from medjax.jobs.from_config import Config, folds_of, training_of
+from medjax.jobs.from_config import Config, folds_of
 from medjax.records import Dataset, Predictions, Split
 from medjax.runs.directory import PredictedPart
 
@@ -44,27 +46,23 @@ def fit_baselines(
     # As they are, they take a quarter of the memory.
     averaged = dataset.images if factor == 1 else average_pixels(dataset.images, factor)
     pixels = averaged.reshape(len(averaged), -1)
-    num_classes = len(dataset.class_names)
     divided = [(splits[fold].train, splits[fold].test) for fold in folds]
     predicted: dict[str, BaselinePredictions] = {}
     # In the order of the images, as the predictions of all folds are.
     order = np.argsort(np.concatenate([test for _, test in divided]), kind="stable")
-    total = len(BASELINES) * len(folds)
+    baselines = LABEL_BASELINES if dataset.has_several_labels else BASELINES
+    total = len(baselines) * len(folds)
     with worker_threads() as workers:
-        for number, name in enumerate(BASELINES):
+        data = Data(pixels, dataset.labels, len(dataset.class_names), workers)
+        for number, (name, baseline) in enumerate(baselines.items()):
             each: list[BaselinePredictions] = []
-            fits = predict_folds(name, pixels, dataset.labels, divided, num_classes, workers)
+            fits = predict_folds(baseline, data, divided)
             tell(number * len(folds), total, name.replace("_", " "))
             for fit in fits:
                 each.append(fit)
                 tell(number * len(folds) + len(each), total, name.replace("_", " "))
             predicted[name] = _merge(each, order)
     return Baselines(predicted, list(averaged.shape[1:]))
-
-
-def has_baselines(config: Config, dataset: Dataset) -> bool:
-    """Whether a job fits baselines: they are asked for, and there is one class an image."""
-    return training_of(config).baselines and not dataset.has_several_labels
 
 
 def first_repeat(config: Config) -> int:
@@ -79,16 +77,23 @@ def find_scored(parts: Sequence[PredictedPart]) -> PredictedPart:
 
 def compare_baselines(
     config: Config, dataset: Dataset, baselines: Baselines, scored: Predictions
-) -> dict[str, Any]:
-    """The block of metrics.json: scores of the baselines beside the run's own on the same images."""
+) -> dict[str, Any] | None:
+    """The block of metrics.json: scores of the baselines beside the run's own on the same images.
+
+    None where several labels an image leave nothing to compare: see `score_label_baselines`.
+    """
     groups = None
     if dataset.groups is not None:
         groups = np.unique(dataset.groups[scored.indices], return_inverse=True)[1]
-    return {
-        "part": "out of fold" if isinstance(config, CrossvalConfig) else "test",
-        "image_shape": baselines.image_shape,
-        **score_baselines(baselines.predicted, scored, groups),
-    }
+    scores: dict[str, Any] | None
+    if dataset.has_several_labels:
+        scores = score_label_baselines(baselines.predicted, scored, groups)
+    else:
+        scores = score_baselines(baselines.predicted, scored, groups)
+    if scores is None:
+        return None
+    part = "out of fold" if isinstance(config, CrossvalConfig) else "test"
+    return {"part": part, "image_shape": baselines.image_shape, **scores}
 
 
 def _folds_of_repeat(config: Config, repeat: int) -> list[int]:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from medjax.jobs.baselines import Baselines, first_repeat, fit_baselines, has_baselines
+from medjax.jobs.baselines import Baselines, first_repeat, fit_baselines
 from medjax.jobs.draw_report import Examples, import_drawing, make_examples
-from medjax.jobs.from_config import Config
+from medjax.jobs.from_config import Config, training_of
 from medjax.jobs.run_record import describe_leakage
 from medjax.progress import Display
 from medjax.records import Dataset, Split
@@ -53,7 +53,7 @@ class BesideTraining:
             # In this context, so that the thread shares what runs of several seeds have in common.
             context = contextvars.copy_context()
             self._found = self._thread.submit(lambda: context.run(_find, *self._arguments))
-            if has_baselines(*self._arguments[:2]):
+            if training_of(self._arguments[0]).baselines:
                 self._baselines = self._thread.submit(
                     fit_baselines, *self._arguments, first_repeat(self._arguments[0]), self._tell
                 )

@@ -15,7 +15,7 @@ from medjax.config_checks import from_dict, require_valid
 from medjax.errors import DivergedError, Problem, RefusedError, is_unicode, listed, refuse, refusing_memory
 from medjax.evaluation.diagnosis import diagnose
 from medjax.jobs import resume
-from medjax.jobs.baselines import compare_baselines, find_scored, has_baselines
+from medjax.jobs.baselines import compare_baselines, find_scored
 from medjax.jobs.beside_training import BesideTraining
 from medjax.jobs.calibration import require_calibration
 from medjax.jobs.draw_report import draw_report
@@ -185,8 +185,6 @@ def _load(config: Config, request: Request, display: Display) -> _Inputs:
     require_sets(config, dataset, splits)
     if dataset.split is not None:
         display.say(_parts_line(config, dataset))
-    if dataset.has_several_labels and training.baselines:
-        display.say("baselines: left out, as they are of one class an image")
     network = make_network(training, model, dataset.class_names, dataset.images.shape[1:])
     own_model = None if is_built_in(training) else model
     started = start_network(training, network, dataset, splits, own_model, display)
@@ -372,7 +370,7 @@ def _train_and_score(
     record["data"]["leakage"], examples = beside.result()
     write_status("running")
     status = "diverged" if np.any(trained.state.diverged) else "done"
-    if has_baselines(config, dataset) and scores.shown is not None:
+    if training_of(config).baselines and scores.shown is not None:
         _add_baselines(directory, inputs, beside, scores, metrics, trained, display, started)
     display.start("drawing")
     # The status is written last: a run that is done has its page.

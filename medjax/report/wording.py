@@ -263,9 +263,14 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.2f}".replace("-", "−")
 
 
+def gain_measure(gain: Mapping[str, Any]) -> str:
+    """What a gain over a baseline is measured in: of several labels an image the AUC, of one class the accuracy."""
+    return "mean AUC" if gain.get("measure") == "auc" else "accuracy"
+
+
 def gain_sentence(gain: Mapping[str, Any], baseline: str) -> str:
     """Whether the model beats the best baseline, and by how much."""
-    size = f"{points(gain['difference'])} percentage points of accuracy"
+    size = f"{points(gain['difference'])} percentage points of {gain_measure(gain)}"
     if gain["ci95"] is None:
         return f"Against the best baseline ({baseline}) the model gains {size}; a single group allows no interval."
     low, high = gain["ci95"]

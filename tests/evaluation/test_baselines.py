@@ -9,6 +9,7 @@ from medjax.data.splitting import splits
 from medjax.evaluation import baselines
 from medjax.evaluation.baselines import (
     BASELINES,
+    Data,
     average_pixels,
     averaging_factor,
     predict_baseline,
@@ -56,7 +57,8 @@ def test_folds_together_are_those_of_each_alone(name):
     parts = np.arange(len(labels)) % 4
     folds = [(np.flatnonzero(parts != part), np.flatnonzero(parts == part)) for part in range(4)]
     with worker_threads() as workers:
-        together = list(predict_folds(name, pixels, labels, folds, 3, workers))
+        data = Data(pixels, labels, 3, workers)
+        together = list(predict_folds(BASELINES[name], data, folds))
     for fold, found in zip(folds, together, strict=True):
         alone = predict_baseline(name, pixels, labels, *fold, 3)
         np.testing.assert_array_equal(found.predicted, alone.predicted)

@@ -78,3 +78,17 @@ def test_bands_are_intervals_of_the_accuracy_in_each_bin():
     assert np.nanmean(np.diff(together)) > np.nanmean(np.diff(apart))
     one = reliability_bands(predictions, make_units(predictions, np.full(400, "a")))
     assert np.isnan(one).all()
+
+
+def test_of_several_labels_all_known_pairs_are_binned():
+    generator = np.random.default_rng(0)
+    probabilities = generator.random((200, 3)).astype(np.float32)
+    labels = (generator.random((200, 3)) < probabilities).astype(np.int32)
+    labels[generator.random((200, 3)) < 0.2] = -1
+    predictions = Predictions(np.arange(200), labels, probabilities, np.zeros(200, np.float32))
+    found = reliability(predictions, 10)
+    known = labels >= 0
+    shares, means = calibration_curve(labels[known], probabilities[known], n_bins=10)
+    assert found.n.sum() == known.sum()
+    np.testing.assert_allclose(found.accuracy, shares)
+    np.testing.assert_allclose(found.confidence, means, rtol=1e-6)

@@ -48,7 +48,12 @@ def run(data, tmp_path_factory):
 def test_the_scores_are_of_several_labels(run, data):
     metrics, record = run.metrics, run.record
     assert (record["several_labels"], record["status"]) == (True, "done")
-    assert metrics["baselines"] is None
+    baselines = metrics["baselines"]
+    assert set(baselines["models"]) == {"frequency", "nearest_neighbour", "logistic_regression"}
+    assert baselines["models"]["frequency"]["auc"] == 0.5
+    gain = metrics["test"]["auc"] - baselines["models"][baselines["best"]]["auc"]
+    assert baselines["gain_over_best_baseline"]["difference"] == pytest.approx(gain)
+    assert baselines["gain_over_best_baseline"]["unit"] == "group"
     assert metrics["test"]["auc"] > 0.9
     counts = record["data"]["counts"]["test"]
     assert {name: row["n"] for name, row in metrics["test"]["per_class"].items()} == counts
@@ -89,13 +94,17 @@ def test_the_page_has_a_table_of_labels_and_no_confusion_matrix(run):
         "All pairs of image and label (micro)",
         "chose by the largest sum",
         "too good on the validation images",
+        "Baselines on the same images",
+        "percentage points of mean AUC",
+        "should have the label: below the diagonal probabilities are too high",
     ):
         assert words in page
+    assert ("below it the labels that are wrong" in page) == (run.metrics["test"]["errors"] > 0)
     assert "calibration and more" not in page
     assert "Confusion matrix" not in page
     assert "was left out, because" not in page
     names = sorted(path.stem for path in (run.directory / "figures").glob("*.png"))
-    assert names == ["curves", "ranking", "samples"]
+    assert names == ["curves", "errors", "ranking", "reliability", "samples"]
 
 
 def test_scoring_again_gives_the_same_and_other_data_may_lack_labels(run, data):

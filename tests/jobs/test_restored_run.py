@@ -122,7 +122,7 @@ def test_a_run_with_groups_is_scored_again_after_their_file_has_moved(phantom_fo
     columns = {"image_column": "scan", "group_column": "patient"}
     data = DataConfig(image_size=9, groups=str(tmp_path / "groups.csv"), **columns)
     config = plain(epochs=1, augment=False, baselines=False, block_features=(4,), hidden_units=0, data=data)
-    monkeypatch.setattr("medjax.jobs.pipeline.draw_report", lambda *_: None)
+    monkeypatch.setattr("medjax.jobs.pipeline.draw_report", lambda *_, **__: None)
     run = medjax.train(phantom_folder, config, run_dir=tmp_path / "run")
     (tmp_path / "groups.csv").rename(tmp_path / "moved.csv")
     with pytest.raises(RefusedError, match=r"groups\.csv: .*--groups"):
@@ -143,7 +143,7 @@ def test_a_run_with_a_table_of_labels_is_repeated_by_its_record(phantom_folder, 
     table = write_labels(tmp_path / "labels.csv", ids)
     data = DataConfig(image_size=9, labels=str(table), image_column="scan", group_column="none")
     config = plain(epochs=1, augment=False, baselines=False, block_features=(4,), hidden_units=0, data=data)
-    monkeypatch.setattr("medjax.jobs.pipeline.draw_report", lambda *_: None)
+    monkeypatch.setattr("medjax.jobs.pipeline.draw_report", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)
     config = dataclasses.replace(config, data=dataclasses.replace(data, labels="labels.csv"))
     run = medjax.train(phantom_folder, config, run_dir=tmp_path / "run")

@@ -73,7 +73,7 @@ def deep_run(deep_folder, tmp_path_factory):
         data=DataConfig(image_size=(9, 8), depth=16, window="auto", skip_bad=True, max_bad=0.05),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medjax.jobs.pipeline.draw_report", lambda *_: None)
+        patch.setattr("medjax.jobs.pipeline.draw_report", lambda *_, **__: None)
         with pytest.warns(UserWarning, match=LEFT_OUT):
             return medjax.train(deep_folder, config, run_dir=tmp_path_factory.mktemp("runs") / "deep")
 

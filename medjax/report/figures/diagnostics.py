@@ -84,11 +84,13 @@ def plot_reliability(
     confidence: Float[np.ndarray, "bin"],
     accuracy: Float[np.ndarray, "bin"],
     *,
+    has_several_labels: bool = False,
     bands: Float[np.ndarray, "bin 2"] | None = None,
     before: Curve | None = None,
 ) -> Figure:
     """Reliability diagram: accuracy against confidence, in bins of confidence; below it the images in each bin.
 
+    Of several labels an image: the share that have the label against its probability, and pairs of an image and a label.
     `bands` are intervals of the accuracies; `before` holds confidence and accuracy in the bins before calibration. Empty
     bins hold NaN and are not drawn.
     """
@@ -110,7 +112,7 @@ def plot_reliability(
     top.plot(confidence[filled], accuracy[filled], color=BLUE, marker="o", markersize=4, label=name)
     _frame(top)
     top.set_aspect("auto")  # as wide as the bars below, which share its axis
-    top.set(title="reliability diagram", ylabel="accuracy")
+    top.set(title="reliability diagram", ylabel="share with the label" if has_several_labels else "accuracy")
     top.legend(loc="upper left", fontsize=8)
     bottom.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white")
     bottom.set_yscale("symlog", linthresh=1)
@@ -118,7 +120,10 @@ def plot_reliability(
     # Matplotlib's powers of ten need mathematics, which `STYLE` turns off because of strangers' names.
     bottom.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     bottom.grid(axis="y", color=GRID)
-    bottom.set(xlabel="probability of the predicted class", ylabel="images")
+    if has_several_labels:
+        bottom.set(xlabel="probability of the label", ylabel="images × labels")
+    else:
+        bottom.set(xlabel="probability of the predicted class", ylabel="images")
     return figure
 
 

@@ -15,7 +15,7 @@ from medjax.evaluation.roc import precision_recall_curve, roc_band, roc_curve
 from medjax.evaluation.scores import count_confusion
 from medjax.evaluation.units import make_units
 from medjax.files import open_folder, write_in
-from medjax.records import Dataset, Images, Indices, Predictions
+from medjax.records import UNKNOWN, Dataset, Images, Indices, Predictions
 from medjax.report.figures import plots
 from medjax.report.figures.curves import plot_curves
 from medjax.report.figures.diagnostics import Band, Curve, plot_ranking, plot_reliability
@@ -47,23 +47,26 @@ def draw_figures(
 
     `samples` are the indices of one image of each class; `augmented` holds random augmentations of each in [0, 1], None
     if training does not augment. `predictions` are those of the scored part, or of all folds together; None, if a fold
-    diverged, leaves out every figure of predictions; of several labels there are only the curves. `point` is how good their
-    decisions by a threshold are, as metrics.json has it; `before` are the predictions before calibration; `explain` makes
-    maps of what moved the answers in some rows of the predictions. OSError if a file cannot be written.
+    diverged, leaves out every figure of predictions; of several labels there is no confusion matrix, nor maps, nor the least
+    confident predictions. `point` is how good their decisions by a threshold are, as metrics.json has it; `before` are the
+    predictions before calibration; `explain` makes maps of what moved the answers in some rows of the predictions. OSError
+    if a file cannot be written.
     """
     classes = with_stand_ins(dataset.class_names, "class")
     makers: dict[str, Callable[[], Drawing]] = {
         "curves": lambda: Drawing(plot_curves(history)),
         "samples": lambda: _draw_samples(dataset, classes, samples),
     }
-    if predictions is not None and not dataset.has_several_labels:
+    if predictions is not None and dataset.has_several_labels:
+        makers["errors"] = lambda: _draw_label_errors(dataset, classes, predictions)
+    elif predictions is not None:
         makers["confusion_matrix"] = lambda: _draw_confusion(classes, predictions)
         makers["errors"] = lambda: _draw_errors(dataset, classes, predictions)
         makers["unsure"] = lambda: _draw_unsure(dataset, classes, predictions)
         if explain is not None:
             makers["maps"] = functools.partial(_draw_maps, dataset, classes, predictions, explain)
-        makers["reliability"] = lambda: _draw_reliability(dataset, predictions, before)
     if predictions is not None:
+        makers["reliability"] = lambda: _draw_reliability(dataset, predictions, before)
         makers["ranking"] = lambda: _draw_ranking(dataset, classes, predictions, point)
     if augmented is not None:
         makers["augmented"] = lambda: _draw_augmented(dataset, classes, samples, augmented)
@@ -89,10 +92,14 @@ def draw_figures(
 
 
 def _draw_reliability(dataset: Dataset, predictions: Predictions, before: Predictions | None) -> Drawing:
-    groups = None if dataset.groups is None else dataset.groups[predictions.indices]
+    bands = None  # of several labels: those of one image depend on each other
+    if not dataset.has_several_labels:
+        groups = None if dataset.groups is None else dataset.groups[predictions.indices]
+        bands = reliability_bands(predictions, make_units(predictions, groups))
     figure = plot_reliability(
         *reliability(predictions),
-        bands=reliability_bands(predictions, make_units(predictions, groups)),
+        has_several_labels=dataset.has_several_labels,
+        bands=bands,
         before=None if before is None else Curve(*reliability(before)[2:]),
     )
     return Drawing(figure)
@@ -129,6 +136,40 @@ def _draw_errors(dataset: Dataset, classes: Drawn, predictions: Predictions) -> 
     wrong = _rank_errors(predictions)
     texts, legend = _select(dataset, classes, predictions, wrong[: plots.ERRORS_SHOWN])
     return Drawing(plots.plot_errors(*texts, total=len(wrong), is_synthetic=dataset.is_synthetic), legend)
+
+
+def _draw_label_errors(dataset: Dataset, classes: Drawn, predictions: Predictions) -> Drawing:
+    """Below each image its two wrong labels furthest from their threshold, or one and the number of the others.
+
+    From the threshold to 0 or 1 is a distance of 1, so that a rare label, whose threshold is low, counts as others do.
+    """
+    decisions, probabilities = predictions.decisions, predictions.probabilities
+    thresholds = predictions.all_thresholds
+    is_wrong = (decisions != (predictions.labels == 1)) & (predictions.labels != UNKNOWN)
+    room = np.maximum(np.where(decisions, 1 - thresholds, thresholds), np.finfo(np.float32).tiny)
+    distance = np.where(is_wrong, np.abs(probabilities - thresholds) / room, -1)
+    wrong = np.flatnonzero(is_wrong.any(axis=1))
+    rows = wrong[np.argsort(-distance[wrong].max(axis=1), kind="stable")][: plots.ERRORS_SHOWN]
+
+    def caption(row: int) -> str:
+        labels = np.argsort(-distance[row], kind="stable")[: is_wrong[row].sum()]
+        texts = [
+            f"{'false' if decisions[row, label] else 'missed'}: "
+            f"{plots.with_probability(classes.names[label], float(probabilities[row, label]))}"
+            for label in labels
+        ]
+        return "\n".join(texts if len(texts) < 3 else [texts[0], f"and {len(texts) - 1} more"])
+
+    indices = predictions.indices[rows]
+    shown = with_stand_ins(dataset.ids[indices].tolist(), "image")
+    figure = plots.plot_label_errors(
+        dataset.images[indices],
+        shown.names,
+        [caption(row) for row in rows.tolist()],
+        total=len(wrong),
+        is_synthetic=dataset.is_synthetic,
+    )
+    return Drawing(figure, (*classes.legend, *shown.legend))
 
 
 def _draw_unsure(dataset: Dataset, classes: Drawn, predictions: Predictions) -> Drawing:

@@ -138,16 +138,30 @@ def plot_errors(
     probability (0 to 1) that the model gave it.
     """
     if len(images) == 0:
-        figure = Figure(figsize=(8, 1.2))
-        figure.text(0.5, 0.5, "No misclassified images.", ha="center", va="center", color=MUTED, fontsize=11)
-        return figure
+        return _without_errors("No misclassified images.")
     shown = np.argsort(-predicted_probabilities, kind="stable")[:ERRORS_SHOWN]
     total = len(images) if total is None else total
     extent = f"showing {len(shown)} of {total}" if len(shown) < total else f"all {total}"
     title = f"Misclassified images, most confident first ({extent})"
-    texts = ids, true_names, predicted_names
-    probabilities = predicted_probabilities, true_probabilities
-    return _draw_predictions(images, *texts, *probabilities, shown, title, is_synthetic=is_synthetic)
+    captions = _captions(true_names, predicted_names, predicted_probabilities, true_probabilities)
+    return _draw_predictions(images, ids, captions, shown, title, is_synthetic=is_synthetic)
+
+
+@styled
+def plot_label_errors(
+    images: UInt[np.ndarray, "n height width channel"],
+    ids: Texts,
+    captions: Texts,
+    *,
+    total: int,
+    is_synthetic: bool,
+) -> Figure:
+    """Images with a wrong label, at most `ERRORS_SHOWN` of `total`, in the order given, each with its file name and caption."""
+    if len(images) == 0:
+        return _without_errors("No images with a wrong label.")
+    extent = f"showing {len(images)} of {total}" if len(images) < total else f"all {total}"
+    title = f"Images with a wrong label, the furthest from its threshold first ({extent})"
+    return _draw_predictions(images, ids, captions, np.arange(len(images)), title, is_synthetic=is_synthetic)
 
 
 @styled
@@ -164,9 +178,33 @@ def plot_unsure(
     """The `UNSURE_SHOWN` images whose predicted class has the lowest probability, labelled as in `plot_errors`."""
     shown = np.argsort(predicted_probabilities, kind="stable")[:UNSURE_SHOWN]
     title = "Least confident predictions"
-    texts = ids, true_names, predicted_names
-    probabilities = predicted_probabilities, true_probabilities
-    return _draw_predictions(images, *texts, *probabilities, shown, title, is_synthetic=is_synthetic)
+    captions = _captions(true_names, predicted_names, predicted_probabilities, true_probabilities)
+    return _draw_predictions(images, ids, captions, shown, title, is_synthetic=is_synthetic)
+
+
+def _without_errors(text: str) -> Figure:
+    figure = Figure(figsize=(8, 1.2))
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, fontsize=11)
+    return figure
+
+
+def _captions(
+    true_names: Texts,
+    predicted_names: Texts,
+    predicted_probabilities: Float[np.ndarray, "n"],
+    true_probabilities: Float[np.ndarray, "n"],
+) -> list[str]:
+    """The true class, an arrow and the predicted class of each image, with their probabilities."""
+    each = zip(true_names, true_probabilities, predicted_names, predicted_probabilities, strict=True)
+    return [
+        f"{with_probability(true, float(of_true))}\n→ {with_probability(predicted, float(of_predicted))}"
+        for true, of_true, predicted, of_predicted in each
+    ]
+
+
+def with_probability(name: str, value: float) -> str:
+    """The name of a class, shortened, and a probability."""
+    return f"{apart(short(name, 21))} {probability(value)}"
 
 
 @styled
@@ -185,12 +223,11 @@ def plot_maps(
     places = _places(len(images), 4, 2.1, 1.66)
     title = "What moved the answers: errors, then the least confident right answers"
     gallery = make_gallery(*_extent(places, 2.1, 1.66), title, is_synthetic=is_synthetic)
-    texts = ids, true_names, predicted_names, true_probabilities, predicted_probabilities
+    captions = _captions(true_names, predicted_names, predicted_probabilities, true_probabilities)
     for i, (left, top) in enumerate(places):
         gallery.draw_image(images[i], left + 0.04, top + 0.21, 0.98)
         gallery.draw_image(overlays[i], left + 1.05, top + 0.21, 0.98)
-        answer: Any = [each[i] for each in texts]
-        _write_answer(gallery, left + 1.03, top, 1.24, *answer)
+        _write_answer(gallery, left + 1.03, top, 1.24, ids[i], captions[i])
     return gallery.figure
 
 
@@ -220,42 +257,23 @@ def _extent(places: Sequence[tuple[float, float]], width: float, height: float) 
 def _draw_predictions(
     images: UInt[np.ndarray, "n height width channel"],
     ids: Texts,
-    true_names: Texts,
-    predicted_names: Texts,
-    predicted_probabilities: Float[np.ndarray, "n"],
-    true_probabilities: Float[np.ndarray, "n"],
+    captions: Texts,
     shown: Integer[np.ndarray, "shown"],
     title: str,
     *,
     is_synthetic: bool,
 ) -> Figure:
-    """A grid of the `shown` images, each with its file name, its classes and their probabilities."""
+    """A grid of the `shown` images, each with its file name above and its caption, of two lines, below."""
     places = _places(len(shown), 4, 2.0, 2.35)
     gallery = make_gallery(*_extent(places, 2.0, 2.35), title, is_synthetic=is_synthetic)
-    texts = ids, true_names, predicted_names, true_probabilities, predicted_probabilities
     for i, (left, top) in zip(shown, places, strict=True):
         gallery.draw_image(images[i], left + 0.14, top + 0.21, 1.72)
-        answer: Any = [each[i] for each in texts]
-        _write_answer(gallery, left + 1, top, 1.98, *answer)
+        _write_answer(gallery, left + 1, top, 1.98, ids[i], captions[i])
     return gallery.figure
 
 
-def _write_answer(
-    gallery: Gallery,
-    middle: float,
-    top: float,
-    below: float,
-    id: str,
-    true_name: str,
-    predicted_name: str,
-    true_probability: float | np.floating,
-    predicted_probability: float | np.floating,
-) -> None:
-    """An image's file name above it, and `below` it its classes with their probabilities."""
+def _write_answer(gallery: Gallery, middle: float, top: float, below: float, id: str, caption: str) -> None:
+    """An image's file name above it, and its caption `below` it."""
     style: dict[str, Any] = {"ha": "center", "fontsize": 7.5, "color": MUTED}
     gallery.write(middle, top + 0.17, short(id, 28), va="bottom", **style)
-    classes = (
-        f"{apart(short(true_name, 21))} {probability(float(true_probability))}\n"
-        f"→ {apart(short(predicted_name, 21))} {probability(float(predicted_probability))}"
-    )
-    gallery.write(middle, top + below, classes, ha="center", va="top", fontsize=8)
+    gallery.write(middle, top + below, caption, ha="center", va="top", fontsize=8)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from medjax.errors import counted
 from medjax.report.headline import is_of_labels
-from medjax.report.wording import enumerated, groups_kept, points, validation_decisions
+from medjax.report.wording import enumerated, gain_measure, groups_kept, points, validation_decisions
 
 AUTHOR = ""  # answer of an item that only the author of the study can answer
 WITHHELD = "Withheld: a fold diverged."
@@ -165,8 +165,9 @@ def _measures(metrics: Mapping[str, Any]) -> str:
 
 def _comparison(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     baselines = metrics["baselines"]
-    if "thresholds" in metrics or any("thresholds" in fold for fold in metrics.get("folds", [])):
-        return "Not measured: the baselines are of one class an image."
+    scored = metrics.get("pooled") or metrics.get("test")
+    if baselines is None and training["baselines"] and scored and is_of_labels(scored):
+        return "Not measured: no label is there in some of the scored images and absent in others."
     if baselines is None:
         return WITHHELD if training["baselines"] else "Not measured in this run (--no-baselines)."
     gain, compared = baselines["gain_over_best_baseline"], counted(len(baselines["models"]), "baseline")
@@ -177,7 +178,7 @@ def _comparison(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         else f"95 % interval {points(interval[0])} to {points(interval[1])}"
     )
     return (
-        f"{points(gain['difference'])} percentage points of accuracy compared with the best of {compared} "
+        f"{points(gain['difference'])} percentage points of {gain_measure(gain)} compared with the best of {compared} "
         f"({bounds})."
     )
 

@@ -54,6 +54,7 @@ _NONE: Mapping[str, str] = types.MappingProxyType({})
 
 BASELINE_NAMES = {
     "majority": "majority class",
+    "frequency": "frequency of each label, whatever the image",
     "nearest_centroid": "nearest class centroid",
     "nearest_neighbour": "nearest neighbour among the training images",
     "logistic_regression": "logistic regression on the pixels",

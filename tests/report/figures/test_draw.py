@@ -4,7 +4,7 @@ from PIL import Image
 
 from medjax.data.phantom.dataset import make_phantom
 from medjax.errors import RefusedError
-from medjax.records import Predictions, concatenate_predictions
+from medjax.records import UNKNOWN, Predictions, concatenate_predictions
 from medjax.report.figures import draw as drawing
 from medjax.report.figures import fonts
 from medjax.report.figures.draw import draw_figures
@@ -58,6 +58,44 @@ def test_predictions_of_all_folds_and_repeats_are_drawn_as_those_of_a_test_part_
 
 def test_without_predictions_what_needs_them_is_left_out(tmp_path):
     assert draw(tmp_path, repeats=0) == ["augmented.png", "curves.png", "samples.png"]
+
+
+def test_of_several_labels_wrong_ones_are_named_the_furthest_from_their_threshold_first(
+    tmp_path, monkeypatch
+):
+    dataset = make_phantom(images_per_class=1)
+    names = dataset.class_names
+    labels = np.eye(6, dtype=np.int32)
+    labels[1, 2], labels[2, 0] = UNKNOWN, 1
+    probabilities = np.where(labels == 1, 0.75, 0.125).astype(np.float32)
+    probabilities[0, 0] = 0.0625  # missed
+    probabilities[1, [2, 3]] = 0.875  # the first is not known
+    probabilities[2, [0, 4, 5]] = 0.25, 0.5, 1.0
+    thresholds = np.full(6, 0.5, np.float32)
+    thresholds[0] = 0.375  # so that 0.25 is a third of the way to 0, and 0.0625 five sixths
+    predictions = Predictions(np.arange(6), labels, probabilities, np.zeros(6, np.float32), names, thresholds)
+    drawn = []
+    plot = drawing.plots.plot_label_errors
+    monkeypatch.setattr(
+        drawing.plots,
+        "plot_label_errors",
+        lambda *given, **others: drawn.append(given) or plot(*given, **others),
+    )
+    dataset = dataset._replace(labels=labels)
+    arguments = tmp_path / "figures", dataset, np.arange(6), None
+    assert draw_figures(*arguments, predictions, HISTORY) == {}
+    [(images, ids, captions)] = drawn
+    assert ids == dataset.ids[[2, 0, 1]].tolist()
+    np.testing.assert_array_equal(images, dataset.images[[2, 0, 1]])
+    assert captions == [
+        f"false: {names[5]} 1.00\nand 2 more",
+        f"missed: {names[0]} 0.06",
+        f"false: {names[3]} 0.88",
+    ]
+    expected = ["curves.png", "errors.png", "ranking.png", "reliability.png", "samples.png"]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == expected
+    right = predictions._replace(probabilities=np.where(labels == 1, 0.75, 0.125).astype(np.float32))
+    assert draw_figures(*arguments, right, HISTORY) == {}
 
 
 def test_no_figure_is_written_through_a_link(tmp_path):
