@@ -215,9 +215,8 @@ def _below_baseline(
     if gain["ci95"] is None or gain["ci95"][1] >= 0:
         return None
     low, high = (f"{100 * abs(bound):.1f}" for bound in reversed(gain["ci95"]))
-    measure = (
-        "mean AUC" if gain.get("measure") == "auc" else "accuracy"
-    )  # of several labels an image, or of one class
+    # The mean AUC is of several labels an image.
+    measure = "mean AUC" if gain.get("measure") == "auc" else "accuracy"
     sentence = (
         f"The network does worse than a simple model, {best}: its {measure} is {-100 * gain['difference']:.1f} percentage "
         f"points lower (95 % interval {low} to {high})."
