@@ -42,7 +42,7 @@ class Engine(Protocol):
 
     def __enter__(self) -> "Engine":
         """Get ready; RefusedError where the engine is not to be had."""
-        ...
+        return self
 
     def __exit__(
         self,
@@ -50,8 +50,7 @@ class Engine(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the workers."""
-        ...
+        """End the workers; by default there are none that outlive `run`."""
 
     def run(self, fits: Sequence[Path], tell: Callable[[Path], None]) -> None:
         """Have each description worked on once; return when all are over, however they ended.

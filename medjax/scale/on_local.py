@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from medjax.scale.engine import Workers
+from medjax.scale.engine import Engine, Workers
 
 SECONDS_TO_SAVE = 60.0
 """That workers have to save an epoch, when they are stopped."""
 
 
-class Local:
+class Local(Engine):
     """As many workers at a time as `count`; what they say is in `<log>_0.log` and so on."""
 
     def __init__(self, count: int, workers: Workers, log: str = "worker") -> None:
@@ -30,9 +30,6 @@ class Local:
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self._starting = threading.Lock()
         self._is_stopped = False
-
-    def __enter__(self) -> "Local":
-        return self
 
     def __exit__(
         self,

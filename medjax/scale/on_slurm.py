@@ -13,11 +13,10 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 
 from medjax.errors import refuse
 from medjax.runs import directory as run_files
-from medjax.scale.engine import Workers
+from medjax.scale.engine import Engine, Workers
 from medjax.scale.on_local import stop
 from medjax.training.strategies import count_cores
 
@@ -49,7 +48,7 @@ def write_script(workers: Workers, fits: Sequence[Path]) -> Path:
     return script
 
 
-class Slurm:
+class Slurm(Engine):
     """A job array of a cluster, waited for."""
 
     def __init__(self, workers: Workers) -> None:
@@ -60,14 +59,6 @@ class Slurm:
             remedy = "call it on a machine of the cluster, or give --on slurm:local"
             raise refuse("--on slurm", "there is no sbatch on this machine", remedy)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
 
     def run(self, fits: Sequence[Path], tell: Callable[[Path], None]) -> None:
         """Submit the array, and wait for all of its tasks; by an exception it is cancelled."""
@@ -93,7 +84,7 @@ class Slurm:
             tell(fit)
 
 
-class SlurmHere:
+class SlurmHere(Engine):
     """The same script on this machine, task by task, as many at a time as there are cores for."""
 
     def __init__(self, workers: Workers) -> None:
@@ -101,17 +92,6 @@ class SlurmHere:
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._starting = threading.Lock()
         self._is_stopped = False
-
-    def __enter__(self) -> "SlurmHere":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
 
     def run(self, fits: Sequence[Path], tell: Callable[[Path], None]) -> None:
         """Run all tasks of the array; by an exception they are told to stop, and waited for."""
